@@ -1,0 +1,117 @@
+package sdk
+
+import (
+	"context"
+	"log/slog"
+)
+
+// Handler is the contract between a node and the program that implements a
+// DNA. A node can't tell a process of its own from an in-process Handler.
+type Handler interface {
+	// Describe says what the handler is. It is asked once, before anything else.
+	Describe(ctx context.Context) (Description, error)
+	// Setup tells the handler where it runs, once, before the first call.
+	Setup(ctx context.Context, s Setup) error
+	// Serve runs one call. It may be called concurrently. host is valid until
+	// Serve returns; ctx carries the deadline and ends when the caller gives up.
+	// A returned *Error is kept as it is; any other error becomes HandlerFailed.
+	Serve(ctx context.Context, host Host, call *Call) ([]byte, error)
+}
+
+// Description is a handler's answer to Describe.
+type Description struct {
+	// Name and Integrity are those of DNA.
+	Name, Integrity string
+	// Functions are the names of the entry points, sorted.
+	Functions []string
+	// Receives tells whether there is a receive handler.
+	Receives bool
+	// SDK is the version of the author's library, Protocol that of the handler
+	// contract that it speaks.
+	SDK      string
+	Protocol int
+}
+
+// Setup tells a handler where it runs.
+type Setup struct {
+	Agent      AgentID
+	DNA        DNAHash
+	Properties []byte
+}
+
+// CallKind tells why a handler runs.
+type CallKind uint8
+
+const (
+	CallFunction CallKind = iota + 1 // one of the agent's own clients calls Function
+	CallReceive                      // another agent's message arrived
+)
+
+// Call is one call of a handler.
+type Call struct {
+	Kind CallKind
+	// Function is the entry point's name; empty for a receive.
+	Function string
+	// ID is the message's id for a receive, a fresh one for a function.
+	ID MessageID
+	// From is the proven sender of a receive, and the agent itself for a function.
+	From AgentID
+	// Payload is opaque to the node. The SDK's is msgpack. It must not be changed.
+	Payload []byte
+}
+
+// Host is what a node offers to a running call. Its methods may be called
+// concurrently, and fail once the call has returned.
+type Host interface {
+	// Send sends payload to another agent of the same DNA and blocks until its
+	// receive has answered, an error is certain or the deadline has passed.
+	Send(ctx context.Context, to AgentID, payload []byte) ([]byte, error)
+	// Commit stages an entry. All entries that a call staged are appended
+	// together when it returns without an error, and only then. The hash is the
+	// entry's (EntryHash).
+	Commit(ctx context.Context, e Entry) (Hash, error)
+	// Query reads records of the source chain, durable ones only: not those
+	// that this call staged.
+	Query(ctx context.Context, q Query) ([]Record, error)
+	// Log writes a line to the node's log. It never blocks for long and never fails.
+	Log(ctx context.Context, level slog.Level, text string, args ...any)
+}
+
+// Visibility says who may see an entry.
+type Visibility uint8
+
+const (
+	Private Visibility = iota // never leaves the node; the default
+	Public                    // may be published to the DHT
+)
+
+// Ordering says what an append requires of the chain.
+type Ordering uint8
+
+const (
+	Relaxed Ordering = iota // records are linked to the head at the moment of the append
+	Strict                  // the append fails with ChainMoved if the chain grew since the call began
+)
+
+// Entry is what a call commits. If one entry of a call is Strict, the call is.
+type Entry struct {
+	// Type is the author's name for this kind of entry: 1 to 64 bytes of UTF-8.
+	Type       string
+	Visibility Visibility
+	Ordering   Ordering
+	// Content is opaque to the node; the SDK's is msgpack.
+	Content []byte
+}
+
+// Query selects records of one source chain, in ascending order unless Reverse.
+// The zero Query selects the first records.
+type Query struct {
+	// Type selects entries of one type; empty means all, the genesis record included.
+	Type string
+	// From and To bound the sequence number: From <= seq < To. To = 0 means no bound.
+	From, To uint64
+	Reverse  bool
+	// Limit is the largest number of records; 0 means 100, at most 1000. Fewer
+	// may come where their entries together exceed the payload limit.
+	Limit int
+}
