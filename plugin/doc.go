@@ -1,0 +1,2 @@
+// Package plugin runs handler processes.
+package plugin
