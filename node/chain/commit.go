@@ -1,0 +1,315 @@
+package chain
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
+	"unicode/utf8"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/parley-p2p/parley/sdk"
+)
+
+// Batch is what one call commits: all of it or nothing is appended. It must
+// not be changed until Append has returned.
+type Batch struct {
+	Entries []sdk.Entry
+	// Cause names the call; it goes into each record.
+	Cause sdk.Cause
+	// Base is the head's sequence number when the call began. If an entry is
+	// Strict and the head is another by now, Append fails with ChainMoved.
+	Base uint64
+	// Reply is kept with the records if KeepReply, for Chain.Reply: the outcome
+	// of a receive, which may be empty.
+	Reply     []byte
+	KeepReply bool
+}
+
+// A request is waiting until the committer takes it or its caller withdraws it.
+const (
+	waiting int32 = iota
+	taken
+	withdrawn
+)
+
+type request struct {
+	batch  Batch
+	hashes []sdk.Hash // of the entries
+	strict bool
+	bytes  int
+	state  atomic.Int32
+	done   chan outcome // holds one; the committer never waits on it
+}
+
+type outcome struct {
+	first uint64
+	err   error
+}
+
+// Append appends a batch's entries, and keeps its reply, in one transaction.
+// When it returns nil everything is on disk. first is the sequence number of
+// the batch's first record; the others follow it.
+//
+// Errors, nothing of the batch exists after any but the last:
+//   - ChainMoved, TooLarge, Busy (no room for another kept reply)
+//   - Canceled or Timeout: ctx ended before the batch was taken. Once it is
+//     taken, Append waits and reports what became of it.
+//   - HandlerFailed with HandlerCodeCommit: the disk is full or failed, or the
+//     batch is not valid
+//   - *DuplicateError: the receive that caused it was committed before
+//   - ErrClosed
+//   - OutcomeUnknown: the disk failed to confirm what was written
+func (c *Chain) Append(ctx context.Context, b Batch) (first uint64, err error) {
+	r, err := c.request(b)
+	if err != nil {
+		return 0, err
+	}
+	if err := c.alive(); err != nil {
+		return 0, err
+	}
+	if ctx.Err() != nil {
+		return 0, errGaveUp(ctx)
+	}
+	if len(b.Entries) == 0 && !b.KeepReply {
+		return c.Len(), nil
+	}
+	select {
+	case c.queue <- r:
+	case <-ctx.Done():
+		return 0, errGaveUp(ctx)
+	case <-c.closing:
+		return 0, ErrClosed
+	}
+	select {
+	case o := <-r.done:
+		return o.first, o.err
+	case <-ctx.Done():
+		if r.state.CompareAndSwap(waiting, withdrawn) {
+			return 0, errGaveUp(ctx)
+		}
+	case <-c.ended:
+		if r.state.CompareAndSwap(waiting, withdrawn) {
+			return 0, ErrClosed
+		}
+	}
+	// The committer took it, so it answers: always, and before it ends.
+	o := <-r.done
+	return o.first, o.err
+}
+
+// request checks a batch and hashes its entries in the caller's goroutine.
+func (c *Chain) request(b Batch) (*request, error) {
+	r := &request{batch: b, bytes: len(b.Reply), done: make(chan outcome, 1)}
+	if b.Cause.Kind != sdk.CallFunction && b.Cause.Kind != sdk.CallReceive {
+		return nil, errInput("a batch has cause %d, a function or a receive was expected", b.Cause.Kind)
+	}
+	if b.KeepReply && b.Cause.Kind != sdk.CallReceive {
+		return nil, errInput("only a receive's reply can be kept")
+	}
+	if n := len(b.Entries); n > c.opts.MaxEntries {
+		return nil, errTooLarge("entries of one call", "chain-max-entries", n, c.opts.MaxEntries)
+	}
+	r.hashes = make([]sdk.Hash, len(b.Entries))
+	for i := range b.Entries {
+		e := &b.Entries[i]
+		switch {
+		case len(e.Type) == 0 || len(e.Type) > sdk.MaxEntryType || !utf8.ValidString(e.Type):
+			return nil, errInput("entry %d has a type of %d bytes, 1 to %d bytes of UTF-8 expected", i, len(e.Type), sdk.MaxEntryType)
+		case e.Visibility > sdk.Public || e.Ordering > sdk.Strict:
+			return nil, errInput("entry %d has visibility %d and ordering %d, which are unknown", i, e.Visibility, e.Ordering)
+		case len(e.Content) > c.opts.MaxEntry:
+			return nil, errTooLarge("entry", "chain-max-entry", len(e.Content), c.opts.MaxEntry)
+		}
+		if r.bytes += len(e.Content); r.bytes > c.opts.MaxBatch {
+			break
+		}
+		r.strict = r.strict || e.Ordering == sdk.Strict
+		r.hashes[i] = sdk.EntryHash(e.Content)
+	}
+	if r.bytes > c.opts.MaxBatch {
+		return nil, errTooLarge("entries and reply of one call", "chain-max-batch", r.bytes, c.opts.MaxBatch)
+	}
+	return r, nil
+}
+
+// A group is bounded so that one transaction's memory and time are.
+const (
+	maxGroupRecords = 4096
+	maxGroupBytes   = 32 << 20
+)
+
+// run is the committer: the only goroutine that writes to the file.
+func (c *Chain) run() {
+	defer close(c.ended)
+	debug.SetPanicOnFault(true) // of this goroutine: see view
+	for {
+		select {
+		case r := <-c.queue:
+			c.commit(c.gather(r))
+		case <-c.closing:
+			// Whoever waits withdraws when ended is closed.
+			return
+		}
+	}
+}
+
+// gather takes first and whatever else waits, without waiting for more.
+func (c *Chain) gather(first *request) []*request {
+	var group []*request
+	records, bytes := 0, 0
+	take := func(r *request) {
+		if r.state.CompareAndSwap(waiting, taken) {
+			group = append(group, r)
+			records, bytes = records+1+len(r.batch.Entries), bytes+r.bytes
+		}
+	}
+	take(first)
+	// Those whom the last commit woke come back before this goroutine does.
+	runtime.Gosched()
+	for records < maxGroupRecords && bytes < maxGroupBytes {
+		select {
+		case r := <-c.queue:
+			take(r)
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+// commit appends a group in one transaction and answers each of its requests.
+func (c *Chain) commit(group []*request) {
+	if c.stopped != nil {
+		answer(group, errStopped(c.opts.Path, c.stopped))
+		return
+	}
+	now := c.opts.Now()
+	p := &plan{head: c.head, hash: c.hash, firstReply: c.replies.first, nextReply: c.replies.next(), kept: map[replyID]int{}}
+	var in []*request                // in the plan
+	firsts := map[*request]uint64{}  // of in
+	twice := map[*request]struct{}{} // committed before, or in this plan by another request
+	for _, r := range group {
+		if c.duplicate(p, r) {
+			twice[r] = struct{}{}
+			continue
+		}
+		first, err := c.batch(p, r, now)
+		if err != nil {
+			r.done <- outcome{err: err}
+			continue
+		}
+		in, firsts[r] = append(in, r), first
+	}
+	var err error
+	if len(in) > 0 {
+		p.sign(c.opts.Key)
+		err = c.write(p)
+	}
+	if err != nil {
+		c.failed(p, in, err)
+	} else {
+		c.advance(p)
+		for _, r := range in {
+			r.done <- outcome{first: firsts[r]}
+		}
+	}
+	for r := range twice {
+		c.answerDuplicate(r, err)
+	}
+}
+
+func answer(group []*request, err error) {
+	for _, r := range group {
+		r.done <- outcome{err: err}
+	}
+}
+
+func (c *Chain) duplicate(p *plan, r *request) bool {
+	if r.batch.Cause.Kind != sdk.CallReceive {
+		return false
+	}
+	id := replyID{r.batch.Cause.From, r.batch.Cause.Message}
+	_, before := c.replies.at[id]
+	_, here := p.kept[id]
+	return before || here
+}
+
+// answerDuplicate runs after the group's commit, so the first outcome is known.
+func (c *Chain) answerDuplicate(r *request, commit error) {
+	cause := r.batch.Cause
+	reply, found, err := c.Reply(cause.From, cause.Message)
+	switch {
+	case err != nil:
+	case found:
+		err = &DuplicateError{From: cause.From, ID: cause.Message, Reply: reply}
+	case commit != nil:
+		err = errCommit(c.opts.Path, commit)
+	default:
+		err = errInput("message %s is no longer kept", cause.Message)
+	}
+	r.done <- outcome{err: err}
+}
+
+// write commits the plan to disk.
+func (c *Chain) write(p *plan) (err error) {
+	var tx *bolt.Tx
+	defer func() {
+		if r := recover(); r != nil {
+			err = c.damagedAt(0, fmt.Sprintf("the file changed while it was open: %v; run verify after a restart", r))
+			c.stop(err)
+			if tx != nil {
+				_ = tx.Rollback()
+			}
+		}
+	}()
+	if tx, err = c.db.Begin(true); err != nil {
+		return err
+	}
+	p.tx = tx.ID()
+	if err = p.put(tx); err != nil {
+		_ = tx.Rollback()
+		return err
+	}
+	return c.commitTx(tx)
+}
+
+func (c *Chain) stop(err error) {
+	c.mu.Lock()
+	c.stopped = err
+	c.mu.Unlock()
+}
+
+// advance makes a durable plan visible.
+func (c *Chain) advance(p *plan) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.head, c.hash = p.head, p.hash
+	c.replies.drop(p.drop)
+	for i := range p.replies {
+		c.replies.add(&p.replies[i])
+	}
+}
+
+// failed finds out what a failed commit left. Usually bbolt has rolled back,
+// and the old head stands. If only the last sync failed, the new records can
+// be read but may not be on disk: nothing more is appended then, since a crash
+// could take away what later records were built upon.
+func (c *Chain) failed(p *plan, in []*request, cause error) {
+	c.opts.Log.Error("chain commit failed", "file", c.opts.Path, "records", len(p.records), "error", cause)
+	var last int
+	err := c.view(func(tx *bolt.Tx) error { last = tx.ID(); return nil })
+	switch {
+	case c.stopped == nil && err == nil && last < p.tx:
+		answer(in, errCommit(c.opts.Path, cause))
+		return
+	case c.stopped == nil && p.tx == 0: // it did not even begin
+		answer(in, errCommit(c.opts.Path, cause))
+	default:
+		answer(in, errUnsynced(c.opts.Path, cause))
+	}
+	c.stop(cause)
+	c.opts.Log.Error("chain takes no more records until a restart", "file", c.opts.Path)
+}

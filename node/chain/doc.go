@@ -1,0 +1,45 @@
+// Package chain keeps an agent's source chain in one DNA: the hash-linked,
+// signed, append-only log of what its calls committed, and the outcomes of the
+// receives that did. One chain is one bbolt file, mode 0600.
+//
+// Start with Open, Append and Query. A Chain has one goroutine, the committer,
+// which takes every batch that waits, links and signs its records, and writes
+// them in one transaction; a batch is appended whole or not at all, and Append
+// returns when it is on disk.
+//
+//	Append ─┐            ┌─ plan: link, hash ─ sign (all cores) ─ write, sync ─┐
+//	Append ─┼─ queue ─ committer                                               ├─ answers
+//	Append ─┘            └───────────────── one transaction ───────────────────┘
+//
+// # The file
+//
+// Keys and values are big-endian; the values' layout is in codec.go and, for
+// other languages, in docs/chain.md.
+//
+//	bucket     key                                  value
+//	┌─────────┬────────────────────────────────────┬──────────────────────────────────┐
+//	│ meta    │ "format"                           │ 1 byte: 1                        │
+//	├─────────┼────────────────────────────────────┼──────────────────────────────────┤
+//	│ records │ sequence 8                         │ format, header, signature, entry,│
+//	│         │                                    │ CRC-32C of the key and the value │
+//	├─────────┼────────────────────────────────────┼──────────────────────────────────┤
+//	│ types   │ type length 1 │ type │ sequence 8  │ empty                            │
+//	├─────────┼────────────────────────────────────┼──────────────────────────────────┤
+//	│ replies │ order 8: 0, 1, 2, … as appended    │ from, message id, time, reply,   │
+//	│         │                                    │ CRC-32C of the key and the value │
+//	└─────────┴────────────────────────────────────┴──────────────────────────────────┘
+//
+// # What is checked when
+//
+// Open reads the file with plain reads before bbolt maps it: every page that
+// can be reached, every record's checksum, place, link and hashes, the type
+// index and the kept replies. Signatures are covered by the checksum against
+// accident; Verify checks them against intent.
+//
+// # What holds
+//
+//	seq(i+1) = seq(i) + 1,  prev(i+1) = hash(i),  record 0 is the genesis record
+//	Append returned nil  ⇒  its records and its reply survive a crash
+//	a receive's (sender, message id) is appended at most once while its reply is
+//	kept, and it is kept for at least LongestDeadline
+package chain
