@@ -1,0 +1,59 @@
+package transport
+
+import (
+	"context"
+	"net/netip"
+	"time"
+)
+
+// Handler serves what peers send. Its methods run concurrently.
+type Handler interface {
+	// ServeRequest answers a request. ctx ends at the request's deadline, when
+	// the peer cancels, or when Run ends; not when the session breaks, as the
+	// peer may repeat the request over a new session. A *PeerError travels as it
+	// is; any other error reaches the peer as Unsupported, without its text.
+	// The reply must not be changed after the return.
+	ServeRequest(ctx context.Context, r *Request) (reply []byte, err error)
+	// ServeNotify takes a one-way message. ctx ends at the deadline or when Run ends.
+	ServeNotify(ctx context.Context, r *Request)
+}
+
+// Request is what arrived. Its slices belong to the handler.
+type Request struct {
+	Peer PeerKey
+	// Addr is the other end of the session, as this side sees it.
+	Addr   netip.AddrPort
+	Kind   uint8
+	ID     [16]byte
+	Header []byte
+	Body   []byte
+}
+
+// Outgoing is what is to be sent. Its slices must not change until the call returns.
+type Outgoing struct {
+	// Kind tells the receiver what the message is: 1 for the DHT, 2 for messages.
+	Kind uint8
+	// ID names the message across sessions.
+	ID [16]byte
+	// Header is opaque, at most MaxHeader bytes.
+	Header []byte
+	// Body is at most MaxMessage bytes.
+	Body []byte
+}
+
+// SessionInfo describes a session for people.
+type SessionInfo struct {
+	Peer      PeerKey
+	Addr      netip.AddrPort
+	Initiator bool // this side dialled
+	Draining  bool // finishing what is in flight
+	Opened    time.Time
+	LastHeard time.Time
+	// BytesIn and BytesOut count what was read and written, records and handshake.
+	BytesIn, BytesOut uint64
+	// Outgoing and Incoming count the requests in flight.
+	Outgoing, Incoming int
+	RTT                time.Duration // of the last ping or handshake
+	// Skew is the peer's clock less ours at the handshake, to within a round trip.
+	Skew time.Duration
+}
