@@ -1,0 +1,53 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/parley-p2p/parley/sdk"
+)
+
+// Node is what the control API needs of a node. Its methods may be called
+// concurrently and end when ctx ends. Their errors are *sdk.Error or
+// *InputError; any other error is reported as an internal one.
+type Node interface {
+	// Status tells how the node and its parts are. It never waits for another node.
+	Status(ctx context.Context) (Status, error)
+	// Call runs a function of a DNA, which is named by its name or the text form
+	// of its hash. payload is opaque; nil is none.
+	Call(ctx context.Context, dna, function string, payload []byte) ([]byte, error)
+	// Ping measures one round trip to an agent, over a session that it opens if
+	// there is none.
+	Ping(ctx context.Context, agent sdk.AgentID) (PingResult, error)
+	// Lookup finds an agent's addresses without connecting to them.
+	Lookup(ctx context.Context, agent sdk.AgentID) (LookupResult, error)
+	// Chains lists the source chains, sorted by DNA name.
+	Chains(ctx context.Context) ([]ChainInfo, error)
+	// Chain reads records of the source chain of a DNA, named as in Call.
+	Chain(ctx context.Context, dna string, q sdk.Query) ([]sdk.Record, error)
+	// VerifyChain checks the whole chain. Damage is a result, not an error.
+	VerifyChain(ctx context.Context, dna string) (VerifyResult, error)
+	// ExportChain writes the chain, private entries withheld, to w. After an
+	// error what was written is not a whole export, and verifying it says so.
+	ExportChain(ctx context.Context, dna string, w io.Writer) error
+}
+
+// InputError says that a request can't be carried out by any node: a malformed
+// name, a number out of range.
+type InputError struct{ Text string }
+
+func (e *InputError) Error() string { return e.Text }
+
+func inputErrorf(format string, args ...any) error {
+	return &InputError{Text: fmt.Sprintf(format, args...)}
+}
+
+// ErrNotRunning is wrapped by a Client's errors where no node answers on the
+// socket.
+var ErrNotRunning = errors.New("no node is running on this data directory")
+
+// ErrRunning is wrapped by Listen's error where another node answers on the
+// socket.
+var ErrRunning = errors.New("another node is running on this data directory")

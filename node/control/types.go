@@ -1,0 +1,175 @@
+package control
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/parley-p2p/parley/sdk"
+)
+
+// Status is how a node is at one moment.
+type Status struct {
+	Agent   sdk.AgentID `json:"agent"`
+	Version string      `json:"version"`
+	Network string      `json:"network"`
+	DataDir string      `json:"data_dir"`
+	PID     int         `json:"pid"`
+	// Listen is the address bound, Advertised those that others are told.
+	// Both are empty for a node that only dials.
+	Listen     []netip.AddrPort `json:"listen"`
+	Advertised []netip.AddrPort `json:"advertised"`
+	Since      time.Time        `json:"since"`
+	// Ready tells whether others can find this node; NotReady says what is missing.
+	Ready    bool   `json:"ready"`
+	NotReady string `json:"not_ready,omitempty"`
+	// Clock warns that other nodes' clocks differ from this one's; empty if not.
+	Clock string `json:"clock_warning,omitempty"`
+
+	Handlers []HandlerStatus `json:"handlers"`
+	Rejected []RejectedFile  `json:"rejected"`
+	Damaged  []DamagedChain  `json:"damaged"`
+	Sessions []SessionStatus `json:"sessions"`
+	DHT      DHTStatus       `json:"dht"`
+	Traffic  Traffic         `json:"traffic"`
+	Limits   []LimitStatus   `json:"limits"`
+}
+
+// HandlerStatus is one DNA's handler.
+type HandlerStatus struct {
+	DNA       string      `json:"dna"`
+	Hash      sdk.DNAHash `json:"hash"`
+	Integrity string      `json:"integrity"`
+	Functions []string    `json:"functions"`
+	Receives  bool        `json:"receives"`
+	File      string      `json:"file,omitempty"`   // in the plugin directory; empty in-process
+	SHA256    string      `json:"sha256,omitempty"` // of the binary
+	State     string      `json:"state"`            // as plugin.State
+	PID       int         `json:"pid,omitempty"`
+	Since     time.Time   `json:"since"` // of State
+	Restarts  int         `json:"restarts"`
+	LastError string      `json:"last_error,omitempty"`
+	InFlight  int         `json:"in_flight"` // calls that run
+	Queued    int         `json:"queued"`    // calls that wait
+	Calls     uint64      `json:"calls"`     // since the node's start
+}
+
+// RejectedFile is a file of the plugin directory that runs no DNA, and why.
+type RejectedFile struct {
+	File   string `json:"file"`
+	Reason string `json:"reason"`
+}
+
+// DamagedChain is a source chain that is not what was written. Its DNA does
+// not run, the others do.
+type DamagedChain struct {
+	DNA    string `json:"dna"`
+	Path   string `json:"path"`
+	Seq    uint64 `json:"seq"` // of the first wrong record
+	Reason string `json:"reason"`
+}
+
+// SessionStatus is one live session.
+type SessionStatus struct {
+	Agent     sdk.AgentID    `json:"agent"`
+	Address   netip.AddrPort `json:"address"`
+	Dialled   bool           `json:"dialled"` // by this node; else by the other
+	Since     time.Time      `json:"since"`
+	LastHeard time.Time      `json:"last_heard"`
+	// InFlight counts requests of both directions.
+	InFlight int    `json:"in_flight"`
+	BytesIn  uint64 `json:"bytes_in"`
+	BytesOut uint64 `json:"bytes_out"`
+	// ClockSkew is the other clock minus this one; 0 if unknown.
+	ClockSkew time.Duration `json:"clock_skew_ns"`
+}
+
+// DHTStatus is this node's share of the DHT.
+type DHTStatus struct {
+	Contacts      int       `json:"contacts"` // in the routing table
+	Records       int       `json:"records"`  // kept for other agents
+	LastPublished time.Time `json:"last_published"`
+	LastError     string    `json:"last_error,omitempty"` // of the last attempt to publish
+}
+
+// Traffic counts what reached this node since its start.
+type Traffic struct {
+	Messages     uint64 `json:"messages"`      // for a handler's receive
+	MessageBytes uint64 `json:"message_bytes"` // of their payloads
+	DHTRequests  uint64 `json:"dht_requests"`
+}
+
+// LimitStatus is one limit of the node and how much of it is used.
+type LimitStatus struct {
+	Name    string `json:"name"`
+	Setting string `json:"setting"`
+	Used    uint64 `json:"used"`
+	Max     uint64 `json:"max"`
+}
+
+// PingResult is one round trip.
+type PingResult struct {
+	Agent   sdk.AgentID    `json:"agent"`
+	Time    time.Duration  `json:"time_ns"`
+	Address netip.AddrPort `json:"address"`
+	Reused  bool           `json:"reused"` // the session was there before
+	Source  Source         `json:"source"`
+}
+
+// Source says where an agent's address came from.
+type Source string
+
+const (
+	SourceSelf     Source = "self"     // this node's own agent
+	SourceSession  Source = "session"  // a live session
+	SourceCache    Source = "cache"    // an address that worked before
+	SourceSettings Source = "settings" // the operator's bootstrap list
+	SourceDHT      Source = "dht"
+)
+
+// LookupResult is where an agent can be reached.
+type LookupResult struct {
+	Agent     sdk.AgentID      `json:"agent"`
+	Addresses []netip.AddrPort `json:"addresses"`
+	Source    Source           `json:"source"`
+	// Seq and Expires are the address record's; zero without one.
+	Seq     uint64    `json:"seq,omitempty"`
+	Expires time.Time `json:"expires,omitzero"`
+	// Route is what the DHT search asked, in the order of the answers.
+	Route []RouteStep `json:"route"`
+}
+
+// RouteStep is one question of a search.
+type RouteStep struct {
+	Agent   sdk.AgentID    `json:"agent"`
+	Address netip.AddrPort `json:"address"`
+	Hop     int            `json:"hop"`    // 1 for what this node knew itself
+	Answer  string         `json:"answer"` // such as "record", "8 closer", "timeout"
+	Time    time.Duration  `json:"time_ns"`
+}
+
+// ChainInfo is one source chain.
+type ChainInfo struct {
+	DNA       string      `json:"dna"`
+	Hash      sdk.DNAHash `json:"hash"`
+	Integrity string      `json:"integrity"`
+	Records   uint64      `json:"records"`
+	Head      sdk.Hash    `json:"head"`
+}
+
+// VerifyResult is what a check of a chain found.
+type VerifyResult struct {
+	DNA    string      `json:"dna"`
+	Hash   sdk.DNAHash `json:"hash"`
+	Author sdk.AgentID `json:"author"`
+	// Records counts the records that are right, Withheld those of them whose
+	// entry an export left out.
+	Records  uint64 `json:"records"`
+	Withheld uint64 `json:"withheld"`
+	// Head is the last record's hash, where Valid.
+	Head  sdk.Hash `json:"head,omitzero"`
+	Valid bool     `json:"valid"`
+	// Wrong is the first wrong record and Reason what is wrong with it, where
+	// not Valid.
+	Wrong  uint64 `json:"wrong,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
