@@ -124,6 +124,17 @@ func AsPublic(e *Entry) { e.Visibility = Public }
 // the call began.
 func AsStrict(e *Entry) { e.Ordering = Strict }
 
+// CheckEntryType tells what is wrong with the type of an entry.
+func CheckEntryType(t string) error {
+	switch {
+	case t == "" || len(t) > MaxEntryType || !utf8.ValidString(t):
+		return fmt.Errorf("entry type %.80q: 1 to %d bytes of UTF-8 expected", t, MaxEntryType)
+	case strings.HasPrefix(t, "parley."):
+		return fmt.Errorf("entry type %q: those that begin with \"parley.\" are the node's own", t)
+	}
+	return nil
+}
+
 // Commit stages v as an entry of this type (1 to MaxEntryType bytes of UTF-8).
 // All entries of a call are appended to the agent's source chain together, when
 // the call returns without an error, and only then. The hash is the entry's.
@@ -131,8 +142,8 @@ func (c *Context) Commit(entryType string, v any, options ...CommitOption) (Hash
 	if err := c.live("Commit"); err != nil {
 		return Hash{}, err
 	}
-	if entryType == "" || len(entryType) > MaxEntryType || !utf8.ValidString(entryType) {
-		return Hash{}, Fail(HandlerCodeCommit, "commit: entry type %.80q: 1 to %d bytes of UTF-8 expected", entryType, MaxEntryType)
+	if err := CheckEntryType(entryType); err != nil {
+		return Hash{}, Fail(HandlerCodeCommit, "commit: %v", err)
 	}
 	b, err := Marshal(v)
 	if err != nil {

@@ -148,6 +148,12 @@ func (d *Definition) Describe(context.Context) (Description, error) {
 
 func (d *Definition) names() []string { return slices.Sorted(maps.Keys(d.functions)) }
 
+// Clone is the same program for another node of the same process, which has a
+// Setup of its own. What the functions share by closures stays shared.
+func (d *Definition) Clone() *Definition {
+	return &Definition{name: d.name, integrity: d.integrity, functions: d.functions, receive: d.receive, faults: d.faults}
+}
+
 // Setup keeps what the node tells about itself for Context's methods.
 func (d *Definition) Setup(_ context.Context, s Setup) error {
 	s.Properties = slices.Clone(s.Properties)

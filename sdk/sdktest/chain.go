@@ -1,0 +1,115 @@
+package sdktest
+
+import (
+	"crypto/ed25519"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/parley-p2p/parley/sdk"
+)
+
+// chain is one agent's source chain in memory: real records, linked and signed.
+type chain struct {
+	key    ed25519.PrivateKey
+	author sdk.AgentID
+	dna    sdk.DNAHash
+
+	mu      sync.Mutex // guards what follows
+	records []sdk.Record
+	head    sdk.Hash
+	fault   error
+}
+
+func newChain(key ed25519.PrivateKey, dna sdk.DNA) *chain {
+	c := &chain{key: key, dna: dna.Hash()}
+	copy(c.author[:], key.Public().(ed25519.PublicKey))
+	// The genesis entry: format 1, then name and integrity, each behind its length.
+	g := []byte{1, byte(len(dna.Name))}
+	g = append(g, dna.Name...)
+	g = append(append(g, byte(len(dna.Integrity))), dna.Integrity...)
+	c.addLocked(sdk.Header{Kind: sdk.KindGenesis, EntryType: "parley.genesis"}, g)
+	return c
+}
+
+func (c *chain) addLocked(h sdk.Header, content []byte) {
+	h.Version, h.DNA, h.Author = sdk.HeaderVersion, c.dna, c.author
+	h.Seq, h.Prev = uint64(len(c.records)), c.head
+	h.Time = time.Now().UTC().Truncate(time.Microsecond)
+	h.Entry = sdk.EntryHash(content)
+	r := sdk.Record{Header: h, Content: content}
+	hash := r.Hash()
+	copy(r.Signature[:], ed25519.Sign(c.key, sdk.SigningBytes(hash)))
+	c.records, c.head = append(c.records, r), hash
+}
+
+func (c *chain) len() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return uint64(len(c.records))
+}
+
+func (c *chain) fail(cause error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fault = cause
+}
+
+// append adds all entries or none. base is the length when the call began.
+func (c *chain) append(entries []sdk.Entry, cause sdk.Cause, base uint64) *sdk.Error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(entries) == 0 {
+		return nil
+	}
+	strict := slices.ContainsFunc(entries, func(e sdk.Entry) bool { return e.Ordering == sdk.Strict })
+	if n := uint64(len(c.records)); strict && n != base {
+		return &sdk.Error{Code: sdk.ChainMoved, Side: sdk.SideNode, Delivered: sdk.DeliveredYes, Retry: true,
+			Text: fmt.Sprintf("the chain grew by %d records since the call began", n-base)}
+	}
+	if c.fault != nil {
+		return &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideNode, Delivered: sdk.DeliveredYes, Retry: true,
+			HandlerCode: sdk.HandlerCodeCommit, Text: "commit: " + c.fault.Error()}
+	}
+	for _, e := range entries {
+		c.addLocked(sdk.Header{Kind: sdk.KindEntry, EntryType: e.Type, Visibility: e.Visibility, Cause: cause}, e.Content)
+	}
+	return nil
+}
+
+// query follows sdk.Query. It stops before the records' bytes exceed maxBytes,
+// but returns at least one that matches.
+func (c *chain) query(q sdk.Query, maxBytes int) []sdk.Record {
+	c.mu.Lock()
+	all := c.records[:len(c.records):len(c.records)]
+	c.mu.Unlock()
+	limit := q.Limit
+	if limit <= 0 {
+		limit = 100
+	}
+	limit = min(limit, 1000)
+	to := uint64(len(all))
+	if q.To > 0 {
+		to = min(to, q.To)
+	}
+	out := []sdk.Record{}
+	size := 0
+	for i := range to - min(q.From, to) {
+		seq := q.From + i
+		if q.Reverse {
+			seq = to - 1 - i
+		}
+		r := all[seq]
+		if q.Type != "" && r.Header.EntryType != q.Type {
+			continue
+		}
+		size += len(r.Content) + len(r.Header.EntryType) + 256
+		if len(out) == limit || len(out) > 0 && size > maxBytes {
+			break
+		}
+		r.Content = slices.Clone(r.Content)
+		out = append(out, r)
+	}
+	return out
+}

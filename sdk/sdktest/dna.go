@@ -1,0 +1,194 @@
+package sdktest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/parley-p2p/parley/sdk"
+)
+
+// Step is what the conformance DNA is told to do, by a client or by a message.
+type Step struct {
+	// Op is one of
+	//
+	//	echo      answer Text
+	//	who       answer the call's agents and ids
+	//	commit    stage Text as entry "note" N+1 times, then do Then
+	//	query     answer the texts of all entries "note"
+	//	fail      fail with handler code Text
+	//	panic     panic
+	//	big       answer N bytes of text
+	//	send      send Then to To and answer its answer
+	//	deadline  answer the nanoseconds until the call's deadline
+	//	hang      raise Text+".begun", wait for the call's end, raise Text+".ended"
+	//	gate      raise Text+".begun", wait for Text+".open", then do Then
+	//	raise     raise the signal Text
+	//	wait      wait for the signal Text
+	//	raised    answer "yes" if the signal Text was raised
+	//	later     use the call's context once the call has returned, then raise
+	//	          Text+".refused" if that failed with HandlerCodeContext
+	//	leak      stage an entry, fail with an error that is no *sdk.Error
+	Op     string
+	Text   string      `codec:",omitempty"`
+	N      int         `codec:",omitempty"`
+	Strict bool        `codec:",omitempty"`
+	To     sdk.AgentID `codec:",omitempty"`
+	Then   *Step       `codec:",omitempty"`
+}
+
+// Result is a Step's answer.
+type Result struct {
+	Text        string        `codec:",omitempty"`
+	Texts       []string      `codec:",omitempty"`
+	Agent, From sdk.AgentID   `codec:",omitempty"`
+	Message     sdk.MessageID `codec:",omitempty"`
+	DNA         sdk.DNAHash   `codec:",omitempty"`
+	Left        time.Duration `codec:",omitempty"`
+}
+
+// ConformanceDNA is the DNA that TestHost's nodes run, where they are processes
+// by serve.Main(sdktest.ConformanceDNA()). Its function "do" and its receive
+// both do a Step.
+func ConformanceDNA() *sdk.Definition {
+	return sdk.Define("conformance", "1",
+		sdk.Function("do", do),
+		sdk.Receive(do),
+	)
+}
+
+func do(c *sdk.Context, s Step) (r Result, err error) {
+	switch s.Op {
+	case "echo":
+		r.Text = s.Text
+	case "who":
+		r.Agent, r.From, r.Message, r.DNA = c.Agent(), c.From(), c.MessageID(), c.DNA()
+	case "commit":
+		return doCommit(c, s)
+	case "query":
+		notes, err := sdk.QueryAs[string](c, sdk.Query{Type: "note", Limit: 1000})
+		for _, n := range notes {
+			r.Texts = append(r.Texts, n.Value)
+		}
+		return r, err
+	case "fail":
+		return r, sdk.Fail(s.Text, "as told")
+	case "leak":
+		_, _ = c.Commit("note", s.Text)
+		return r, errors.New("an ordinary error")
+	case "panic":
+		panic("as told")
+	case "big":
+		b := make([]byte, (s.N+1)/2)
+		_, _ = rand.Read(b) // never fails
+		r.Text = hex.EncodeToString(b)[:s.N]
+	case "send":
+		return sdk.Send[Result](c, s.To, s.Then)
+	case "deadline":
+		if at, ok := c.Deadline(); ok {
+			r.Left = time.Until(at)
+		}
+	default:
+		return doSignal(c, s)
+	}
+	return r, nil
+}
+
+func doCommit(c *sdk.Context, s Step) (r Result, err error) {
+	var options []sdk.CommitOption
+	if s.Strict {
+		options = append(options, sdk.AsStrict)
+	}
+	for range s.N + 1 {
+		if _, err := c.Commit("note", s.Text, options...); err != nil {
+			return r, err
+		}
+	}
+	if s.Then == nil {
+		return r, nil
+	}
+	return do(c, *s.Then)
+}
+
+// doSignal does the steps by which a test knows how far a call has come, where
+// it would otherwise have to sleep.
+func doSignal(c *sdk.Context, s Step) (r Result, err error) {
+	switch s.Op {
+	case "hang":
+		raise(s.Text + ".begun")
+		<-c.Done()
+		raise(s.Text + ".ended")
+		return r, c.Err()
+	case "gate":
+		raise(s.Text + ".begun")
+		if err := await(c, s.Text+".open"); err != nil {
+			return r, err
+		}
+		return do(c, *s.Then)
+	case "raise":
+		raise(s.Text)
+		return r, nil
+	case "wait":
+		return r, await(c, s.Text)
+	case "raised":
+		if isClosed(signal(s.Text)) {
+			r.Text = "yes"
+		}
+		return r, nil
+	case "later":
+		go later(c, s.Text)
+		return r, nil
+	}
+	return r, sdk.Fail("conformance.op", "unknown op %q", s.Op)
+}
+
+// later outlives its call on purpose; it ends as soon as the call does.
+func later(c *sdk.Context, signal string) {
+	<-c.Done()
+	_, err := c.Commit("note", "too late")
+	if e, ok := errors.AsType[*sdk.Error](err); ok && e.HandlerCode == sdk.HandlerCodeContext {
+		raise(signal + ".refused")
+		return
+	}
+	raise(signal + ".accepted: " + fmt.Sprint(err))
+}
+
+// signals belong to the process, and each is named by its test: what a test
+// raises another can't see.
+var signals = struct {
+	mu     sync.Mutex
+	raised map[string]chan struct{}
+}{raised: map[string]chan struct{}{}}
+
+func signal(name string) chan struct{} {
+	signals.mu.Lock()
+	defer signals.mu.Unlock()
+	ch := signals.raised[name]
+	if ch == nil {
+		ch = make(chan struct{})
+		signals.raised[name] = ch
+	}
+	return ch
+}
+
+func raise(name string) {
+	ch := signal(name)
+	signals.mu.Lock()
+	defer signals.mu.Unlock()
+	if !isClosed(ch) {
+		close(ch)
+	}
+}
+
+func await(ctx context.Context, name string) error {
+	select {
+	case <-signal(name):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

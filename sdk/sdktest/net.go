@@ -1,0 +1,140 @@
+package sdktest
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/parley-p2p/parley/sdk"
+)
+
+// Options are the limits of a Net. The zero value has a node's defaults.
+type Options struct {
+	// MaxPayload bounds each message, answer and entry, in bytes. Default 16 MiB.
+	MaxPayload int
+	// MaxCalls bounds the calls that run at once in one node; more get Busy.
+	// Default 1024.
+	MaxCalls int
+	// Timeout is the deadline of a call that has none. Default 60 s.
+	Timeout time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	if o.MaxPayload == 0 {
+		o.MaxPayload = 16 << 20
+	}
+	if o.MaxCalls == 0 {
+		o.MaxCalls = 1024
+	}
+	if o.Timeout == 0 {
+		o.Timeout = time.Minute
+	}
+	return o
+}
+
+// Net is a network of nodes within a test. Its methods may be called
+// concurrently. When the test ends, running calls are cancelled and waited for.
+type Net struct {
+	t       testing.TB
+	options Options
+	ctx     context.Context // ends with the test
+	calls   sync.WaitGroup  // every goroutine that runs a handler
+
+	// mu guards what follows, and nothing of it is held while a handler runs.
+	mu     sync.Mutex
+	ending bool
+	nodes  map[sdk.AgentID]*Node
+	links  map[link]*linkState
+}
+
+// New makes a network without nodes. Options may be left out.
+func New(t testing.TB, options ...Options) *Net {
+	t.Helper()
+	var o Options
+	if len(options) > 0 {
+		o = options[0]
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n := &Net{t: t, options: o.withDefaults(), ctx: ctx, nodes: map[sdk.AgentID]*Node{}, links: map[link]*linkState{}}
+	t.Cleanup(func() {
+		n.mu.Lock()
+		n.ending = true // from here on begin refuses, so that Wait is not overtaken by Add
+		n.mu.Unlock()
+		cancel()
+		n.calls.Wait()
+	})
+	return n
+}
+
+// begin counts a goroutine that will run a handler; false when the test is over.
+func (n *Net) begin() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ending {
+		return false
+	}
+	n.calls.Add(1)
+	return true
+}
+
+// NodeOptions are an operator's settings for one node.
+type NodeOptions struct {
+	NetworkSeed string
+	Properties  []byte // JSON, see sdk.Context.Properties
+}
+
+// Node adds an agent that runs h. Its key follows from the name alone, so that
+// ids are the same in every run. A *sdk.Definition is cloned: one can be given
+// to any number of nodes. Other handlers are one node's, since Setup is called.
+func (n *Net) Node(name string, h sdk.Handler, options ...NodeOptions) *Node {
+	n.t.Helper()
+	if d, ok := h.(*sdk.Definition); ok {
+		h = d.Clone()
+	}
+	desc, err := h.Describe(n.ctx)
+	if err != nil {
+		n.t.Fatalf("node %s: %v", name, err)
+	}
+	var o NodeOptions
+	if len(options) > 0 {
+		o = options[0]
+	}
+	key := Key(name)
+	x := &Node{net: n, name: name, handler: h, running: map[*running]bool{}, blocked: map[sdk.AgentID]bool{},
+		dna: sdk.DNA{Name: desc.Name, Integrity: desc.Integrity, NetworkSeed: o.NetworkSeed, Properties: o.Properties}}
+	copy(x.id[:], key.Public().(ed25519.PublicKey))
+	x.chain = newChain(key, x.dna)
+	if err := h.Setup(n.ctx, sdk.Setup{Agent: x.id, DNA: x.dna.Hash(), Properties: o.Properties}); err != nil {
+		n.t.Fatalf("node %s: setup: %v", name, err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.nodes[x.id] != nil {
+		n.t.Fatalf("node %s: there is one of this name already", name)
+	}
+	n.nodes[x.id] = x
+	return x
+}
+
+// Key is the secret key of the node of this name: the first of SHA-256
+// ("parley-sdktest-v1" || name || counter byte) whose public key has sign bit 0.
+func Key(name string) ed25519.PrivateKey {
+	for i := range 256 {
+		seed := sha256.Sum256(append([]byte("parley-sdktest-v1"+name), byte(i)))
+		key := ed25519.NewKeyFromSeed(seed[:])
+		if key.Public().(ed25519.PublicKey)[31]&0x80 == 0 {
+			return key
+		}
+	}
+	panic(fmt.Sprintf("no key for %q within 256 tries", name)) // probability 2^-256
+}
+
+// ID is the agent of the node of this name, whether or not there is one.
+func ID(name string) (id sdk.AgentID) {
+	copy(id[:], Key(name).Public().(ed25519.PublicKey))
+	return id
+}
