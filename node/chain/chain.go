@@ -28,6 +28,7 @@ type Chain struct {
 	ended     chan struct{} // closed by the committer
 	closeOnce sync.Once
 	closeErr  error
+	room      *room                // of the committer alone
 	commitTx  func(*bolt.Tx) error // (*bolt.Tx).Commit; tests fail it
 
 	// mu guards what follows. Only the committer writes it, after its
@@ -69,11 +70,11 @@ func Open(o Options) (*Chain, error) {
 			return nil, fmt.Errorf("open chain: %w", err)
 		}
 	}
-	db, found, err := openExisting(&o, c.author)
+	db, room, found, err := openExisting(&o, c.author)
 	if err != nil {
 		return nil, fmt.Errorf("open chain: %w", err)
 	}
-	c.db, c.head, c.hash, c.replies = db, found.link.next-1, found.link.prev, found.replies
+	c.db, c.room, c.head, c.hash, c.replies = db, room, found.link.next-1, found.link.prev, found.replies
 	go c.run()
 	return c, nil
 }

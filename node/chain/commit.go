@@ -269,6 +269,7 @@ func (c *Chain) write(p *plan) (err error) {
 		return err
 	}
 	p.tx = tx.ID()
+	c.room.ensure(tx.Size(), p.size())
 	if err = p.put(tx); err != nil {
 		_ = tx.Rollback()
 		return err

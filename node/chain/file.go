@@ -45,8 +45,7 @@ func lockFile(f *os.File, path string, timeout time.Duration) error {
 // The free list is synced: it is tiny in a file that only grows, and without
 // it bbolt scans the whole file after each failed commit, in a goroutine whose
 // panic would end the process (docs/decisions/0301).
-func openBolt(path string, flag int, timeout time.Duration, prepare func(*os.File) error) (db *bolt.DB, err error) {
-	var file *os.File
+func openBolt(path string, flag int, timeout time.Duration, prepare func(*os.File) error) (db *bolt.DB, file *os.File, err error) {
 	open := func(string, int, os.FileMode) (*os.File, error) {
 		f, err := os.OpenFile(path, flag|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
 		if err != nil {
@@ -70,9 +69,9 @@ func openBolt(path string, flag int, timeout time.Duration, prepare func(*os.Fil
 	db, err = bolt.Open(path, 0o600, &bolt.Options{OpenFile: open, Timeout: timeout, NoStatistics: true,
 		FreelistType: bolt.FreelistMapType})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return db, nil
+	return db, file, nil
 }
 
 // checkMode refuses a file that others may read, and what is no regular file.
@@ -88,8 +87,8 @@ func checkMode(path string, info fs.FileInfo) error {
 }
 
 // openExisting checks the file at path from end to end and opens it.
-func openExisting(o *Options, author sdk.AgentID) (db *bolt.DB, found contents, err error) {
-	db, err = openBolt(o.Path, 0, o.LockTimeout, func(f *os.File) error {
+func openExisting(o *Options, author sdk.AgentID) (db *bolt.DB, room *room, found contents, err error) {
+	db, f, err := openBolt(o.Path, 0, o.LockTimeout, func(f *os.File) error {
 		info, err := f.Stat()
 		if err != nil {
 			return err
@@ -100,13 +99,20 @@ func openExisting(o *Options, author sdk.AgentID) (db *bolt.DB, found contents, 
 		found, err = check(f, o.Path, o.DNA, author)
 		return err
 	})
-	return db, found, err
+	if err != nil {
+		return nil, nil, found, err
+	}
+	room, err = newRoom(f)
+	if err != nil {
+		return nil, nil, found, errors.Join(err, db.Close())
+	}
+	return db, room, found, nil
 }
 
 // create makes the file at path with its genesis record, durably.
 func create(o *Options, genesis *plan) (err error) {
 	tmp := o.Path + newSuffix
-	db, err := openBolt(tmp, os.O_CREATE, o.LockTimeout, func(f *os.File) error {
+	db, _, err := openBolt(tmp, os.O_CREATE, o.LockTimeout, func(f *os.File) error {
 		mine, err := f.Stat()
 		if err != nil {
 			return err

@@ -84,6 +84,15 @@ func (p *plan) sign(key ed25519.PrivateKey) {
 	wg.Wait()
 }
 
+// size is an upper guess of the bytes by which the plan grows the file.
+func (p *plan) size() int64 {
+	n := p.bytes
+	for i := range p.records {
+		n += int64(len(p.records[i].value) + len(p.records[i].typeKey) + 64)
+	}
+	return n + n/2
+}
+
 // put writes the plan into a transaction.
 func (p *plan) put(tx *bolt.Tx) error {
 	records, types, replies := tx.Bucket(bucketRecords), tx.Bucket(bucketTypes), tx.Bucket(bucketReplies)
