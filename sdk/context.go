@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -196,6 +197,34 @@ func QueryAs[T any](c *Context, q Query) ([]Typed[T], error) {
 		}
 	}
 	return out, nil
+}
+
+// All walks over every entry of one type that q selects, page by page; q.Limit
+// is the size of a page. It ends after the first error.
+func All[T any](c *Context, q Query) iter.Seq2[Typed[T], error] {
+	return func(yield func(Typed[T], error) bool) {
+		for {
+			page, err := QueryAs[T](c, q)
+			if err != nil {
+				yield(Typed[T]{}, err)
+				return
+			}
+			for _, r := range page {
+				if !yield(r, nil) {
+					return
+				}
+			}
+			if len(page) == 0 {
+				return
+			}
+			last := page[len(page)-1].Header.Seq
+			if !q.Reverse {
+				q.From = last + 1
+			} else if q.To = last; last <= q.From {
+				return // To = 0 would mean no bound
+			}
+		}
+	}
 }
 
 // hostError makes sure that what a host returned is of the closed set.
