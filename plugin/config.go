@@ -2,10 +2,14 @@ package plugin
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/handlerpb"
 )
 
 // Config says which handlers to run and how. Dir, StateDir and Attach are
@@ -17,13 +21,15 @@ type Config struct {
 	StateDir string
 	// Attach decides on a handler that started and described itself: under
 	// which agent and DNA it runs. An error rejects the binary and is shown in
-	// Status. It is called again when a handler's process was restarted only if
-	// the description changed.
+	// Status. It is called once per handler; a process that is started again
+	// must describe itself as the first one did. It may be called concurrently
+	// for several handlers, and must not block on any of them.
 	Attach func(context.Context, *Handler, sdk.Description) (sdk.Setup, error)
 	// Detach is called once for each handler that was attached, when it ends
 	// for good. nil does nothing.
 	Detach func(*Handler)
-	Log    *slog.Logger
+	// Log takes what the manager and the handlers have to say. nil discards it.
+	Log *slog.Logger
 
 	// MaxPayload bounds each payload in bytes (setting max-payload, 16 MiB).
 	MaxPayload int
@@ -41,4 +47,65 @@ type Config struct {
 	// RestartWait is how long a call waits for a handler that is being
 	// restarted, if its deadline allows (setting handler-restart-wait, 5 s).
 	RestartWait time.Duration
+	// Env holds more variables ("KEY=value") for the handlers' environment,
+	// which has nothing of the node's own (setting handler-env).
+	Env []string
+}
+
+func (c Config) withDefaults() Config {
+	def := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	span := func(v *time.Duration, d time.Duration) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&c.MaxPayload, handlerpb.DefaultMaxPayload)
+	def(&c.MaxCalls, 256)
+	def(&c.MaxQueue, 1024)
+	def(&c.StartParallel, 4)
+	span(&c.StartTimeout, 10*time.Second)
+	span(&c.DrainTimeout, 10*time.Second)
+	span(&c.RestartWait, 5*time.Second)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Detach == nil {
+		c.Detach = func(*Handler) {}
+	}
+	return c
+}
+
+// maxMaxPayload keeps messages within gRPC's 32-bit lengths.
+const maxMaxPayload = 1 << 30
+
+func (c *Config) validate() error {
+	var errs []error
+	bad := func(cond bool, format string, args ...any) {
+		if cond {
+			errs = append(errs, fmt.Errorf("plugin: "+format, args...))
+		}
+	}
+	bad(c.StateDir == "", "Config.StateDir is empty")
+	bad(c.Attach == nil, "Config.Attach is nil")
+	bad(c.MaxPayload < 1 || c.MaxPayload > maxMaxPayload, "max-payload is %d, 1 to %d allowed", c.MaxPayload, maxMaxPayload)
+	bad(c.MaxCalls < 1 || c.MaxCalls > 1<<16, "handler-max-calls is %d, 1 to %d allowed", c.MaxCalls, 1<<16)
+	bad(c.MaxQueue < 0 || c.MaxQueue > 1<<20, "handler-max-queue is %d, 0 to %d allowed", c.MaxQueue, 1<<20)
+	bad(c.StartParallel < 1, "Config.StartParallel is %d, at least 1 expected", c.StartParallel)
+	bad(c.StartTimeout < 0, "handler-start-timeout is %s", c.StartTimeout)
+	bad(c.DrainTimeout < 0, "handler-drain-timeout is %s", c.DrainTimeout)
+	bad(c.RestartWait < 0, "handler-restart-wait is %s", c.RestartWait)
+	info, err := os.Stat(c.Dir)
+	switch {
+	case c.Dir == "":
+		bad(true, "Config.Dir is empty")
+	case err != nil:
+		bad(true, "the plugin directory can't be read; make it, or name another one: %w", err)
+	default:
+		bad(!info.IsDir(), "the plugin directory %s is a file", c.Dir)
+	}
+	return errors.Join(errs...)
 }

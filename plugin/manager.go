@@ -3,69 +3,112 @@ package plugin
 import (
 	"context"
 	"errors"
-	"time"
-
-	"github.com/parley-p2p/parley/sdk"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
 )
-
-// State is where the handler of one file stands.
-type State string
-
-const (
-	StateStarting State = "starting" // staged, being started
-	StateRunning  State = "running"  // takes calls
-	StateBackoff  State = "backoff"  // its process died; it is started again soon
-	StateFailed   State = "failed"   // it died too often; it stays down
-	StateDraining State = "draining" // finishes its calls
-	StateStopped  State = "stopped"
-	StateRejected State = "rejected" // it is not, or may not be, a handler: see LastError
-	StateSkipped  State = "skipped"  // not started at all: see LastError
-)
-
-// HandlerStatus is what Status says of one file.
-type HandlerStatus struct {
-	File      string
-	DNA       string // name of Describe; empty before
-	Integrity string
-	State     State
-	PID       int
-	SHA256    string
-	Since     time.Time // of State
-	Started   time.Time // of the present process
-	Restarts  int
-	LastError string
-	InFlight  int // calls that run
-	Queued    int // calls that wait
-	Calls     uint64
-	Streams   int // open call streams
-}
 
 // Manager runs the handlers of one directory.
-type Manager struct{}
+type Manager struct {
+	cfg   Config
+	ready chan struct{}
+	ran   sync.Once
 
-// New checks the configuration. It starts nothing.
-func New(Config) (*Manager, error) { return nil, errors.New("plugin: not built yet") }
+	mu       sync.Mutex
+	handlers []*Handler // sorted by file
+}
 
-// Run starts the handlers and returns when ctx has ended and every process,
-// goroutine and file of theirs is gone.
-func (m *Manager) Run(ctx context.Context) error { return nil }
+// New checks the configuration. It starts nothing. A missing directory is an error.
+func New(c Config) (*Manager, error) {
+	c = c.withDefaults()
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	// Handlers have other working directories than the node.
+	for _, dir := range []*string{&c.Dir, &c.StateDir} {
+		abs, err := filepath.Abs(*dir)
+		if err != nil {
+			return nil, fmt.Errorf("plugin: %w", err)
+		}
+		*dir = abs
+	}
+	return &Manager{cfg: c, ready: make(chan struct{})}, nil
+}
 
-// Ready is closed when every binary of the directory is up or rejected.
-func (m *Manager) Ready() <-chan struct{} { return nil }
+// Ready is closed when every binary of the directory is up or rejected, and in
+// any case when Run returns.
+func (m *Manager) Ready() <-chan struct{} { return m.ready }
 
 // Status tells of every file of the directory, sorted by name.
-func (m *Manager) Status() []HandlerStatus { return nil }
+func (m *Manager) Status() []HandlerStatus {
+	m.mu.Lock()
+	handlers := m.handlers
+	m.mu.Unlock()
+	out := make([]HandlerStatus, len(handlers))
+	for i, h := range handlers {
+		out[i] = h.status()
+	}
+	return out
+}
 
-// Handler is the handler of one DNA, whichever process implements it now.
-type Handler struct{}
+// Run starts the handlers, keeps them running and, when ctx has ended, lets
+// them finish their calls. It returns when every process, goroutine and socket
+// of theirs is gone. It may be called once.
+func (m *Manager) Run(ctx context.Context) (err error) {
+	first := false
+	m.ran.Do(func() { first = true })
+	if !first {
+		return errors.New("plugin: Manager.Run was called before")
+	}
+	var done sync.Once
+	ready := func() { done.Do(func() { close(m.ready) }) }
+	defer ready()
+	for _, dir := range []string{"plugins", "work"} {
+		if err := os.MkdirAll(filepath.Join(m.cfg.StateDir, dir), 0o700); err != nil {
+			return fmt.Errorf("plugin: state directory: %w", err)
+		}
+	}
+	dir, err := sockets(m.cfg.StateDir)
+	if err != nil {
+		return fmt.Errorf("plugin: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	files, err := scan(m.cfg.Dir)
+	if err != nil {
+		return fmt.Errorf("plugin: %w", err)
+	}
+	m.supervise(ctx, dir, files, ready)
+	return nil
+}
 
-// Description is what the handler said of itself.
-func (h *Handler) Description() sdk.Description { return sdk.Description{} }
-
-// File is the name of the binary's file in Config.Dir.
-func (h *Handler) File() string { return "" }
-
-// Serve runs one call in the handler's process, as sdk.Handler's Serve does.
-func (h *Handler) Serve(ctx context.Context, host sdk.Host, call *sdk.Call) ([]byte, error) {
-	return nil, errors.New("plugin: not built yet")
+// supervise runs a supervisor for each file and returns when all have ended.
+func (m *Manager) supervise(ctx context.Context, sockets string, files []found, ready func()) {
+	spawn := newSpawner()
+	stop := make(chan struct{})
+	var spawning, running, starting sync.WaitGroup
+	spawning.Go(func() { spawn.run(stop) })
+	starts := make(chan struct{}, m.cfg.StartParallel)
+	all := make([]*Handler, len(files))
+	for i, f := range files {
+		all[i] = newHandler(f.name, &m.cfg)
+	}
+	m.mu.Lock()
+	m.handlers = all
+	m.mu.Unlock()
+	for i, f := range files {
+		log := m.cfg.Log.With("handler", f.name)
+		if f.skip != nil {
+			all[i].set(StateSkipped, nil, f.skip)
+			log.Warn("file in the plugin directory is not started", "reason", f.skip)
+			continue
+		}
+		s := &supervisor{h: all[i], cfg: &m.cfg, log: log, spawn: spawn, sockets: sockets, starts: starts, policy: newRestartPolicy()}
+		starting.Add(1)
+		running.Go(func() { s.run(ctx, starting.Done) })
+	}
+	running.Go(func() { starting.Wait(); ready() })
+	running.Wait()
+	close(stop) // no child is left that would die with the thread
+	spawning.Wait()
 }

@@ -678,7 +678,7 @@ func (x *HandlerMessage) GetResult() *CallResult {
 	return nil
 }
 
-func (x *HandlerMessage) GetCallback() *Callback {
+func (x *HandlerMessage) GetCallback() *CallbackRequest {
 	if x != nil {
 		if x, ok := x.Message.(*HandlerMessage_Callback); ok {
 			return x.Callback
@@ -714,7 +714,7 @@ type HandlerMessage_Result struct {
 }
 
 type HandlerMessage_Callback struct {
-	Callback *Callback `protobuf:"bytes,2,opt,name=callback,proto3,oneof"`
+	Callback *CallbackRequest `protobuf:"bytes,2,opt,name=callback,proto3,oneof"`
 }
 
 type HandlerMessage_Cancel struct {
@@ -874,35 +874,35 @@ func (x *CallResult) GetError() *Error {
 }
 
 // Callback is a request of the running call to its node.
-type Callback struct {
+type CallbackRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// cb names the callback. It is never 0 and grows on each stream, over all of
 	// its calls.
 	Cb uint64 `protobuf:"varint,1,opt,name=cb,proto3" json:"cb,omitempty"`
 	// Types that are valid to be assigned to Op:
 	//
-	//	*Callback_Send
-	//	*Callback_Commit
-	//	*Callback_Query
-	Op            isCallback_Op `protobuf_oneof:"op"`
+	//	*CallbackRequest_Send
+	//	*CallbackRequest_Commit
+	//	*CallbackRequest_Query
+	Op            isCallbackRequest_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Callback) Reset() {
-	*x = Callback{}
+func (x *CallbackRequest) Reset() {
+	*x = CallbackRequest{}
 	mi := &file_handler_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Callback) String() string {
+func (x *CallbackRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Callback) ProtoMessage() {}
+func (*CallbackRequest) ProtoMessage() {}
 
-func (x *Callback) ProtoReflect() protoreflect.Message {
+func (x *CallbackRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_handler_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -914,73 +914,73 @@ func (x *Callback) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Callback.ProtoReflect.Descriptor instead.
-func (*Callback) Descriptor() ([]byte, []int) {
+// Deprecated: Use CallbackRequest.ProtoReflect.Descriptor instead.
+func (*CallbackRequest) Descriptor() ([]byte, []int) {
 	return file_handler_proto_rawDescGZIP(), []int{12}
 }
 
-func (x *Callback) GetCb() uint64 {
+func (x *CallbackRequest) GetCb() uint64 {
 	if x != nil {
 		return x.Cb
 	}
 	return 0
 }
 
-func (x *Callback) GetOp() isCallback_Op {
+func (x *CallbackRequest) GetOp() isCallbackRequest_Op {
 	if x != nil {
 		return x.Op
 	}
 	return nil
 }
 
-func (x *Callback) GetSend() *Send {
+func (x *CallbackRequest) GetSend() *Send {
 	if x != nil {
-		if x, ok := x.Op.(*Callback_Send); ok {
+		if x, ok := x.Op.(*CallbackRequest_Send); ok {
 			return x.Send
 		}
 	}
 	return nil
 }
 
-func (x *Callback) GetCommit() *Entry {
+func (x *CallbackRequest) GetCommit() *Entry {
 	if x != nil {
-		if x, ok := x.Op.(*Callback_Commit); ok {
+		if x, ok := x.Op.(*CallbackRequest_Commit); ok {
 			return x.Commit
 		}
 	}
 	return nil
 }
 
-func (x *Callback) GetQuery() *Query {
+func (x *CallbackRequest) GetQuery() *Query {
 	if x != nil {
-		if x, ok := x.Op.(*Callback_Query); ok {
+		if x, ok := x.Op.(*CallbackRequest_Query); ok {
 			return x.Query
 		}
 	}
 	return nil
 }
 
-type isCallback_Op interface {
-	isCallback_Op()
+type isCallbackRequest_Op interface {
+	isCallbackRequest_Op()
 }
 
-type Callback_Send struct {
+type CallbackRequest_Send struct {
 	Send *Send `protobuf:"bytes,2,opt,name=send,proto3,oneof"`
 }
 
-type Callback_Commit struct {
+type CallbackRequest_Commit struct {
 	Commit *Entry `protobuf:"bytes,3,opt,name=commit,proto3,oneof"`
 }
 
-type Callback_Query struct {
+type CallbackRequest_Query struct {
 	Query *Query `protobuf:"bytes,4,opt,name=query,proto3,oneof"`
 }
 
-func (*Callback_Send) isCallback_Op() {}
+func (*CallbackRequest_Send) isCallbackRequest_Op() {}
 
-func (*Callback_Commit) isCallback_Op() {}
+func (*CallbackRequest_Commit) isCallbackRequest_Op() {}
 
-func (*Callback_Query) isCallback_Op() {}
+func (*CallbackRequest_Query) isCallbackRequest_Op() {}
 
 type Send struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1782,10 +1782,10 @@ const file_handler_proto_rawDesc = "" +
 	"\vHostMessage\x124\n" +
 	"\x05start\x18\x01 \x01(\v2\x1c.parley.handler.v1.CallStartH\x00R\x05start\x12;\n" +
 	"\x06result\x18\x02 \x01(\v2!.parley.handler.v1.CallbackResultH\x00R\x06resultB\t\n" +
-	"\amessage\"\xd9\x01\n" +
+	"\amessage\"\xe0\x01\n" +
 	"\x0eHandlerMessage\x127\n" +
-	"\x06result\x18\x01 \x01(\v2\x1d.parley.handler.v1.CallResultH\x00R\x06result\x129\n" +
-	"\bcallback\x18\x02 \x01(\v2\x1b.parley.handler.v1.CallbackH\x00R\bcallback\x12\x18\n" +
+	"\x06result\x18\x01 \x01(\v2\x1d.parley.handler.v1.CallResultH\x00R\x06result\x12@\n" +
+	"\bcallback\x18\x02 \x01(\v2\".parley.handler.v1.CallbackRequestH\x00R\bcallback\x12\x18\n" +
 	"\x06cancel\x18\x03 \x01(\x04H\x00R\x06cancel\x12.\n" +
 	"\x03log\x18\x04 \x01(\v2\x1a.parley.handler.v1.LogLineH\x00R\x03logB\t\n" +
 	"\amessage\"\xb9\x01\n" +
@@ -1799,8 +1799,8 @@ const file_handler_proto_rawDesc = "" +
 	"\n" +
 	"CallResult\x12\x14\n" +
 	"\x05reply\x18\x01 \x01(\fR\x05reply\x12.\n" +
-	"\x05error\x18\x02 \x01(\v2\x18.parley.handler.v1.ErrorR\x05error\"\xb5\x01\n" +
-	"\bCallback\x12\x0e\n" +
+	"\x05error\x18\x02 \x01(\v2\x18.parley.handler.v1.ErrorR\x05error\"\xbc\x01\n" +
+	"\x0fCallbackRequest\x12\x0e\n" +
 	"\x02cb\x18\x01 \x01(\x04R\x02cb\x12-\n" +
 	"\x04send\x18\x02 \x01(\v2\x17.parley.handler.v1.SendH\x00R\x04send\x122\n" +
 	"\x06commit\x18\x03 \x01(\v2\x18.parley.handler.v1.EntryH\x00R\x06commit\x120\n" +
@@ -1911,7 +1911,7 @@ var file_handler_proto_goTypes = []any{
 	(*HandlerMessage)(nil),   // 12: parley.handler.v1.HandlerMessage
 	(*CallStart)(nil),        // 13: parley.handler.v1.CallStart
 	(*CallResult)(nil),       // 14: parley.handler.v1.CallResult
-	(*Callback)(nil),         // 15: parley.handler.v1.Callback
+	(*CallbackRequest)(nil),  // 15: parley.handler.v1.CallbackRequest
 	(*Send)(nil),             // 16: parley.handler.v1.Send
 	(*Entry)(nil),            // 17: parley.handler.v1.Entry
 	(*Query)(nil),            // 18: parley.handler.v1.Query
@@ -1929,13 +1929,13 @@ var file_handler_proto_depIdxs = []int32{
 	13, // 1: parley.handler.v1.HostMessage.start:type_name -> parley.handler.v1.CallStart
 	19, // 2: parley.handler.v1.HostMessage.result:type_name -> parley.handler.v1.CallbackResult
 	14, // 3: parley.handler.v1.HandlerMessage.result:type_name -> parley.handler.v1.CallResult
-	15, // 4: parley.handler.v1.HandlerMessage.callback:type_name -> parley.handler.v1.Callback
+	15, // 4: parley.handler.v1.HandlerMessage.callback:type_name -> parley.handler.v1.CallbackRequest
 	22, // 5: parley.handler.v1.HandlerMessage.log:type_name -> parley.handler.v1.LogLine
 	0,  // 6: parley.handler.v1.CallStart.kind:type_name -> parley.handler.v1.CallKind
 	24, // 7: parley.handler.v1.CallResult.error:type_name -> parley.handler.v1.Error
-	16, // 8: parley.handler.v1.Callback.send:type_name -> parley.handler.v1.Send
-	17, // 9: parley.handler.v1.Callback.commit:type_name -> parley.handler.v1.Entry
-	18, // 10: parley.handler.v1.Callback.query:type_name -> parley.handler.v1.Query
+	16, // 8: parley.handler.v1.CallbackRequest.send:type_name -> parley.handler.v1.Send
+	17, // 9: parley.handler.v1.CallbackRequest.commit:type_name -> parley.handler.v1.Entry
+	18, // 10: parley.handler.v1.CallbackRequest.query:type_name -> parley.handler.v1.Query
 	1,  // 11: parley.handler.v1.Entry.visibility:type_name -> parley.handler.v1.Visibility
 	2,  // 12: parley.handler.v1.Entry.ordering:type_name -> parley.handler.v1.Ordering
 	20, // 13: parley.handler.v1.CallbackResult.records:type_name -> parley.handler.v1.Records
@@ -1977,9 +1977,9 @@ func file_handler_proto_init() {
 		(*HandlerMessage_Log)(nil),
 	}
 	file_handler_proto_msgTypes[12].OneofWrappers = []any{
-		(*Callback_Send)(nil),
-		(*Callback_Commit)(nil),
-		(*Callback_Query)(nil),
+		(*CallbackRequest_Send)(nil),
+		(*CallbackRequest_Commit)(nil),
+		(*CallbackRequest_Query)(nil),
 	}
 	file_handler_proto_msgTypes[16].OneofWrappers = []any{
 		(*CallbackResult_Reply)(nil),

@@ -1,7 +1,136 @@
 package serve
 
-import "github.com/parley-p2p/parley/sdk"
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/handlerpb"
+)
 
 // Main runs h as a handler process and exits. It is all that the main function
-// of a handler does.
-func Main(h sdk.Handler) { panic("not reached") }
+// of a handler does. What is printed before Main goes to the node's log; the
+// standard logger, slog's and os.Stderr go there for the whole life.
+func Main(h sdk.Handler) { os.Exit(run(h, os.Args, os.Getenv, os.Stdout, os.Stderr, servePlugin)) }
+
+// run is Main without the process: it returns the exit code. node serves until
+// the node is gone.
+func run(h sdk.Handler, args []string, getenv func(string) string, stdout, stderr io.Writer,
+	node func(sdk.Handler, int) int) int {
+	if h == nil {
+		fmt.Fprintln(stderr, "serve.Main: the handler is nil")
+		return 1
+	}
+	if len(args) > 1 && (args[1] == "--describe" || args[1] == "-describe") {
+		return describe(h, stdout, stderr)
+	}
+	if getenv(handlerpb.CookieKey) != handlerpb.CookieValue {
+		usage(h, args, stderr)
+		return 1
+	}
+	return node(h, maxPayload(getenv))
+}
+
+// describeTimeout bounds Describe where no node does.
+const describeTimeout = 10 * time.Second
+
+func describe(h sdk.Handler, stdout, stderr io.Writer) int {
+	d, err := description(h)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return 1
+	}
+	if d.Functions == nil {
+		d.Functions = []string{}
+	}
+	out, err := json.MarshalIndent(struct {
+		Name      string   `json:"name"`
+		Integrity string   `json:"integrity"`
+		Functions []string `json:"functions"`
+		Receives  bool     `json:"receives"`
+		SDK       string   `json:"sdk"`
+		Protocol  int      `json:"protocol"`
+	}(d), "", "  ")
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return 1
+	}
+	if _, err := fmt.Fprintln(stdout, string(out)); err != nil {
+		fmt.Fprintln(stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// description asks h and fills in what the SDK knows better.
+func description(h sdk.Handler) (sdk.Description, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), describeTimeout)
+	defer cancel()
+	d, err := h.Describe(ctx)
+	if err != nil {
+		return d, fmt.Errorf("describe: %w", err)
+	}
+	return complete(d), handlerpb.CheckDescription(new(complete(d)))
+}
+
+func complete(d sdk.Description) sdk.Description {
+	if d.Protocol == 0 {
+		d.Protocol = handlerpb.Protocol
+	}
+	if d.SDK == "" {
+		d.SDK = sdkVersion()
+	}
+	return d
+}
+
+// sdkVersion is the version of this module that the program was built with.
+func sdkVersion() string {
+	const module = "github.com/parley-p2p/parley"
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "go"
+	}
+	if info.Main.Path == module {
+		return "go " + info.Main.Version
+	}
+	for _, m := range info.Deps {
+		if m.Path == module {
+			return "go " + m.Version
+		}
+	}
+	return "go"
+}
+
+func usage(h sdk.Handler, args []string, w io.Writer) {
+	program := "handler"
+	if len(args) > 0 {
+		program = filepath.Base(args[0])
+	}
+	what := "a DNA"
+	if d, err := description(h); err == nil {
+		what = fmt.Sprintf("the DNA %q (integrity version %q, %d functions)", d.Name, d.Integrity, len(d.Functions))
+	}
+	fmt.Fprintf(w, `%[1]s is a parley handler: it implements %[2]s.
+A parley node starts it; by itself it does nothing.
+
+  To run it:   put this file into a directory and start a node with it:
+                 parley run --plugins DIRECTORY
+  To see it:   %[1]s --describe     prints its description as JSON
+`, program, what)
+}
+
+// maxPayload reads the node's payload limit.
+func maxPayload(getenv func(string) string) int {
+	n, err := strconv.Atoi(getenv(handlerpb.EnvMaxPayload))
+	if err != nil || n <= 0 {
+		return handlerpb.DefaultMaxPayload
+	}
+	return n
+}

@@ -1,0 +1,242 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/parley-p2p/parley/sdk"
+)
+
+// Handler is the handler of one DNA, whichever process implements it now. It
+// is what the node calls; its methods may be used concurrently.
+type Handler struct {
+	file string
+	cfg  *Config
+	gate gate
+
+	calls atomic.Uint64
+
+	mu        sync.Mutex
+	desc      sdk.Description
+	functions map[string]bool
+	state     State
+	since     time.Time
+	current   *process      // takes new calls; nil while there is none
+	nextStart time.Time     // in StateBackoff
+	changed   chan struct{} // closed at each change of state, and replaced
+	sum       string
+	restarts  int
+	lastErr   error
+}
+
+func newHandler(file string, cfg *Config) *Handler {
+	return &Handler{file: file, cfg: cfg, gate: gate{max: cfg.MaxCalls, queue: cfg.MaxQueue},
+		state: StateStarting, since: time.Now(), changed: make(chan struct{})}
+}
+
+// Description is what the handler said of itself.
+func (h *Handler) Description() sdk.Description {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.desc
+}
+
+// File is the name of the binary's file in Config.Dir.
+func (h *Handler) File() string { return h.file }
+
+// set changes the state. p takes the calls from now on; err is kept if not nil.
+func (h *Handler) set(s State, p *process, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.state, h.since, h.current = s, time.Now(), p
+	if err != nil {
+		h.lastErr = err
+	}
+	close(h.changed)
+	h.changed = make(chan struct{})
+}
+
+func (h *Handler) describe(d sdk.Description) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.desc, h.functions = d, make(map[string]bool, len(d.Functions))
+	for _, f := range d.Functions {
+		h.functions[f] = true
+	}
+}
+
+// Serve runs one call in the handler's process, as sdk.Handler's Serve does.
+// Every error is a *sdk.Error.
+func (h *Handler) Serve(ctx context.Context, host sdk.Host, call *sdk.Call) ([]byte, error) {
+	if len(call.Payload) > h.cfg.MaxPayload {
+		return nil, tooLarge("the payload", len(call.Payload), h.cfg.MaxPayload, sdk.SideNode, sdk.DeliveredNo)
+	}
+	if err := h.knows(call); err != nil {
+		return nil, err
+	}
+	full, err := h.gate.enter(ctx)
+	switch {
+	case full:
+		return nil, h.busy()
+	case err != nil:
+		return nil, ctxError(ctx, sdk.DeliveredNo)
+	}
+	defer h.gate.leave()
+	defer h.calls.Add(1)
+	// A call that was not sent is tried again on the next process; one that was
+	// sent never is.
+	for {
+		p, err := h.process(ctx)
+		if err != nil {
+			return nil, err
+		}
+		reply, err := p.call(ctx, host, call, h.cfg.MaxPayload)
+		if !errors.Is(err, errNotSent) {
+			return reply, err
+		}
+		h.lost(ctx, p)
+	}
+}
+
+// knows tells whether the handler has an entry point for call.
+func (h *Handler) knows(call *sdk.Call) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	text := ""
+	switch {
+	case call.Kind == sdk.CallReceive && !h.desc.Receives:
+		text = fmt.Sprintf("the handler of DNA %q receives no messages", h.desc.Name)
+	case call.Kind == sdk.CallFunction && !h.functions[call.Function]:
+		text = fmt.Sprintf("the handler of DNA %q has no function %q; it has %s", h.desc.Name, call.Function, some(h.desc.Functions))
+	default:
+		return nil
+	}
+	return &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Text: text}
+}
+
+func some(names []string) string {
+	const most = 20
+	if len(names) == 0 {
+		return "none"
+	}
+	if len(names) > most {
+		return fmt.Sprintf("%q and %d more", names[:most], len(names)-most)
+	}
+	return fmt.Sprintf("%q", names)
+}
+
+// busyRetry is when a caller may try again that found the queue full: the
+// time that a call may take is not known.
+const busyRetry = 100 * time.Millisecond
+
+func (h *Handler) busy() error {
+	running, waiting := h.gate.load()
+	return &sdk.Error{Code: sdk.Busy, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true,
+		Text: fmt.Sprintf("the handler runs %d calls and %d wait (settings handler-max-calls, handler-max-queue)", running, waiting),
+		Limit: &sdk.Limit{Name: "calls waiting for the handler", Setting: "handler-max-queue",
+			Value: uint64(waiting) + 1, Max: uint64(h.cfg.MaxQueue), RetryAfter: busyRetry}}
+}
+
+// process gives the process that takes calls. Where there is none it waits,
+// for RestartWait at most.
+func (h *Handler) process(ctx context.Context) (*process, error) {
+	var timeout <-chan time.Time
+	for {
+		h.mu.Lock()
+		p, changed, gone := h.current, h.changed, h.goneLocked()
+		h.mu.Unlock()
+		if p != nil {
+			return p, nil
+		}
+		if gone != nil {
+			return nil, gone
+		}
+		if timeout == nil {
+			t := time.NewTimer(h.cfg.RestartWait)
+			defer t.Stop()
+			timeout = t.C
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, ctxError(ctx, sdk.DeliveredNo)
+		case <-timeout:
+			return nil, h.restarting()
+		}
+	}
+}
+
+// goneLocked is the error of a handler that will not come back; nil where it may.
+func (h *Handler) goneLocked() error {
+	e := &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo}
+	switch h.state {
+	case StateFailed:
+		e.Text = fmt.Sprintf("the handler of DNA %q died %d times within %s and is not started again until the node is; the last time: %v",
+			h.desc.Name, crashLoopCount, crashLoopSpan, h.lastErr)
+	case StateDraining, StateStopped:
+		e.Text = fmt.Sprintf("the handler of DNA %q is being stopped", h.desc.Name)
+	case StateRejected:
+		e.Text = fmt.Sprintf("the handler of DNA %q was rejected: %v", h.desc.Name, h.lastErr)
+	default:
+		return nil
+	}
+	return e
+}
+
+func (h *Handler) restarting() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	after := max(time.Until(h.nextStart), busyRetry)
+	return &sdk.Error{Code: sdk.Busy, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true,
+		Text: fmt.Sprintf("the process of DNA %q is being started again; the last time it ended so: %v", h.desc.Name, h.lastErr),
+		Limit: &sdk.Limit{Name: "wait for a handler's restart", Setting: "handler-restart-wait",
+			Max: uint64(h.cfg.RestartWait.Milliseconds()), RetryAfter: after.Round(time.Millisecond)}}
+}
+
+// lost waits until p, which took a call no more, is no longer the current
+// process. Its supervisor sees the death at the latest after its health probes.
+func (h *Handler) lost(ctx context.Context, p *process) {
+	for {
+		h.mu.Lock()
+		still, changed := h.current == p, h.changed
+		h.mu.Unlock()
+		if !still {
+			return
+		}
+		select {
+		case <-changed:
+		case <-p.ctx.Done():
+			h.retire(p)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// retire takes p off, if it is still the one.
+func (h *Handler) retire(p *process) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.current == p {
+		h.current = nil
+	}
+}
+
+func (h *Handler) status() HandlerStatus {
+	running, waiting := h.gate.load()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := HandlerStatus{File: h.file, DNA: h.desc.Name, Integrity: h.desc.Integrity, State: h.state, SHA256: h.sum,
+		Since: h.since, Restarts: h.restarts, InFlight: running, Queued: waiting, Calls: h.calls.Load()}
+	if h.lastErr != nil {
+		s.LastError = h.lastErr.Error()
+	}
+	if h.current != nil {
+		s.PID, s.Started, s.Streams = h.current.run.pid(), h.current.started, h.current.pool.size()
+	}
+	return s
+}

@@ -1,0 +1,375 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/serve"
+)
+
+// The test binary is also every handler of the tests: a copy of it, called
+// "<dna>.<behaviour>", behaves so.
+func TestMain(m *testing.M) {
+	if dna, behaviour, ok := strings.Cut(filepath.Base(os.Args[0]), "."); ok && behaviour != "test" {
+		os.Exit(behave(dna, behaviour))
+	}
+	os.Exit(m.Run())
+}
+
+func behave(dna, behaviour string) int {
+	switch behaviour {
+	case "ok":
+		serve.Main(&testHandler{dna: dna})
+	case "exit":
+		fmt.Fprintln(os.Stderr, "nothing to do here")
+		return 3
+	case "silent": // never answers
+		select {}
+	case "spam": // prints on stdout for ever
+		for {
+			fmt.Println("all work and no play")
+		}
+	case "chatty": // prints before the handshake
+		fmt.Println("hello, here I am")
+		fmt.Println(strings.Repeat("x", 20_000))
+		serve.Main(&testHandler{dna: dna})
+	case "panics":
+		panic("no luck today")
+	case "foreign": // another plugin system's handshake
+		fmt.Println("1|7|tcp|127.0.0.1:1|netrpc|")
+		select {}
+	case "elsewhere": // sends its node to another socket
+		fmt.Println("1|1|unix|/tmp/somebody-elses.sock|grpc|")
+		select {}
+	case "refuses":
+		serve.Main(&testHandler{dna: dna, setupErr: sdk.Fail("test.setup", "not on a Friday")})
+	case "badname":
+		serve.Main(&testHandler{dna: "No Such Name"})
+	case "frozen": // stops itself before it answers Describe
+		serve.Main(&testHandler{dna: dna, describe: func() { _ = syscall.Kill(os.Getpid(), syscall.SIGSTOP) }})
+	}
+	return 1
+}
+
+// testHandler is a handler whose functions go wrong in every way.
+type testHandler struct {
+	dna      string
+	setupErr error
+	describe func()
+	setup    sdk.Setup
+}
+
+var testFunctions = []string{"abort", "big", "commit", "echo", "env", "exit", "fds", "flood", "forget", "fork", "freeze", "kill",
+	"late", "log", "panic", "parallel", "pid", "query", "send", "setup", "shortsend", "stdio", "stuck", "wait"}
+
+func (h *testHandler) Describe(context.Context) (sdk.Description, error) {
+	if h.describe != nil {
+		h.describe()
+	}
+	return sdk.Description{Name: h.dna, Integrity: "1", Functions: testFunctions, Receives: true}, nil
+}
+
+func (h *testHandler) Setup(_ context.Context, s sdk.Setup) error {
+	h.setup = s
+	return h.setupErr
+}
+
+func (h *testHandler) Serve(ctx context.Context, host sdk.Host, c *sdk.Call) ([]byte, error) {
+	if c.Kind == sdk.CallReceive {
+		return append([]byte("got "), c.Payload...), nil
+	}
+	switch c.Function {
+	case "echo":
+		return c.Payload, nil
+	case "send":
+		return host.Send(ctx, c.From, c.Payload)
+	case "commit":
+		hash, err := host.Commit(ctx, sdk.Entry{Type: "note", Visibility: sdk.Public, Content: c.Payload})
+		return hash[:], err
+	case "query":
+		rs, err := host.Query(ctx, sdk.Query{Type: "note", Limit: 7, Reverse: true})
+		return []byte(fmt.Sprint(len(rs))), err
+	case "parallel":
+		return h.parallel(ctx, host, c)
+	case "setup":
+		return append(append(h.setup.Agent[:], h.setup.DNA[:]...), h.setup.Properties...), nil
+	case "pid":
+		return []byte(fmt.Sprint(os.Getpid())), nil
+	case "wait", "stuck":
+		host.Log(ctx, slog.LevelInfo, "waiting")
+		if c.Function == "stuck" {
+			select {}
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return h.misbehave(ctx, host, c)
+}
+
+func (h *testHandler) parallel(ctx context.Context, host sdk.Host, c *sdk.Call) ([]byte, error) {
+	var wg sync.WaitGroup
+	replies, errs := make([][]byte, 100), make([]error, 100)
+	for i := range replies {
+		wg.Go(func() { replies[i], errs[i] = host.Send(ctx, c.From, fmt.Appendf(nil, "%d", i)) })
+	}
+	wg.Wait()
+	for i, r := range replies {
+		if string(r) != fmt.Sprintf("reply to %d", i) && errs[i] == nil {
+			errs[i] = fmt.Errorf("reply %d is %q", i, r)
+		}
+	}
+	return nil, errors.Join(errs...)
+}
+
+func (h *testHandler) misbehave(ctx context.Context, host sdk.Host, c *sdk.Call) ([]byte, error) {
+	switch c.Function {
+	case "panic":
+		panic("over the edge")
+	case "abort": // a panic that nobody recovers
+		go func() { panic("nobody catches me") }()
+		select {}
+	case "exit":
+		os.Exit(7)
+	case "kill":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	case "freeze":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	case "fork":
+		return h.fork(string(c.Payload) == "setsid")
+	case "stdio":
+		_, err := os.NewFile(1, "stdout").Write(append([]byte(strings.Repeat("y", 70_000)), '\n'))
+		fmt.Println("by fmt")
+		_, err2 := os.NewFile(2, "stderr").Write(c.Payload)
+		return nil, errors.Join(err, err2)
+	case "flood":
+		for range 200_000 {
+			fmt.Fprintln(os.NewFile(2, "stderr"), "all work and no play makes Jack a dull boy")
+		}
+	case "log":
+		host.Log(ctx, slog.LevelWarn, string(c.Payload), "n", 7)
+	case "big":
+		return make([]byte, 2<<20), nil
+	case "late": // a callback after the end of the call
+		go func() {
+			<-ctx.Done()
+			_, err := host.Send(context.Background(), c.From, []byte("late"))
+			slog.Error("late send", "error", err)
+		}()
+	case "forget": // callbacks that nobody waits for
+		for range 10 {
+			go func() { _, _ = host.Send(ctx, c.From, []byte("forgotten")) }()
+		}
+		_, err := host.Send(ctx, c.From, []byte("hold"))
+		return nil, err
+	case "shortsend":
+		short, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+		defer cancel()
+		return host.Send(short, c.From, []byte("hold"))
+	case "env":
+		return []byte(strings.Join(os.Environ(), "\n")), nil
+	case "fds":
+		return openFiles()
+	}
+	return nil, nil
+}
+
+// fork starts a child that holds this process's pipes.
+func (h *testHandler) fork(setsid bool) ([]byte, error) {
+	cmd := exec.Command("/bin/sleep", "1000")
+	cmd.Stdout, cmd.Stderr = os.NewFile(1, "stdout"), os.NewFile(2, "stderr")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: setsid}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return []byte(fmt.Sprint(cmd.Process.Pid)), nil
+}
+
+func openFiles() ([]byte, error) {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, e := range entries {
+		to, err := os.Readlink("/proc/self/fd/" + e.Name())
+		if err == nil {
+			out = append(out, e.Name()+" "+to)
+		}
+	}
+	return []byte(strings.Join(out, "\n")), nil
+}
+
+// testHost is a node as a call sees it.
+type testHost struct {
+	send func(context.Context, []byte) ([]byte, error)
+	logs func(slog.Level, string, ...any)
+}
+
+func (h *testHost) Send(ctx context.Context, _ sdk.AgentID, p []byte) ([]byte, error) {
+	if h.send != nil {
+		return h.send(ctx, p)
+	}
+	return append([]byte("reply to "), p...), nil
+}
+
+func (h *testHost) Commit(_ context.Context, e sdk.Entry) (sdk.Hash, error) {
+	if e.Type != "note" || e.Visibility != sdk.Public {
+		return sdk.Hash{}, fmt.Errorf("entry %+v", e)
+	}
+	return sdk.EntryHash(e.Content), nil
+}
+
+func (h *testHost) Query(_ context.Context, q sdk.Query) ([]sdk.Record, error) {
+	if q != (sdk.Query{Type: "note", Limit: 7, Reverse: true}) {
+		return nil, fmt.Errorf("query %+v", q)
+	}
+	r := sdk.Record{Header: sdk.Header{Version: sdk.HeaderVersion, Kind: sdk.KindEntry, EntryType: "note", Time: time.Unix(1, 0)}}
+	return []sdk.Record{r, r, r}, nil
+}
+
+func (h *testHost) Log(_ context.Context, l slog.Level, text string, args ...any) {
+	if h.logs != nil {
+		h.logs(l, text, args...)
+	}
+}
+
+// testNode runs a Manager over a directory of handlers.
+type testNode struct {
+	*Manager
+	dir      string
+	mu       sync.Mutex
+	handlers map[string]*Handler // by DNA name
+	detached []string
+	stop     func() // ends Run and waits
+}
+
+// testContext bounds a test: a failure bound, nothing waits for it.
+func testContext(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// place puts copies of the test binary into a new directory.
+func place(t testing.TB, names ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range names {
+		if err := os.Link(self, filepath.Join(dir, n)); err != nil {
+			copyFile(t, self, filepath.Join(dir, n))
+		}
+	}
+	return dir
+}
+
+func copyFile(t testing.TB, from, to string) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	in, err := os.Open(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o700)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(out, in); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// startNode runs a Manager until the test ends and waits until it is ready.
+func startNode(t testing.TB, cfg Config) *testNode {
+	t.Helper()
+	n := newNode(t, cfg)
+	select {
+	case <-n.Ready():
+	case <-testContext(t).Done():
+		t.Fatalf("not ready; status %+v", n.Status())
+	}
+	return n
+}
+
+func newNode(t testing.TB, cfg Config) *testNode {
+	t.Helper()
+	n := &testNode{dir: cfg.Dir, handlers: map[string]*Handler{}}
+	if cfg.StateDir == "" {
+		cfg.StateDir = t.TempDir()
+	}
+	if cfg.Attach == nil {
+		cfg.Attach = n.attach
+	}
+	cfg.Detach = n.detach
+	cfg.Env = append(cfg.Env, "GORACE=atexit_sleep_ms=0")
+	m, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Manager = m
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	n.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	t.Cleanup(n.stop)
+	return n
+}
+
+var testAgent, testDNA = sdk.AgentID{1, 2, 3}, sdk.DNAHash{4, 5, 6}
+
+func (n *testNode) attach(_ context.Context, h *Handler, d sdk.Description) (sdk.Setup, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if other := n.handlers[d.Name]; other != nil {
+		return sdk.Setup{}, fmt.Errorf("DNA %q is %s already", d.Name, other.File())
+	}
+	n.handlers[d.Name] = h
+	return sdk.Setup{Agent: testAgent, DNA: testDNA, Properties: []byte("props")}, nil
+}
+
+func (n *testNode) detach(h *Handler) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.detached = append(n.detached, h.Description().Name)
+}
+
+func (n *testNode) handler(t testing.TB, dna string) *Handler {
+	t.Helper()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	h := n.handlers[dna]
+	if h == nil {
+		t.Fatalf("DNA %q is not up: %+v", dna, n.Status())
+	}
+	return h
+}
+
+func call(function, payload string) *sdk.Call {
+	return &sdk.Call{Kind: sdk.CallFunction, Function: function, From: testAgent, ID: sdk.MessageID{9}, Payload: []byte(payload)}
+}
+

@@ -1,0 +1,100 @@
+package plugin
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// maxBinary bounds a handler's binary.
+const maxBinary = 1 << 30
+
+// stage copies a handler's binary to <dir>/<sha256>/plugin and gives the path
+// and the hash. What runs is always the copy: the operator may do what he likes
+// with the original, and what was checked is what is started.
+func stage(dir, file string) (path, sum string, err error) {
+	in, err := os.Open(file)
+	if err != nil {
+		return "", "", fmt.Errorf("stage: %w", err)
+	}
+	defer in.Close()
+	tmp, sum, err := copyBinary(dir, in)
+	if err != nil {
+		return "", "", fmt.Errorf("stage: %w", err)
+	}
+	defer os.Remove(tmp) // gone already if it was renamed
+	home := filepath.Join(dir, sum)
+	path = filepath.Join(home, "plugin")
+	if err := os.Mkdir(home, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", "", fmt.Errorf("stage: %w", err)
+	}
+	if have, err := hashFile(path); err == nil && have == sum {
+		return path, sum, nil // a running process may execute it: leave it alone
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return "", "", fmt.Errorf("stage: %w", err)
+	}
+	if err := syncDir(home); err != nil {
+		return "", "", fmt.Errorf("stage: %w", err)
+	}
+	return path, sum, nil
+}
+
+// copyBinary copies in to a temporary file of dir, hashing. No process may be
+// forked while the copy is open for writing: the child would hold it open, and
+// its exec fail with ETXTBSY (golang/go#22315). ForkLock keeps forks away.
+func copyBinary(dir string, in io.Reader) (tmp, sum string, err error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	out, err := os.CreateTemp(dir, ".stage-*")
+	if err != nil {
+		return "", "", err
+	}
+	h := sha256.New()
+	if err := errors.Join(fill(out, in, h), out.Close()); err != nil {
+		return "", "", errors.Join(err, os.Remove(out.Name()))
+	}
+	return out.Name(), hex.EncodeToString(h.Sum(nil)), nil
+}
+
+func fill(out *os.File, in io.Reader, h hash.Hash) error {
+	n, err := io.Copy(io.MultiWriter(out, h), io.LimitReader(in, maxBinary+1))
+	if err != nil {
+		return err
+	}
+	if n > maxBinary {
+		return fmt.Errorf("more than %d bytes", maxBinary)
+	}
+	if err := out.Sync(); err != nil {
+		return err
+	}
+	return out.Chmod(0o500)
+}
+
+func hashFile(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

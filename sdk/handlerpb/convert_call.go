@@ -1,0 +1,148 @@
+package handlerpb
+
+import (
+	"math"
+	"time"
+
+	"github.com/parley-p2p/parley/sdk"
+)
+
+// remainingToWire gives the time left in milliseconds, rounded up so that
+// what is left is never "no deadline"; 0 stands for none.
+func remainingToWire(d time.Duration) uint64 {
+	if d <= 0 {
+		return 0
+	}
+	ms := uint64(d / time.Millisecond)
+	if d%time.Millisecond != 0 {
+		ms++
+	}
+	return min(ms, maxRemainingMS)
+}
+
+func remainingFromWire(ms uint64) (time.Duration, error) {
+	if ms > maxRemainingMS {
+		return 0, malformed("%d ms left, at most %d allowed", ms, uint64(maxRemainingMS))
+	}
+	return min(time.Duration(ms)*time.Millisecond, math.MaxInt64), nil
+}
+
+// CheckCall tells whether c may cross the contract.
+func CheckCall(c *sdk.Call) error {
+	switch c.Kind {
+	case sdk.CallFunction:
+		return checkText("function name", c.Function, 1, maxFunction)
+	case sdk.CallReceive:
+		return checkText("function name of a receive", c.Function, 0, 0)
+	}
+	return malformed("call kind %d", c.Kind)
+}
+
+func callToWire(c *sdk.Call, remaining time.Duration) (*CallStart, error) {
+	if err := CheckCall(c); err != nil {
+		return nil, err
+	}
+	return &CallStart{Kind: CallKind(c.Kind), Function: c.Function, Id: c.ID[:], From: c.From[:],
+		Payload: c.Payload, RemainingMs: remainingToWire(remaining)}, nil
+}
+
+func callFromWire(w *CallStart) (c *sdk.Call, remaining time.Duration, err error) {
+	if w.Kind != CallKind_CALL_KIND_FUNCTION && w.Kind != CallKind_CALL_KIND_RECEIVE {
+		return nil, 0, malformed("call kind %d", w.Kind)
+	}
+	c = &sdk.Call{Kind: sdk.CallKind(w.Kind), Function: w.Function, Payload: w.Payload}
+	if err = CheckCall(c); err != nil {
+		return nil, 0, err
+	}
+	if c.ID, err = fixed[sdk.MessageID]("message id", w.Id); err != nil {
+		return nil, 0, err
+	}
+	if c.From, err = fixed[sdk.AgentID]("sender", w.From); err != nil {
+		return nil, 0, err
+	}
+	remaining, err = remainingFromWire(w.RemainingMs)
+	return c, remaining, err
+}
+
+// CheckEntry tells whether e may cross the contract.
+func CheckEntry(e *sdk.Entry) error {
+	if e.Visibility > sdk.Public {
+		return malformed("visibility %d", e.Visibility)
+	}
+	if e.Ordering > sdk.Strict {
+		return malformed("ordering %d", e.Ordering)
+	}
+	return checkText("entry type", e.Type, 1, maxEntryType)
+}
+
+func entryToWire(e *sdk.Entry) (*Entry, error) {
+	if err := CheckEntry(e); err != nil {
+		return nil, err
+	}
+	return &Entry{Type: e.Type, Visibility: Visibility(e.Visibility), Ordering: Ordering(e.Ordering), Content: e.Content}, nil
+}
+
+func entryFromWire(w *Entry) (e sdk.Entry, err error) {
+	if w.Visibility < 0 || w.Visibility > 0xff || w.Ordering < 0 || w.Ordering > 0xff {
+		return e, malformed("visibility %d, ordering %d", w.Visibility, w.Ordering)
+	}
+	e = sdk.Entry{Type: w.Type, Visibility: sdk.Visibility(w.Visibility), Ordering: sdk.Ordering(w.Ordering), Content: w.Content}
+	return e, CheckEntry(&e)
+}
+
+// CheckQuery tells whether q may cross the contract.
+func CheckQuery(q *sdk.Query) error {
+	if q.Limit < 0 || q.Limit > maxQueryLimit {
+		return malformed("query limit %d, 0 to %d allowed", q.Limit, maxQueryLimit)
+	}
+	return checkText("entry type", q.Type, 0, maxEntryType)
+}
+
+func queryToWire(q *sdk.Query) (*Query, error) {
+	if err := CheckQuery(q); err != nil {
+		return nil, err
+	}
+	return &Query{Type: q.Type, From: q.From, To: q.To, Reverse: q.Reverse, Limit: uint32(q.Limit)}, nil
+}
+
+func queryFromWire(w *Query) (q sdk.Query, err error) {
+	if w.Limit > maxQueryLimit {
+		return q, malformed("query limit %d, 0 to %d allowed", w.Limit, maxQueryLimit)
+	}
+	q = sdk.Query{Type: w.Type, From: w.From, To: w.To, Reverse: w.Reverse, Limit: int(w.Limit)}
+	return q, CheckQuery(&q)
+}
+
+func recordsToWire(rs []sdk.Record) (*Records, error) {
+	if len(rs) > maxQueryLimit {
+		return nil, malformed("%d records, at most %d allowed", len(rs), maxQueryLimit)
+	}
+	w := &Records{Records: make([]*Record, len(rs))}
+	for i := range rs {
+		r := &rs[i]
+		if err := checkLen("entry type", len(r.Header.EntryType), 1, maxEntryType); err != nil {
+			return nil, err
+		}
+		w.Records[i] = &Record{Header: sdk.AppendHeader(nil, &r.Header), Signature: r.Signature[:], Content: r.Content}
+	}
+	return w, nil
+}
+
+func recordsFromWire(w *Records) ([]sdk.Record, error) {
+	if len(w.GetRecords()) > maxQueryLimit {
+		return nil, malformed("%d records, at most %d allowed", len(w.Records), maxQueryLimit)
+	}
+	rs := make([]sdk.Record, len(w.GetRecords()))
+	for i, r := range w.GetRecords() {
+		h, err := sdk.ParseHeader(r.GetHeader())
+		if err != nil {
+			return nil, malformed("record %d: %v", i, err)
+		}
+		sig, err := fixed[[64]byte]("signature", r.GetSignature())
+		if err != nil {
+			return nil, err
+		}
+		rs[i] = sdk.Record{Header: h, Signature: sig, Content: r.Content}
+	}
+	return rs, nil
+}

@@ -1,0 +1,220 @@
+package handlerpb
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/parley-p2p/parley/sdk"
+)
+
+func callbackToWire(c *Callback) (*CallbackRequest, error) {
+	if c.ID == 0 {
+		return nil, malformed("callback without an id")
+	}
+	w := &CallbackRequest{Cb: c.ID}
+	switch c.Op {
+	case OpSend:
+		w.Op = &CallbackRequest_Send{Send: &Send{To: c.To[:], Payload: c.Payload, RemainingMs: remainingToWire(c.Remaining)}}
+	case OpCommit:
+		e, err := entryToWire(&c.Entry)
+		if err != nil {
+			return nil, err
+		}
+		w.Op = &CallbackRequest_Commit{Commit: e}
+	case OpQuery:
+		q, err := queryToWire(&c.Query)
+		if err != nil {
+			return nil, err
+		}
+		w.Op = &CallbackRequest_Query{Query: q}
+	default:
+		return nil, malformed("callback operation %d", c.Op)
+	}
+	return w, nil
+}
+
+func callbackFromWire(w *CallbackRequest) (c Callback, err error) {
+	c.ID = w.GetCb()
+	if c.ID == 0 {
+		return c, malformed("callback without an id")
+	}
+	switch op := w.GetOp().(type) {
+	case *CallbackRequest_Send:
+		c.Op, c.Payload = OpSend, op.Send.GetPayload()
+		if c.To, err = fixed[sdk.AgentID]("receiver", op.Send.GetTo()); err != nil {
+			return c, err
+		}
+		c.Remaining, err = remainingFromWire(op.Send.GetRemainingMs())
+	case *CallbackRequest_Commit:
+		c.Op = OpCommit
+		if op.Commit == nil {
+			return c, malformed("commit without an entry")
+		}
+		c.Entry, err = entryFromWire(op.Commit)
+	case *CallbackRequest_Query:
+		c.Op = OpQuery
+		if op.Query == nil {
+			return c, malformed("query without a query")
+		}
+		c.Query, err = queryFromWire(op.Query)
+	default:
+		return c, malformed("callback of an unknown kind")
+	}
+	return c, err
+}
+
+func answerToWire(a *Answer) (*CallbackResult, error) {
+	if a.ID == 0 {
+		return nil, malformed("answer without a callback's id")
+	}
+	w := &CallbackResult{Cb: a.ID}
+	if a.Err != nil {
+		w.Outcome = &CallbackResult_Error{Error: errorToWire(a.Err)}
+		return w, nil
+	}
+	switch a.Op {
+	case OpSend:
+		w.Outcome = &CallbackResult_Reply{Reply: a.Reply}
+	case OpCommit:
+		w.Outcome = &CallbackResult_Hash{Hash: a.Hash[:]}
+	case OpQuery:
+		rs, err := recordsToWire(a.Records)
+		if err != nil {
+			return nil, err
+		}
+		w.Outcome = &CallbackResult_Records{Records: rs}
+	default:
+		return nil, malformed("callback operation %d", a.Op)
+	}
+	return w, nil
+}
+
+func answerFromWire(w *CallbackResult) (a Answer, err error) {
+	a.ID = w.GetCb()
+	if a.ID == 0 {
+		return a, malformed("answer without a callback's id")
+	}
+	switch o := w.GetOutcome().(type) {
+	case *CallbackResult_Reply:
+		a.Op, a.Reply = OpSend, o.Reply
+	case *CallbackResult_Hash:
+		a.Op = OpCommit
+		a.Hash, err = fixed[sdk.Hash]("entry hash", o.Hash)
+	case *CallbackResult_Records:
+		a.Op = OpQuery
+		a.Records, err = recordsFromWire(o.Records)
+	case *CallbackResult_Error:
+		if o.Error == nil {
+			return a, malformed("answer with an empty error")
+		}
+		a.Err, err = errorFromWire(o.Error)
+	default:
+		err = malformed("answer of an unknown kind")
+	}
+	return a, err
+}
+
+func resultToWire(r *Result) *CallResult {
+	if r.Err != nil {
+		return &CallResult{Error: errorToWire(r.Err)}
+	}
+	return &CallResult{Reply: r.Reply}
+}
+
+func resultFromWire(w *CallResult) (r Result, err error) {
+	if w.GetError() == nil {
+		return Result{Reply: w.GetReply()}, nil
+	}
+	if len(w.Reply) != 0 {
+		return r, malformed("a result with a reply and an error")
+	}
+	r.Err, err = errorFromWire(w.Error)
+	return r, err
+}
+
+// logToWire never fails: it cuts what is out of bounds.
+func logToWire(l *LogRecord) *LogLine {
+	w := &LogLine{Level: int32(max(-128, min(128, l.Level))), Text: clip(l.Text, maxText)}
+	for _, a := range l.Attrs[:min(len(l.Attrs), maxAttrs)] {
+		w.Attrs = append(w.Attrs, &Attr{Key: clip(a.Key, maxAttrKey), Value: clip(a.Value, maxAttrValue)})
+	}
+	return w
+}
+
+func logFromWire(w *LogLine) (l LogRecord, err error) {
+	if w == nil || w.Level < -128 || w.Level > 128 || len(w.Text) > maxText || len(w.Attrs) > maxAttrs {
+		return l, malformed("log line out of bounds")
+	}
+	l = LogRecord{Level: slog.Level(w.Level), Text: w.Text}
+	for _, a := range w.Attrs {
+		if len(a.GetKey()) > maxAttrKey || len(a.GetValue()) > maxAttrValue {
+			return l, malformed("log attribute out of bounds")
+		}
+		l.Attrs = append(l.Attrs, LogAttr{Key: a.GetKey(), Value: a.GetValue()})
+	}
+	return l, nil
+}
+
+// FromHandler is one frame of a Call stream, as the node receives it. Exactly
+// one field is set.
+type FromHandler struct {
+	Result   *Result
+	Callback *Callback
+	Cancel   uint64 // a callback's ID
+	Log      *LogRecord
+}
+
+func fromHandlerWire(w *HandlerMessage) (f FromHandler, err error) {
+	switch m := w.GetMessage().(type) {
+	case *HandlerMessage_Result:
+		var r Result
+		r, err = resultFromWire(m.Result)
+		f.Result = &r
+	case *HandlerMessage_Callback:
+		var c Callback
+		c, err = callbackFromWire(m.Callback)
+		f.Callback = &c
+	case *HandlerMessage_Cancel:
+		if f.Cancel = m.Cancel; f.Cancel == 0 {
+			err = malformed("cancel without a callback's id")
+		}
+	case *HandlerMessage_Log:
+		var l LogRecord
+		l, err = logFromWire(m.Log)
+		f.Log = &l
+	default:
+		err = malformed("frame of an unknown kind")
+	}
+	if err != nil {
+		return FromHandler{}, err
+	}
+	return f, nil
+}
+
+// FromNode is one frame of a Call stream, as the handler receives it: a call
+// with the time that is left (0: no deadline), or an answer.
+type FromNode struct {
+	Call      *sdk.Call
+	Remaining time.Duration
+	Answer    *Answer
+}
+
+func fromNodeWire(w *HostMessage) (f FromNode, err error) {
+	switch m := w.GetMessage().(type) {
+	case *HostMessage_Start:
+		if m.Start == nil {
+			return f, malformed("empty call")
+		}
+		f.Call, f.Remaining, err = callFromWire(m.Start)
+	case *HostMessage_Result:
+		var a Answer
+		a, err = answerFromWire(m.Result)
+		f.Answer = &a
+	default:
+		err = malformed("frame of an unknown kind")
+	}
+	if err != nil {
+		return FromNode{}, err
+	}
+	return f, nil
+}

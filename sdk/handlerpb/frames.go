@@ -1,0 +1,56 @@
+package handlerpb
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/parley-p2p/parley/sdk"
+)
+
+// Op is what a callback asks for.
+type Op uint8
+
+const (
+	OpSend Op = iota + 1
+	OpCommit
+	OpQuery
+)
+
+// Callback is a running call's request to its node. Which fields hold
+// something depends on Op.
+type Callback struct {
+	ID        uint64 // never 0; grows on each stream
+	Op        Op
+	To        sdk.AgentID   // OpSend
+	Payload   []byte        // OpSend
+	Remaining time.Duration // OpSend: time left if less than the call's; 0 means the call's
+	Entry     sdk.Entry     // OpCommit
+	Query     sdk.Query     // OpQuery
+}
+
+// Answer is the node's answer to the callback of the same ID. Err excludes
+// the other fields.
+type Answer struct {
+	ID      uint64
+	Op      Op
+	Reply   []byte       // OpSend
+	Hash    sdk.Hash     // OpCommit
+	Records []sdk.Record // OpQuery
+	Err     *sdk.Error
+}
+
+// LogRecord is one line for the node's log.
+type LogRecord struct {
+	Level slog.Level
+	Text  string
+	Attrs []LogAttr
+}
+
+// LogAttr is one attribute of a LogRecord, in text.
+type LogAttr struct{ Key, Value string }
+
+// Result ends a call: with Err, or with Reply where Err is nil.
+type Result struct {
+	Reply []byte
+	Err   *sdk.Error
+}
