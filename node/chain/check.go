@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"os"
+	"io"
 
 	"github.com/parley-p2p/parley/sdk"
 )
@@ -52,16 +52,14 @@ func (c *checker) damaged(part, format string, args ...any) error {
 	return &DamagedError{Path: c.path, Seq: c.link.next, Reason: reason}
 }
 
-// check reads f, which must not change meanwhile (the caller holds its lock).
-func check(f *os.File, path string, dna sdk.DNA, author sdk.AgentID) (contents, error) {
+// check reads a file of size bytes, which must not change meanwhile (the caller
+// holds its lock).
+func check(f io.ReaderAt, size int64, path string, dna sdk.DNA, author sdk.AgentID) (contents, error) {
 	c := &checker{path: path, dna: dna, seed: maphash.MakeSeed()}
 	c.link = linker{dna: dna.Hash(), author: author}
 	c.replies = newReplyIndex()
-	info, err := f.Stat()
-	if err != nil {
-		return contents{}, fmt.Errorf("chain file %s: %w", path, err)
-	}
-	if c.p, err = openPages(f, info.Size()); err != nil {
+	var err error
+	if c.p, err = openPages(f, size); err != nil {
 		return contents{}, c.damaged("", "%v", err)
 	}
 	if err := c.all(); err != nil {

@@ -96,7 +96,7 @@ func openExisting(o *Options, author sdk.AgentID) (db *bolt.DB, room *room, foun
 		if err := checkMode(o.Path, info); err != nil {
 			return err
 		}
-		found, err = check(f, o.Path, o.DNA, author)
+		found, err = check(f, info.Size(), o.Path, o.DNA, author)
 		return err
 	})
 	if err != nil {
