@@ -1,5 +1,4 @@
-// Command auction is a silent auction: bidders send sealed bids to a seller,
-// who writes them down and acknowledges them.
+// Command auction is a silent auction: a seller writes sealed bids down and acknowledges them.
 package main
 
 import (
