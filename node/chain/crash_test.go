@@ -1,0 +1,265 @@
+package chain
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/parley-p2p/parley/sdk"
+)
+
+// A test that needs a process of its own starts this binary again with the
+// work's name and the chain's path in the environment.
+const (
+	envChild = "PARLEY_CHAIN_TEST_CHILD"
+	envPath  = "PARLEY_CHAIN_TEST_PATH"
+)
+
+func TestMain(m *testing.M) {
+	switch work := os.Getenv(envChild); work {
+	case "":
+		os.Exit(m.Run())
+	case "append":
+		childAppend(os.Getenv(envPath))
+	case "full":
+		childFull(os.Getenv(envPath))
+	default:
+		fatal(fmt.Errorf("unknown work %q", work))
+	}
+}
+
+func fatal(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "child:", err)
+		os.Exit(1)
+	}
+}
+
+func child(t *testing.T, work, path string) *exec.Cmd {
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), envChild+"="+work, envPath+"="+path, "GOMAXPROCS=2")
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// childAppend appends without end on several goroutines, and says which
+// receives were acknowledged.
+func childAppend(path string) {
+	c, err := Open(Options{Path: path, DNA: testDNA, Key: alice})
+	fatal(err)
+	start := c.Len()
+	var mu sync.Mutex
+	for w := range uint64(4) {
+		go func() {
+			for i := uint64(0); ; i++ {
+				n := start*1000 + i*4 + w
+				first, err := c.Append(context.Background(), Batch{Entries: entries("bid", 2, int(100+n%4000)), Cause: receive(n), KeepReply: true, Reply: fmt.Append(nil, n)})
+				fatal(err)
+				mu.Lock()
+				fmt.Println(first, n)
+				mu.Unlock()
+			}
+		}()
+	}
+	select {}
+}
+
+// Kill the process in the middle of commits, again and again: what it
+// acknowledged is there, and the chain is whole.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "x.chain")
+	acked := map[uint64]uint64{} // first record -> message
+	for round := range 12 {
+		cmd := child(t, "append", path)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(out)
+		for n := 0; lines.Scan(); n++ {
+			if n == round*7 { // in round 0 right after the first
+				if err := cmd.Process.Kill(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var first, id uint64
+			if _, err := fmt.Sscan(lines.Text(), &first, &id); err == nil {
+				acked[first] = id
+			}
+		}
+		if err := cmd.Wait(); err == nil {
+			t.Fatal("the child ended by itself")
+		}
+		checkAcked(t, path, acked)
+	}
+}
+
+func checkAcked(t *testing.T, path string, acked map[uint64]uint64) {
+	t.Helper()
+	c, err := Open(Options{Path: path, DNA: testDNA, Key: alice})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	mustVerify(t, c, c.Len())
+	if c.Len()%2 != 1 {
+		t.Fatalf("%d records: half of a batch", c.Len())
+	}
+	for first, n := range acked {
+		for seq := first; seq < first+2; seq++ {
+			if r, err := c.Record(seq); err != nil || r.Header.Cause != receive(n) {
+				t.Fatalf("acknowledged record %d: %+v, %v", seq, r.Header.Cause, err)
+			}
+		}
+		if reply, found, err := c.Reply(agentOf(bob), messageID(n)); !found || err != nil || string(reply) != fmt.Sprint(n) {
+			t.Fatalf("reply of acknowledged message %d: %q %v %v", n, reply, found, err)
+		}
+	}
+}
+
+// childFull appends while the file may not grow beyond a limit that moves, as
+// on a disk that fills up and is emptied. The limit makes ftruncate and pwrite
+// fail at a different place for each value.
+func childFull(path string) {
+	signal.Ignore(syscall.SIGXFSZ)
+	limit := func(n uint64) {
+		var old syscall.Rlimit
+		fatal(syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old))
+		fatal(syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: n, Max: old.Max}))
+	}
+	c, err := Open(Options{Path: path, DNA: testDNA, Key: alice})
+	fatal(err)
+	failures, n := 0, uint64(0)
+	one := func() error {
+		n++
+		before := c.Len()
+		_, err := c.Append(context.Background(), Batch{Entries: entries("bid", 2, 3000), Cause: receive(n), KeepReply: true})
+		_, found, errReply := c.Reply(agentOf(bob), messageID(n))
+		fatal(errReply)
+		if found != (err == nil) || err == nil && c.Len() != before+2 || err != nil && c.Len() != before {
+			fatal(fmt.Errorf("message %d: %v, kept %v, %d records after %d", n, err, found, c.Len(), before))
+		}
+		return err
+	}
+	for round := range uint64(40) {
+		info, err := os.Stat(path)
+		fatal(err)
+		limit(uint64(info.Size()) + round*1500)
+		for err = nil; err == nil; {
+			err = one()
+		}
+		var e *sdk.Error
+		if !errors.As(err, &e) || e.Code != sdk.HandlerFailed || e.HandlerCode != sdk.HandlerCodeCommit || e.Side != sdk.SideNode ||
+			!e.Retry || !strings.Contains(e.Text, "free space") {
+			fatal(fmt.Errorf("round %d: %v", round, err))
+		}
+		failures++
+		if err := one(); err == nil {
+			fatal(fmt.Errorf("round %d: room on a full disk", round))
+		}
+		count, err := c.Verify(context.Background())
+		if err != nil || count != c.Len() {
+			fatal(fmt.Errorf("round %d: %d of %d: %v", round, count, c.Len(), err))
+		}
+		limit(^uint64(0) >> 1)
+		fatal(one()) // there is room again
+	}
+	fatal(c.Close())
+	c, err = Open(Options{Path: path, DNA: testDNA, Key: alice})
+	fatal(err)
+	_, err = c.Verify(context.Background())
+	fatal(err)
+	fatal(c.Close())
+	fmt.Println("failures", failures)
+	os.Exit(0)
+}
+
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	out, err := child(t, "full", filepath.Join(t.TempDir(), "x.chain")).Output()
+	if err != nil || string(out) != "failures 40\n" {
+		t.Fatalf("%q, %v", out, err)
+	}
+}
+
+// The last sync of a commit fails: what was written can be read, but nobody
+// knows whether it is on disk.
+func TestUnconfirmed(t *testing.T) {
+	t.Parallel()
+	o := testOptions(t)
+	c := mustOpen(t, o)
+	cause := errors.New("the disk is gone")
+	c.mu.Lock()
+	c.commitTx = func(tx *bolt.Tx) error { return errors.Join(tx.Commit(), cause) }
+	c.mu.Unlock()
+	b := Batch{Entries: entries("a", 1, 1), Cause: receive(1), KeepReply: true}
+	_, err := c.Append(context.Background(), b)
+	if e := sdkError(t, err); e.Code != sdk.OutcomeUnknown || e.Retry || !strings.Contains(err.Error(), "the disk is gone") {
+		t.Fatal(err)
+	}
+	_, err = c.Append(context.Background(), b)
+	if e := sdkError(t, err); e.HandlerCode != sdk.HandlerCodeCommit || !strings.Contains(err.Error(), "restart") {
+		t.Fatal(err)
+	}
+	mustClose(t, c)
+	c = mustOpen(t, o) // what is there counts
+	mustVerify(t, c, 2)
+	var d *DuplicateError
+	if _, err := c.Append(context.Background(), b); !errors.As(err, &d) {
+		t.Fatal(err)
+	}
+}
+
+// A commit that fails and leaves nothing is followed by one that works, and
+// two requests of one message in the failed group both fail.
+func TestRolledBack(t *testing.T) {
+	t.Parallel()
+	c := mustOpen(t, testOptions(t))
+	c.mu.Lock()
+	c.commitTx = func(tx *bolt.Tx) error { return errors.Join(tx.Rollback(), syscall.EIO) }
+	c.mu.Unlock()
+	b := Batch{Entries: entries("a", 1, 1), Cause: receive(1), KeepReply: true}
+	if _, err := c.Append(context.Background(), b); sdkError(t, err).HandlerCode != sdk.HandlerCodeCommit {
+		t.Fatal(err)
+	}
+	c.holdCommit(nil)
+	mustAppend(t, c, b)
+	mustVerify(t, c, 2)
+}
+
+// A full disk while a chain is made leaves nothing behind.
+func TestCreateFails(t *testing.T) {
+	t.Parallel()
+	o := testOptions(t)
+	dir := filepath.Dir(o.Path)
+	if err := os.Mkdir(o.Path+newSuffix, 0o700); err != nil { // it can't be opened as a file
+		t.Fatal(err)
+	}
+	if _, err := Open(o); err == nil {
+		t.Fatal("made a chain over a directory")
+	}
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range list {
+		if e.Name() == filepath.Base(o.Path) {
+			t.Fatal("half a chain has the chain's name")
+		}
+	}
+}
