@@ -1,0 +1,113 @@
+package control
+
+import (
+	"context"
+	"io"
+	"testing"
+
+	"github.com/parley-p2p/parley/sdk"
+)
+
+// fakeNode answers with what a test sets; a method that is not set fails the test.
+type fakeNode struct {
+	t      *testing.T
+	status func(context.Context) (Status, error)
+	call   func(ctx context.Context, dna, function string, payload []byte) ([]byte, error)
+	ping   func(context.Context, sdk.AgentID) (PingResult, error)
+	lookup func(context.Context, sdk.AgentID) (LookupResult, error)
+	chains func(context.Context) ([]ChainInfo, error)
+	chain  func(context.Context, string, sdk.Query) ([]sdk.Record, error)
+	verify func(context.Context, string) (VerifyResult, error)
+	export func(context.Context, string, io.Writer) error
+}
+
+func (n *fakeNode) unset(method string) error {
+	n.t.Errorf("%s was called, and must not be", method)
+	return &InputError{Text: "unset"}
+}
+
+func (n *fakeNode) Status(ctx context.Context) (Status, error) {
+	if n.status == nil {
+		return Status{}, n.unset("Status")
+	}
+	return n.status(ctx)
+}
+
+func (n *fakeNode) Call(ctx context.Context, dna, function string, payload []byte) ([]byte, error) {
+	if n.call == nil {
+		return nil, n.unset("Call")
+	}
+	return n.call(ctx, dna, function, payload)
+}
+
+func (n *fakeNode) Ping(ctx context.Context, a sdk.AgentID) (PingResult, error) {
+	if n.ping == nil {
+		return PingResult{}, n.unset("Ping")
+	}
+	return n.ping(ctx, a)
+}
+
+func (n *fakeNode) Lookup(ctx context.Context, a sdk.AgentID) (LookupResult, error) {
+	if n.lookup == nil {
+		return LookupResult{}, n.unset("Lookup")
+	}
+	return n.lookup(ctx, a)
+}
+
+func (n *fakeNode) Chains(ctx context.Context) ([]ChainInfo, error) {
+	if n.chains == nil {
+		return nil, n.unset("Chains")
+	}
+	return n.chains(ctx)
+}
+
+func (n *fakeNode) Chain(ctx context.Context, dna string, q sdk.Query) ([]sdk.Record, error) {
+	if n.chain == nil {
+		return nil, n.unset("Chain")
+	}
+	return n.chain(ctx, dna, q)
+}
+
+func (n *fakeNode) VerifyChain(ctx context.Context, dna string) (VerifyResult, error) {
+	if n.verify == nil {
+		return VerifyResult{}, n.unset("VerifyChain")
+	}
+	return n.verify(ctx, dna)
+}
+
+func (n *fakeNode) ExportChain(ctx context.Context, dna string, w io.Writer) error {
+	if n.export == nil {
+		return n.unset("ExportChain")
+	}
+	return n.export(ctx, dna, w)
+}
+
+// start serves n until the test ends and returns a client.
+func start(t *testing.T, n *fakeNode, options ...Option) (*Client, string) {
+	t.Helper()
+	dir := t.TempDir()
+	n.t = t
+	s, err := Listen(dir, n, nil, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	c, err := Dial(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c, dir
+}
