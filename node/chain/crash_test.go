@@ -148,7 +148,7 @@ func childFull(path string) {
 	one := func() error {
 		n++
 		before := c.Len()
-		_, err := c.Append(context.Background(), Batch{Entries: entries("bid", 2, 3000), Cause: receive(n), KeepReply: true})
+		_, err := c.Append(context.Background(), Batch{Entries: entries("bid", 2, 20_000), Cause: receive(n), KeepReply: true})
 		_, found, errReply := c.Reply(agentOf(bob), messageID(n))
 		fatal(errReply)
 		if found != (err == nil) || err == nil && c.Len() != before+2 || err != nil && c.Len() != before {
@@ -156,10 +156,10 @@ func childFull(path string) {
 		}
 		return err
 	}
-	for round := range uint64(40) {
+	for round := range uint64(12) {
 		info, err := os.Stat(path)
 		fatal(err)
-		limit(uint64(info.Size()) + round*1500)
+		limit(uint64(info.Size()) + round*4500)
 		for err = nil; err == nil; {
 			err = one()
 		}
@@ -192,7 +192,7 @@ func childFull(path string) {
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	out, err := child(t, "full", filepath.Join(t.TempDir(), "x.chain")).Output()
-	if err != nil || string(out) != "failures 40\n" {
+	if err != nil || string(out) != "failures 12\n" {
 		t.Fatalf("%q, %v", out, err)
 	}
 }

@@ -44,7 +44,9 @@ func lockFile(f *os.File, path string, timeout time.Duration) error {
 //
 // The free list is synced: it is tiny in a file that only grows, and without
 // it bbolt scans the whole file after each failed commit, in a goroutine whose
-// panic would end the process (docs/decisions/0301).
+// panic would end the process (docs/decisions/0301). The array kind hands out
+// the lowest free pages first, which lie together: a sync of pages that lie
+// together is the faster one.
 func openBolt(path string, flag int, timeout time.Duration, prepare func(*os.File) error) (db *bolt.DB, file *os.File, err error) {
 	open := func(string, int, os.FileMode) (*os.File, error) {
 		f, err := os.OpenFile(path, flag|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
@@ -67,7 +69,7 @@ func openBolt(path string, flag int, timeout time.Duration, prepare func(*os.Fil
 		}
 	}()
 	db, err = bolt.Open(path, 0o600, &bolt.Options{OpenFile: open, Timeout: timeout, NoStatistics: true,
-		FreelistType: bolt.FreelistMapType})
+		FreelistType: bolt.FreelistArrayType})
 	if err != nil {
 		return nil, nil, err
 	}
