@@ -50,6 +50,8 @@ type Config struct {
 	// Env holds more variables ("KEY=value") for the handlers' environment,
 	// which has nothing of the node's own (setting handler-env).
 	Env []string
+
+	probeEvery time.Duration // between health probes; for tests
 }
 
 func (c Config) withDefaults() Config {
@@ -70,6 +72,7 @@ func (c Config) withDefaults() Config {
 	span(&c.StartTimeout, 10*time.Second)
 	span(&c.DrainTimeout, 10*time.Second)
 	span(&c.RestartWait, 5*time.Second)
+	span(&c.probeEvery, defaultProbe)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

@@ -58,7 +58,7 @@ func behave(dna, behaviour string) int {
 	case "badname":
 		serve.Main(&testHandler{dna: "No Such Name"})
 	case "frozen": // stops itself before it answers Describe
-		serve.Main(&testHandler{dna: dna, describe: func() { _ = syscall.Kill(os.Getpid(), syscall.SIGSTOP) }})
+		serve.Main(&testHandler{dna: dna, describe: func() { _ = syscall.Kill(os.Getpid(), syscall.SIGSTOP); select {} }})
 	}
 	return 1
 }
@@ -146,17 +146,14 @@ func (h *testHandler) misbehave(ctx context.Context, host sdk.Host, c *sdk.Call)
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	case "freeze":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		select {} // the signal may take a moment
 	case "fork":
 		return h.fork(string(c.Payload) == "setsid")
 	case "stdio":
-		_, err := os.NewFile(1, "stdout").Write(append([]byte(strings.Repeat("y", 70_000)), '\n'))
 		fmt.Println("by fmt")
-		_, err2 := os.NewFile(2, "stderr").Write(c.Payload)
-		return nil, errors.Join(err, err2)
+		return nil, errors.Join(writeFD(1, append([]byte(strings.Repeat("y", 70_000)), '\n')), writeFD(2, c.Payload))
 	case "flood":
-		for range 200_000 {
-			fmt.Fprintln(os.NewFile(2, "stderr"), "all work and no play makes Jack a dull boy")
-		}
+		return nil, writeFD(2, []byte(strings.Repeat("all work and no play makes Jack a dull boy\n", 200_000)))
 	case "log":
 		host.Log(ctx, slog.LevelWarn, string(c.Payload), "n", 7)
 	case "big":
@@ -185,10 +182,30 @@ func (h *testHandler) misbehave(ctx context.Context, host sdk.Host, c *sdk.Call)
 	return nil, nil
 }
 
+// writeFD writes to a raw descriptor, past whatever os.Stdout is by now.
+func writeFD(fd int, b []byte) error {
+	for len(b) > 0 {
+		n, err := syscall.Write(fd, b)
+		if err != nil && err != syscall.EINTR {
+			return err
+		}
+		b = b[max(n, 0):]
+	}
+	return nil
+}
+
 // fork starts a child that holds this process's pipes.
 func (h *testHandler) fork(setsid bool) ([]byte, error) {
 	cmd := exec.Command("/bin/sleep", "1000")
-	cmd.Stdout, cmd.Stderr = os.NewFile(1, "stdout"), os.NewFile(2, "stderr")
+	out, err := syscall.Dup(1)
+	errOut, err2 := syscall.Dup(2)
+	if err := errors.Join(err, err2); err != nil {
+		return nil, err
+	}
+	stdout, stderr := os.NewFile(uintptr(out), "stdout"), os.NewFile(uintptr(errOut), "stderr")
+	defer stdout.Close()
+	defer stderr.Close()
+	cmd.Stdout, cmd.Stderr = stdout, stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: setsid}
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -372,4 +389,3 @@ func (n *testNode) handler(t testing.TB, dna string) *Handler {
 func call(function, payload string) *sdk.Call {
 	return &sdk.Call{Kind: sdk.CallFunction, Function: function, From: testAgent, ID: sdk.MessageID{9}, Payload: []byte(payload)}
 }
-

@@ -13,10 +13,11 @@ const (
 	healthyAfter   = 60 * time.Second // a process that lived so long resets the back-off
 	crashLoopCount = 5
 	crashLoopSpan  = 10 * time.Minute
-	probeEvery     = 5 * time.Second
 	probeTimeout   = time.Second
+	defaultProbe   = 5 * time.Second // between health probes
 	probeMisses    = 3
 	killWatchdog   = 2 * time.Second
+	exitGrace      = time.Second // from the end of the connection to that of the process
 )
 
 // restartPolicy decides when a process that died is started again. It is pure:

@@ -30,6 +30,7 @@ type launch struct {
 	env        []string
 	maxPayload int
 	timeout    time.Duration
+	probeEvery time.Duration
 	spawn      *spawner
 	out        *outputs
 }
@@ -44,6 +45,8 @@ type process struct {
 	pool    *pool
 	started time.Time
 
+	probeEvery time.Duration
+
 	// ctx is the life of the process's streams. It ends, with a cause, when the
 	// process is to be used no more.
 	ctx    context.Context
@@ -57,7 +60,7 @@ func start(ctx context.Context, l launch) (p *process, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, l.timeout,
 		fmt.Errorf("it did not answer within %s (setting handler-start-timeout)", l.timeout))
 	defer cancel()
-	p = &process{out: l.out, run: newProcRunner(l.spawn, l.out), started: time.Now()}
+	p = &process{out: l.out, run: newProcRunner(l.spawn, l.out), started: time.Now(), probeEvery: l.probeEvery}
 	p.ctx, p.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	captured := &capture{}
 	p.client = goplugin.NewClient(p.clientConfig(l, captured))
@@ -160,21 +163,19 @@ func (c *capture) GRPCClient(_ context.Context, _ *goplugin.GRPCBroker, conn *gr
 // startError says what is to be shown of a start that failed: the deadline,
 // what the process said of its end, or go-plugin's error.
 func (p *process) startError(why, err error) error {
-	if why != nil {
+	var refusal *sdk.Error
+	switch {
+	case why != nil:
 		return why
-	}
-	if p.run.ID() == "" {
+	case p.run.ID() == "":
 		return err
-	}
-	p.run.mu.Lock()
-	killedByUs := p.run.reason
-	p.run.mu.Unlock()
-	var e *sdk.Error
-	if errors.As(err, &e) || errors.Is(err, handlerpb.ErrMalformed) {
+	case errors.As(err, &refusal), errors.Is(err, handlerpb.ErrMalformed):
 		return err
+	case p.run.endedByItself():
+		return fmt.Errorf("it is no handler, or failed at its start: %w", p.run.why())
 	}
-	if killedByUs != nil && killedByUs != err {
-		return killedByUs
+	if reason := p.run.killReason(); reason != nil && reason != err {
+		return reason
 	}
 	if words := p.out.lastWords(); words != "" {
 		return fmt.Errorf("%w; its last words: %s", err, words)
@@ -195,7 +196,15 @@ func (p *process) openStream() (*callStream, error) {
 // control holds the Control stream open. It ends with the process.
 func (p *process) control() {
 	err := p.pb.Control(p.ctx)
-	if p.ctx.Err() == nil { // the handler ended it: it is going, or broken
+	if p.ctx.Err() != nil {
+		return
+	}
+	// The process is going, and may still have something to say, or is broken.
+	t := time.NewTimer(exitGrace)
+	defer t.Stop()
+	select {
+	case <-p.run.exited:
+	case <-t.C:
 		p.run.killFor(fmt.Errorf("the handler ended its %w", err))
 	}
 }
@@ -203,7 +212,7 @@ func (p *process) control() {
 // watch ends the process's use when it exits, and kills it when it answers no
 // health probe any more.
 func (p *process) watch() {
-	tick := time.NewTicker(probeEvery)
+	tick := time.NewTicker(p.probeEvery)
 	defer tick.Stop()
 	var misses probeCounter
 	for {

@@ -41,7 +41,8 @@ type procRunner struct {
 	mu      sync.Mutex
 	started bool
 	reaped  bool
-	reason  error // why it was killed, if by us
+	killed  bool  // by us
+	reason  error // why
 	state   *os.ProcessState
 }
 
@@ -147,6 +148,7 @@ func (r *procRunner) Kill(context.Context) error {
 	if !r.started || r.reaped {
 		return nil
 	}
+	r.killed = true
 	err := syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL)
 	if errors.Is(err, syscall.ESRCH) {
 		return nil
@@ -178,6 +180,19 @@ func (r *procRunner) why() error {
 		return fmt.Errorf("the process ended: %s: %s", r.state, detail)
 	}
 	return fmt.Errorf("the process ended: %s", r.state)
+}
+
+// endedByItself tells whether the process ended and nobody had killed it.
+func (r *procRunner) endedByItself() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.reaped && !r.killed && r.reason == nil
+}
+
+func (r *procRunner) killReason() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.reason
 }
 
 func (r *procRunner) pid() int {

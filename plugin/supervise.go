@@ -86,7 +86,7 @@ func (s *supervisor) start(ctx context.Context) (*process, error) {
 		return nil, fmt.Errorf("working directory: %w", err)
 	}
 	p, err := start(ctx, launch{path: s.staged, name: s.h.file, workDir: work, socketDir: s.sockets, env: s.cfg.Env,
-		maxPayload: s.cfg.MaxPayload, timeout: s.cfg.StartTimeout, spawn: s.spawn, out: newOutputs(s.log)})
+		maxPayload: s.cfg.MaxPayload, timeout: s.cfg.StartTimeout, probeEvery: s.cfg.probeEvery, spawn: s.spawn, out: newOutputs(s.log)})
 	if err != nil {
 		return nil, err
 	}
