@@ -97,4 +97,3 @@ func TestRoundTrip(t *testing.T) {
 		t.Fatalf("got  %+v\nwant %+v\nJSON %s", got, want, j)
 	}
 }
-

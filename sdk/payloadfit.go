@@ -143,6 +143,9 @@ func (f *fitter) value(t reflect.Type, p *path) error {
 }
 
 func (f *fitter) scalar(it item, fits bool, t reflect.Type, p *path) error {
+	if !fits && (it.kind == kindInt || it.kind == kindUint) && describeType(t) == "a number" {
+		return p.errorf("%s does not fit exactly into %s; write it with a decimal point", it.number(), t)
+	}
 	if !fits {
 		return p.errorf("expected %s, got %s", describeType(t), it.kind)
 	}
