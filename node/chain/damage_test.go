@@ -254,8 +254,9 @@ func FuzzCheck(f *testing.F) {
 
 // FuzzPages gives the page reader whole files of its own making.
 func FuzzPages(f *testing.F) {
-	s := newSample(f)
-	f.Add(s.data)
+	c := smallChain(f)
+	mustClose(f, c)
+	f.Add(mustRead(f, c.opts.Path)[:32<<10])
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := openPages(bytes.NewReader(data), int64(len(data)))
 		if err != nil {

@@ -18,19 +18,23 @@ type signed struct {
 // firstForged checks signatures on all processors, 50 µs each, and returns the
 // index of the first wrong one, or -1.
 func firstForged(author sdk.AgentID, list []signed) int {
-	workers := min(runtime.GOMAXPROCS(0), len(list))
+	workers := min(runtime.GOMAXPROCS(0), (len(list)+signAlone-1)/signAlone)
 	bad := make([]int, workers)
-	var wg sync.WaitGroup
-	for w := range workers {
+	part := func(w int) {
 		bad[w] = -1
-		wg.Go(func() {
-			for i := w; i < len(list); i += workers {
-				if !signedBy(author, list[i].hash, list[i].signature) {
-					bad[w] = i
-					return
-				}
+		for i := w; i < len(list); i += workers {
+			if !signedBy(author, list[i].hash, list[i].signature) {
+				bad[w] = i
+				return
 			}
-		})
+		}
+	}
+	var wg sync.WaitGroup
+	for w := 1; w < workers; w++ {
+		wg.Go(func() { part(w) })
+	}
+	if workers > 0 {
+		part(0)
 	}
 	wg.Wait()
 	first := -1
