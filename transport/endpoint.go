@@ -3,54 +3,274 @@ package transport
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // Endpoint is one node's end of all its sessions.
-type Endpoint struct{ cfg Config }
+type Endpoint struct {
+	// Static.
+	cfg      Config
+	id       *identity
+	entropy  entropy
+	start    time.Time
+	serveCtx context.Context // parent of all served requests' contexts
+	stop     context.CancelCauseFunc
+	began    chan struct{} // closed when Run begins
+	ended    chan struct{} // closed when Run no longer makes sessions
 
-var errStub = errors.New("transport: not built yet")
+	assembly budget
+	admit    *admission
+	costly   chan struct{} // a token for each incoming handshake whose arithmetic is under way
+	ran      atomic.Bool
+	wg       sync.WaitGroup // every goroutine of Run, its own aside
 
-// New checks the configuration. It starts nothing.
+	mu       sync.Mutex // guards:
+	listener net.Listener
+	peers    map[PeerKey][]*Session // oldest first
+	sessions int
+	dials    map[PeerKey]*dialing
+	stopping bool
+}
+
+// New checks the configuration. It starts nothing and opens nothing.
 func New(c Config) (*Endpoint, error) {
 	c = c.withDefaults()
 	if err := c.validate(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("transport: config: %w", err)
 	}
-	return &Endpoint{cfg: c}, nil
+	id, err := newIdentity(c.Key, c.Network)
+	if err != nil {
+		return nil, fmt.Errorf("transport: config: Key: %w", err)
+	}
+	e := &Endpoint{cfg: c, id: id, start: time.Now(), began: make(chan struct{}), ended: make(chan struct{}),
+		peers: make(map[PeerKey][]*Session), dials: make(map[PeerKey]*dialing), admit: newAdmission(&c),
+		costly: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	e.assembly.max = int64(c.MaxReassemblyTotal)
+	e.serveCtx, e.stop = context.WithCancelCause(context.Background())
+	return e, nil
 }
 
-// Bind binds the listener.
-func (e *Endpoint) Bind() error { return errStub }
+// clock is the monotonic time since the endpoint was made, in ns, never 0.
+func (e *Endpoint) clock() int64 { return int64(time.Since(e.start)) + 1 }
 
-// Addr is the address that Bind bound.
-func (e *Endpoint) Addr() netip.AddrPort { return netip.AddrPort{} }
-
-// Run keeps the sessions.
-func (e *Endpoint) Run(ctx context.Context) error { return errStub }
-
-// Live is the session to a peer, if there is one.
-func (e *Endpoint) Live(PeerKey) (*Session, bool) { return nil, false }
-
-// Session returns the live session or dials.
-func (e *Endpoint) Session(ctx context.Context, peer PeerKey, addrs []netip.AddrPort) (s *Session, reused bool, err error) {
-	return nil, false, errStub
+// Bind binds the listener, so that a port in use is told before Run. Run binds
+// where Bind was not called. With an empty Config.Listen it does nothing.
+func (e *Endpoint) Bind() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.listener != nil || e.cfg.Listen == "" {
+		return nil
+	}
+	if e.stopping {
+		return ErrClosed
+	}
+	l, err := e.cfg.Listener(e.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("transport: listen on %s: %w", e.cfg.Listen, err)
+	}
+	e.listener = l
+	return nil
 }
 
-// Sessions describes all sessions.
-func (e *Endpoint) Sessions() []SessionInfo { return nil }
-
-// Session is one encrypted connection.
-type Session struct{}
-
-func (s *Session) Peer() PeerKey              { return PeerKey{} }
-func (s *Session) RemoteAddr() netip.AddrPort { return netip.AddrPort{} }
-func (s *Session) RTT() time.Duration         { return 0 }
-func (s *Session) Done() <-chan struct{}      { return nil }
-func (s *Session) Err() error                 { return errStub }
-func (s *Session) Request(ctx context.Context, o Outgoing) ([]byte, error) {
-	return nil, errStub
+// Addr is the address that Bind bound; the zero value before it.
+func (e *Endpoint) Addr() netip.AddrPort {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.listener == nil {
+		return netip.AddrPort{}
+	}
+	a, _ := netip.ParseAddrPort(e.listener.Addr().String())
+	return a
 }
-func (s *Session) Notify(ctx context.Context, o Outgoing) error    { return errStub }
-func (s *Session) Ping(ctx context.Context) (time.Duration, error) { return 0, errStub }
+
+// Close gives back what Bind bound where Run is never called.
+func (e *Endpoint) Close() error {
+	if !e.ran.CompareAndSwap(false, true) {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stopping = true
+	close(e.began)
+	close(e.ended)
+	e.stop(ErrClosed)
+	if e.listener != nil {
+		return e.listener.Close()
+	}
+	return nil
+}
+
+// Run accepts and keeps sessions until ctx ends. It then says goodbye to the
+// peers, for CloseTimeout at most, and returns nil when every goroutine has
+// ended, handlers included. It is called once.
+func (e *Endpoint) Run(ctx context.Context) error {
+	if err := e.Bind(); err != nil {
+		return err
+	}
+	if !e.ran.CompareAndSwap(false, true) {
+		return errors.New("transport: Run was called before, or after Close")
+	}
+	close(e.began)
+	if e.listener != nil {
+		e.wg.Add(1)
+		go e.acceptLoop()
+	}
+	ticker := time.NewTicker(e.cfg.Tick)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+			e.tick(time.Now())
+		}
+	}
+	e.shutdown()
+	return nil
+}
+
+// shutdown ends everything that Run began.
+func (e *Endpoint) shutdown() {
+	e.mu.Lock()
+	e.stopping = true
+	sessions := e.allLocked()
+	e.mu.Unlock()
+	close(e.ended) // ends dials and the wait of those who want a session
+	e.stop(ErrClosed)
+	if e.listener != nil {
+		e.listener.Close()
+	}
+	e.admit.closeAll()
+	for _, s := range sessions {
+		s.goodbye()
+	}
+	timer := time.NewTimer(e.cfg.CloseTimeout)
+	defer timer.Stop()
+	for _, s := range sessions {
+		select {
+		case <-s.done:
+		case <-timer.C:
+			timer.Reset(0)
+			s.fail(ErrClosed)
+		}
+	}
+	e.wg.Wait()
+}
+
+func (e *Endpoint) allLocked() []*Session {
+	all := make([]*Session, 0, e.sessions)
+	for _, ss := range e.peers {
+		all = append(all, ss...)
+	}
+	return all
+}
+
+// Live is the session to peer that takes new requests, if there is one.
+func (e *Endpoint) Live(peer PeerKey) (*Session, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := e.liveLocked(peer)
+	return s, s != nil
+}
+
+// liveLocked is the newest session that is not draining.
+func (e *Endpoint) liveLocked(peer PeerKey) *Session {
+	ss := e.peers[peer]
+	for i := len(ss) - 1; i >= 0; i-- {
+		if ss[i].usable() {
+			return ss[i]
+		}
+	}
+	return nil
+}
+
+func (s *Session) usable() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err == nil && !s.drain.on
+}
+
+// Sessions describes all sessions, in no order.
+func (e *Endpoint) Sessions() []SessionInfo {
+	e.mu.Lock()
+	all := e.allLocked()
+	e.mu.Unlock()
+	infos := make([]SessionInfo, len(all))
+	for i, s := range all {
+		infos[i] = s.info()
+	}
+	return infos
+}
+
+// maxPerPeer bounds the sessions of one peer, draining ones included.
+const maxPerPeer = 4
+
+// register adds a session. Where there is another one with the same peer, the
+// node with the smaller key decides: it keeps the newest and drains the
+// others. The other node drains only what it renews itself (replaces).
+func (e *Endpoint) register(s, replaces *Session) error {
+	e.mu.Lock()
+	if e.stopping {
+		e.mu.Unlock()
+		return ErrClosed
+	}
+	if e.sessions >= e.cfg.MaxSessions {
+		e.mu.Unlock()
+		return &RequestError{Code: Busy, Limit: "sessions", Setting: "MaxSessions",
+			Value: uint64(e.sessions + 1), Max: uint64(e.cfg.MaxSessions)}
+	}
+	old := e.peers[s.peer]
+	e.peers[s.peer] = append(old[:len(old):len(old)], s)
+	e.sessions++
+	if d := e.dials[s.peer]; d != nil {
+		d.deliver(s, nil)
+	}
+	e.mu.Unlock()
+	judge := lessKey(e.id.agent, s.peer)
+	for i, o := range old {
+		switch {
+		case len(old)-i >= maxPerPeer:
+			o.fail(ErrReplaced)
+		case judge || o == replaces:
+			o.startDrain(reasonReplaced)
+		}
+	}
+	return nil
+}
+
+func lessKey(a, b PeerKey) bool { return string(a[:]) < string(b[:]) }
+
+// unregister forgets a session that has ended.
+func (e *Endpoint) unregister(s *Session, cause error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	ss := e.peers[s.peer]
+	for i, o := range ss {
+		if o != s {
+			continue
+		}
+		e.sessions--
+		if len(ss) == 1 {
+			delete(e.peers, s.peer)
+		} else {
+			e.peers[s.peer] = append(ss[:i:i], ss[i+1:]...)
+		}
+		e.cfg.Log.Debug("session ended", "peer", s.peer, "addr", s.addr, "cause", cause)
+	}
+}
+
+// tick looks after every session.
+func (e *Endpoint) tick(now time.Time) {
+	e.mu.Lock()
+	all := e.allLocked()
+	e.mu.Unlock()
+	e.admit.tick(now)
+	for _, s := range all {
+		s.tick(now)
+	}
+}

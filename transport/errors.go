@@ -36,9 +36,11 @@ type RequestError struct {
 	// Remote tells that the peer said so.
 	Remote bool
 	// Sent tells whether any byte of the request may have reached the socket.
-	// With Sent false the peer has not seen it, and with Remote and Busy or
-	// TooLarge its handler has not.
+	// With Sent false the peer has not seen it.
 	Sent bool
+	// Served tells, with Remote, whether the peer's handler may have begun to
+	// run. With Remote and not Served it has not, for certain.
+	Served bool
 	// Limit, Setting, Value and Max describe the limit with Busy and TooLarge:
 	// its name in words, the field of Config that moves it (of the peer's
 	// Config where Remote), what would have been needed and what is allowed.
@@ -84,7 +86,9 @@ func (e *RequestError) Unwrap() error { return e.Err }
 // gets it with the same Body, which the transport does not look into.
 type PeerError struct{ Body []byte }
 
-func (e *PeerError) Error() string { return fmt.Sprintf("the peer answered with an error of %d bytes", len(e.Body)) }
+func (e *PeerError) Error() string {
+	return fmt.Sprintf("the peer answered with an error of %d bytes", len(e.Body))
+}
 
 // Attempt is one address that was dialled.
 type Attempt struct {

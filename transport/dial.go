@@ -1,0 +1,262 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// dialing is one dial of a peer, shared by all who want a session with it.
+type dialing struct {
+	done    chan struct{}
+	once    sync.Once
+	s       *Session // set before done is closed
+	err     error
+	waiters int // guarded by Endpoint.mu
+	cancel  context.CancelCauseFunc
+}
+
+// deliver ends the wait; the first outcome counts.
+func (d *dialing) deliver(s *Session, err error) {
+	d.once.Do(func() {
+		d.s, d.err = s, err
+		close(d.done)
+	})
+}
+
+var errNobodyWaits = errors.New("nobody waits for the dial any more")
+
+// Session returns the live session with peer, or dials addrs: each starts
+// DialStagger after the one before, or as soon as that has failed, and has
+// DialTimeout. Concurrent callers share one dial, with the first one's
+// addresses. It waits for Run to begin.
+//
+// Errors: *DialError with every attempt; ErrSelf, ErrKey, ErrClosed; a
+// *RequestError with Busy (MaxDials, MaxSessions), Timeout or Canceled.
+func (e *Endpoint) Session(ctx context.Context, peer PeerKey, addrs []netip.AddrPort) (s *Session, reused bool, err error) {
+	if s, ok := e.Live(peer); ok {
+		return s, true, nil
+	}
+	if peer == e.id.agent {
+		return nil, false, ErrSelf
+	}
+	if err := ValidKey(peer); err != nil {
+		return nil, false, fmt.Errorf("dial %s: %w", peer, err)
+	}
+	select {
+	case <-e.began:
+	case <-ctx.Done():
+		return nil, false, contextError(ctx, false)
+	}
+	d, s, err := e.joinDial(peer, addrs)
+	if s != nil || err != nil {
+		return s, s != nil, err
+	}
+	defer e.leaveDial(d)
+	select {
+	case <-d.done:
+		return d.s, false, d.err
+	case <-ctx.Done():
+		return nil, false, contextError(ctx, false)
+	}
+}
+
+// joinDial joins the dial under way or starts one.
+func (e *Endpoint) joinDial(peer PeerKey, addrs []netip.AddrPort) (*dialing, *Session, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.stopping {
+		return nil, nil, ErrClosed
+	}
+	if s := e.liveLocked(peer); s != nil {
+		return nil, s, nil
+	}
+	if d := e.dials[peer]; d != nil {
+		d.waiters++
+		return d, nil, nil
+	}
+	if len(addrs) == 0 {
+		return nil, nil, &DialError{Peer: peer}
+	}
+	if n := len(e.dials); n >= e.cfg.MaxDials {
+		return nil, nil, &RequestError{Code: Busy, Limit: "peers being dialled", Setting: "MaxDials",
+			Value: uint64(n + 1), Max: uint64(n), RetryAfter: time.Second}
+	}
+	if n := e.sessions; n >= e.cfg.MaxSessions {
+		return nil, nil, &RequestError{Code: Busy, Limit: "sessions", Setting: "MaxSessions", Value: uint64(n + 1), Max: uint64(n)}
+	}
+	addrs = append([]netip.AddrPort(nil), addrs[:min(len(addrs), e.cfg.MaxAddresses)]...)
+	ctx, cancel := context.WithCancelCause(e.serveCtx)
+	d := &dialing{done: make(chan struct{}), waiters: 1, cancel: cancel}
+	e.dials[peer] = d
+	e.wg.Add(1)
+	go func() {
+		defer e.wg.Done()
+		e.dial(ctx, d, peer, addrs)
+	}()
+	return d, nil, nil
+}
+
+// leaveDial ends a dial that nobody waits for.
+func (e *Endpoint) leaveDial(d *dialing) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if d.waiters--; d.waiters == 0 {
+		d.cancel(errNobodyWaits)
+	}
+}
+
+// dial runs one dial and, where it succeeds, its session.
+func (e *Endpoint) dial(ctx context.Context, d *dialing, peer PeerKey, addrs []netip.AddrPort) {
+	s, err := e.connect(ctx, peer, addrs, nil)
+	e.mu.Lock()
+	if e.dials[peer] == d {
+		delete(e.dials, peer)
+	}
+	e.mu.Unlock()
+	d.deliver(s, err)
+	d.cancel(nil)
+	if s != nil {
+		s.run(nil)
+	}
+}
+
+// connect dials, and registers the session of the first address that answers.
+// The caller must run it.
+func (e *Endpoint) connect(ctx context.Context, peer PeerKey, addrs []netip.AddrPort, replaces *Session) (*Session, error) {
+	s, err := e.race(ctx, peer, addrs)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.register(s, replaces); err != nil {
+		s.conn.Close()
+		return nil, err
+	}
+	s.heartbeat() // the responder's session begins with our first record
+	return s, nil
+}
+
+type outcome struct {
+	s    *Session
+	addr netip.AddrPort
+	err  error
+}
+
+// race tries the addresses side by side. The losers are closed and waited for.
+func (e *Endpoint) race(ctx context.Context, peer PeerKey, addrs []netip.AddrPort) (*Session, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	results := make(chan outcome)
+	stagger := time.NewTimer(0)
+	defer stagger.Stop()
+	failed := &DialError{Peer: peer}
+	var won *Session
+	for next, pending := 0, 0; ; {
+		if next < len(addrs) && pending == 0 {
+			stagger.Reset(0)
+		}
+		if pending == 0 && (next == len(addrs) || won != nil || ctx.Err() != nil) {
+			break
+		}
+		var start <-chan time.Time
+		if next < len(addrs) && won == nil && ctx.Err() == nil {
+			start = stagger.C
+		}
+		select {
+		case <-start:
+			addr := addrs[next]
+			next++
+			pending++
+			go func() {
+				s, err := e.attempt(ctx, peer, addr)
+				results <- outcome{s, addr, err}
+			}()
+			stagger.Reset(e.cfg.DialStagger)
+		case r := <-results:
+			pending--
+			switch {
+			case r.err != nil:
+				failed.Attempts = append(failed.Attempts, Attempt{r.addr, r.err})
+				stagger.Reset(0)
+			case won != nil:
+				r.s.conn.Close()
+			default:
+				won = r.s
+				cancel()
+			}
+		}
+	}
+	if won != nil {
+		return won, nil
+	}
+	if cause := context.Cause(ctx); cause != nil && errors.Is(cause, ErrClosed) {
+		return nil, ErrClosed
+	}
+	return nil, failed
+}
+
+// attempt dials one address and shakes hands.
+func (e *Endpoint) attempt(ctx context.Context, peer PeerKey, addr netip.AddrPort) (*Session, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, e.cfg.DialTimeout,
+		fmt.Errorf("no answer within %s (setting DialTimeout): %w", e.cfg.DialTimeout, context.DeadlineExceeded))
+	defer cancel()
+	conn, err := e.cfg.Dial(ctx, addr)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	s, err := e.initiate(conn, peer)
+	if !stop() {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("handshake: %w", err)
+	}
+	return s, nil
+}
+
+// initiate is the dialling side of a handshake.
+func (e *Endpoint) initiate(conn net.Conn, peer PeerKey) (*Session, error) {
+	in, err := newInitiator(e.id, peer, e.entropy)
+	if err != nil {
+		return nil, err
+	}
+	msg, err := in.message1(e.hello())
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.Write(msg); err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	reply, err := readMessage(conn, minMessage2, maxMessage2)
+	if err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isReset(err) {
+			err = fmt.Errorf("%w (%w)", ErrNoAnswer, err)
+		}
+		return nil, err
+	}
+	rtt := time.Since(began)
+	k, err := in.finish(reply)
+	if err != nil {
+		return nil, err
+	}
+	s, err := e.newSession(conn, peer, k, true)
+	if err != nil {
+		return nil, err
+	}
+	s.skew = k.peer.skew(began.Add(rtt / 2))
+	s.stats.rtt.Store(int64(max(rtt, 1)))
+	s.stats.bytesOut.Add(uint64(len(msg)))
+	s.stats.bytesIn.Add(uint64(len(reply) + 2))
+	return s, nil
+}

@@ -1,0 +1,78 @@
+package transport
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+)
+
+// hello is what each side says of itself in the encrypted payload of its
+// handshake message. Integers are big-endian.
+//
+//	 version 1 (= 1) | clock 8 (unix ms) | max message 4 | max requests 4
+//	| extensions: type 2 | length 2 | value … until the end of the payload
+//
+// A receiver skips extensions that it does not know. Types 1 to 255 are this
+// document's; none is defined yet (1 is kept for early data).
+type hello struct {
+	clock       int64  // unix ms
+	maxMessage  uint32 // largest body that the sender of the hello takes
+	maxRequests uint32 // most requests that it serves at once on this session
+}
+
+const (
+	helloVersion = 1
+	helloFixed   = 1 + 8 + 4 + 4
+	// maxHello bounds a hello with its extensions.
+	maxHello = 16 << 10
+)
+
+func appendHello(b []byte, h hello) []byte {
+	b = append(b, helloVersion)
+	b = binary.BigEndian.AppendUint64(b, uint64(h.clock))
+	b = binary.BigEndian.AppendUint32(b, h.maxMessage)
+	return binary.BigEndian.AppendUint32(b, h.maxRequests)
+}
+
+func parseHello(b []byte) (hello, error) {
+	var h hello
+	if len(b) < helloFixed || len(b) > maxHello {
+		return h, fmt.Errorf("%w: hello of %d bytes", ErrProtocol, len(b))
+	}
+	if b[0] != helloVersion {
+		return h, fmt.Errorf("%w: hello version %d, only %d is known", ErrProtocol, b[0], helloVersion)
+	}
+	h.clock = int64(binary.BigEndian.Uint64(b[1:]))
+	h.maxMessage = binary.BigEndian.Uint32(b[9:])
+	h.maxRequests = binary.BigEndian.Uint32(b[13:])
+	if h.maxRequests == 0 {
+		return h, fmt.Errorf("%w: hello allows no request", ErrProtocol)
+	}
+	for b = b[helloFixed:]; len(b) > 0; {
+		if len(b) < 4 {
+			return h, fmt.Errorf("%w: hello ends within an extension", ErrProtocol)
+		}
+		n := int(binary.BigEndian.Uint16(b[2:]))
+		if len(b) < 4+n {
+			return h, fmt.Errorf("%w: hello ends within an extension", ErrProtocol)
+		}
+		b = b[4+n:]
+	}
+	return h, nil
+}
+
+// maxSkew keeps nonsense in a clock from overflowing a Duration.
+const maxSkew = 100 * 365 * 24 * time.Hour
+
+// skew is how far the peer's clock is ahead of now.
+func (h hello) skew(now time.Time) time.Duration {
+	ours := now.UnixMilli()
+	limit := maxSkew.Milliseconds()
+	switch {
+	case h.clock > ours && uint64(h.clock-ours) > uint64(limit):
+		return maxSkew
+	case h.clock < ours && uint64(ours-h.clock) > uint64(limit):
+		return -maxSkew
+	}
+	return time.Duration(h.clock-ours) * time.Millisecond
+}

@@ -1,0 +1,138 @@
+package transport
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// condition is what a tick knows of a session; all times are in ns of one clock.
+type condition struct {
+	now, heard, sent, writing int64 // writing: when the write under way began, 0 = none
+	opened, drained           int64 // drained: since when it drains, 0 = it does not
+	bytes                     uint64
+	initiator                 bool
+	tried                     int64 // when the last renewal was tried, 0 = never
+}
+
+// duty is what a session needs at a tick.
+type duty uint8
+
+const (
+	dutyNone duty = iota
+	dutyPing
+	dutyRenew
+	dutyDead      // nothing was heard, or a write has stalled
+	dutyDrainOver // the goodbye takes too long
+)
+
+// renewRetry is the time between tries to renew.
+const renewRetry = 10 * time.Second
+
+// duty decides. Both sides send at least every PingAfter, so that silence for
+// DeadAfter means that two of the peer's in a row are missing. The side that
+// dialled renews; the other side knows no address, and only does it (by a
+// go-away) when twice the limit has passed.
+func (c condition) duty(t *Times) duty {
+	age := c.now - c.opened
+	over := uint64(1)
+	if !c.initiator {
+		over = 2
+	}
+	switch {
+	case c.now-c.heard > int64(t.DeadAfter), c.writing != 0 && c.now-c.writing > int64(t.DeadAfter):
+		return dutyDead
+	case c.drained != 0 && c.now-c.drained > int64(t.DrainTimeout):
+		return dutyDrainOver
+	case c.drained == 0 && (age > int64(over)*int64(t.RenewAfter) || c.bytes/over >= t.RenewBytes) &&
+		(c.tried == 0 || c.now-c.tried > int64(renewRetry)):
+		return dutyRenew
+	case c.now-c.sent > int64(t.PingAfter):
+		return dutyPing
+	}
+	return dutyNone
+}
+
+// tick does what is due.
+func (s *Session) tick(now time.Time) {
+	s.mu.Lock()
+	c := condition{now: int64(now.Sub(s.ep.start)) + 1, initiator: s.initiator,
+		opened: int64(s.opened.Sub(s.ep.start)) + 1, tried: s.stats.renewed.Load(),
+		heard: s.stats.heard.Load(), sent: s.stats.sent.Load(), writing: s.stats.writing.Load(),
+		bytes: s.stats.bytesIn.Load() + s.stats.bytesOut.Load()}
+	if s.drain.on {
+		c.drained = int64(s.drain.since.Sub(s.ep.start)) + 1
+	}
+	reason, stalled := s.drain.reason, s.stalledLocked(now)
+	s.mu.Unlock()
+	switch d := c.duty(&s.ep.cfg.Times); {
+	case d == dutyDead:
+		s.fail(fmt.Errorf("%w for %s", ErrPeerDead, time.Duration(c.now-c.heard).Round(time.Second)))
+	case d == dutyDrainOver:
+		s.fail(fmt.Errorf("%w, and has not finished within %s (setting DrainTimeout)", farewell(reason), s.ep.cfg.DrainTimeout))
+	case stalled:
+		s.fail(fmt.Errorf("%w: a message has stopped in its middle", ErrProtocol))
+	case d == dutyRenew && !s.initiator:
+		s.startDrain(reasonLimit)
+	case d == dutyRenew:
+		s.stats.renewed.Store(c.now)
+		s.ep.renew(s)
+	case d == dutyPing:
+		s.heartbeat()
+	}
+}
+
+// stallTimeout is how long an incoming message may not grow, on a session that
+// is alive. Senders serve their large messages in turn, so that even a
+// thousand of them on a slow line each grow more often.
+const stallTimeout = 5 * time.Minute
+
+func (s *Session) stalledLocked(now time.Time) bool {
+	for _, in := range s.serve.byID {
+		if !in.complete && now.Sub(in.grew) > stallTimeout {
+			return true
+		}
+	}
+	return false
+}
+
+// renew replaces s by a session with fresh keys over a new connection to the
+// same address.
+func (e *Endpoint) renew(s *Session) {
+	e.mu.Lock()
+	if e.stopping {
+		e.mu.Unlock()
+		return
+	}
+	e.wg.Add(1)
+	e.mu.Unlock()
+	go func() {
+		defer e.wg.Done()
+		next, err := e.connect(e.serveCtx, s.peer, []netip.AddrPort{s.addr}, s)
+		if err != nil {
+			e.cfg.Log.Warn("a session could not be renewed", "peer", s.peer, "addr", s.addr, "error", err)
+			return
+		}
+		next.run(nil)
+	}()
+}
+
+// goodbye ends what we have asked for and begins the drain, as Run ends.
+func (s *Session) goodbye() {
+	s.mu.Lock()
+	if s.err == nil {
+		for id, c := range s.calls.byID {
+			if c.gone {
+				continue
+			}
+			s.out.drop(&c.msg)
+			s.out.push(&outMsg{typ: typeCancel, id: id, code: uint8(Canceled)})
+			c.gone = true
+			s.calls.finish(c, nil, &RequestError{Code: Lost, Sent: true, Err: ErrClosed})
+		}
+	}
+	s.drainLocked(reasonShutdown)
+	s.settleLocked()
+	s.mu.Unlock()
+	s.wake()
+}

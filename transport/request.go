@@ -1,0 +1,292 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// call is a request or notify of ours, from admission to its end.
+type call struct {
+	msg  outMsg
+	done chan struct{} // capacity 1: filled once, when reply and err are set
+
+	// Guarded by the session's mu until done.
+	reply   []byte
+	err     error
+	sent    bool // a byte of it may have reached the socket
+	waiting bool // for admission
+	gone    bool // the requester has left or will; the answer only frees the slot
+
+	answer answer // owned by the reader
+}
+
+// answer is a response or error that arrives in pieces.
+type answer struct {
+	asm     assembly
+	have    int // bytes of the body that have arrived
+	open    bool
+	isError bool
+	skip    bool // nobody wants it any more
+}
+
+var callPool = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
+
+func newCall(typ uint8, o *Outgoing) *call {
+	c := callPool.Get().(*call)
+	c.msg = outMsg{call: c, typ: typ, kind: o.Kind, messageID: o.ID, header: o.Header, body: o.Body}
+	return c
+}
+
+// recycle takes back a call that nothing refers to any more.
+func (c *call) recycle() {
+	*c = call{done: c.done}
+	callPool.Put(c)
+}
+
+// calls are ours; the session's mu guards them.
+type calls struct {
+	byID     map[uint64]*call // requests that have begun
+	inFlight int              // admitted and not answered
+	max      int              // what the peer serves at once
+	waiting  list             // for admission
+}
+
+func (cs *calls) finish(c *call, reply []byte, err error) {
+	c.reply, c.err = reply, err
+	c.done <- struct{}{}
+}
+
+func (cs *calls) failAll(cause error) {
+	for _, c := range cs.byID {
+		if !c.gone {
+			c.gone = true
+			cs.finish(c, nil, &RequestError{Code: Lost, Sent: true, Err: cause})
+		}
+	}
+	cs.byID, cs.inFlight = nil, 0
+	cs.moveWaiting()
+}
+
+// moveWaiting sends what has not been admitted elsewhere.
+func (cs *calls) moveWaiting() {
+	for cs.waiting.head != nil {
+		c := cs.waiting.pop().call
+		c.waiting = false
+		cs.finish(c, nil, errMoved)
+	}
+}
+
+// Request sends a request and waits for its reply. The ctx's deadline travels
+// with it, and its end cancels the peer's handler. The error is a *PeerError
+// (the peer's handler returned it) or a *RequestError.
+//
+// While the peer serves as many requests as it allows, or MaxQueued bytes wait
+// to be written, Request waits for its turn.
+func (s *Session) Request(ctx context.Context, o Outgoing) ([]byte, error) {
+	return s.roundTrip(ctx, typeRequest, &o)
+}
+
+// Notify sends a one-way message and returns when it is on its way. A peer
+// that serves as much as it can drops it. The error is a *RequestError.
+func (s *Session) Notify(ctx context.Context, o Outgoing) error {
+	_, err := s.roundTrip(ctx, typeNotify, &o)
+	return err
+}
+
+func (s *Session) roundTrip(ctx context.Context, typ uint8, o *Outgoing) ([]byte, error) {
+	if ctx.Err() != nil {
+		return nil, contextError(ctx, false)
+	}
+	for {
+		if err := s.checkSize(o); err != nil {
+			return nil, err
+		}
+		reply, err := s.attempt(ctx, typ, o)
+		if err != errMoved {
+			return reply, err
+		}
+		next, ok := s.ep.Live(s.peer)
+		if !ok || next == s {
+			cause := s.Err()
+			if cause == nil {
+				cause = ErrReplaced
+			}
+			return nil, &RequestError{Code: Lost, Err: cause}
+		}
+		s = next
+	}
+}
+
+func (s *Session) checkSize(o *Outgoing) error {
+	if len(o.Header) > MaxHeader {
+		return &RequestError{Code: TooLarge, Limit: "bytes of a header", Value: uint64(len(o.Header)), Max: MaxHeader}
+	}
+	limit := uint64(s.ep.cfg.MaxMessage)
+	theirs := uint64(s.hello.maxMessage)
+	if uint64(len(o.Body)) > min(limit, theirs) {
+		return &RequestError{Code: TooLarge, Remote: theirs < limit, Limit: limitNames[limitMessage].name,
+			Setting: "MaxMessage", Value: uint64(len(o.Body)), Max: min(limit, theirs)}
+	}
+	return nil
+}
+
+// contextError is what a request that ctx ended returns.
+func contextError(ctx context.Context, sent bool) error {
+	code := Canceled
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		code = Timeout
+	}
+	return &RequestError{Code: code, Sent: sent, Err: context.Cause(ctx)}
+}
+
+func (s *Session) attempt(ctx context.Context, typ uint8, o *Outgoing) ([]byte, error) {
+	c := newCall(typ, o)
+	c.msg.deadline, _ = ctx.Deadline()
+	s.mu.Lock()
+	if err := s.admitLocked(c); err != nil {
+		s.mu.Unlock()
+		c.recycle()
+		return nil, err
+	}
+	s.flushLocked() // unlocks
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		if !s.abandon(c) {
+			return nil, contextError(ctx, c.sent)
+		}
+	}
+	reply, err := c.reply, c.err
+	if !c.gone { // else the reader may still hold it
+		c.recycle()
+	}
+	return reply, err
+}
+
+// admitLocked queues the call or lets it wait for its turn.
+func (s *Session) admitLocked(c *call) error {
+	if s.err != nil || s.drain.on {
+		return errMoved
+	}
+	if s.calls.waiting.head == nil && s.hasRoomLocked(c) {
+		s.calls.inFlight++
+		s.out.push(&c.msg)
+		return nil
+	}
+	if n := s.calls.waiting.n; n >= s.ep.cfg.MaxWaiting {
+		return &RequestError{Code: Busy, Limit: "requests waiting for their turn", Setting: "MaxWaiting",
+			Value: uint64(n + 1), Max: uint64(n), RetryAfter: time.Second}
+	}
+	c.waiting = true
+	s.calls.waiting.push(&c.msg)
+	return nil
+}
+
+func (s *Session) hasRoomLocked(c *call) bool {
+	return s.calls.inFlight < s.calls.max &&
+		(s.out.bytes == 0 || s.out.bytes+len(c.msg.header)+len(c.msg.body) <= s.ep.cfg.MaxQueued)
+}
+
+// admitWaitingLocked admits those whose turn has come.
+func (s *Session) admitWaitingLocked() {
+	for s.calls.waiting.head != nil && s.hasRoomLocked(s.calls.waiting.head.call) {
+		c := s.calls.waiting.pop().call
+		c.waiting = false
+		s.calls.inFlight++
+		s.out.push(&c.msg)
+	}
+}
+
+// abandon ends a call whose requester leaves. It reports whether the call has
+// ended meanwhile; if not, c belongs to the session and no longer refers to
+// the requester's memory.
+func (s *Session) abandon(c *call) (ended bool) {
+	s.mu.Lock()
+	select {
+	case <-c.done:
+		s.mu.Unlock()
+		return true
+	default:
+	}
+	switch {
+	case c.waiting:
+		s.calls.waiting.remove(&c.msg)
+	case !c.msg.started:
+		s.out.drop(&c.msg)
+		s.calls.inFlight--
+	default:
+		c.gone = true
+		s.out.drop(&c.msg)
+		s.out.push(&outMsg{typ: typeCancel, id: c.msg.id, code: uint8(Canceled)})
+		if c.msg.typ == typeNotify { // nothing will come back
+			s.calls.inFlight--
+		}
+	}
+	c.msg.header, c.msg.body = nil, nil
+	s.admitWaitingLocked()
+	s.settleLocked()
+	s.mu.Unlock()
+	s.wake()
+	return false
+}
+
+// began is told by the queue that c's first frame is packed.
+func (s *Session) beganLocked(m *outMsg) {
+	m.call.sent = true
+	if m.typ == typeRequest {
+		if s.calls.byID == nil {
+			s.calls.byID = make(map[uint64]*call)
+		}
+		s.calls.byID[m.id] = m.call
+	}
+}
+
+// endedLocked is told by the queue that all of m is packed.
+func (s *Session) endedLocked(m *outMsg) {
+	switch m.typ {
+	case typeNotify:
+		s.calls.inFlight--
+		s.calls.finish(m.call, nil, nil)
+	case typePong:
+		s.pings.pongs--
+	}
+	if m.ownsSlot {
+		s.serve.slots--
+	}
+}
+
+// answered ends a call of ours with what the peer said.
+func (s *Session) answered(id uint64, reply []byte, err error) error {
+	s.mu.Lock()
+	c := s.calls.byID[id]
+	if c == nil {
+		ended := s.err != nil
+		s.mu.Unlock()
+		if ended {
+			return nil
+		}
+		return fmt.Errorf("%w: an answer to %d, which we have not asked", ErrProtocol, id)
+	}
+	delete(s.calls.byID, id)
+	s.calls.inFlight--
+	if c.msg.started && c.msg.off < len(c.msg.body) { // refused before all of it was sent
+		s.out.drop(&c.msg)
+	}
+	if !c.gone {
+		s.calls.finish(c, reply, err)
+	}
+	admitted := s.calls.waiting.head != nil
+	s.admitWaitingLocked()
+	if s.drain.on {
+		s.settleLocked()
+		admitted = true
+	}
+	s.mu.Unlock()
+	if admitted {
+		s.wake()
+	}
+	return nil
+}
