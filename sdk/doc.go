@@ -1,0 +1,42 @@
+// Package sdk is what the author of a DNA works with.
+//
+// A DNA is an application between agents. Its program is a handler, which a
+// node runs as a process of its own:
+//
+//	var dna = sdk.Define("hello", "1",
+//		sdk.Function("greet", func(c *sdk.Context, to sdk.AgentID) (string, error) {
+//			return sdk.Send[string](c, to, "Hello!")
+//		}),
+//		sdk.Receive(func(c *sdk.Context, text string) (string, error) {
+//			_, err := c.Commit("greeting", text)
+//			return "Noted, " + c.From().Short(), err
+//		}),
+//	)
+//
+//	func main() { serve.Main(dna) } // package sdk/serve
+//
+// A Function is called by the agent's own clients, Receive by the messages of
+// other agents that run the same DNA. Within a call, its Context offers
+//
+//	Send      a message to another agent, and its answer; errors are of a closed set (Error, Code)
+//	Commit    an entry for the agent's source chain: all of a call's entries are
+//	          appended when it returns without an error, none otherwise
+//	Query     records of that chain; QueryAs and All decode them
+//	Log       the node's log
+//
+// and it is a context.Context, which ends at the caller's deadline. Calls run
+// concurrently. The handler never sees the agent's secret key: the node signs.
+//
+// Values travel as msgpack; the table is in payload.go, at Marshal. A command
+// line writes them as JSON.
+//
+// Where to read on:
+//
+//	define.go, context.go   the author's side, all of it
+//	errors.go               how a message can end; docs/errors.md has the table
+//	agent.go, text.go       identifiers and their text form
+//	dna.go, record.go       what a DNA and a record of a source chain are, to the byte
+//	handler.go              Handler and Host, the contract between node and handler
+//	sdk/sdktest             a network of nodes within a test, to test a DNA
+//	examples/               hello in 20 lines, a silent auction in 100
+package sdk
