@@ -78,6 +78,9 @@ func (h *Handler) Serve(ctx context.Context, host sdk.Host, call *sdk.Call) ([]b
 	if err := h.knows(call); err != nil {
 		return nil, err
 	}
+	if ctx.Err() != nil {
+		return nil, ctxError(ctx, sdk.DeliveredNo)
+	}
 	full, err := h.gate.enter(ctx)
 	switch {
 	case full:

@@ -25,12 +25,27 @@ func TestMain(m *testing.M) {
 	if dna, behaviour, ok := strings.Cut(filepath.Base(os.Args[0]), "."); ok && behaviour != "test" {
 		os.Exit(behave(dna, behaviour))
 	}
-	os.Exit(m.Run())
+	files := openFileCount()
+	code := m.Run()
+	if left := leaks(files); left != "" && code == 0 {
+		fmt.Fprintln(os.Stderr, "left behind by the tests:\n"+left)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 func behave(dna, behaviour string) int {
 	switch behaviour {
 	case "ok":
+		serve.Main(&testHandler{dna: dna})
+	case "host":
+		return hostMain(os.Args[1], os.Args[2])
+	case "slow": // waits for the test
+		f, err := os.Open(os.Getenv("TEST_GATE"))
+		if err != nil {
+			return 1
+		}
+		_, _ = f.Read(make([]byte, 1))
 		serve.Main(&testHandler{dna: dna})
 	case "exit":
 		fmt.Fprintln(os.Stderr, "nothing to do here")

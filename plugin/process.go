@@ -104,7 +104,7 @@ func (p *process) clientConfig(l launch, captured *capture) *goplugin.ClientConf
 		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
 		AutoMTLS:         true,
 		SkipHostEnv:      true,
-		StartTimeout:     l.timeout,
+		StartTimeout:     l.timeout + time.Minute, // ours ends first, and says so better
 		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: l.socketDir},
 		Logger:           hclog.NewNullLogger(),
 		SyncStdout:       l.out.sync,

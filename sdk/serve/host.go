@@ -77,13 +77,23 @@ func (h *host) Log(_ context.Context, level slog.Level, text string, args ...any
 	}
 }
 
+// over tells whether the call has returned.
+func (h *host) over() bool {
+	h.s.sendMu.Lock()
+	defer h.s.sendMu.Unlock()
+	return h.ended
+}
+
 // ask sends a callback and gives the node's answer. Every error is a *sdk.Error.
 func (h *host) ask(ctx context.Context, cb *handlerpb.Callback) (*handlerpb.Answer, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, callbackError(cb.Op, err, false)
+	err := ctx.Err()
+	var a *handlerpb.Answer
+	if err == nil {
+		a, err = h.s.callback(ctx, h, cb)
 	}
-	a, err := h.s.callback(h, ctx, cb)
 	switch {
+	case err != nil && h.over():
+		return nil, errEnded
 	case err != nil:
 		return nil, callbackError(cb.Op, err, cb.ID != 0)
 	case a.Err != nil:

@@ -141,8 +141,8 @@ func (s *stream) pumpLocked() {
 	s.pumps.Go(func() { s.receive(0) })
 }
 
-// call sends a callback and waits for its answer.
-func (s *stream) callback(h *host, ctx context.Context, cb *handlerpb.Callback) (*handlerpb.Answer, error) {
+// callback sends a callback and waits for its answer.
+func (s *stream) callback(ctx context.Context, h *host, cb *handlerpb.Callback) (*handlerpb.Answer, error) {
 	select {
 	case s.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -155,19 +155,29 @@ func (s *stream) callback(h *host, ctx context.Context, cb *handlerpb.Callback) 
 	if err := s.send(h, cb, answer); err != nil {
 		return nil, err
 	}
-	s.await(h, ctx, cb.ID)
+	s.await(ctx, h, cb.ID)
+	select { // an answer that is there goes first
+	case a := <-answer:
+		return given(a)
+	default:
+	}
 	select {
 	case a := <-answer:
-		if a == nil {
-			return nil, errEnded
-		}
-		return a, nil
+		return given(a)
 	case <-s.dead:
 		return nil, fmt.Errorf("the node is gone: %w", s.deadErr())
 	case <-ctx.Done():
 		s.giveUp(h, cb.ID)
 		return nil, ctx.Err()
 	}
+}
+
+// given tells an answer from the end of the call.
+func given(a *handlerpb.Answer) (*handlerpb.Answer, error) {
+	if a == nil {
+		return nil, errEnded
+	}
+	return a, nil
 }
 
 func (s *stream) send(h *host, cb *handlerpb.Callback, answer chan *handlerpb.Answer) error {
@@ -192,7 +202,7 @@ func (s *stream) send(h *host, cb *handlerpb.Callback, answer chan *handlerpb.An
 
 // await sees to it that somebody receives: this goroutine where it may block
 // as long as the call lives, else a pump.
-func (s *stream) await(h *host, ctx context.Context, id uint64) {
+func (s *stream) await(ctx context.Context, h *host, id uint64) {
 	s.mu.Lock()
 	if s.receiving || s.pending[id] == nil {
 		s.mu.Unlock()
