@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -34,6 +35,8 @@ func TestMain(m *testing.M) {
 		childAppend(os.Getenv(envPath))
 	case "full":
 		childFull(os.Getenv(envPath))
+	case "tmpfs":
+		childTmpfs(os.Getenv(envPath))
 	default:
 		fatal(fmt.Errorf("unknown work %q", work))
 	}
@@ -193,6 +196,80 @@ func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	out, err := child(t, "full", filepath.Join(t.TempDir(), "x.chain")).Output()
 	if err != nil || string(out) != "failures 12\n" {
+		t.Fatalf("%q, %v", out, err)
+	}
+}
+
+// childTmpfs works on a file system of 2 MiB of its own, which a filler fills:
+// here a write fails half-way through a transaction's pages.
+func childTmpfs(dir string) {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=2m"); err != nil {
+		fmt.Println("can't mount:", err)
+		os.Exit(0)
+	}
+	filler, err := os.Create(filepath.Join(dir, "filler"))
+	fatal(err)
+	c, err := Open(Options{Path: filepath.Join(dir, "x.chain"), DNA: testDNA, Key: alice})
+	fatal(err)
+	failures := 0
+	one := func(size int) error {
+		before := c.Len()
+		_, err := c.Append(context.Background(), Batch{Entries: entries("bid", 2, size), Cause: function(before)})
+		if err == nil && c.Len() != before+2 || err != nil && c.Len() != before {
+			fatal(fmt.Errorf("%v, %d records after %d", err, c.Len(), before))
+		}
+		return err
+	}
+	for round := range 6 {
+		_, err := io.Copy(filler, endless{})
+		if !errors.Is(err, syscall.ENOSPC) {
+			fatal(fmt.Errorf("filling the disk: %w", err))
+		}
+		info, err := filler.Stat()
+		fatal(err)
+		fatal(filler.Truncate(info.Size() - int64(round)*4096)) // a few pages are left
+		for err = nil; err == nil; {
+			err = one(5000)
+		}
+		var e *sdk.Error
+		if !errors.As(err, &e) || e.HandlerCode != sdk.HandlerCodeCommit || !strings.Contains(e.Text, syscall.ENOSPC.Error()) {
+			fatal(fmt.Errorf("round %d: %v", round, err))
+		}
+		failures++
+		fatal(filler.Truncate(0))
+		if _, err = filler.Seek(0, io.SeekStart); err == nil {
+			err = one(5000)
+		}
+		fatal(err)
+		n, err := c.Verify(context.Background())
+		if err != nil || n != c.Len() {
+			fatal(fmt.Errorf("round %d: %d of %d: %v", round, n, c.Len(), err))
+		}
+	}
+	fatal(c.Close())
+	c, err = Open(Options{Path: filepath.Join(dir, "x.chain"), DNA: testDNA, Key: alice})
+	fatal(err)
+	fatal(c.Close())
+	fmt.Println("failures", failures)
+	os.Exit(0)
+}
+
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) { return len(b), nil }
+
+// A disk that is really full, in a mount namespace of the child's own.
+func TestNoSpace(t *testing.T) {
+	t.Parallel()
+	cmd := child(t, "tmpfs", t.TempDir())
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}}
+	out, err := cmd.Output()
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.ENOSPC) || strings.HasPrefix(string(out), "can't mount") {
+		t.Skipf("this machine gives no user namespace: %v %s", err, out)
+	}
+	if err != nil || string(out) != "failures 6\n" {
 		t.Fatalf("%q, %v", out, err)
 	}
 }
