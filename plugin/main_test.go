@@ -38,6 +38,8 @@ func behave(dna, behaviour string) int {
 	switch behaviour {
 	case "ok":
 		serve.Main(&testHandler{dna: dna})
+	case "frames":
+		return frameServer(os.Args[1])
 	case "host":
 		return hostMain(os.Args[1], os.Args[2])
 	case "slow": // waits for the test
