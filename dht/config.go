@@ -1,0 +1,150 @@
+package dht
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+)
+
+// Network asks other nodes. It must prove that the answer comes from to.Key,
+// must end when ctx ends, and is called by many goroutines at once. Neither
+// side may change a message afterwards. Without addresses in to it uses an open
+// session, or what it knows by itself.
+type Network interface {
+	Call(ctx context.Context, to Contact, req *Request) (*Response, error)
+}
+
+// Config is what a DHT is made of.
+type Config struct {
+	Key     ed25519.PrivateKey // required: the agent's; its public key has sign bit 0
+	Network Network            // required
+
+	// Addrs returns where this node can be dialled now, the preferred address
+	// first. None, or nil: this node only asks and publishes nothing. It is asked
+	// every minute and at AddrsChanged; it must not block.
+	Addrs func() []netip.AddrPort
+	// Bootstrap are the nodes to join the network by, tried again for ever while
+	// no other is known. None: this node is the first of its network. Addresses
+	// may be missing where the Network knows them.
+	Bootstrap []Contact
+	Log       *slog.Logger // nil: none
+	// Rand is the source of all randomness but key material; nil: a fresh seed.
+	// It is used under the DHT's lock.
+	Rand rand.Source
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+	// Group names the network that an address belongs to, for the limits on how
+	// many contacts of one network are taken; "" is not limited. nil: DefaultGroup.
+	Group func(netip.Addr) string
+
+	TTL        time.Duration // of the own record; default 2 h, MinTTL to MaxTTL
+	MaxCalls   int           // calls to others at once; default 64
+	MaxLookups int           // searches at once; default 256
+	MaxRecords int           // records kept for others; default 4,096
+	MaxBytes   int           // their bytes; default 2 MiB
+	MaxFloors  int           // sequence floors kept; default 16,384
+}
+
+// Parameters of the protocol (docs/dht.md gives the reasons).
+const (
+	bucketSize      = 16 // k
+	replacementSize = 10
+	siblingSize     = 32
+	pathsGet        = 3
+	pathsPut        = 4
+	alpha           = 2 // calls in flight per path
+	quorum          = 3 // distinct holders that make a GET final
+	maxNew          = 8 // contacts taken of one response
+)
+
+func (c Config) withDefaults() Config {
+	def := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&c.MaxCalls, 64)
+	def(&c.MaxLookups, 256)
+	def(&c.MaxRecords, 4096)
+	def(&c.MaxBytes, 2<<20)
+	def(&c.MaxFloors, 16384)
+	if c.TTL == 0 {
+		c.TTL = 2 * time.Hour
+	}
+	if c.Addrs == nil {
+		c.Addrs = func() []netip.AddrPort { return nil }
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Rand == nil {
+		c.Rand = rand.NewPCG(rand.Uint64(), rand.Uint64())
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Group == nil {
+		c.Group = DefaultGroup
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if len(c.Key) != ed25519.PrivateKeySize {
+		fault("Key: %d bytes, not %d", len(c.Key), ed25519.PrivateKeySize)
+	} else if Key(c.Key.Public().(ed25519.PublicKey)).valid() != nil {
+		fault("Key: %w", errKey)
+	}
+	if c.Network == nil {
+		fault("Network: missing")
+	}
+	if c.TTL < MinTTL || c.TTL > MaxTTL {
+		fault("TTL: %s, allowed are %s to %s", c.TTL, MinTTL, MaxTTL)
+	}
+	for _, n := range []struct {
+		name  string
+		value int
+	}{{"MaxCalls", c.MaxCalls}, {"MaxLookups", c.MaxLookups}, {"MaxRecords", c.MaxRecords}, {"MaxBytes", c.MaxBytes}, {"MaxFloors", c.MaxFloors}} {
+		if n.value < 1 || n.value > 1<<30 {
+			fault("%s: %d, allowed are 1 to 2^30", n.name, n.value)
+		}
+	}
+	for i, b := range c.Bootstrap {
+		if err := checkAddrs(b.Addresses()); err != nil {
+			fault("Bootstrap %d: %w", i, err)
+		}
+		if b.Key.valid() != nil {
+			fault("Bootstrap %d: %w", i, errKey)
+		}
+	}
+	if len(faults) == 0 {
+		return nil
+	}
+	return fmt.Errorf("dht: settings: %w", errors.Join(faults...))
+}
+
+// DefaultGroup is the /24 of an IPv4 address and the /32 of an IPv6 address.
+// Loopback, private and link-local addresses have none: nobody can fill a table
+// from there who is not on this machine's own network.
+func DefaultGroup(a netip.Addr) string {
+	a = a.Unmap()
+	if a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast() {
+		return ""
+	}
+	n := 32
+	if a.Is4() {
+		n = 24
+	}
+	p, err := a.Prefix(n)
+	if err != nil {
+		return ""
+	}
+	return p.String()
+}

@@ -1,0 +1,413 @@
+package dht
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// Waiting for one call: a multiple of the contact's own round-trip time within
+// bounds; a contact never called has to be dialled first.
+const (
+	minTimeout   = time.Second
+	maxTimeout   = 2 * time.Second
+	firstTimeout = 1500 * time.Millisecond
+	minHedge     = 50 * time.Millisecond
+	firstHedge   = 300 * time.Millisecond
+
+	deadKept  = 30 * time.Second // a contact that failed is not tried again for so long
+	maxDead   = 1024
+	maxProbes = 256 // waiting
+	probing   = 8   // at once
+	offsets   = 15  // clock offsets remembered
+)
+
+var errWrongRecord = errors.New("it sent another agent's record")
+
+// core is one node's protocol as a state machine: no goroutine, clock, global
+// randomness or I/O. Whoever drives it calls poll after each event and at wake,
+// makes the calls that poll returns, and hands their outcomes to answered.
+type core struct {
+	cfg    *Config // static
+	self   Key     // static
+	id     ID      // static
+	verify func(*Record) error
+	rnd    *rand.Rand
+
+	table *table
+	store *store
+	own   own
+	sched schedule
+	dead  map[Key]dead
+
+	ops    []*op
+	calls  map[uint64]*call
+	lastID uint64
+	probes []Contact
+	queued map[Key]bool // in probes or being probed
+
+	offs  []time.Duration // this clock minus others', the latest last
+	stats Stats
+}
+
+// call is one request under way.
+type call struct {
+	query
+	id   uint64
+	sent time.Time
+	op   *op // nil: a probe
+}
+
+// dead is a contact that did not answer a moment ago.
+type dead struct {
+	until time.Time
+	seq   uint64 // of the record that was tried: a newer one is worth a try
+}
+
+func newCore(cfg *Config, now time.Time) *core {
+	self := Key(cfg.Key.Public().(ed25519.PublicKey))
+	c := &core{cfg: cfg, self: self, id: NodeID(self), verify: (*Record).Verify, rnd: rand.New(cfg.Rand),
+		dead: map[Key]dead{}, calls: map[uint64]*call{}, queued: map[Key]bool{}}
+	c.table = newTable(c.id, cfg.Group)
+	c.store = newStore(c.id, cfg)
+	c.sched.init(now)
+	return c
+}
+
+// start begins an operation at target.
+func (c *core) start(now time.Time, kind opKind, target ID) *op {
+	o := &op{kind: kind}
+	cfg := lookupConfig{self: c.self, target: target, paths: pathsGet, group: c.cfg.Group,
+		verify: c.verify, patience: c.patience, skip: func(ct Contact) bool { return c.isDead(now, ct) }}
+	switch kind {
+	case opGet:
+		cfg.get, cfg.quorum = true, quorum
+	case opReadback:
+		cfg.get, cfg.quorum, cfg.minSeq = true, 1, seqOf(c.own.rec)
+	case opPublish:
+		cfg.paths, o.rec = pathsPut, c.own.rec
+	}
+	o.lookup = newLookup(now, cfg, c.seeds(now, target))
+	if kind == opGet {
+		c.local(now, o)
+	}
+	c.sched.running[kind]++
+	c.table.bucket(target).touched = now
+	c.stats.Lookups++
+	c.ops = append(c.ops, o)
+	return o
+}
+
+// local counts this node itself among the holders.
+func (c *core) local(now time.Time, o *op) {
+	rec := c.store.get(now, o.lookup.target)
+	if rec == nil {
+		if e := c.table.getID(o.lookup.target); e != nil {
+			rec = e.Record
+		}
+	}
+	if o.lookup.target == c.id {
+		rec, o.lookup.ended = c.own.rec, true
+	}
+	if rec != nil && rec.Current(now) == nil {
+		o.lookup.best, o.lookup.holders[c.self], o.better = rec, true, true
+	}
+}
+
+// seeds are the contacts that a lookup starts from: of its own table, and the
+// bootstrap nodes while that is thin.
+func (c *core) seeds(now time.Time, target ID) []Contact {
+	var out []Contact
+	for _, e := range c.table.closest(target, 2*bucketSize, nil) {
+		if !c.isDead(now, e.Contact) {
+			out = append(out, e.Contact)
+		}
+	}
+	if len(out) < bucketSize {
+		for _, b := range slices.Concat(c.cfg.Bootstrap, c.sched.restored) {
+			if b.Key != c.self && c.table.get(b.Key) == nil {
+				out = append(out, b)
+			}
+		}
+	}
+	return out
+}
+
+func (c *core) patience(k Key) (timeout, hedge time.Duration) {
+	if e := c.table.get(k); e != nil && e.rtt > 0 {
+		return min(max(3*e.rtt, minTimeout), maxTimeout), max(e.rtt*3/2, minHedge)
+	}
+	return firstTimeout, firstHedge
+}
+
+// poll moves everything on and returns the calls to make now.
+func (c *core) poll(now time.Time) []*call {
+	var out []*call
+	for again := true; again; { // the end of one operation may be the start of another
+		again = false
+		c.schedule(now)
+		for _, o := range c.ops {
+			out = c.advance(now, o, out)
+			if o.ready() && !o.finished {
+				c.finish(now, o)
+				again = true
+			}
+		}
+		c.ops = slices.DeleteFunc(c.ops, func(o *op) bool { return o.finished })
+	}
+	return append(out, c.nextProbes(now)...)
+}
+
+// advance appends the calls that o wants now.
+func (c *core) advance(now time.Time, o *op, out []*call) []*call {
+	for {
+		qs := o.lookup.next(now, c.room())
+		qs = append(qs, o.nextPuts(c.room()-len(qs))...)
+		if len(qs) == 0 {
+			return out
+		}
+		for _, q := range qs {
+			if cl := c.emit(now, q, o); cl != nil {
+				out = append(out, cl)
+			}
+		}
+	}
+}
+
+// room is how many calls may be begun.
+func (c *core) room() int { return max(0, c.cfg.MaxCalls-len(c.calls)) }
+
+// emit begins a call. Records that others named are verified here, when they
+// are about to be dialled, and not before.
+func (c *core) emit(now time.Time, q query, o *op) *call {
+	if r := q.to.Record; r != nil {
+		e := c.table.get(q.to.Key)
+		if (e == nil || e.Record == nil || string(e.Record.raw) != string(r.raw)) && c.verify(r) != nil {
+			c.opFailed(now, q, o, recordErrorf("wrong signature"))
+			return nil
+		}
+	}
+	q.req.Seq = seqOf(c.own.rec)
+	c.lastID++
+	cl := &call{query: q, id: c.lastID, sent: now, op: o}
+	c.calls[cl.id] = cl
+	c.stats.Calls++
+	return cl
+}
+
+func (c *core) opFailed(now time.Time, q query, o *op, err error) {
+	switch {
+	case o == nil || o.finished:
+	case q.req.Op == OpPut:
+		o.putFailed(q.to.Key, err)
+	default:
+		o.lookup.failed(now, q.to.Key, err)
+	}
+}
+
+// probe puts a contact on the list of those to be asked for their record.
+func (c *core) probe(ct Contact) {
+	if ct.Key == c.self || c.queued[ct.Key] || len(c.probes) >= maxProbes {
+		return
+	}
+	c.queued[ct.Key] = true
+	c.probes = append(c.probes, ct)
+}
+
+func (c *core) nextProbes(now time.Time) (out []*call) {
+	if !c.sched.joined {
+		return nil // nobody who came by himself enters the table before our own search is done
+	}
+	for len(c.probes) > 0 && c.room() > 0 && len(c.queued)-len(c.probes) < probing {
+		ct := c.probes[0]
+		c.probes = c.probes[1:]
+		timeout, _ := c.patience(ct.Key)
+		if cl := c.emit(now, query{ct, &Request{Op: OpPing}, timeout}, nil); cl != nil {
+			out = append(out, cl)
+		} else {
+			delete(c.queued, ct.Key)
+		}
+	}
+	return out
+}
+
+// answered takes the outcome of a call: a response, or why there is none.
+func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
+	cl := c.calls[id]
+	if cl == nil {
+		return
+	}
+	delete(c.calls, id)
+	if cl.op == nil {
+		delete(c.queued, cl.to.Key)
+	}
+	if err == nil {
+		err = resp.Validate()
+	}
+	if err == nil && cl.req.Op == OpPing {
+		err = c.checkOwn(now, cl.to.Key, resp)
+	}
+	if err != nil {
+		c.stats.Failed++
+		c.blame(now, cl.to)
+		c.opFailed(now, cl.query, cl.op, err)
+		return
+	}
+	off := c.noteClock(now, cl, resp)
+	c.alive(now, cl, resp)
+	switch {
+	case cl.op == nil || cl.op.finished:
+	case cl.req.Op == OpPut:
+		cl.op.putAnswered(cl.to.Key, resp, off)
+	default:
+		if cl.op.lookup.answered(now, cl.to.Key, resp) {
+			cl.op.better = true
+		}
+	}
+}
+
+// checkOwn checks the record that a node gives as its own.
+func (c *core) checkOwn(now time.Time, k Key, resp *Response) error {
+	r := resp.Record
+	if r == nil {
+		return nil
+	}
+	if r.Key != k {
+		return errWrongRecord
+	}
+	if err := r.Current(now); err != nil {
+		return err
+	}
+	return c.verify(r)
+}
+
+// alive notes that a call was answered.
+func (c *core) alive(now time.Time, cl *call, resp *Response) {
+	delete(c.dead, cl.to.Key)
+	ct := cl.to
+	if cl.req.Op == OpPing && resp.Record != nil {
+		if resp.Record.Flags&FlagServer == 0 || resp.Record.tombstone() {
+			return
+		}
+		ct = Contact{Key: ct.Key, Record: resp.Record}
+	}
+	if c.table.succeeded(now, ct, now.Sub(cl.sent), checkFirst) {
+		c.sched.backoff = bootstrapFirst
+	}
+	e := c.table.get(ct.Key)
+	if cl.req.Op != OpPing && resp.Seq != 0 && (e == nil || resp.Seq > seqOf(e.Record)) && c.wanted(ct.Key) {
+		c.probe(Contact{Key: ct.Key, Addrs: ct.Addrs, Record: ct.Record})
+	}
+	for _, named := range resp.Contacts {
+		if !c.isDead(now, named) {
+			c.table.heard(named)
+		}
+	}
+}
+
+// wanted tells whether the table has k, or room for it.
+func (c *core) wanted(k Key) bool {
+	id := NodeID(k)
+	if c.table.getID(id) != nil {
+		return true
+	}
+	b := c.table.bucket(id)
+	return len(b.entries) < bucketSize || c.table.nearer(id) < siblingSize
+}
+
+// blame notes that a contact did not answer.
+func (c *core) blame(now time.Time, ct Contact) {
+	c.table.failed(ct.Key)
+	if len(c.dead) >= maxDead {
+		for k, d := range c.dead {
+			if !now.Before(d.until) {
+				delete(c.dead, k)
+			}
+		}
+	}
+	if len(c.dead) < maxDead {
+		c.dead[ct.Key] = dead{now.Add(deadKept), seqOf(ct.Record)}
+	}
+}
+
+func (c *core) isDead(now time.Time, ct Contact) bool {
+	d, ok := c.dead[ct.Key]
+	return ok && now.Before(d.until) && seqOf(ct.Record) <= d.seq
+}
+
+// noteClock returns this clock minus the answerer's.
+func (c *core) noteClock(now time.Time, cl *call, resp *Response) time.Duration {
+	if resp.Time == 0 {
+		return 0
+	}
+	there := time.UnixMilli(int64(resp.Time)).Add(now.Sub(cl.sent) / 2)
+	off := now.Round(0).Sub(there)
+	if c.offs = append(c.offs, off); len(c.offs) > offsets {
+		c.offs = c.offs[1:]
+	}
+	return off
+}
+
+// finish ends an operation and draws the consequences.
+func (c *core) finish(now time.Time, o *op) {
+	o.finished = true
+	c.sched.running[o.kind]--
+	o.result = o.lookup.result(now)
+	switch o.kind {
+	case opGet:
+		o.err = c.getError(o)
+	case opSelf:
+		c.joined(now, o)
+	case opPublish:
+		c.published(now, o)
+	case opReadback:
+		c.readBack(now, o)
+	}
+}
+
+// getError says whether a record was found, certainly not, or who knows.
+func (c *core) getError(o *op) error {
+	l := o.lookup
+	alone := len(l.all) == 0 && len(c.cfg.Bootstrap) == 0 && len(c.sched.restored) == 0
+	switch {
+	case l.best != nil && !l.best.tombstone():
+		return nil
+	case l.best != nil, l.replies > 0, alone, l.ended:
+		o.result.Record = nil
+		return ErrNotFound
+	}
+	return ErrNoAnswer
+}
+
+// cancel gives an operation up. Its calls run to their ends.
+func (c *core) cancel(o *op) {
+	if !o.finished {
+		o.finished = true
+		c.sched.running[o.kind]--
+		c.ops = slices.DeleteFunc(c.ops, func(p *op) bool { return p == o })
+	}
+}
+
+// lookups counts the users' lookups under way.
+func (c *core) lookups() int { return c.sched.running[opGet] }
+
+// statsNow completes the counters.
+func (c *core) statsNow() Stats {
+	s := c.stats
+	s.Contacts, s.Records, s.RecordBytes, s.Floors = c.table.n, len(c.store.records), c.store.bytes, len(c.store.floors)
+	for _, b := range c.table.buckets {
+		if b != nil {
+			s.Replacements += len(b.replacements)
+			if len(b.entries) > 0 {
+				s.Buckets++
+			}
+		}
+	}
+	s.Seq, s.Ready, s.Nodes = seqOf(c.own.rec), c.own.ready, c.table.size()
+	if len(c.offs) >= 3 {
+		s.ClockOff = median(c.offs)
+	}
+	return s
+}

@@ -1,0 +1,269 @@
+package dht
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+const addrsEvery = time.Minute // how often Config.Addrs is asked
+
+// DHT is a node's part in the DHT. Its methods may be called by many goroutines.
+type DHT struct {
+	cfg   Config        // static
+	wake  chan struct{} // capacity 1: poll again
+	addrs chan struct{} // capacity 1: ask Config.Addrs again
+	ready chan struct{} // closed when ready
+	done  chan struct{} // closed when Run has returned
+
+	mu      sync.Mutex // guards what follows; never held while something blocks
+	core    *core
+	waiters map[*op]*waiter
+	running bool
+}
+
+// waiter is a user's lookup that somebody waits for.
+type waiter struct {
+	changed chan struct{} // capacity 1: a better provisional answer
+	done    chan struct{} // closed when finished
+}
+
+// New makes a DHT that does nothing before Run.
+func New(cfg Config) (*DHT, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	d := &DHT{cfg: cfg, wake: make(chan struct{}, 1), addrs: make(chan struct{}, 1),
+		ready: make(chan struct{}), done: make(chan struct{}), waiters: map[*op]*waiter{}}
+	d.core = newCore(&d.cfg, cfg.Now())
+	return d, nil
+}
+
+// Run joins the network, keeps the table and the own record fresh and makes all
+// calls. It returns nil when ctx has ended and every goroutine of its own with
+// it. It can be called once.
+func (d *DHT) Run(ctx context.Context) error {
+	d.mu.Lock()
+	if d.running {
+		d.mu.Unlock()
+		return fmt.Errorf("dht: run: %w", ErrClosed)
+	}
+	d.running = true
+	d.core.sched.init(d.cfg.Now())
+	d.mu.Unlock()
+	var calls sync.WaitGroup
+	defer close(d.done)
+	defer calls.Wait()
+	timer, addrs := time.NewTimer(0), time.NewTicker(addrsEvery)
+	defer timer.Stop()
+	defer addrs.Stop()
+	d.readAddrs()
+	for {
+		timer.Reset(d.step(ctx, &calls))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.wake:
+		case <-timer.C:
+		case <-d.addrs:
+			d.readAddrs()
+		case <-addrs.C:
+			d.readAddrs()
+		}
+	}
+}
+
+// step polls the core, begins its calls and returns when to step again.
+func (d *DHT) step(ctx context.Context, calls *sync.WaitGroup) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := d.cfg.Now()
+	for _, cl := range d.core.poll(now) { // at most Config.MaxCalls are under way
+		calls.Go(func() { d.call(ctx, cl) })
+	}
+	for o, w := range d.waiters {
+		switch {
+		case o.finished:
+			close(w.done)
+			delete(d.waiters, o)
+		case o.better:
+			o.better = false
+			signal(w.changed)
+		}
+	}
+	if d.core.own.ready {
+		select {
+		case <-d.ready:
+		default:
+			close(d.ready)
+		}
+	}
+	return max(d.core.wake(now).Sub(now), time.Millisecond)
+}
+
+func (d *DHT) call(ctx context.Context, cl *call) {
+	callCtx, cancel := context.WithTimeout(ctx, cl.timeout)
+	defer cancel()
+	resp, err := d.cfg.Network.Call(callCtx, cl.to, cl.req)
+	if ctx.Err() != nil {
+		return // nobody's fault
+	}
+	if err != nil {
+		d.cfg.Log.Debug("dht call failed", "op", cl.req.Op, "agent", cl.to.Key, "error", err)
+	}
+	d.mu.Lock()
+	d.core.answered(d.cfg.Now(), cl.id, resp, err)
+	d.mu.Unlock()
+	signal(d.wake)
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func (d *DHT) readAddrs() {
+	addrs := d.cfg.Addrs()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.core.setAddrs(d.cfg.Now(), addrs)
+	if err := d.core.stats.PublishError; err != nil && d.core.own.rec == nil {
+		d.cfg.Log.Error("dht: own record not made", "error", err)
+	}
+}
+
+// AddrsChanged says that Config.Addrs has something new: it is published at once.
+func (d *DHT) AddrsChanged() { signal(d.addrs) }
+
+// Serve answers a request of the node that proved the key from. An error wraps
+// ErrMessage: the request is malformed, and its sender at fault. fromAddr is the
+// other end of the session.
+func (d *DHT) Serve(ctx context.Context, from Key, fromAddr netip.AddrPort, req *Request) (*Response, error) {
+	err := req.Validate()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err == nil && from == d.core.self {
+		err = messageErrorf("from this node itself")
+	}
+	if err != nil {
+		d.core.stats.Refused++
+		return nil, err
+	}
+	resp := d.core.serve(d.cfg.Now(), from, req)
+	if len(d.core.probes) > 0 {
+		signal(d.wake)
+	}
+	return resp, nil
+}
+
+// Lookup finds the address record of an agent: final, that is with 3 distinct
+// holders agreeing on the newest, or after all nearest nodes were asked. The
+// Result is never nil; with an error it holds the trace only. The error wraps
+// ErrNotFound, ErrNoAnswer, ErrBusy, ErrClosed or ctx's.
+func (d *DHT) Lookup(ctx context.Context, k Key) (*Result, error) {
+	return d.Search(ctx, k, nil)
+}
+
+// Search is Lookup that hands every better record on as it comes: the first is
+// provisional, since a holder may have an old one. provisional is called by the
+// caller's goroutine.
+func (d *DHT) Search(ctx context.Context, k Key, provisional func(*Record)) (*Result, error) {
+	o, w, err := d.begin(ctx, k)
+	if err != nil {
+		return &Result{}, fmt.Errorf("dht: lookup of %s: %w", k, err)
+	}
+	for {
+		select {
+		case <-w.done:
+			d.mu.Lock()
+			r, err := o.result, o.err
+			d.mu.Unlock()
+			if err != nil {
+				err = fmt.Errorf("dht: lookup of %s: %w, %d nodes asked", k, err, len(r.Trace))
+			}
+			return r, err
+		case <-w.changed:
+			d.mu.Lock()
+			best := o.lookup.best
+			d.mu.Unlock()
+			if provisional != nil && !best.tombstone() {
+				provisional(best)
+			}
+			continue
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		case <-d.done:
+			err = ErrClosed
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.core.cancel(o)
+		delete(d.waiters, o)
+		r := o.lookup.result(d.cfg.Now())
+		r.Record = nil
+		return r, fmt.Errorf("dht: lookup of %s: %w, %d nodes asked", k, err, len(r.Trace))
+	}
+}
+
+func (d *DHT) begin(ctx context.Context, k Key) (*op, *waiter, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, context.Cause(ctx)
+	}
+	select {
+	case <-d.done:
+		return nil, nil, ErrClosed
+	default:
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if n := d.core.lookups(); n >= d.cfg.MaxLookups {
+		return nil, nil, fmt.Errorf("%w: %d, the setting MaxLookups allows no more", ErrBusy, n)
+	}
+	o := d.core.start(d.cfg.Now(), opGet, NodeID(k))
+	w := &waiter{changed: make(chan struct{}, 1), done: make(chan struct{})}
+	d.waiters[o] = w
+	signal(d.wake)
+	return o, w, nil
+}
+
+// Ready tells whether others can find this node: its own record was read back
+// from another node; or it is the first of its network, or publishes nothing,
+// and has joined.
+func (d *DHT) Ready() bool {
+	select {
+	case <-d.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+// WaitReady returns when Ready is true, with ctx's error, or with ErrClosed.
+// The last error of publishing, if any, is part of the error.
+func (d *DHT) WaitReady(ctx context.Context) error {
+	var err error
+	select {
+	case <-d.ready:
+		return nil
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	case <-d.done:
+		err = ErrClosed
+	}
+	if last := d.Stats().PublishError; last != nil {
+		return fmt.Errorf("dht: not ready: %w: %w", err, last)
+	}
+	return fmt.Errorf("dht: not ready: %w", err)
+}
+
+// Stats returns the state of this moment.
+func (d *DHT) Stats() Stats {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.core.statsNow()
+}

@@ -1,0 +1,323 @@
+package dht
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// A lookup asks ever nearer nodes for a target, over paths that are disjoint: a
+// node is asked once in all, and what it names is known to the path only that
+// asked it (S/Kademlia, Baumgart and Mies 2007). So one liar leads one path astray.
+//
+// It is pure: next says whom to ask, answered and failed take what came.
+type lookup struct {
+	lookupConfig
+	start   time.Time
+	all     map[Key]*node
+	paths   []*path
+	best    *Record      // the newest verified record
+	holders map[Key]bool // who gave exactly best
+	trace   []Step
+	replies int
+	ended   bool
+}
+
+type lookupConfig struct {
+	self     Key
+	target   ID
+	get      bool   // ask for the record, not for nodes alone
+	known    uint64 // seq of the record that is known already
+	paths    int
+	quorum   int    // holders after which a get ends; 0: only when the paths end
+	minSeq   uint64 // a record below it does not count
+	group    func(netip.Addr) string
+	verify   func(*Record) error
+	patience func(Key) (timeout, hedge time.Duration)
+	skip     func(Contact) bool // contacts that failed a moment ago
+}
+
+type nodeState uint8
+
+const (
+	nodeNew nodeState = iota
+	nodeAsked
+	nodeAnswered
+	nodeFailed
+)
+
+type node struct {
+	Contact
+	id    ID
+	hop   int
+	state nodeState
+	path  int // that asked it
+	asked time.Time
+	hedge time.Time // after it the path goes on without waiting
+}
+
+// path is one of the disjoint paths: the nodes that it knows, the nearest first.
+type path struct{ list []*node }
+
+// query is one call that a lookup wants.
+type query struct {
+	to      Contact
+	req     *Request
+	timeout time.Duration
+}
+
+func newLookup(now time.Time, cfg lookupConfig, seeds []Contact) *lookup {
+	l := &lookup{lookupConfig: cfg, start: now, all: map[Key]*node{}, holders: map[Key]bool{}}
+	nodes := make([]*node, 0, len(seeds))
+	for _, s := range seeds {
+		if n := l.node(s, 1); n != nil && !slices.Contains(nodes, n) {
+			nodes = append(nodes, n)
+		}
+	}
+	slices.SortFunc(nodes, func(a, b *node) int { return compare(l.target, a.id, b.id) })
+	l.paths = make([]*path, cfg.paths)
+	for i := range l.paths {
+		l.paths[i] = &path{}
+	}
+	for i, n := range nodes {
+		l.paths[i%len(l.paths)].add(l.target, n)
+	}
+	return l
+}
+
+// node returns the lookup's node for c, nil for self.
+func (l *lookup) node(c Contact, hop int) *node {
+	if c.Key == l.self {
+		return nil
+	}
+	n := l.all[c.Key]
+	if n == nil {
+		n = &node{Contact: c, id: NodeID(c.Key), hop: hop}
+		l.all[c.Key] = n
+	} else if n.state == nodeNew && c.Record != nil && c.Record.newer(n.Record) {
+		n.Contact = c
+	}
+	return n
+}
+
+func (p *path) has(n *node) bool { return slices.Contains(p.list, n) }
+
+func (p *path) add(target ID, n *node) {
+	i, _ := slices.BinarySearchFunc(p.list, n.id, func(o *node, id ID) int { return compare(target, o.id, id) })
+	p.list = slices.Insert(p.list, i, n)
+}
+
+// next returns at most room calls to make now.
+func (l *lookup) next(now time.Time, room int) []query {
+	var out []query
+	for len(out) < room && !l.done() {
+		before := len(out)
+		for i, p := range l.paths {
+			if len(out) < room && p.inFlight(i, now) < alpha {
+				if n := p.pick(); n != nil {
+					out = append(out, l.ask(now, i, n))
+				}
+			}
+		}
+		if len(out) == before {
+			break
+		}
+	}
+	return out
+}
+
+func (l *lookup) ask(now time.Time, path int, n *node) query {
+	timeout, hedge := l.patience(n.Key)
+	n.state, n.path, n.asked, n.hedge = nodeAsked, path, now, now.Add(hedge)
+	req := &Request{Op: OpFind, Target: l.target}
+	if l.get {
+		req.Op, req.KnownSeq = OpGet, l.known
+	}
+	return query{to: n.Contact, req: req, timeout: timeout}
+}
+
+// inFlight counts the calls that path i waits for.
+func (p *path) inFlight(i int, now time.Time) int {
+	c := 0
+	for _, n := range p.list {
+		if n.state == nodeAsked && n.path == i && now.Before(n.hedge) {
+			c++
+		}
+	}
+	return c
+}
+
+// pick returns the nearest node that nobody asked, among the k nearest.
+func (p *path) pick() *node {
+	seen := 0
+	for _, n := range p.list {
+		if n.state == nodeNew {
+			return n
+		}
+		if n.state != nodeFailed {
+			if seen++; seen == bucketSize {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// done tells whether the k nearest nodes that the path knows have answered.
+func (p *path) done() bool {
+	seen := 0
+	for _, n := range p.list {
+		switch n.state {
+		case nodeNew, nodeAsked:
+			return false
+		case nodeAnswered:
+			if seen++; seen == bucketSize {
+				return true
+			}
+		}
+	}
+	return true
+}
+
+func (l *lookup) done() bool {
+	if l.ended || l.quorum > 0 && len(l.holders) >= l.quorum {
+		return true
+	}
+	for _, p := range l.paths {
+		if !p.done() {
+			return false
+		}
+	}
+	return true
+}
+
+// wake is when next should be asked again though nothing came.
+func (l *lookup) wake(now time.Time) (at time.Time) {
+	for _, n := range l.all {
+		if n.state == nodeAsked && n.hedge.After(now) && (at.IsZero() || n.hedge.Before(at)) {
+			at = n.hedge
+		}
+	}
+	return at
+}
+
+// answered takes a valid response of k. It tells whether best is a better record now.
+func (l *lookup) answered(now time.Time, k Key, resp *Response) bool {
+	n := l.all[k]
+	if n == nil || n.state != nodeAsked {
+		return false
+	}
+	n.state = nodeAnswered
+	l.replies++
+	step := l.step(now, n)
+	better := false
+	if l.get {
+		switch rec := resp.Record; {
+		case rec != nil && resp.Status == StatusOK:
+			better = l.record(now, k, rec)
+			step.Seq = rec.Seq
+		case resp.Status == StatusNotNewer && l.best != nil && l.best.Seq == l.known:
+			l.holders[k] = true
+		}
+	}
+	step.Contacts = l.take(now, n, resp.Contacts, &better)
+	switch {
+	case l.holders[k]:
+		step.Answer = AnswerRecord
+	case step.Contacts > 0:
+		step.Answer = AnswerCloser
+	default:
+		step.Answer = AnswerNone
+	}
+	l.trace = append(l.trace, step)
+	return better
+}
+
+// record weighs a record that holder gave. Only a verified, current one of the
+// target counts.
+func (l *lookup) record(now time.Time, holder Key, rec *Record) bool {
+	if NodeID(rec.Key) != l.target || rec.Seq < l.minSeq || rec.Current(now) != nil {
+		return false
+	}
+	if l.best != nil && string(l.best.raw) == string(rec.raw) {
+		l.holders[holder] = true
+		return false
+	}
+	if !rec.newer(l.best) || l.verify(rec) != nil {
+		return false
+	}
+	l.best = rec
+	l.holders = map[Key]bool{holder: true}
+	return true
+}
+
+// take adds at most maxNew of the named contacts to the path that asked from,
+// at most groupPerBucket of one group.
+func (l *lookup) take(now time.Time, from *node, contacts []Contact, better *bool) int {
+	contacts = slices.Clone(contacts) // the message may be shared
+	slices.SortStableFunc(contacts, func(a, b Contact) int { return compare(l.target, NodeID(a.Key), NodeID(b.Key)) })
+	p := l.paths[from.path]
+	groups := map[string]int{}
+	taken := 0
+	for _, c := range contacts {
+		if l.get && c.Record != nil && NodeID(c.Key) == l.target && l.record(now, from.Key, c.Record) {
+			*better = true
+		}
+		if taken == maxNew || l.skip(c) || l.crowded(groups, c) {
+			continue
+		}
+		n := l.node(c, from.hop+1)
+		if n == nil || p.has(n) {
+			continue
+		}
+		p.add(l.target, n)
+		taken++
+	}
+	return taken
+}
+
+func (l *lookup) crowded(groups map[string]int, c Contact) bool {
+	for _, a := range c.Addresses() {
+		if g := l.group(a.Addr()); g != "" {
+			if groups[g]++; groups[g] > groupPerBucket {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (l *lookup) failed(now time.Time, k Key, err error) {
+	n := l.all[k]
+	if n == nil || n.state != nodeAsked {
+		return
+	}
+	n.state = nodeFailed
+	step := l.step(now, n)
+	step.Answer, step.Err = AnswerFailed, err.Error()
+	l.trace = append(l.trace, step)
+}
+
+func (l *lookup) step(now time.Time, n *node) Step {
+	return Step{Key: n.Key, Addrs: n.Addresses(), Path: n.path, Hop: n.hop, Start: n.asked.Sub(l.start), Took: now.Sub(n.asked)}
+}
+
+// closest returns the k nearest nodes that answered.
+func (l *lookup) closest(k int) []Contact {
+	var nodes []*node
+	for _, n := range l.all {
+		if n.state == nodeAnswered {
+			nodes = append(nodes, n)
+		}
+	}
+	slices.SortFunc(nodes, func(a, b *node) int { return compare(l.target, a.id, b.id) })
+	out := make([]Contact, 0, k)
+	for _, n := range nodes[:min(k, len(nodes))] {
+		out = append(out, n.Contact)
+	}
+	return out
+}
+
+func (l *lookup) result(now time.Time) *Result {
+	return &Result{Record: l.best, Holders: len(l.holders), Trace: l.trace, Took: now.Sub(l.start)}
+}

@@ -1,0 +1,202 @@
+package dht
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"unicode/utf8"
+)
+
+// Bounds of messages.
+const (
+	// MaxContacts is how many contacts a Response names at most.
+	MaxContacts = 16
+	// MaxReason is the greatest length of Response.Reason in bytes.
+	MaxReason = 200
+)
+
+// Op is what a Request asks for.
+type Op uint8
+
+const (
+	// OpPing asks for the other node's own record.
+	OpPing Op = 1 + iota
+	// OpFind asks for the contacts nearest to Target.
+	OpFind
+	// OpGet asks for the record at Target, and for the contacts nearest to it.
+	OpGet
+	// OpPut asks to keep Record.
+	OpPut
+)
+
+func (o Op) String() string {
+	if o < OpPing || o > OpPut {
+		return fmt.Sprintf("op %d", uint8(o))
+	}
+	return [...]string{"PING", "FIND", "GET", "PUT"}[o-OpPing]
+}
+
+// Request is one question to another node. Who asks is proven by the session.
+// The codec tags are the names on the wire (docs/wire.md).
+type Request struct {
+	Op       Op      `codec:"o"`
+	Target   ID      `codec:"t"` // FIND, GET; else zero
+	Seq      uint64  `codec:"q"` // of the asker's own record; 0 if it has none
+	KnownSeq uint64  `codec:"k"` // GET: a record with this seq or a lower one is not sent
+	Record   *Record `codec:"r"` // PUT; else nil
+}
+
+// Validate checks a Request that came from the network, but not the signature.
+func (r *Request) Validate() error {
+	if r == nil {
+		return messageErrorf("no request")
+	}
+	targeted := r.Op == OpFind || r.Op == OpGet
+	switch {
+	case r.Op < OpPing || r.Op > OpPut:
+		return messageErrorf("unknown operation %d", uint8(r.Op))
+	case !targeted && r.Target != ID{}:
+		return messageErrorf("%s with a target", r.Op)
+	case r.Op != OpGet && r.KnownSeq != 0:
+		return messageErrorf("%s with a known seq", r.Op)
+	case (r.Op == OpPut) != (r.Record != nil):
+		return messageErrorf("%s with record: %t", r.Op, r.Record != nil)
+	}
+	return checkRecord(r.Record)
+}
+
+// Status is the answer to a Request in one word.
+type Status uint8
+
+const (
+	// StatusOK: done; a GET's record is in Record.
+	StatusOK Status = iota
+	// StatusNone: GET: no record here.
+	StatusNone
+	// StatusNotNewer: GET: the record here is not newer than KnownSeq.
+	StatusNotNewer
+	// StatusNewer: PUT: a newer one is known here, and in Record if it is still valid.
+	StatusNewer
+	// StatusExpired: PUT: the record has expired by this node's clock.
+	StatusExpired
+	// StatusFuture: PUT: issued too far ahead of this node's clock.
+	StatusFuture
+	// StatusInvalid: PUT: forged or malformed.
+	StatusInvalid
+	// StatusNotClose: PUT: no room, and all records here are nearer to this node.
+	StatusNotClose
+	// StatusBusy: a limit was reached; RetryAfter says when to try again.
+	StatusBusy
+	statusEnd
+)
+
+func (s Status) String() string {
+	if s >= statusEnd {
+		return fmt.Sprintf("status %d", uint8(s))
+	}
+	return [...]string{"ok", "none", "not newer", "newer is known", "expired", "from the future",
+		"invalid", "not close", "busy"}[s]
+}
+
+// Response is the answer to one Request.
+type Response struct {
+	Status     Status    `codec:"s"`
+	Seq        uint64    `codec:"q"` // of the answerer's own record; 0 if it has none
+	Time       uint64    `codec:"n"` // the answerer's clock, Unix time, ms
+	Record     *Record   `codec:"r"` // PING: the answerer's own; GET, PUT: see Status
+	Contacts   []Contact `codec:"c"` // FIND, GET: nearest to the target first, at most MaxContacts
+	RetryAfter uint32    `codec:"w"` // ms, with StatusBusy
+	Reason     string    `codec:"e"` // for people; at most MaxReason bytes of UTF-8
+}
+
+// Validate checks a Response that came from the network, but no signatures.
+func (r *Response) Validate() error {
+	switch {
+	case r == nil:
+		return messageErrorf("no response")
+	case r.Status >= statusEnd:
+		return messageErrorf("unknown status %d", uint8(r.Status))
+	case len(r.Contacts) > MaxContacts:
+		return messageErrorf("%d contacts, at most %d", len(r.Contacts), MaxContacts)
+	case len(r.Reason) > MaxReason || !utf8.ValidString(r.Reason):
+		return messageErrorf("reason of %d bytes, at most %d of UTF-8", len(r.Reason), MaxReason)
+	case r.Time >= 1<<48:
+		return messageErrorf("time %d ms", r.Time)
+	}
+	for i := range r.Contacts {
+		if err := r.Contacts[i].Validate(); err != nil {
+			return messageErrorf("contact %d: %w", i, err)
+		}
+		for j := range i {
+			if r.Contacts[i].Key == r.Contacts[j].Key {
+				return messageErrorf("contacts %d and %d are the same agent", j, i)
+			}
+		}
+	}
+	return checkRecord(r.Record)
+}
+
+func checkRecord(r *Record) error {
+	if r == nil {
+		return nil
+	}
+	if len(r.raw) == 0 || len(r.raw) > MaxRecord {
+		return messageErrorf("record that is not encoded")
+	}
+	return r.check()
+}
+
+// Contact is an agent and where it can be reached: by Record, or by Addrs that
+// nobody signed. A wrong address costs a failed dial and no more, since a
+// session proves the key.
+type Contact struct {
+	Key    Key              `codec:"k"`
+	Addrs  []netip.AddrPort `codec:"a"` // without a Record only, at most MaxAddrs
+	Record *Record          `codec:"r"`
+}
+
+// Addresses are where to dial: those of the record, else Addrs. They can be
+// missing in a Contact that this node made: then its agent can be reached over a
+// session that is open already, or the Network knows its addresses by itself.
+func (c Contact) Addresses() []netip.AddrPort {
+	if c.Record != nil {
+		return c.Record.Addrs
+	}
+	return c.Addrs
+}
+
+// Validate checks a Contact that came from the network, but not the signature.
+func (c *Contact) Validate() error {
+	if c.Record == nil {
+		if len(c.Addrs) == 0 {
+			return messageErrorf("contact without an address")
+		}
+		return checkAddrs(c.Addrs)
+	}
+	switch {
+	case c.Record.Key != c.Key:
+		return messageErrorf("contact with the record of another agent")
+	case len(c.Addrs) != 0:
+		return messageErrorf("contact with a record and other addresses")
+	case c.Record.tombstone():
+		return messageErrorf("contact with a withdrawn record")
+	}
+	return checkRecord(c.Record)
+}
+
+// checkAddrs refuses what nobody can dial, and second spellings of an address.
+func checkAddrs(addrs []netip.AddrPort) error {
+	if len(addrs) > MaxAddrs {
+		return fmt.Errorf("%d addresses, at most %d", len(addrs), MaxAddrs)
+	}
+	for i, a := range addrs {
+		ip := a.Addr()
+		if !a.IsValid() || a.Port() == 0 || ip.IsUnspecified() || ip.IsMulticast() || ip.Zone() != "" || ip.Is4In6() {
+			return fmt.Errorf("address %d can't be dialled", i)
+		}
+		if slices.Contains(addrs[:i], a) {
+			return fmt.Errorf("address %d is there twice", i)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,305 @@
+package dht
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+const (
+	bootstrapFirst = time.Second
+	bootstrapMost  = time.Minute
+	publishFirst   = 2 * time.Second
+	publishMost    = 5 * time.Minute
+	sweepEvery     = time.Minute
+	checkRound     = 10 * time.Second // how often the table is looked through for contacts to check
+	checkFirst     = 5 * time.Minute  // a contact's first check; doubles to checkMost
+	checkMost      = time.Hour
+	checkRetry     = 30 * time.Second // of one that did not answer
+	selfEvery      = 10 * time.Minute // in the first hour, then selfLater
+	selfLater      = 30 * time.Minute
+	refreshAfter   = time.Hour // a bucket that no lookup touched
+)
+
+// own is this node's own record and what became of it.
+type own struct {
+	addrs []netip.AddrPort
+	rec   *Record
+	seq   uint64 // highest ever used
+	ready bool
+}
+
+// schedule is what a node does by itself, and when.
+type schedule struct {
+	running [opKinds]int
+
+	joined    bool      // the first search of our own is over
+	bootstrap time.Time // next try while the table is empty
+	backoff   time.Duration
+	restored  []Contact // of the last run, unverified
+
+	started   time.Time
+	self      time.Time // next search for our own neighbourhood
+	sweep     time.Time
+	check     time.Time
+	filling   int  // bucket to refresh next after joining; -1: none
+	filled    bool // all buckets were refreshed once
+	publish   time.Time
+	republish time.Duration // back-off of publish
+	readback  bool          // due
+}
+
+func (s *schedule) init(now time.Time) {
+	s.started, s.bootstrap, s.publish = now, now, now
+	s.self, s.sweep, s.check = now.Add(selfEvery), now.Add(sweepEvery), now.Add(checkRound)
+	s.backoff, s.republish, s.filling = bootstrapFirst, publishFirst, -1
+}
+
+// schedule begins what is due.
+func (c *core) schedule(now time.Time) {
+	s := &c.sched
+	if c.table.n == 0 {
+		c.scheduleJoin(now)
+	} else {
+		c.scheduleUpkeep(now)
+	}
+	if s.joined {
+		for _, ct := range c.table.takeCandidates(probing - (len(c.queued) - len(c.probes))) {
+			if !c.isDead(now, ct) {
+				c.probe(ct)
+			}
+		}
+	}
+	if !now.Before(s.sweep) {
+		s.sweep = now.Add(sweepEvery)
+		c.store.sweep(now)
+	}
+}
+
+// scheduleJoin looks for somebody to talk to.
+func (c *core) scheduleJoin(now time.Time) {
+	s := &c.sched
+	if len(c.cfg.Bootstrap) == 0 && len(s.restored) == 0 {
+		s.joined = true // the first of its network: others will come
+		c.own.ready = true
+		return
+	}
+	if s.running[opSelf] == 0 && !now.Before(s.bootstrap) {
+		c.start(now, opSelf, c.id)
+	}
+}
+
+// joined is the end of a search for our own neighbourhood.
+func (c *core) joined(now time.Time, o *op) {
+	s := &c.sched
+	first := !s.joined
+	s.joined = true
+	if c.table.n == 0 {
+		s.bootstrap = now.Add(c.jitter(s.backoff))
+		s.backoff = min(2*s.backoff, bootstrapMost)
+		if len(c.cfg.Bootstrap) == 0 {
+			s.restored = nil // nobody is left of the last run
+		}
+		return
+	}
+	s.self = now.Add(c.jitter(selfLater))
+	if now.Sub(s.started) < time.Hour {
+		s.self = now.Add(c.jitter(selfEvery))
+	}
+	if first || !s.filled {
+		s.filling = 0
+	}
+}
+
+// scheduleUpkeep keeps the table and the own record fresh.
+func (c *core) scheduleUpkeep(now time.Time) {
+	s := &c.sched
+	if s.running[opSelf] == 0 && (!s.joined || !now.Before(s.self) || !s.filled && s.filling < 0) {
+		c.start(now, opSelf, c.id)
+	}
+	if s.running[opRefresh] == 0 && s.filling >= 0 {
+		c.fill(now)
+	}
+	if !now.Before(s.check) {
+		s.check = now.Add(checkRound)
+		c.checkContacts(now)
+		c.refreshOne(now)
+	}
+	if c.own.rec == nil {
+		c.own.ready = c.own.ready || s.joined
+		return
+	}
+	if s.joined && s.running[opPublish]+s.running[opReadback] == 0 {
+		if s.readback {
+			s.readback = false
+			c.start(now, opReadback, c.id)
+		} else if !now.Before(s.publish) {
+			c.renew(now)
+			c.start(now, opPublish, c.id)
+		}
+	}
+}
+
+// fill refreshes every bucket nearer to self than the deepest one once after
+// joining, one after the other.
+func (c *core) fill(now time.Time) {
+	s := &c.sched
+	deepest := 0
+	for i, b := range c.table.buckets {
+		if b != nil && len(b.entries) > 0 {
+			deepest = i
+		}
+	}
+	if s.filling > deepest {
+		s.filling, s.filled = -1, true
+		return
+	}
+	c.start(now, opRefresh, c.randomIn(s.filling))
+	s.filling++
+}
+
+// refreshOne looks up a random target in one bucket that was not touched for long.
+func (c *core) refreshOne(now time.Time) {
+	if c.sched.running[opRefresh] > 0 {
+		return
+	}
+	for i, b := range c.table.buckets {
+		if b != nil && len(b.entries) > 0 && now.Sub(b.touched) >= refreshAfter {
+			c.start(now, opRefresh, c.randomIn(i))
+			return
+		}
+	}
+}
+
+// randomIn is a random target that shares exactly n leading bits with self.
+func (c *core) randomIn(n int) ID {
+	var t ID
+	for i := range t {
+		t[i] = byte(c.rnd.Uint32())
+	}
+	n = min(n, 255)
+	for i := 0; i < n; i++ {
+		bit := byte(0x80 >> (i % 8))
+		t[i/8] = t[i/8]&^bit | c.id[i/8]&bit
+	}
+	bit := byte(0x80 >> (n % 8))
+	t[n/8] = t[n/8]&^bit | ^c.id[n/8]&bit
+	return t
+}
+
+// checkContacts asks contacts that were silent for their time whether they live.
+func (c *core) checkContacts(now time.Time) {
+	c.table.each(func(e *entry) {
+		if now.Before(e.nextCheck) || len(c.probes) >= maxProbes {
+			return
+		}
+		if e.fails > 0 {
+			e.nextCheck = now.Add(checkRetry)
+		} else {
+			e.checkEvery = min(2*e.checkEvery, checkMost)
+			e.nextCheck = now.Add(min(checkRetry, e.checkEvery)) // until the answer moves it on
+		}
+		c.probe(e.Contact)
+	})
+}
+
+// jitter is d, a tenth more or less.
+func (c *core) jitter(d time.Duration) time.Duration {
+	return d - d/10 + time.Duration(c.rnd.Int64N(int64(d/5)+1))
+}
+
+// setAddrs takes over where this node can be dialled. A change is published at once.
+func (c *core) setAddrs(now time.Time, addrs []netip.AddrPort) {
+	addrs = addrs[:min(len(addrs), MaxAddrs)]
+	if slices.Equal(addrs, c.own.addrs) {
+		return
+	}
+	c.own.addrs = slices.Clone(addrs)
+	c.sign(now)
+	c.sched.publish, c.sched.republish = now, publishFirst
+}
+
+// renew signs the own record again if half its time is over.
+func (c *core) renew(now time.Time) {
+	if c.own.rec != nil && now.Sub(c.own.rec.IssuedAt).Abs() >= c.cfg.TTL/2 {
+		c.sign(now)
+	}
+}
+
+// sign makes the own record anew. Without addresses there is none.
+func (c *core) sign(now time.Time) {
+	if len(c.own.addrs) == 0 {
+		c.own.rec = nil
+		return
+	}
+	seq := max(c.own.seq+1, uint64(now.UnixMilli()))
+	rec, err := Record{Key: c.self, Flags: FlagServer, Seq: seq, IssuedAt: now, TTL: c.cfg.TTL, Addrs: c.own.addrs}.Sign(c.cfg.Key)
+	if err != nil {
+		c.own.rec, c.stats.PublishError = nil, err
+		return
+	}
+	c.own.rec, c.own.seq = rec, seq
+}
+
+// published is the end of a publication.
+func (c *core) published(now time.Time, o *op) {
+	s := &c.sched
+	err := o.publishError()
+	c.stats.PublishError = err
+	if o.newer > c.own.seq { // an earlier life of ours was ahead: go beyond it
+		c.own.seq = o.newer
+		c.sign(now)
+	}
+	if o.rec != c.own.rec {
+		s.publish = now // the record changed meanwhile
+		return
+	}
+	if err != nil {
+		c.publishLater(now)
+		return
+	}
+	c.stats.Published, c.stats.Holders = now, o.holders
+	s.readback = true
+	s.publish = o.rec.IssuedAt.Add(c.cfg.TTL / 2)
+}
+
+func (c *core) publishLater(now time.Time) {
+	c.sched.publish = now.Add(c.jitter(c.sched.republish))
+	c.sched.republish = min(2*c.sched.republish, publishMost)
+}
+
+// readBack is the end of the search for our own record: what others find.
+func (c *core) readBack(now time.Time, o *op) {
+	if o.result.Record == nil || o.result.Record.Seq < seqOf(c.own.rec) {
+		if c.own.rec != nil {
+			c.publishLater(now)
+		}
+		return
+	}
+	c.sched.republish = publishFirst
+	c.own.ready = true
+}
+
+// wake is when poll has something to do though nothing happens.
+func (c *core) wake(now time.Time) time.Time {
+	s := &c.sched
+	at := s.sweep
+	earlier := func(t time.Time) {
+		if t.Before(at) && t.After(now) {
+			at = t
+		}
+	}
+	if c.table.n == 0 {
+		earlier(s.bootstrap)
+	} else {
+		earlier(s.self)
+		earlier(s.check)
+		earlier(s.publish)
+	}
+	for _, o := range c.ops {
+		if w := o.lookup.wake(now); !w.IsZero() {
+			earlier(w)
+		}
+	}
+	return at
+}

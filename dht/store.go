@@ -1,0 +1,181 @@
+package dht
+
+import (
+	"time"
+)
+
+const (
+	floorKept  = 48 * time.Hour // after the record's end
+	writeEvery = 10 * time.Second
+	writeBurst = 5 // changes of one record that are taken at once
+)
+
+// held is a record kept for its agent.
+type held struct {
+	rec     *Record
+	until   time.Time // the earlier end by the author's clock and by ours
+	credit  int       // changes left
+	written time.Time // when credit was last counted
+}
+
+// floor is the highest seq seen of an agent: a lower one is never taken again,
+// though the record itself is gone.
+type floor struct {
+	seq   uint64
+	until time.Time
+}
+
+// store keeps records for others, bounded in number and bytes. When it is full
+// the records farthest from self go first: no junk from far away displaces what
+// this node answers for.
+type store struct {
+	self                           ID
+	maxRecords, maxBytes, maxFloor int
+	verify                         func(*Record) error
+	records                        map[ID]*held
+	floors                         map[ID]floor
+	bytes                          int
+}
+
+func newStore(self ID, cfg *Config) *store {
+	return &store{self: self, maxRecords: cfg.MaxRecords, maxBytes: cfg.MaxBytes, maxFloor: cfg.MaxFloors,
+		verify: (*Record).Verify, records: map[ID]*held{}, floors: map[ID]floor{}}
+}
+
+// get returns the valid record at id.
+func (s *store) get(now time.Time, id ID) *Record {
+	h := s.records[id]
+	if h == nil || !now.Before(h.until) || h.rec.Current(now) != nil {
+		return nil
+	}
+	return h.rec
+}
+
+// put applies the conflict rule to rec. With StatusNewer it returns the newer
+// record if that is still valid. The cheap checks come before the signature's.
+func (s *store) put(now time.Time, rec *Record) (Status, *Record) {
+	if rec.Current(now) != nil {
+		if now.Before(rec.Expires()) {
+			return StatusFuture, nil
+		}
+		return StatusExpired, nil
+	}
+	id := NodeID(rec.Key)
+	old := s.records[id]
+	if f, ok := s.floors[id]; ok && rec.Seq < f.seq {
+		return StatusNewer, s.get(now, id)
+	}
+	if old != nil && rec.Seq == old.rec.Seq && !rec.newer(old.rec) {
+		if string(rec.raw) != string(old.rec.raw) {
+			return StatusNewer, s.get(now, id)
+		}
+		old.until = until(now, rec)
+		return StatusOK, nil
+	}
+	if old != nil && !old.takeCredit(now) {
+		return StatusBusy, nil
+	}
+	if old == nil && !s.fits(id, rec) {
+		return StatusNotClose, nil
+	}
+	if s.verify(rec) != nil {
+		return StatusInvalid, nil
+	}
+	s.set(now, id, rec, old)
+	return StatusOK, nil
+}
+
+func until(now time.Time, r *Record) time.Time {
+	if byOurs := now.Add(r.TTL); byOurs.Before(r.Expires()) {
+		return byOurs
+	}
+	return r.Expires()
+}
+
+// takeCredit counts a change against the record's rate: writeBurst at once,
+// one more every writeEvery.
+func (h *held) takeCredit(now time.Time) bool {
+	if n := int(now.Sub(h.written) / writeEvery); n > 0 {
+		h.credit = min(writeBurst, h.credit+n)
+		h.written = now
+	}
+	if h.credit == 0 {
+		return false
+	}
+	h.credit--
+	return true
+}
+
+func (s *store) set(now time.Time, id ID, rec *Record, old *held) {
+	if old != nil {
+		s.bytes += len(rec.raw) - len(old.rec.raw)
+		old.rec, old.until = rec, until(now, rec)
+	} else {
+		s.records[id] = &held{rec: rec, until: until(now, rec), credit: writeBurst - 1, written: now}
+		s.bytes += len(rec.raw)
+	}
+	s.raise(id, floor{rec.Seq, rec.Expires().Add(floorKept)})
+	for len(s.records) > s.maxRecords || s.bytes > s.maxBytes {
+		s.drop(s.farthest())
+	}
+}
+
+// fits tells whether a new record has room, or is nearer than one that would go for it.
+func (s *store) fits(id ID, rec *Record) bool {
+	if len(s.records) < s.maxRecords && s.bytes+len(rec.raw) <= s.maxBytes {
+		return true
+	}
+	return len(s.records) > 0 && compare(s.self, id, s.farthest()) < 0
+}
+
+func (s *store) farthest() ID {
+	far := s.self
+	for id := range s.records {
+		if compare(s.self, id, far) > 0 {
+			far = id
+		}
+	}
+	return far
+}
+
+func (s *store) drop(id ID) {
+	if h := s.records[id]; h != nil {
+		s.bytes -= len(h.rec.raw)
+		delete(s.records, id)
+	}
+}
+
+// raise keeps the floor of id, and of all floors those that end last.
+func (s *store) raise(id ID, f floor) {
+	if old, ok := s.floors[id]; ok && old.seq > f.seq {
+		return
+	}
+	s.floors[id] = f
+	if len(s.floors) <= s.maxFloor {
+		return
+	}
+	first, found := ID{}, false
+	for i, g := range s.floors {
+		if s.records[i] == nil && (!found || g.until.Before(s.floors[first].until)) {
+			first, found = i, true
+		}
+	}
+	if !found {
+		first = id
+	}
+	delete(s.floors, first)
+}
+
+// sweep drops what has expired.
+func (s *store) sweep(now time.Time) {
+	for id, h := range s.records {
+		if !now.Before(h.until) {
+			s.drop(id)
+		}
+	}
+	for id, f := range s.floors {
+		if !now.Before(f.until) {
+			delete(s.floors, id)
+		}
+	}
+}
