@@ -57,7 +57,7 @@ func TestExportFlips(t *testing.T) {
 	for _, private := range []bool{false, true} {
 		data := export(t, c, private)
 		rng := rand.New(rand.NewPCG(1, 1))
-		for i := range data {
+		for i := 0; i < len(data); i += 1 + rng.IntN(4) {
 			b := bytes.Clone(data)
 			b[i] ^= byte(1 + rng.IntN(255))
 			var e *ExportError
@@ -65,7 +65,7 @@ func TestExportFlips(t *testing.T) {
 				t.Fatalf("private %v, byte %d: %v", private, i, err)
 			}
 		}
-		for n := range data {
+		for n := 0; n < len(data); n += 1 + rng.IntN(6) {
 			_, err := VerifyExport(bytes.NewReader(data[:n]))
 			if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 				t.Fatalf("private %v, cut at %d: %v", private, n, err)

@@ -45,7 +45,7 @@ func TestQuery(t *testing.T) {
 	}
 	rng := rand.New(rand.NewPCG(7, 8))
 	types := []string{"", "a", "ab", "b", "\x00", "none", genesisType, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}
-	for range 800 {
+	for range 300 {
 		q := sdk.Query{Type: types[rng.IntN(len(types))], Reverse: rng.IntN(2) == 0, Limit: []int{0, 1, 7, 5000}[rng.IntN(4)]}
 		if rng.IntN(2) == 0 {
 			q.From = rng.Uint64N(400)
