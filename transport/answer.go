@@ -70,7 +70,10 @@ func (s *Session) openAnswer(id uint64, a *answer, part []byte) error {
 	}
 	c.answer = *a
 	c.answer.open, c.answer.have, c.answer.skip = true, len(part), gone
-	if !gone && c.answer.asm.begin(nil, part, a.asm.total, &s.serve.asm) != nil {
+	if gone {
+		return nil
+	}
+	if c.answer.asm.begin(nil, part, a.asm.total, &s.serve.asm) != nil {
 		s.noRoom(c)
 	}
 	return nil
@@ -102,9 +105,8 @@ func (s *Session) onMoreReply(f frame) error {
 	if a.skip {
 		return s.answered(f.id, nil, nil)
 	}
-	body := a.asm.body()
 	s.serve.asm.give(a.asm.held)
-	return s.deliver(f.id, body, a.isError)
+	return s.answered(f.id, nil, errInParts)
 }
 
 // noRoom gives up on an answer that the budget has no room for. The requester

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -35,56 +36,64 @@ func (b *budget) give(n int) {
 	}
 }
 
-// assembly collects the body of one incoming message. Memory grows with what
-// has arrived, not with what was announced.
+// assembly collects the body of one incoming message, in chunks. Memory grows
+// with what has arrived, not with what was announced, and no single step is
+// long: a growing slice would stop the reader for milliseconds at a time.
 type assembly struct {
-	buf    []byte
+	chunks [][]byte
 	prefix int // bytes before the body (a request's header)
 	total  int // prefix and announced body
+	have   int // prefix and body so far
 	held   int // taken from the budget
 }
 
-// firstGrant is the most that is allocated for a message of which only the
-// first fragment is there.
-const firstGrant = 128 << 10
+const (
+	// firstChunk is the most that is allocated for a message of which only the
+	// first fragment is there; nextChunk the size of the later chunks.
+	firstChunk = 128 << 10
+	nextChunk  = 256 << 10
+)
 
-var errBudget = fmt.Errorf("reassembly budget exhausted")
+var errBudget = errors.New("reassembly budget exhausted")
 
 // begin starts with a copy of header and the body's first part.
 func (a *assembly) begin(header, part []byte, total int, b *budget) error {
 	a.prefix, a.total = len(header), len(header)+total
-	if len(header)+len(part) < a.total {
-		grant := min(a.total, max(firstGrant, 2*(len(header)+len(part))))
-		if !b.take(grant) {
+	a.have = len(header) + len(part)
+	size := a.total
+	if a.have < a.total {
+		size = min(a.total, firstChunk)
+		if !b.take(size) {
 			return errBudget
 		}
-		a.held = grant
-		a.buf = make([]byte, 0, grant)
-	} else {
-		a.buf = make([]byte, 0, a.total)
+		a.held = size
 	}
-	a.buf = append(append(a.buf, header...), part...)
+	chunk := append(append(make([]byte, 0, size), header...), part...)
+	a.chunks = append(a.chunks, chunk)
 	return nil
 }
 
 // add appends the next part, which check has allowed.
 func (a *assembly) add(part []byte, b *budget) error {
-	if need := len(a.buf) + len(part); need > cap(a.buf) {
-		grant := min(a.total, max(need, 2*cap(a.buf)))
-		if !b.take(grant) { // old and new are there at the same time
+	a.have += len(part)
+	for {
+		last := &a.chunks[len(a.chunks)-1]
+		n := min(len(part), cap(*last)-len(*last))
+		*last = append(*last, part[:n]...)
+		if part = part[n:]; len(part) == 0 {
+			return nil
+		}
+		size := min(nextChunk, a.total-a.have+len(part))
+		if !b.take(size) {
 			return errBudget
 		}
-		next := make([]byte, len(a.buf), grant)
-		copy(next, a.buf)
-		a.buf = next
-		b.give(a.held)
-		a.held = grant
+		a.held += size
+		a.chunks = append(a.chunks, make([]byte, 0, size))
 	}
-	a.buf = append(a.buf, part...)
-	return nil
 }
 
-// check holds a fragment against what was announced.
+// check holds a fragment against what was announced. have counts the bytes
+// before it, as total does.
 func (a *assembly) check(have, part int, last bool) error {
 	end := have + part
 	switch {
@@ -98,14 +107,27 @@ func (a *assembly) check(have, part int, last bool) error {
 	return nil
 }
 
+// release forgets an incomplete message.
 func (a *assembly) release(b *budget) {
 	b.give(a.held)
 	a.held = 0
-	a.buf = nil
+	a.chunks = nil
 }
 
-func (a *assembly) header() []byte { return a.buf[:a.prefix:a.prefix] }
-func (a *assembly) body() []byte   { return a.buf[a.prefix:a.total:a.total] }
+// join makes one piece of a complete message. It takes milliseconds for a
+// large one, so it is not the reader who calls it.
+func (a *assembly) join() (header, body []byte) {
+	buf := a.chunks[0]
+	if len(a.chunks) > 1 {
+		buf = make([]byte, 0, a.total)
+		for i, c := range a.chunks {
+			buf = append(buf, c...)
+			a.chunks[i] = nil
+		}
+	}
+	a.chunks = nil
+	return buf[:a.prefix:a.prefix], buf[a.prefix:a.total:a.total]
+}
 
 // incoming is a request or notify from its first frame to its reply.
 type incoming struct {

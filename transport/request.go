@@ -26,7 +26,7 @@ type call struct {
 // answer is a response or error that arrives in pieces.
 type answer struct {
 	asm     assembly
-	have    int // bytes of the body that have arrived
+	have    int // bytes of the body that have arrived, skipped ones included
 	open    bool
 	isError bool
 	skip    bool // nobody wants it any more
@@ -133,6 +133,10 @@ func (s *Session) checkSize(o *Outgoing) error {
 	return nil
 }
 
+// errInParts: the answer is complete and lies in call.answer, to be joined by
+// the requester.
+var errInParts = errors.New("answer in parts")
+
 // contextError is what a request that ctx ended returns.
 func contextError(ctx context.Context, sent bool) error {
 	code := Canceled
@@ -160,6 +164,13 @@ func (s *Session) attempt(ctx context.Context, typ uint8, o *Outgoing) ([]byte, 
 		}
 	}
 	reply, err := c.reply, c.err
+	if err == errInParts {
+		if _, reply = c.answer.asm.join(); c.answer.isError {
+			reply, err = nil, &PeerError{Body: reply}
+		} else {
+			err = nil
+		}
+	}
 	if !c.gone { // else the reader may still hold it
 		c.recycle()
 	}

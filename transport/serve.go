@@ -140,7 +140,7 @@ func (s *Session) onMore(f frame) error {
 	if complete {
 		return fmt.Errorf("%w: message %d goes on after its end", ErrProtocol, f.id)
 	}
-	if err := in.asm.check(len(in.asm.buf), len(f.payload), f.last); err != nil {
+	if err := in.asm.check(in.asm.have, len(f.payload), f.last); err != nil {
 		return err
 	}
 	if in.asm.add(f.payload, &s.serve.asm) != nil {
@@ -174,7 +174,6 @@ func (s *Session) onCancel(id uint64) error {
 
 // hand gives a complete message to the handler. The endpoint waits for the goroutine.
 func (in *incoming) hand() {
-	in.req.Header, in.req.Body = in.asm.header(), in.asm.body()
 	in.s.ep.wg.Add(1)
 	go in.run()
 }
@@ -183,6 +182,7 @@ func (in *incoming) run() {
 	s := in.s
 	defer s.ep.wg.Done()
 	h := s.ep.cfg.Handler
+	in.req.Header, in.req.Body = in.asm.join()
 	m := &outMsg{id: in.id, ownsSlot: true}
 	if in.notify {
 		h.ServeNotify(&in.ctx, &in.req)
