@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
@@ -114,16 +115,51 @@ func unmarshal(payload []byte, v any, strict bool) error {
 	return nil
 }
 
+// Encoders and decoders are kept: making one costs more than a small value. One
+// that failed is not used again.
+var (
+	encoders = sync.Pool{New: func() any { return &encoder{codec: codec.NewEncoder(nil, payloadHandle)} }}
+	decoders = sync.Pool{New: func() any { return codec.NewDecoderBytes(nil, payloadHandle) }}
+)
+
+type encoder struct {
+	codec *codec.Encoder
+	buf   []byte
+}
+
+// maxKeptBuffer keeps one large payload from holding its memory for ever.
+const maxKeptBuffer = 64 << 10
+
 // encodeMsgpack and decodeMsgpack turn the codec's panics on types that it
 // can't handle into errors: a handler's value must not take the process down.
 func encodeMsgpack(b *[]byte, v any) (err error) {
 	defer recoverTo(&err)
-	return codec.NewEncoderBytes(b, payloadHandle).Encode(v)
+	e := encoders.Get().(*encoder)
+	e.buf = e.buf[:0]
+	if e.buf == nil {
+		e.buf = make([]byte, 0, 512)
+	}
+	e.codec.ResetBytes(&e.buf)
+	if err := e.codec.Encode(v); err != nil {
+		return err
+	}
+	*b = append(*b, e.buf...)
+	if cap(e.buf) <= maxKeptBuffer {
+		encoders.Put(e)
+	}
+	return nil
 }
 
 func decodeMsgpack(b []byte, v any) (err error) {
 	defer recoverTo(&err)
-	return codec.NewDecoderBytes(b, payloadHandle).Decode(v)
+	d := decoders.Get().(*codec.Decoder)
+	d.ResetBytes(b)
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	d.ResetBytes(nil)
+	decoders.Put(d)
+	return nil
 }
 
 func recoverTo(err *error) {

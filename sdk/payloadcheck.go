@@ -3,6 +3,7 @@ package sdk
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"unicode/utf8"
 )
 
@@ -216,4 +217,19 @@ func (it item) children() int {
 		return 2 * it.n
 	}
 	return 0
+}
+
+func bigEndian(b []byte) (v uint64) {
+	for _, c := range b {
+		v = v<<8 | uint64(c)
+	}
+	return v
+}
+
+// float64Bits widens a float of n bytes.
+func float64Bits(v uint64, n int) uint64 {
+	if n == 4 {
+		return math.Float64bits(float64(math.Float32frombits(uint32(v))))
+	}
+	return v
 }

@@ -1,15 +1,11 @@
 package sdk
 
 import (
-	"encoding"
-	"encoding/base64"
 	"fmt"
 	"math"
 	"reflect"
 	"strconv"
 	"strings"
-	"sync"
-	"time"
 )
 
 // fitPayload holds a checked payload against the type that it is to be decoded
@@ -22,7 +18,7 @@ func fitPayload(b []byte, t reflect.Type, strict bool) ([]byte, error) {
 		return nil, err
 	}
 	f := &fitter{b: b, strict: strict, memory: payloadFloor + payloadGrowth*len(b)}
-	if err := f.value(t, nil); err != nil {
+	if err := f.value(t); err != nil {
 		return nil, err
 	}
 	if f.out == nil {
@@ -36,37 +32,41 @@ type fitter struct {
 	at     int
 	strict bool
 	memory int // bytes that may still be allocated
+	way    way
 	out    []byte
 	copied int // b[:copied] is in out, with replacements
 }
 
-// path is the way to the value at hand, innermost first: no allocation unless
-// an error needs it.
-type path struct {
-	up    *path
+// step is one part of the way to the value at hand: a field, or an index.
+type step struct {
 	field string
 	index int
 }
 
-func (p *path) String() string {
-	if p == nil {
-		return ""
+// way is the path to a value within a payload, outermost first. It is kept as a
+// stack, so that the walk allocates nothing unless an error needs it.
+type way []step
+
+func (w way) String() string {
+	var s strings.Builder
+	for _, p := range w {
+		switch {
+		case p.field == "":
+			s.WriteString("[" + strconv.Itoa(p.index) + "]")
+		case s.Len() == 0:
+			s.WriteString(p.field)
+		default:
+			s.WriteString("." + p.field)
+		}
 	}
-	s := p.up.String()
-	switch {
-	case p.field == "":
-		return s + "[" + strconv.Itoa(p.index) + "]"
-	case s == "":
-		return p.field
-	}
-	return s + "." + p.field
+	return s.String()
 }
 
-func (p *path) errorf(format string, args ...any) error {
-	if p == nil {
+func (w way) errorf(format string, args ...any) error {
+	if len(w) == 0 {
 		return fmt.Errorf(format, args...)
 	}
-	return fmt.Errorf("field %q: %s", p.String(), fmt.Sprintf(format, args...))
+	return fmt.Errorf("field %q: %s", w.String(), fmt.Sprintf(format, args...))
 }
 
 // next reads the head at hand. The payload has been checked, so it can't fail
@@ -80,25 +80,14 @@ func (f *fitter) replace(n int, with []byte) {
 	f.copied = f.at
 }
 
-func (f *fitter) take(n int, p *path) error {
+func (f *fitter) take(n int) error {
 	if f.memory -= n; f.memory < 0 {
-		return p.errorf("the value needs more than %d times the memory of its payload", payloadGrowth)
+		return f.way.errorf("the value needs more than %d times the memory of its payload", payloadGrowth)
 	}
 	return nil
 }
 
-var (
-	binaryMarshaler   = reflect.TypeFor[encoding.BinaryMarshaler]()
-	binaryUnmarshaler = reflect.TypeFor[encoding.BinaryUnmarshaler]()
-)
-
-// isBinary tells whether the codec leaves t's form to t's own methods.
-func isBinary(t reflect.Type) bool {
-	p := reflect.PointerTo(t)
-	return t != timeType && p.Implements(binaryMarshaler) && p.Implements(binaryUnmarshaler)
-}
-
-func (f *fitter) value(t reflect.Type, p *path) error {
+func (f *fitter) value(t reflect.Type) error {
 	it, err := f.next()
 	if err != nil {
 		return err
@@ -109,211 +98,87 @@ func (f *fitter) value(t reflect.Type, p *path) error {
 	}
 	switch {
 	case t.Kind() == reflect.Pointer:
-		if err := f.take(int(t.Elem().Size()), p); err != nil {
+		if err := f.take(int(t.Elem().Size())); err != nil {
 			return err
 		}
-		return f.value(t.Elem(), p)
+		return f.value(t.Elem())
 	case t == timeType:
-		return f.time(it, p)
+		return f.time(it)
 	case t == durationType && it.kind == kindStr:
-		return f.duration(it, p)
+		return f.duration(it)
 	case idTypes[t]:
-		return f.id(it, t, p)
+		return f.id(it, t)
 	case isBinary(t):
-		return f.bytes(it, -1, p)
+		return f.bytes(it, -1)
 	}
 	switch t.Kind() {
 	case reflect.Bool:
-		return f.scalar(it, it.kind == kindBool, t, p)
+		return f.scalar(it, it.kind == kindBool, t)
 	case reflect.String:
-		return f.scalar(it, it.kind == kindStr, t, p)
+		return f.scalar(it, it.kind == kindStr, t)
 	case reflect.Float32, reflect.Float64:
-		return f.scalar(it, it.kind == kindFloat || it.exactFloat(t.Bits()), t, p)
+		return f.scalar(it, it.kind == kindFloat || it.exactFloat(t.Bits()), t)
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
 		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
-		return f.integer(it, t, p)
+		return f.integer(it, t)
 	case reflect.Struct:
-		return f.fields(it, t, p)
+		return f.fields(it, t)
 	case reflect.Slice, reflect.Array:
-		return f.elements(it, t, p)
+		return f.elements(it, t)
 	case reflect.Map:
-		return f.entries(it, t, p)
+		return f.entries(it, t)
 	}
-	return f.free(p)
+	return f.free()
 }
 
-func (f *fitter) scalar(it item, fits bool, t reflect.Type, p *path) error {
-	if !fits && (it.kind == kindInt || it.kind == kindUint) && describeType(t) == "a number" {
-		return p.errorf("%s does not fit exactly into %s; write it with a decimal point", it.number(), t)
-	}
-	if !fits {
-		return p.errorf("expected %s, got %s", describeType(t), it.kind)
-	}
-	f.at += it.size()
-	return f.take(it.n, p)
-}
+// content is what a str, bin or time at hand holds.
+func (f *fitter) content(it item) []byte { return f.b[f.at+it.head : f.at+it.head+it.n] }
 
-func (f *fitter) integer(it item, t reflect.Type, p *path) error {
-	if it.kind != kindInt && it.kind != kindUint {
-		return p.errorf("expected %s, got %s", describeType(t), it.kind)
-	}
-	if !it.fits(t) {
-		return p.errorf("%s does not fit into %s", it.number(), t)
-	}
-	f.at += it.size()
-	return nil
-}
+func (f *fitter) text(it item) string { return string(f.content(it)) }
 
-// fits tells whether an integer fits into t, an integer type.
-func (it item) fits(t reflect.Type) bool {
-	signed := t.Kind() >= reflect.Int && t.Kind() <= reflect.Int64
-	switch negative := it.kind == kindInt && int64(it.u) < 0; {
-	case negative:
-		return signed && int64(it.u) >= -1<<(t.Bits()-1)
-	case signed:
-		return it.u <= 1<<(t.Bits()-1)-1
-	}
-	return it.u <= math.MaxUint64>>(64-t.Bits())
-}
-
-// exactFloat tells whether an integer can stand for a float of so many bits.
-func (it item) exactFloat(bits int) bool {
-	limit := uint64(1) << 53
-	if bits == 32 {
-		limit = 1 << 24
-	}
-	switch it.kind {
-	case kindUint:
-		return it.u <= limit
-	case kindInt:
-		i := int64(it.u)
-		return i >= -int64(limit) && i <= int64(limit)
-	}
-	return false
-}
-
-func (it item) number() string {
-	if it.kind == kindUint {
-		return strconv.FormatUint(it.u, 10)
-	}
-	return strconv.FormatInt(int64(it.u), 10)
-}
-
-func (f *fitter) text(it item) string { return string(f.b[f.at+it.head : f.at+it.head+it.n]) }
-
-func (f *fitter) time(it item, p *path) error {
-	switch it.kind {
-	case kindTime:
-		f.at += it.size()
-		return nil
-	case kindStr:
-		t, err := time.Parse(time.RFC3339Nano, f.text(it))
-		if err != nil {
-			return p.errorf("expected a time as RFC 3339, such as 2026-01-31T12:00:00Z")
-		}
-		f.replace(it.size(), encodeScalar(t))
-		return nil
-	}
-	return p.errorf("expected a time, got %s", it.kind)
-}
-
-func (f *fitter) duration(it item, p *path) error {
-	d, err := time.ParseDuration(f.text(it))
-	if err != nil {
-		return p.errorf("expected a duration, such as \"1m30s\"")
-	}
-	f.replace(it.size(), encodeScalar(int64(d)))
-	return nil
-}
-
-func (f *fitter) id(it item, t reflect.Type, p *path) error {
-	if it.kind != kindStr {
-		return p.errorf("expected %s as text, got %s", t.Name(), it.kind)
-	}
-	if err := reflect.New(t).Interface().(textUnmarshaler).UnmarshalText([]byte(f.text(it))); err != nil {
-		return p.errorf("%v", err)
-	}
-	f.at += it.size()
-	return nil
-}
-
-// bytes passes a bin of n bytes, of any length if n < 0.
-func (f *fitter) bytes(it item, n int, p *path) error {
-	var with []byte
-	switch got := it.n; it.kind {
-	case kindStr:
-		b, err := base64.StdEncoding.Strict().DecodeString(f.text(it))
-		if err != nil {
-			return p.errorf("expected bytes as base64 (RFC 4648, padded)")
-		}
-		with, got = encodeScalar(b), len(b)
-		fallthrough
-	case kindBin:
-		if n >= 0 && got != n {
-			return p.errorf("expected %d bytes, got %d", n, got)
-		}
-	default:
-		return p.errorf("expected bytes, got %s", it.kind)
-	}
-	if err := f.take(it.n, p); err != nil {
-		return err
-	}
-	if with != nil {
-		f.replace(it.size(), with)
-	} else {
-		f.at += it.size()
-	}
-	return nil
-}
-
-// encodeScalar encodes a time, an int64 or bytes, which can't fail.
-func encodeScalar(v any) []byte {
-	var b []byte
-	if err := encodeMsgpack(&b, v); err != nil {
-		panic(err)
-	}
-	return b
-}
-
-func (f *fitter) elements(it item, t reflect.Type, p *path) error {
+func (f *fitter) elements(it item, t reflect.Type) error {
 	n := -1
 	if t.Kind() == reflect.Array {
 		n = t.Len()
 	}
 	if t.Elem() == byteType {
-		return f.bytes(it, n, p)
+		return f.bytes(it, n)
 	}
 	if it.kind != kindArray {
-		return p.errorf("expected an array, got %s", it.kind)
+		return f.way.errorf("expected an array, got %s", it.kind)
 	}
 	if n >= 0 && it.n != n {
-		return p.errorf("expected %d elements, got %d", n, it.n)
+		return f.way.errorf("expected %d elements, got %d", n, it.n)
 	}
-	if err := f.take(it.n*int(t.Elem().Size()), p); err != nil {
+	if err := f.take(it.n * int(t.Elem().Size())); err != nil {
 		return err
 	}
 	f.at += it.size()
+	f.way = append(f.way, step{})
 	for i := range it.n {
-		if err := f.value(t.Elem(), &path{up: p, index: i}); err != nil {
+		f.way[len(f.way)-1].index = i
+		if err := f.value(t.Elem()); err != nil {
 			return err
 		}
 	}
+	f.way = f.way[:len(f.way)-1]
 	return nil
 }
 
 // mapEntry is what Go's maps need beside key and value, generously.
 const mapEntry = 16
 
-func (f *fitter) entries(it item, t reflect.Type, p *path) error {
+func (f *fitter) entries(it item, t reflect.Type) error {
 	if it.kind != kindMap {
-		return p.errorf("expected a map, got %s", it.kind)
+		return f.way.errorf("expected a map, got %s", it.kind)
 	}
-	if err := f.take(it.n*(int(t.Key().Size()+t.Elem().Size())+mapEntry), p); err != nil {
+	if err := f.take(it.n * (int(t.Key().Size()+t.Elem().Size()) + mapEntry)); err != nil {
 		return err
 	}
 	f.at += it.size()
 	seen := make(map[string]bool, it.n)
-	for i := range it.n {
+	f.way = append(f.way, step{})
+	for range it.n {
 		key, err := f.next()
 		if err != nil {
 			return err
@@ -323,24 +188,25 @@ func (f *fitter) entries(it item, t reflect.Type, p *path) error {
 			name = f.text(key)
 		}
 		if seen[name] {
-			return p.errorf("key %q occurs twice", name)
+			return f.way.errorf("key %q occurs twice", name)
 		}
 		seen[name] = true
-		at := &path{up: p, field: name, index: i}
-		if err := f.key(key, t.Key(), at); err != nil {
+		f.way[len(f.way)-1].field = name
+		if err := f.key(key, t.Key()); err != nil {
 			return err
 		}
-		if err := f.value(t.Elem(), at); err != nil {
+		if err := f.value(t.Elem()); err != nil {
 			return err
 		}
 	}
+	f.way = f.way[:len(f.way)-1]
 	return nil
 }
 
 // key passes a map's key. JSON has no integer keys, so a str can stand for one.
-func (f *fitter) key(it item, t reflect.Type, p *path) error {
+func (f *fitter) key(it item, t reflect.Type) error {
 	if it.kind != kindStr || t.Kind() == reflect.String || idTypes[t] {
-		return f.value(t, p)
+		return f.value(t)
 	}
 	s := f.text(it)
 	if i, err := strconv.ParseInt(s, 10, 64); err == nil {
@@ -349,7 +215,7 @@ func (f *fitter) key(it item, t reflect.Type, p *path) error {
 		s, it = "", item{kind: kindUint, u: u}
 	}
 	if s != "" || !it.fits(t) {
-		return p.errorf("expected a key that fits into %s", t)
+		return f.way.errorf("expected a key that fits into %s", t)
 	}
 	with := encodeScalar(int64(it.u))
 	if it.kind == kindUint {
@@ -362,34 +228,39 @@ func (f *fitter) key(it item, t reflect.Type, p *path) error {
 	return err
 }
 
-func (f *fitter) fields(it item, t reflect.Type, p *path) error {
+func (f *fitter) fields(it item, t reflect.Type) error {
 	if it.kind != kindMap {
-		return p.errorf("expected %s, got %s", describeType(t), it.kind)
+		return f.way.errorf("expected %s, got %s", describeType(t), it.kind)
 	}
 	f.at += it.size()
 	plan := structPlan(t)
-	seen := make(map[string]bool, it.n)
+	var few [32]bool // most structs have no more fields: no allocation
+	seen := few[:]
+	if len(plan.names) > len(few) {
+		seen = make([]bool, len(plan.names))
+	}
 	for range it.n {
 		key, err := f.next()
 		if err != nil {
 			return err
 		}
 		if key.kind != kindStr {
-			return p.errorf("a number as a field's name")
+			return f.way.errorf("a number as a field's name")
 		}
-		name := f.text(key)
-		if seen[name] {
-			return p.errorf("key %q occurs twice", name)
-		}
-		seen[name] = true
-		f.at += key.size()
-		ft, ok := plan.types[name]
+		i, ok := plan.index[string(f.content(key))]
 		switch {
+		case ok && seen[i]:
+			return f.way.errorf("key %q occurs twice", plan.names[i])
 		case ok:
-			err = f.value(ft, &path{up: p, field: name})
+			seen[i] = true
+			f.at += key.size()
+			f.way = append(f.way, step{field: plan.names[i]})
+			err = f.value(plan.types[i])
+			f.way = f.way[:len(f.way)-1]
 		case f.strict:
-			err = p.errorf("there is no field %q; the fields are %s", name, strings.Join(plan.names, ", "))
+			return f.way.errorf("there is no field %q; the fields are %s", f.text(key), strings.Join(plan.names, ", "))
 		default:
+			f.at += key.size()
 			err = f.skip()
 		}
 		if err != nil {
@@ -404,26 +275,26 @@ var anyType = reflect.TypeFor[any]()
 var anyMapType, anySliceType = reflect.TypeFor[map[string]any](), reflect.TypeFor[[]any]()
 
 // free passes a value that is decoded into an interface.
-func (f *fitter) free(p *path) error {
+func (f *fitter) free() error {
 	it, err := f.next()
 	if err != nil {
 		return err
 	}
-	if err := f.take(int(anyType.Size())+8, p); err != nil {
+	if err := f.take(int(anyType.Size()) + 8); err != nil {
 		return err
 	}
 	switch it.kind {
 	case kindArray:
-		return f.elements(it, anySliceType, p)
+		return f.elements(it, anySliceType)
 	case kindMap:
-		return f.entries(it, anyMapType, p)
+		return f.entries(it, anyMapType)
 	case kindUint:
 		if it.u > math.MaxInt64 {
-			return p.errorf("%d does not fit into int64, which an untyped number becomes", it.u)
+			return f.way.errorf("%d does not fit into int64, which an untyped number becomes", it.u)
 		}
 	}
 	f.at += it.size()
-	return f.take(it.n, p)
+	return f.take(it.n)
 }
 
 // skip passes a value of any shape. Its depth is bounded by the checker.
@@ -437,85 +308,4 @@ func (f *fitter) skip() error {
 		left += it.children()
 	}
 	return nil
-}
-
-func describeType(t reflect.Type) string {
-	switch t.Kind() {
-	case reflect.Bool:
-		return "true or false"
-	case reflect.String:
-		return "a string"
-	case reflect.Float32, reflect.Float64:
-		return "a number"
-	case reflect.Struct:
-		return "an object"
-	}
-	return "a whole number"
-}
-
-// plan is what the codec knows as the fields of a struct.
-type plan struct {
-	names []string // in Go's order
-	types map[string]reflect.Type
-}
-
-var plans sync.Map // reflect.Type -> *plan
-
-func structPlan(t reflect.Type) *plan {
-	if p, ok := plans.Load(t); ok {
-		return p.(*plan)
-	}
-	p := &plan{types: map[string]reflect.Type{}}
-	p.add(t, 0, map[string]int{})
-	got, _ := plans.LoadOrStore(t, p)
-	return got.(*plan)
-}
-
-// add takes the fields of t; of two with one name the outer one counts.
-func (p *plan) add(t reflect.Type, depth int, at map[string]int) {
-	if depth > MaxPayloadDepth {
-		return
-	}
-	for i := range t.NumField() {
-		sf := t.Field(i)
-		name, inline := fieldName(sf)
-		if name == "-" || (!sf.IsExported() && !inline) {
-			continue
-		}
-		if inline {
-			et := sf.Type
-			if et.Kind() == reflect.Pointer {
-				et = et.Elem()
-			}
-			p.add(et, depth+1, at)
-			continue
-		}
-		if d, ok := at[name]; ok && d <= depth {
-			continue
-		} else if !ok {
-			p.names = append(p.names, name)
-		}
-		at[name], p.types[name] = depth, sf.Type
-	}
-}
-
-// fieldName follows the codec: tag codec, else json, else Go's name; an
-// embedded struct without a name is inlined.
-func fieldName(sf reflect.StructField) (name string, inline bool) {
-	tag := sf.Tag.Get("codec")
-	if tag == "" {
-		tag = sf.Tag.Get("json")
-	}
-	name, _, _ = strings.Cut(tag, ",")
-	if name != "" {
-		return name, false
-	}
-	et := sf.Type
-	if et.Kind() == reflect.Pointer {
-		et = et.Elem()
-	}
-	if sf.Anonymous && et.Kind() == reflect.Struct && et != timeType && !isBinary(et) {
-		return "", true
-	}
-	return sf.Name, false
 }

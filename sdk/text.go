@@ -30,15 +30,20 @@ var textValue = func() (v [256]int8) {
 	return v
 }()
 
-func textPolymod(chk uint32, v byte) uint32 {
-	top := chk >> 25
-	chk = (chk&0x1ffffff)<<5 ^ uint32(v)
-	for i, g := range [5]uint32{0x3b6a57b2, 0x26508e6d, 0x1ea119fa, 0x3d4233dd, 0x2a1462b3} {
-		if top>>i&1 == 1 {
-			chk ^= g
+// textTop is what the checksum's generator makes of the 5 bits that leave it.
+var textTop = func() (t [32]uint32) {
+	for top := range t {
+		for i, g := range [5]uint32{0x3b6a57b2, 0x26508e6d, 0x1ea119fa, 0x3d4233dd, 0x2a1462b3} {
+			if top>>i&1 == 1 {
+				t[top] ^= g
+			}
 		}
 	}
-	return chk
+	return t
+}()
+
+func textPolymod(chk uint32, v byte) uint32 {
+	return (chk&0x1ffffff)<<5 ^ uint32(v) ^ textTop[chk>>25&31]
 }
 
 func textPrefixSum(prefix string) uint32 {
