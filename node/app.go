@@ -1,0 +1,225 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/parley-p2p/parley/node/chain"
+	"github.com/parley-p2p/parley/sdk"
+)
+
+// server is what the node needs of a handler once it is set up.
+type server interface {
+	Serve(ctx context.Context, host sdk.Host, call *sdk.Call) ([]byte, error)
+}
+
+// app is one DNA that runs on this node.
+type app struct {
+	name    string
+	dna     sdk.DNA
+	hash    sdk.DNAHash
+	desc    sdk.Description
+	handler server
+	chain   *chain.Chain
+	log     *slog.Logger
+	header  []byte // of its messages, encoded once; see message.go
+	again   []byte // the same for a message that is sent again
+
+	mu       sync.Mutex // guards what follows
+	stopping bool
+	running  int
+	idle     chan struct{} // closed when stopping and nothing runs
+}
+
+// enter counts a call in; it fails once the app is being removed.
+func (a *app) enter() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stopping {
+		return false
+	}
+	a.running++
+	return true
+}
+
+func (a *app) leave() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.running--
+	if a.stopping && a.running == 0 {
+		close(a.idle)
+	}
+}
+
+// stop lets no further call in and waits for those that run, then closes the
+// chain. The calls end by their own deadlines, or because their handler stops.
+func (a *app) stop() error {
+	a.mu.Lock()
+	if !a.stopping {
+		a.stopping = true
+		if a.running == 0 {
+			close(a.idle)
+		}
+	}
+	a.mu.Unlock()
+	<-a.idle
+	return a.chain.Close()
+}
+
+func (a *app) hasFunction(name string) bool { return slices.Contains(a.desc.Functions, name) }
+
+func (a *app) functionList() string {
+	if len(a.desc.Functions) == 0 {
+		return "none"
+	}
+	return strings.Join(a.desc.Functions, ", ")
+}
+
+// apps are the DNAs that run here, and those that can't.
+type apps struct {
+	mu       sync.RWMutex // guards what follows
+	byName   map[string]*app
+	byHash   map[sdk.DNAHash]*app
+	byHeader map[string]*app          // by either encoding of the message header
+	damaged  map[string]*DamagedChain // by DNA name: refused, because the chain is not what was written
+}
+
+// DamagedChain is a DNA that does not run because its source chain is damaged.
+type DamagedChain struct {
+	DNA  string
+	Path string
+	Seq  uint64 // of the first wrong record
+	Err  error
+}
+
+func newApps() *apps {
+	return &apps{byName: map[string]*app{}, byHash: map[sdk.DNAHash]*app{}, byHeader: map[string]*app{}, damaged: map[string]*DamagedChain{}}
+}
+
+func (s *apps) add(a *app) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byName[a.name] != nil {
+		return fmt.Errorf("DNA %s runs already: remove one of the two handlers", a.name)
+	}
+	s.byName[a.name], s.byHash[a.hash] = a, a
+	s.byHeader[string(a.header)], s.byHeader[string(a.again)] = a, a
+	return nil
+}
+
+func (s *apps) remove(a *app) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byName[a.name] != a {
+		return
+	}
+	delete(s.byName, a.name)
+	delete(s.byHash, a.hash)
+	delete(s.byHeader, string(a.header))
+	delete(s.byHeader, string(a.again))
+}
+
+func (s *apps) runs(name string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.byName[name] != nil
+}
+
+func (s *apps) all() []*app {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	list := make([]*app, 0, len(s.byName))
+	for _, a := range s.byName {
+		list = append(list, a)
+	}
+	slices.SortFunc(list, func(a, b *app) int { return strings.Compare(a.name, b.name) })
+	return list
+}
+
+func (s *apps) damage(d *DamagedChain) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.damaged[d.DNA] = d
+}
+
+func (s *apps) allDamaged() []*DamagedChain {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	list := make([]*DamagedChain, 0, len(s.damaged))
+	for _, d := range s.damaged {
+		list = append(list, d)
+	}
+	slices.SortFunc(list, func(a, b *DamagedChain) int { return strings.Compare(a.DNA, b.DNA) })
+	return list
+}
+
+func (s *apps) damagedNamed(name string) *DamagedChain {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.damaged[name]
+}
+
+// named finds an app by its DNA's name or the text form of its hash.
+func (s *apps) named(dna string) (*app, *sdk.Error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if a := s.byName[dna]; a != nil {
+		return a, nil
+	}
+	if hash, err := sdk.ParseDNAHash(dna); err == nil {
+		if a := s.byHash[hash]; a != nil {
+			return a, nil
+		}
+	}
+	return nil, s.missingLocked(dna, "run this node with a handler of it in its plugin directory")
+}
+
+// missingLocked says why no handler of a DNA runs here.
+func (s *apps) missingLocked(name, advice string) *sdk.Error {
+	e := &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true}
+	switch d := s.damaged[name]; {
+	case d != nil:
+		e.Text = fmt.Sprintf("DNA %s is refused: %v", name, d.Err)
+	default:
+		e.Text = fmt.Sprintf("DNA %s does not run on this node; %s", name, advice)
+	}
+	return e
+}
+
+func errStopping(name string) *sdk.Error {
+	return &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true,
+		Text: fmt.Sprintf("DNA %s is being stopped", name)}
+}
+
+// newApp opens the chain of a described handler and makes it ready to be called.
+func (n *Node) newApp(desc sdk.Description) (*app, error) {
+	if err := sdk.CheckName(desc.Name); err != nil {
+		return nil, fmt.Errorf("DNA name %q: %w", desc.Name, err)
+	}
+	if n.apps.runs(desc.Name) {
+		return nil, fmt.Errorf("DNA %s runs already: remove one of the two handlers", desc.Name)
+	}
+	settings := n.cfg.DNAs[desc.Name]
+	dna := sdk.DNA{Name: desc.Name, Integrity: desc.Integrity, NetworkSeed: settings.NetworkSeed, Properties: settings.Properties}
+	a := &app{name: desc.Name, dna: dna, hash: dna.Hash(), desc: desc,
+		log: n.cfg.Log.With("dna", desc.Name), idle: make(chan struct{})}
+	var err error
+	if a.header, a.again, err = encodeHeaders(a.hash, a.name); err != nil {
+		return nil, err
+	}
+	path := n.cfg.path("chains", fmt.Sprintf("%s-%x.db", a.name, a.hash[:6]))
+	a.chain, err = chain.Open(chain.Options{Path: path, DNA: dna, Key: n.id.key, ReplyAge: outcomesAge, Log: a.log})
+	var damaged *chain.DamagedError
+	if errors.As(err, &damaged) {
+		n.apps.damage(&DamagedChain{DNA: a.name, Path: path, Seq: damaged.Seq, Err: err})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("source chain of DNA %s: %w", a.name, err)
+	}
+	return a, nil
+}

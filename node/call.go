@@ -1,0 +1,220 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/parley-p2p/parley/node/chain"
+	"github.com/parley-p2p/parley/sdk"
+)
+
+// liveCall is one call while its handler runs: the host that the handler sees,
+// and the entries that it staged. No lock of it is held while anything blocks.
+type liveCall struct {
+	node *Node
+	app  *app
+	call *sdk.Call
+	base uint64 // the chain's head when the call began
+
+	mu      sync.Mutex // guards what follows
+	staged  []sdk.Entry
+	bytes   int
+	effects bool // a send took effect elsewhere, or may have
+	ended   bool
+}
+
+var _ sdk.Host = (*liveCall)(nil)
+
+// run runs one call of an app's handler and appends what it staged. When it
+// returns nil, all of that is durable; when it returns an error, nothing of it
+// exists, but for a commit whose outcome the chain itself can't tell.
+func (n *Node) run(ctx context.Context, a *app, call *sdk.Call) ([]byte, *sdk.Error) {
+	if !a.enter() {
+		return nil, errStopping(a.name)
+	}
+	defer a.leave()
+	base, _ := a.chain.Head()
+	lc := &liveCall{node: n, app: a, call: call, base: base}
+	reply, err := a.handler.Serve(ctx, lc, call)
+	staged, effects := lc.end()
+	if err == nil {
+		reply, err = n.settle(ctx, a, lc, staged, reply)
+	}
+	if err == nil {
+		return reply, nil
+	}
+	e := handlerError(ctx, err)
+	// Everything that the call staged is gone: only what it sent can have taken
+	// effect, so a call without such a send may be repeated.
+	e.Retry = !effects
+	return nil, e
+}
+
+// settle makes a successful call's outcome durable and returns its reply.
+func (n *Node) settle(ctx context.Context, a *app, lc *liveCall, staged []sdk.Entry, reply []byte) ([]byte, error) {
+	if len(reply) > n.cfg.MaxPayload {
+		return nil, tooLarge("reply", len(reply), n.cfg.MaxPayload, sdk.SideHandler, sdk.DeliveredYes)
+	}
+	if len(staged) == 0 {
+		return reply, nil
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	batch := chain.Batch{
+		Entries: staged,
+		Cause:   sdk.Cause{Kind: lc.call.Kind, Message: lc.call.ID, From: lc.call.From},
+		Base:    lc.base,
+	}
+	if lc.call.Kind == sdk.CallReceive {
+		batch.Reply, batch.KeepReply = reply, true
+	}
+	_, err := a.chain.Append(ctx, batch)
+	var twice *chain.DuplicateError
+	if errors.As(err, &twice) { // the message ran before; its first outcome stands
+		return twice.Reply, nil
+	}
+	return reply, err
+}
+
+// end closes the call: its host fails from now on.
+func (c *liveCall) end() (staged []sdk.Entry, effects bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = true
+	return c.staged, c.effects
+}
+
+// open fails once the call has returned, as a handler's goroutine that outlives
+// its call must not act in its name.
+func (c *liveCall) open() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return errCallOver()
+	}
+	return nil
+}
+
+func errCallOver() *sdk.Error {
+	return &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideHandler, Delivered: sdk.DeliveredNo, HandlerCode: sdk.HandlerCodeContext,
+		Text: "the call has returned: its context sends, commits and queries no more"}
+}
+
+func (c *liveCall) Send(ctx context.Context, to sdk.AgentID, payload []byte) ([]byte, error) {
+	if err := c.open(); err != nil {
+		return nil, err
+	}
+	reply, err := c.node.send(ctx, c.app, to, payload)
+	if err == nil || !err.Retry {
+		c.mu.Lock()
+		c.effects = true
+		c.mu.Unlock()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return reply, nil
+}
+
+// Bounds of what one call may stage. The chain has bounds of its own.
+const maxStaged = 1024
+
+func (c *liveCall) Commit(_ context.Context, e sdk.Entry) (sdk.Hash, error) {
+	if err := validEntry(&e); err != nil {
+		return sdk.Hash{}, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	limit := c.node.cfg.MaxPayload
+	switch {
+	case c.ended:
+		return sdk.Hash{}, errCallOver()
+	case len(c.staged) >= maxStaged:
+		return sdk.Hash{}, tooLarge("entries of one call", len(c.staged)+1, maxStaged, sdk.SideNode, sdk.DeliveredYes)
+	case c.bytes+len(e.Content) > limit:
+		return sdk.Hash{}, tooLarge("entries of one call, bytes", c.bytes+len(e.Content), limit, sdk.SideNode, sdk.DeliveredYes)
+	}
+	c.staged = append(c.staged, e)
+	c.bytes += len(e.Content)
+	return sdk.EntryHash(e.Content), nil
+}
+
+func validEntry(e *sdk.Entry) error {
+	switch {
+	case len(e.Type) == 0 || len(e.Type) > sdk.MaxEntryType || !utf8.ValidString(e.Type):
+		return sdk.Fail(sdk.HandlerCodeInput, "commit: an entry type is 1 to %d bytes of UTF-8, this one has %d", sdk.MaxEntryType, len(e.Type))
+	case e.Visibility > sdk.Public:
+		return sdk.Fail(sdk.HandlerCodeInput, "commit: visibility %d is unknown", e.Visibility)
+	case e.Ordering > sdk.Strict:
+		return sdk.Fail(sdk.HandlerCodeInput, "commit: ordering %d is unknown", e.Ordering)
+	}
+	return nil
+}
+
+func (c *liveCall) Query(_ context.Context, q sdk.Query) ([]sdk.Record, error) {
+	if err := c.open(); err != nil {
+		return nil, err
+	}
+	return c.app.chain.Query(q)
+}
+
+func (c *liveCall) Log(ctx context.Context, level slog.Level, text string, args ...any) {
+	c.app.log.With("message", c.call.ID.String()).Log(ctx, level, text, args...)
+}
+
+func newMessageID() (id sdk.MessageID) {
+	rand.Read(id[:]) // never fails (crypto/rand)
+	return id
+}
+
+// Call runs a function of a DNA for one of the agent's own clients. dna is the
+// DNA's name, or the text form of its hash. Its errors are of type *sdk.Error.
+func (n *Node) Call(ctx context.Context, dna, function string, payload []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.Deadline)
+	defer cancel()
+	a, e := n.apps.named(dna)
+	if e != nil && n.awaitHandlers(ctx) {
+		a, e = n.apps.named(dna)
+	}
+	if e != nil {
+		return nil, e
+	}
+	if len(payload) > n.cfg.MaxPayload {
+		return nil, tooLarge("payload", len(payload), n.cfg.MaxPayload, sdk.SideCaller, sdk.DeliveredNo)
+	}
+	if !a.hasFunction(function) {
+		return nil, &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true,
+			Text: fmt.Sprintf("DNA %s has no function %q; it has %s", a.name, function, a.functionList())}
+	}
+	reply, e := n.run(ctx, a, &sdk.Call{Kind: sdk.CallFunction, Function: function, ID: newMessageID(), From: n.id.agent, Payload: payload})
+	if e != nil {
+		return nil, e
+	}
+	return reply, nil
+}
+
+// handlerError is the error of the closed set for whatever a handler's Serve,
+// or the append after it, returned.
+func handlerError(ctx context.Context, err error) *sdk.Error {
+	var e *sdk.Error
+	if errors.As(err, &e) {
+		kept := *e
+		return &kept
+	}
+	code := sdk.HandlerFailed
+	if ctx.Err() != nil {
+		switch {
+		case errors.Is(err, context.DeadlineExceeded):
+			code = sdk.Timeout
+		case errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx)):
+			code = sdk.Canceled
+		}
+	}
+	return &sdk.Error{Code: code, Side: sdk.SideHandler, Delivered: sdk.DeliveredYes, Text: err.Error()}
+}

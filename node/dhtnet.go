@@ -1,0 +1,246 @@
+package node
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/parley-p2p/parley/dht"
+	"github.com/parley-p2p/parley/node/control"
+	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/transport"
+)
+
+// dhtRequest and dhtResponse are dht.Request and dht.Response on the wire, as
+// the body of a request of kind 1 (docs/wire.md).
+type dhtRequest struct {
+	Op       uint8  `codec:"o"`
+	Target   []byte `codec:"t,omitempty"` // 32 bytes
+	Seq      uint64 `codec:"q,omitempty"`
+	KnownSeq uint64 `codec:"k,omitempty"`
+	Record   []byte `codec:"r,omitempty"`
+}
+
+type dhtResponse struct {
+	Status     uint8        `codec:"s"`
+	Seq        uint64       `codec:"q,omitempty"`
+	Time       uint64       `codec:"n,omitempty"`
+	Record     []byte       `codec:"r,omitempty"`
+	Contacts   []dhtContact `codec:"c,omitempty"`
+	RetryAfter uint32       `codec:"w,omitempty"`
+	Reason     string       `codec:"e,omitempty"`
+}
+
+type dhtContact struct {
+	Key    []byte   `codec:"k,omitempty"` // without a record only: a record names its agent
+	Addrs  [][]byte `codec:"a,omitempty"` // each an address of 4 or 16 bytes, then the port, big-endian
+	Record []byte   `codec:"r,omitempty"`
+}
+
+// maxDHTMessage bounds a request's or a response's encoding: 16 contacts with a
+// record of 1 KiB each, one more record, and what is around them.
+const maxDHTMessage = 20 << 10
+
+// dhtCallLimit bounds one question to one node, and within it the dialling.
+const dhtCallLimit = 5 * time.Second
+
+func (n *Node) dhtConfig() dht.Config {
+	cfg := dht.Config{Key: n.id.key, Network: dhtNetwork{n}, Addrs: n.advertised, Log: n.cfg.Log.With("part", "dht")}
+	for _, p := range n.cfg.Bootstrap {
+		if p.Agent != n.id.agent {
+			cfg.Bootstrap = append(cfg.Bootstrap, dht.Contact{Key: dht.Key(p.Agent)})
+		}
+	}
+	return cfg
+}
+
+// advertised are the addresses to publish; none before the node listens.
+func (n *Node) advertised() []netip.AddrPort {
+	addrs := advertised(n.cfg.Advertise, n.endpoint.Addr(), nil)
+	if bound := n.endpoint.Addr(); len(n.cfg.Advertise) == 0 && bound.IsValid() && bound.Addr().IsUnspecified() {
+		addrs = advertised(nil, bound, interfaceAddrs())
+	}
+	return addrs
+}
+
+// dhtNetwork asks other nodes over sessions.
+type dhtNetwork struct{ node *Node }
+
+func (d dhtNetwork) Call(ctx context.Context, to dht.Contact, req *dht.Request) (*dht.Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, dhtCallLimit)
+	defer cancel()
+	body, err := encodeDHTRequest(req)
+	if err != nil {
+		return nil, err
+	}
+	peer := transport.PeerKey(to.Key)
+	s, ok := d.node.endpoint.Live(peer)
+	if !ok {
+		addrs := to.Addresses()
+		if len(addrs) == 0 {
+			addrs, _ = d.node.known(ctx, sdk.AgentID(to.Key))
+		}
+		if s, _, err = d.node.endpoint.Session(ctx, peer, addrs); err != nil {
+			return nil, err
+		}
+	}
+	reply, err := s.Request(ctx, transport.Outgoing{Kind: kindDHT, ID: newMessageID(), Body: body})
+	if err != nil {
+		return nil, err
+	}
+	return decodeDHTResponse(reply)
+}
+
+func (n *Node) serveDHT(ctx context.Context, r *transport.Request) ([]byte, error) {
+	n.traffic.dhtRequests.Add(1)
+	req, err := decodeDHTRequest(r.Body)
+	if err != nil {
+		return nil, &transport.RequestError{Code: transport.Unsupported, Err: err}
+	}
+	resp, err := n.dht.Serve(ctx, dht.Key(r.Peer), r.Addr, req)
+	if err != nil {
+		return nil, err
+	}
+	return encodeDHTResponse(resp)
+}
+
+func encodeDHTRequest(r *dht.Request) ([]byte, error) {
+	w := dhtRequest{Op: uint8(r.Op), Seq: r.Seq, KnownSeq: r.KnownSeq, Record: recordBytes(r.Record)}
+	if r.Target != (dht.ID{}) {
+		w.Target = r.Target[:]
+	}
+	return sdk.Marshal(w)
+}
+
+func decodeDHTRequest(b []byte) (*dht.Request, error) {
+	var w dhtRequest
+	if err := decodeDHT(b, &w); err != nil {
+		return nil, err
+	}
+	r := &dht.Request{Op: dht.Op(w.Op), Seq: w.Seq, KnownSeq: w.KnownSeq}
+	if w.Target != nil {
+		if len(w.Target) != len(r.Target) {
+			return nil, fmt.Errorf("target of %d bytes", len(w.Target))
+		}
+		r.Target = dht.ID(w.Target)
+	}
+	var err error
+	if r.Record, err = parseRecord(w.Record); err != nil {
+		return nil, err
+	}
+	return r, r.Validate()
+}
+
+func encodeDHTResponse(r *dht.Response) ([]byte, error) {
+	w := dhtResponse{Status: uint8(r.Status), Seq: r.Seq, Time: r.Time, Record: recordBytes(r.Record), RetryAfter: r.RetryAfter, Reason: r.Reason}
+	for i := range r.Contacts {
+		c := &r.Contacts[i]
+		wc := dhtContact{Record: recordBytes(c.Record)}
+		if c.Record == nil {
+			wc.Key = c.Key[:]
+			for _, a := range c.Addrs {
+				wc.Addrs = append(wc.Addrs, binary.BigEndian.AppendUint16(a.Addr().AsSlice(), a.Port()))
+			}
+		}
+		w.Contacts = append(w.Contacts, wc)
+	}
+	return sdk.Marshal(w)
+}
+
+func decodeDHTResponse(b []byte) (*dht.Response, error) {
+	var w dhtResponse
+	if err := decodeDHT(b, &w); err != nil {
+		return nil, err
+	}
+	if len(w.Contacts) > dht.MaxContacts {
+		return nil, fmt.Errorf("%d contacts, at most %d", len(w.Contacts), dht.MaxContacts)
+	}
+	r := &dht.Response{Status: dht.Status(w.Status), Seq: w.Seq, Time: w.Time, RetryAfter: w.RetryAfter, Reason: w.Reason}
+	var err error
+	if r.Record, err = parseRecord(w.Record); err != nil {
+		return nil, err
+	}
+	for i := range w.Contacts {
+		c, err := w.Contacts[i].contact()
+		if err != nil {
+			return nil, fmt.Errorf("contact %d: %w", i, err)
+		}
+		r.Contacts = append(r.Contacts, c)
+	}
+	return r, r.Validate()
+}
+
+func (w *dhtContact) contact() (c dht.Contact, err error) {
+	if c.Record, err = parseRecord(w.Record); err != nil {
+		return c, err
+	}
+	if c.Record != nil {
+		if w.Key != nil {
+			return c, errors.New("a record and a key")
+		}
+		c.Key = c.Record.Key
+	} else if len(w.Key) != len(c.Key) {
+		return c, fmt.Errorf("key of %d bytes", len(w.Key))
+	} else {
+		c.Key = dht.Key(w.Key)
+	}
+	if len(w.Addrs) > maxAdvertised {
+		return c, fmt.Errorf("%d addresses, at most %d", len(w.Addrs), maxAdvertised)
+	}
+	for _, b := range w.Addrs {
+		ip, ok := netip.AddrFromSlice(b[:max(len(b)-2, 0)])
+		if !ok {
+			return c, fmt.Errorf("address of %d bytes", len(b))
+		}
+		c.Addrs = append(c.Addrs, netip.AddrPortFrom(ip, binary.BigEndian.Uint16(b[len(b)-2:])))
+	}
+	return c, nil
+}
+
+func decodeDHT(b []byte, v any) error {
+	if len(b) > maxDHTMessage {
+		return fmt.Errorf("%d bytes, at most %d", len(b), maxDHTMessage)
+	}
+	return sdk.Unmarshal(b, v)
+}
+
+func recordBytes(r *dht.Record) []byte {
+	if r == nil {
+		return nil
+	}
+	return r.Bytes()
+}
+
+func parseRecord(b []byte) (*dht.Record, error) {
+	if b == nil {
+		return nil, nil
+	}
+	return dht.ParseRecord(b)
+}
+
+func (n *Node) dhtStatus(s *control.Status) {
+	d := n.dht.Stats()
+	s.Ready = d.Ready
+	s.DHT = control.DHTStatus{Contacts: d.Contacts, Records: d.Records, LastPublished: d.Published}
+	if d.PublishError != nil {
+		s.DHT.LastError = d.PublishError.Error()
+	}
+	switch {
+	case s.Ready:
+	case n.since().IsZero():
+		s.NotReady = "handlers are being started"
+	case d.PublishError != nil:
+		s.NotReady = d.PublishError.Error()
+	case d.Contacts == 0 && len(n.cfg.Bootstrap) > 0:
+		s.NotReady = "no bootstrap node has answered yet"
+	default:
+		s.NotReady = "the address record is being published"
+	}
+	var clock *dht.ClockError
+	if errors.As(d.PublishError, &clock) {
+		s.Clock = clock.Error()
+	}
+}

@@ -1,0 +1,295 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/parley-p2p/parley/dht"
+	"github.com/parley-p2p/parley/node/control"
+	"github.com/parley-p2p/parley/plugin"
+	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/transport"
+)
+
+// Node is one agent's node. New makes it, Run runs it, once.
+type Node struct {
+	// static
+	cfg      Config
+	id       identity
+	endpoint *transport.Endpoint
+	dht      *dht.DHT
+	plugins  *plugin.Manager // nil without a plugin directory
+
+	// each with a lock of its own
+	apps      *apps
+	addresses *addressCache
+	traffic   *traffic
+	tasks     tasks
+
+	outcomesMu sync.Mutex // guards outcomes
+	outcomes   *outcomes
+
+	flightsMu sync.Mutex // guards flights
+	flights   map[sdk.AgentID]*flight
+
+	started  chan struct{} // closed when the node serves
+	begun    time.Time     // set before started is closed
+	runOnce  sync.Once
+	stopping chan struct{} // closed when Run begins to stop
+}
+
+// New checks the settings, makes the data directory and the agent's key if they
+// are not there, and builds a node. It starts nothing and listens nowhere.
+func New(cfg Config) (*Node, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	id, err := openIdentity(cfg.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{
+		cfg: cfg, id: id,
+		apps: newApps(), addresses: newAddressCache(), traffic: newTraffic(),
+		outcomes: newOutcomes(), flights: map[sdk.AgentID]*flight{},
+		started: make(chan struct{}), stopping: make(chan struct{}),
+	}
+	n.endpoint, err = transport.New(transport.Config{
+		Key: id.key, Network: cfg.Network, Handler: n, Listen: cfg.Listen,
+		Log:    cfg.Log.With("part", "transport"),
+		Limits: transport.Limits{MaxMessage: cfg.MaxPayload, MaxSessions: cfg.MaxSessions},
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.dht, err = dht.New(n.dhtConfig())
+	if err != nil {
+		return nil, err
+	}
+	if cfg.PluginDir != "" {
+		n.plugins, err = plugin.New(plugin.Config{
+			Dir: cfg.PluginDir, StateDir: cfg.path("plugins"), Log: cfg.Log.With("part", "plugin"),
+			MaxPayload: cfg.MaxPayload, Attach: n.attach, Detach: n.detach,
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+// Agent is the node's one agent.
+func (n *Node) Agent() sdk.AgentID { return n.id.agent }
+
+// Addr is the address listened on, once Started is closed.
+func (n *Node) Addr() netip.AddrPort { return n.endpoint.Addr() }
+
+// Started is closed when the node listens and its handlers are up or rejected.
+func (n *Node) Started() <-chan struct{} { return n.started }
+
+// WaitReady waits until other agents can find this one: its address record was
+// read back from the DHT, or it is the first of its network.
+func (n *Node) WaitReady(ctx context.Context) error {
+	select {
+	case <-n.started:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return n.dht.WaitReady(ctx)
+}
+
+// Run runs the node until ctx ends or a part of it breaks, and returns when
+// every goroutine and process of it has ended. It starts the parts in the order
+// chains and handlers, endpoint, DHT, control, and stops them in reverse; the
+// chains close last.
+func (n *Node) Run(ctx context.Context) error {
+	err := errors.New("a node runs once: make a new one")
+	n.runOnce.Do(func() { err = n.run1(ctx) })
+	return err
+}
+
+func (n *Node) run1(ctx context.Context) (err error) {
+	unlock, err := lockDataDir(n.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := os.MkdirAll(n.cfg.path("chains"), 0o700); err != nil {
+		return fmt.Errorf("chain directory: %w", err)
+	}
+	if err := n.endpoint.Bind(); err != nil {
+		return err
+	}
+	n.loadCache()
+
+	ctx, broke := context.WithCancelCause(ctx)
+	defer broke(nil)
+	tell := func(name string, err error) {
+		broke(&partError{name, err})
+	}
+	var parts []*part
+	defer func() {
+		close(n.stopping)
+		for _, p := range slices.Backward(parts) {
+			err = errors.Join(err, stopError(p.name, p.stop()))
+		}
+		n.tasks.wait()
+		err = errors.Join(err, n.closeApps())
+		n.saveCache()
+	}()
+	taskCtx, stopTasks := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopTasks() // before the parts are stopped: no new session is needed then
+	n.tasks.open(taskCtx)
+
+	n.attachInProcess(ctx)
+	if n.plugins != nil {
+		parts = append(parts, startPart("plugins", n.plugins.Run, tell))
+	}
+	server, err := control.Listen(n.cfg.DataDir, n, n.cfg.Log.With("part", "control"))
+	if err != nil {
+		return err
+	}
+	parts = append(parts,
+		startPart("endpoint", n.endpoint.Run, tell),
+		startPart("dht", n.dht.Run, tell),
+		startPart("control", server.Run, tell),
+		startPart("cache", n.keepCache, tell))
+	select {
+	case <-n.handlersUp():
+		n.begun = n.now()
+		close(n.started)
+		n.cfg.Log.Info("node started", "agent", n.id.agent.String(), "listen", n.endpoint.Addr().String(), "network", n.cfg.Network)
+		<-ctx.Done()
+	case <-ctx.Done():
+	}
+	var part *partError
+	if errors.As(context.Cause(ctx), &part) {
+		return part
+	}
+	return nil
+}
+
+// partError says which part ended a node that nobody had stopped.
+type partError struct {
+	part string
+	err  error
+}
+
+func (e *partError) Error() string {
+	if e.err == nil {
+		return e.part + " ended unexpectedly"
+	}
+	return e.part + ": " + e.err.Error()
+}
+
+func (e *partError) Unwrap() error { return e.err }
+
+func stopError(name string, err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return fmt.Errorf("stop %s: %w", name, err)
+}
+
+// attachInProcess starts the handlers of Config.Handlers. One that can't run
+// is logged and left out, like a binary in the plugin directory.
+func (n *Node) attachInProcess(ctx context.Context) {
+	for _, h := range n.cfg.Handlers {
+		desc, err := h.Describe(ctx)
+		if err == nil {
+			err = n.attachOne(ctx, h, desc)
+		}
+		if err != nil {
+			n.cfg.Log.Error("in-process handler rejected", "dna", desc.Name, "error", err.Error())
+		}
+	}
+}
+
+func (n *Node) attachOne(ctx context.Context, h sdk.Handler, desc sdk.Description) error {
+	a, err := n.newApp(desc)
+	if err != nil {
+		return err
+	}
+	a.handler = h
+	if err := h.Setup(ctx, n.setup(a)); err != nil {
+		return errors.Join(err, a.chain.Close())
+	}
+	if err := n.apps.add(a); err != nil {
+		return errors.Join(err, a.chain.Close())
+	}
+	return nil
+}
+
+func (n *Node) setup(a *app) sdk.Setup {
+	return sdk.Setup{Agent: n.id.agent, DNA: a.hash, Properties: a.dna.Properties}
+}
+
+// attach is called by the plugin manager with a handler that described itself.
+func (n *Node) attach(_ context.Context, h *plugin.Handler, desc sdk.Description) (sdk.Setup, error) {
+	a, err := n.newApp(desc)
+	if err != nil {
+		return sdk.Setup{}, err
+	}
+	a.handler = h
+	if err := n.apps.add(a); err != nil {
+		return sdk.Setup{}, errors.Join(err, a.chain.Close())
+	}
+	return n.setup(a), nil
+}
+
+// detach is called by the plugin manager when a handler is gone for good.
+func (n *Node) detach(h *plugin.Handler) {
+	for _, a := range n.apps.all() {
+		if a.handler != server(h) {
+			continue
+		}
+		n.apps.remove(a)
+		if err := a.stop(); err != nil {
+			a.log.Error("source chain did not close", "error", err.Error())
+		}
+	}
+}
+
+func (n *Node) closeApps() error {
+	var errs []error
+	for _, a := range n.apps.all() {
+		n.apps.remove(a)
+		errs = append(errs, a.stop())
+	}
+	return errors.Join(errs...)
+}
+
+// handlersUp is closed when each handler found at the start is up or rejected.
+func (n *Node) handlersUp() <-chan struct{} {
+	if n.plugins == nil {
+		return alwaysClosed
+	}
+	return n.plugins.Ready()
+}
+
+var alwaysClosed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// awaitHandlers waits while handlers are still being started; false if there was
+// nothing to wait for, or ctx ended. Until then nobody can say that a DNA does
+// not run here.
+func (n *Node) awaitHandlers(ctx context.Context) bool {
+	select {
+	case <-n.handlersUp():
+		return false
+	default:
+	}
+	select {
+	case <-n.handlersUp():
+		return true
+	case <-n.stopping:
+	case <-ctx.Done():
+	}
+	return false
+}

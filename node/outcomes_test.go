@@ -1,0 +1,138 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/parley-p2p/parley/sdk"
+)
+
+var t0 = time.Unix(1_800_000_000, 0)
+
+func testKey(from, id int) messageKey {
+	var k messageKey
+	copy(k.from[:], fmt.Sprintf("agent %d", from))
+	copy(k.id[:], fmt.Sprintf("message %d", id))
+	return k
+}
+
+func nothing(error) {}
+
+// checkOutcomes holds the table's redundant parts against one another.
+func checkOutcomes(t *testing.T, o *outcomes) {
+	t.Helper()
+	bytes, held, ended := 0, 0, 0
+	for k, v := range o.byKey {
+		if v.key != k {
+			t.Fatalf("an outcome of %v stands under %v", v.key, k)
+		}
+		if v.held != nil {
+			bytes, held = bytes+len(v.reply), held+1
+		}
+		if !v.ended.IsZero() {
+			ended++
+		}
+	}
+	mine := 0
+	for from, l := range o.senders {
+		mine += l.Len()
+		if l.Len() == 0 || l.Len() > outcomesPerSender {
+			t.Fatalf("sender %v has %d outcomes", from, l.Len())
+		}
+	}
+	if bytes != o.bytes || held != o.replies.Len() || ended != o.ages.Len() || mine != ended {
+		t.Fatalf("bytes %d/%d, replies %d/%d, ended %d/%d/%d", bytes, o.bytes, held, o.replies.Len(), ended, o.ages.Len(), mine)
+	}
+	if o.bytes > outcomesBytes || o.ages.Len() > outcomesTotal {
+		t.Fatalf("over a bound: %d bytes, %d outcomes", o.bytes, o.ages.Len())
+	}
+}
+
+func TestOutcomesAnswerARepeatedMessage(t *testing.T) {
+	t.Parallel()
+	o := newOutcomes()
+	a, first := o.begin(t0, testKey(1, 1), nothing)
+	if !first {
+		t.Fatal("the first arrival is not first")
+	}
+	if b, first := o.begin(t0, testKey(1, 1), nothing); first || b != a {
+		t.Fatal("a repeated arrival of a running message does not join it")
+	}
+	o.end(t0, a, []byte("reply"), nil)
+	b, first := o.begin(t0.Add(time.Minute), testKey(1, 1), nothing)
+	if first || string(b.reply) != "reply" {
+		t.Fatalf("a repeated message got %q, first %t", b.reply, first)
+	}
+	if _, first := o.begin(t0, testKey(2, 1), nothing); !first {
+		t.Fatal("another sender's message of the same id is taken for a repeated one")
+	}
+	checkOutcomes(t, o)
+	if _, first := o.begin(t0.Add(outcomesAge), testKey(1, 1), nothing); !first {
+		t.Fatal("an outcome outlived its age")
+	}
+	checkOutcomes(t, o)
+}
+
+func TestOutcomesBounds(t *testing.T) {
+	t.Parallel()
+	t.Run("one sender does not push out another's", func(t *testing.T) {
+		o := newOutcomes()
+		quiet, _ := o.begin(t0, testKey(1, 0), nothing)
+		o.end(t0, quiet, []byte("kept"), nil)
+		for i := range 3 * outcomesPerSender {
+			x, _ := o.begin(t0, testKey(2, i), nothing)
+			o.end(t0, x, []byte("r"), nil)
+		}
+		checkOutcomes(t, o)
+		if _, first := o.begin(t0, testKey(1, 0), nothing); first {
+			t.Fatal("the quiet sender's outcome is gone")
+		}
+		if _, first := o.begin(t0, testKey(2, 3*outcomesPerSender-1), nothing); first {
+			t.Fatal("the newest outcome is gone")
+		}
+		if _, first := o.begin(t0, testKey(2, 0), nothing); !first {
+			t.Fatal("the oldest outcome is still there")
+		}
+	})
+	t.Run("replies are let go of, ids are not", func(t *testing.T) {
+		o := newOutcomes()
+		big := make([]byte, outcomesBytes/4)
+		for i := range 6 {
+			x, _ := o.begin(t0, testKey(1, i), nothing)
+			o.end(t0, x, big, nil)
+			checkOutcomes(t, o)
+		}
+		for i := range 6 {
+			x, first := o.begin(t0, testKey(1, i), nothing)
+			if first || x.dropped != (i < 2) {
+				t.Errorf("message %d: first %t, dropped %t", i, first, x.dropped)
+			}
+		}
+	})
+	t.Run("in total", func(t *testing.T) {
+		o := newOutcomes()
+		for i := range outcomesTotal + 100 {
+			x, _ := o.begin(t0, testKey(i%50, i), nothing)
+			o.end(t0, x, nil, &sdk.Error{Code: sdk.HandlerFailed})
+		}
+		checkOutcomes(t, o)
+	})
+}
+
+func TestOutcomesReachThoseWhoWait(t *testing.T) {
+	t.Parallel()
+	o := newOutcomes()
+	_, cancel := context.WithCancelCause(t.Context())
+	a, _ := o.begin(t0, testKey(1, 1), cancel)
+	waiter, _ := o.begin(t0, testKey(1, 1), nothing)
+	o.end(t0, a, make([]byte, outcomesBytes), nil)
+	x, _ := o.begin(t0, testKey(1, 2), nothing)
+	o.end(t0, x, []byte("pushes the large one out"), nil)
+	checkOutcomes(t, o)
+	<-waiter.done
+	if waiter.dropped || len(waiter.reply) != outcomesBytes {
+		t.Fatal("who waited for the outcome lost the reply")
+	}
+}

@@ -1,0 +1,150 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/transport"
+)
+
+// The pauses before a message is sent again double from the first to the last.
+const (
+	resendPause = 50 * time.Millisecond
+	resendMax   = time.Second
+)
+
+// outgoing is one message on its way.
+type outgoing struct {
+	to      sdk.AgentID
+	id      sdk.MessageID
+	app     *app
+	payload []byte
+	left    bool // some attempt may have reached the other node
+}
+
+// send runs the message cycle of one message from here to the reply.
+func (n *Node) send(ctx context.Context, a *app, to sdk.AgentID, payload []byte) ([]byte, *sdk.Error) {
+	if len(payload) > n.cfg.MaxPayload {
+		return nil, tooLarge("payload", len(payload), n.cfg.MaxPayload, sdk.SideCaller, sdk.DeliveredNo)
+	}
+	if err := transport.ValidKey(transport.PeerKey(to)); err != nil {
+		return nil, &sdk.Error{Code: sdk.UnknownAgent, Side: sdk.SideNode, Delivered: sdk.DeliveredNo,
+			Text: fmt.Sprintf("%s is no agent's key: %v", to, err)}
+	}
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.Deadline)
+	defer cancel()
+	m := &outgoing{to: to, id: newMessageID(), app: a, payload: payload}
+	if to == n.id.agent {
+		return n.sendToSelf(ctx, m)
+	}
+	return n.deliver(ctx, m)
+}
+
+// sendToSelf takes the path of any message, minus the network.
+func (n *Node) sendToSelf(ctx context.Context, m *outgoing) ([]byte, *sdk.Error) {
+	reply, err := n.receive(ctx, m.app, messageKey{from: m.to, dna: m.app.hash, id: m.id}, m.payload, false)
+	if err != nil {
+		return nil, err.Remote()
+	}
+	return reply, nil
+}
+
+// deliver sends m until it is answered, an error is certain, or nobody can know.
+func (n *Node) deliver(ctx context.Context, m *outgoing) ([]byte, *sdk.Error) {
+	var giveUp time.Time // set when m was lost after it may have left
+	pause := resendPause
+	for {
+		reply, err, lost := n.attempt(ctx, m)
+		if !lost {
+			return reply, err
+		}
+		now := n.now()
+		if m.left && giveUp.IsZero() {
+			giveUp = now.Add(n.cfg.ResendFor)
+		}
+		if m.left && now.After(giveUp) {
+			return nil, &sdk.Error{Code: sdk.OutcomeUnknown, Side: sdk.SideNode, Delivered: sdk.DeliveredUnknown,
+				Text: fmt.Sprintf("the session to %s broke after the message had left, and for %s no new one could be opened (%s); ask the other side before sending it anew",
+					m.to.Short(), n.cfg.ResendFor, err.Text),
+				Limit: &sdk.Limit{Name: "sending again", Setting: "resend-for"}}
+		}
+		if !sleep(ctx, pause/2+rand.N(pause)) {
+			return nil, contextError(ctx, m.delivered(), "the session to "+m.to.Short()+" was opened anew")
+		}
+		pause = min(2*pause, resendMax)
+	}
+}
+
+func (m *outgoing) delivered() sdk.Delivered {
+	if m.left {
+		return sdk.DeliveredUnknown
+	}
+	return sdk.DeliveredNo
+}
+
+// attempt sends m once. lost tells that the session broke, or, for a message
+// that may have left, that no new one could be opened: try again.
+func (n *Node) attempt(ctx context.Context, m *outgoing) (reply []byte, e *sdk.Error, lost bool) {
+	s, e := n.connect(ctx, m.to)
+	if e != nil {
+		if !m.left {
+			return nil, e, false
+		}
+		if ctx.Err() != nil {
+			return nil, contextError(ctx, sdk.DeliveredUnknown, "the session to "+m.to.Short()+" was opened anew"), false
+		}
+		return nil, e, true
+	}
+	header := m.app.header
+	if m.left {
+		header = m.app.again
+	}
+	reply, err := s.session.Request(ctx, transport.Outgoing{Kind: kindMessage, ID: m.id, Header: header, Body: m.payload})
+	if err == nil {
+		return reply, nil, false
+	}
+	var peerErr *transport.PeerError
+	if errors.As(err, &peerErr) {
+		return nil, parsePeerError(peerErr.Body), false
+	}
+	var reqErr *transport.RequestError
+	if !errors.As(err, &reqErr) {
+		return nil, &sdk.Error{Code: sdk.OutcomeUnknown, Side: sdk.SideNode, Text: err.Error()}, false
+	}
+	if reqErr.Code == transport.Lost {
+		m.left = m.left || reqErr.Sent
+		return nil, requestError(reqErr), true
+	}
+	e = requestError(reqErr)
+	if m.left && e.Delivered == sdk.DeliveredNo && !reqErr.Remote {
+		e.Delivered, e.Retry = sdk.DeliveredUnknown, false
+	}
+	return nil, e, false
+}
+
+// parsePeerError reads the error that the other node sent. What it says of
+// itself is turned to this side's view.
+func parsePeerError(body []byte) *sdk.Error {
+	e, err := sdk.ParseError(body)
+	if err != nil {
+		return &sdk.Error{Code: sdk.OutcomeUnknown, Side: sdk.SideRemoteNode, Delivered: sdk.DeliveredUnknown,
+			Text: "the other node answered with an error that can't be read: " + err.Error()}
+	}
+	return e.Remote()
+}
+
+// sleep waits for d; false if ctx ended before.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

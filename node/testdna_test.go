@@ -1,0 +1,118 @@
+package node
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/parley-p2p/parley/sdk"
+)
+
+// testMessage asks a receive to do something.
+type testMessage struct {
+	Do   string
+	Text string
+	Data []byte
+}
+
+// testSend asks a function to send a testMessage.
+type testSend struct {
+	To      sdk.AgentID
+	Message testMessage
+	Commit  bool          // commit the reply to the own chain
+	Within  time.Duration // 0: the call's deadline
+}
+
+// testDrive asks for N messages one after another.
+type testDrive struct {
+	To     sdk.AgentID
+	N      int
+	Data   []byte
+	Commit bool
+}
+
+// testDNA does in each test and benchmark what a message asks for.
+func testDNA() *sdk.Definition {
+	return sdk.Define("test", "1",
+		sdk.Function("send", testSendFunction),
+		sdk.Function("drive", testDriveFunction),
+		sdk.Function("do", func(c *sdk.Context, m testMessage) (testMessage, error) { return testDo(c, m) }),
+		sdk.Receive(testDo))
+}
+
+func testSendFunction(c *sdk.Context, in testSend) (testMessage, error) {
+	if in.Within > 0 {
+		limited, cancel := c.WithTimeout(in.Within)
+		defer cancel()
+		c = limited
+	}
+	reply, err := sdk.Send[testMessage](c, in.To, in.Message)
+	if err == nil && in.Commit {
+		_, err = c.Commit("reply", reply)
+	}
+	return reply, err
+}
+
+func testDriveFunction(c *sdk.Context, in testDrive) ([]int64, error) {
+	took := make([]int64, 0, in.N)
+	m := testMessage{Do: "echo", Data: in.Data}
+	if in.Commit {
+		m.Do = "commit"
+	}
+	for range in.N {
+		began := time.Now()
+		if _, err := sdk.Send[testMessage](c, in.To, m); err != nil {
+			return nil, err
+		}
+		took = append(took, int64(time.Since(began)))
+	}
+	return took, nil
+}
+
+func testDo(c *sdk.Context, m testMessage) (testMessage, error) {
+	switch m.Do {
+	case "echo":
+	case "commit":
+		if _, err := c.Commit("note", m); err != nil {
+			return m, err
+		}
+	case "commit and fail":
+		if _, err := c.Commit("note", m); err != nil {
+			return m, err
+		}
+		return m, sdk.Fail("declined", "not today")
+	case "commit and panic":
+		if _, err := c.Commit("note", m); err != nil {
+			return m, err
+		}
+		panic("as asked")
+	case "commit and exit":
+		if _, err := c.Commit("note", m); err != nil {
+			return m, err
+		}
+		os.Exit(3)
+	case "commit and wait":
+		if _, err := c.Commit("note", m); err != nil {
+			return m, err
+		}
+		// The file tells the test that the receive runs.
+		if err := os.WriteFile(m.Text, nil, 0o600); err != nil {
+			return m, err
+		}
+		<-c.Done()
+		err := os.WriteFile(m.Text+".ended", nil, 0o600)
+		return m, errors.Join(c.Err(), err)
+	case "strict":
+		if _, err := c.Commit("note", m, sdk.AsStrict); err != nil {
+			return m, err
+		}
+	case "send back":
+		return sdk.Send[testMessage](c, c.From(), testMessage{Do: "echo", Text: strings.ToUpper(m.Text)})
+	case "big reply":
+		m.Data = make([]byte, len(m.Data)*64)
+	default:
+		return m, sdk.Fail("unknown", "%q is nothing that this DNA does", m.Do)
+	}
+	return m, nil
+}
