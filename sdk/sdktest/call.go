@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
@@ -23,7 +24,8 @@ type running struct {
 	release context.CancelFunc
 	done    chan struct{} // closed when out and err are final
 
-	once sync.Once // the first outcome wins: the handler's, or a crash
+	sent atomic.Bool // whether it sent a message
+	once sync.Once   // the first outcome wins: the handler's, or a crash
 	out  []byte
 	err  *sdk.Error
 
@@ -104,7 +106,8 @@ func (r *running) finish(out []byte, err error) {
 func (r *running) crash() {
 	r.once.Do(func() {
 		r.end()
-		r.err = &sdk.Error{Code: sdk.HandlerCrashed, Side: sdk.SideHandler, Delivered: sdk.DeliveredYes, Retry: true,
+		// Its commits are gone; only a message that it sent may have taken effect.
+		r.err = &sdk.Error{Code: sdk.HandlerCrashed, Side: sdk.SideHandler, Delivered: sdk.DeliveredYes, Retry: !r.sent.Load(),
 			Text: "the handler's process ended while the call ran; nothing of it was committed"}
 		r.stop(errCrashed)
 		r.settle()

@@ -109,6 +109,13 @@ func (b *bench) want(err error, code sdk.Code, handlerCode string, side sdk.Side
 	return e
 }
 
+func (b *bench) wantRetry(e *sdk.Error) {
+	b.Helper()
+	if !e.Retry {
+		b.Fatalf("a retry is safe, and the error denies it: %v", e)
+	}
+}
+
 // notes are the texts on a chain, which must verify.
 func (b *bench) notes(p Peer) (texts []string) {
 	b.Helper()
@@ -214,7 +221,7 @@ func testStrict(b *bench) {
 		b.do(peer, Step{Op: "raise", Text: gate + ".open"})
 		err := <-done
 		if strict {
-			b.want(err, sdk.ChainMoved, "", sdk.SideNode)
+			b.wantRetry(b.want(err, sdk.ChainMoved, "", sdk.SideNode))
 		} else if err != nil {
 			b.Fatal(err)
 		}
@@ -264,7 +271,7 @@ func testNested(b *bench) {
 
 func testUnknownAgent(b *bench) {
 	_, err := b.try(b.ctx, b.alice, Step{Op: "send", To: ID("nobody"), Then: &Step{Op: "echo"}})
-	b.want(err, sdk.UnknownAgent, "", sdk.SideNode, sdk.DeliveredNo)
+	b.wantRetry(b.want(err, sdk.UnknownAgent, "", sdk.SideNode, sdk.DeliveredNo))
 }
 
 func testUnknownFunction(b *bench) {
@@ -413,6 +420,7 @@ func testCrash(b *bench) {
 	if e.Side != sdk.SideRemoteNode && e.Side != sdk.SideRemoteHandler {
 		b.Fatalf("the crash is told to be on %s", e.Side)
 	}
+	b.wantRetry(e) // it sent nothing
 	b.wantNotes(b.bob)
 	b.do(b.alice, b.send(Step{Op: "commit", Text: "after the crash"}))
 	b.wantNotes(b.bob, "after the crash")

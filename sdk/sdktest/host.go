@@ -59,6 +59,7 @@ func (r *running) Send(ctx context.Context, to sdk.AgentID, payload []byte) ([]b
 	if err := r.live("Send"); err != nil {
 		return nil, err
 	}
+	r.sent.Store(true)
 	out, err := r.node.send(ctx, to, slices.Clone(payload))
 	if err != nil {
 		return nil, err

@@ -95,10 +95,11 @@ func (n *Net) tooLarge(what string, size int) *sdk.Error {
 
 // ctxError is the typed form of ctx's end.
 func ctxError(ctx context.Context, d sdk.Delivered) *sdk.Error {
+	retry := d == sdk.DeliveredNo
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return &sdk.Error{Code: sdk.Timeout, Side: sdk.SideCaller, Delivered: d, Text: "the deadline passed"}
+		return &sdk.Error{Code: sdk.Timeout, Side: sdk.SideCaller, Delivered: d, Retry: retry, Text: "the deadline passed"}
 	}
-	return &sdk.Error{Code: sdk.Canceled, Side: sdk.SideCaller, Delivered: d, Text: "the caller gave up"}
+	return &sdk.Error{Code: sdk.Canceled, Side: sdk.SideCaller, Delivered: d, Retry: retry, Text: "the caller gave up"}
 }
 
 // log writes to the test's output, which shows it if the test fails.
