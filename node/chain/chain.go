@@ -28,11 +28,15 @@ type Chain struct {
 	ended     chan struct{} // closed by the committer
 	closeOnce sync.Once
 	closeErr  error
-	room      *room                // of the committer alone
+	room      *room                // guarded by writing
 	commitTx  func(*bolt.Tx) error // (*bolt.Tx).Commit; tests fail it
 
-	// mu guards what follows. Only the committer writes it, after its
-	// transaction is durable, so the committer reads it without mu.
+	// writing is held by the one goroutine that commits: the committer or an
+	// Append that found nobody ahead of it. It guards room.
+	writing sync.Mutex
+
+	// mu guards what follows. Only who holds writing changes it, after the
+	// transaction is durable, and so reads it without mu.
 	mu      sync.RWMutex
 	head    uint64
 	hash    sdk.Hash // of record head
@@ -102,6 +106,8 @@ func (c *Chain) Close() error {
 	c.closeOnce.Do(func() {
 		close(c.closing)
 		<-c.ended
+		c.writing.Lock() // an Append may still be committing
+		defer c.writing.Unlock()
 		c.closeErr = c.db.Close()
 	})
 	return c.closeErr

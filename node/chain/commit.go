@@ -76,6 +76,15 @@ func (c *Chain) Append(ctx context.Context, b Batch) (first uint64, err error) {
 	if len(b.Entries) == 0 && !b.KeepReply {
 		return c.Len(), nil
 	}
+	if len(c.queue) == 0 && c.writing.TryLock() {
+		defer c.writing.Unlock()
+		if err := c.alive(); err != nil {
+			return 0, err
+		}
+		c.commit(c.gather(r))
+		o := <-r.done
+		return o.first, o.err
+	}
 	select {
 	case c.queue <- r:
 	case <-ctx.Done():
@@ -141,14 +150,17 @@ const (
 	maxGroupBytes   = 32 << 20
 )
 
-// run is the committer: the only goroutine that writes to the file.
+// run is the committer: it takes what waits while another commit is under way.
+// An Append that finds nobody ahead commits in its own goroutine, which saves
+// two changes of goroutine, a sixth of the time of a lone commit.
 func (c *Chain) run() {
 	defer close(c.ended)
-	debug.SetPanicOnFault(true) // of this goroutine: see view
 	for {
 		select {
 		case r := <-c.queue:
+			c.writing.Lock()
 			c.commit(c.gather(r))
+			c.writing.Unlock()
 		case <-c.closing:
 			// Whoever waits withdraws when ended is closed.
 			return
@@ -181,6 +193,7 @@ func (c *Chain) gather(first *request) []*request {
 }
 
 // commit appends a group in one transaction and answers each of its requests.
+// The caller holds writing.
 func (c *Chain) commit(group []*request) {
 	if c.stopped != nil {
 		answer(group, errStopped(c.opts.Path, c.stopped))
@@ -256,6 +269,7 @@ func (c *Chain) answerDuplicate(r *request, commit error) {
 // write commits the plan to disk.
 func (c *Chain) write(p *plan) (err error) {
 	var tx *bolt.Tx
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // see view
 	defer func() {
 		if r := recover(); r != nil {
 			err = c.damagedAt(0, fmt.Sprintf("the file changed while it was open: %v; run verify after a restart", r))

@@ -2,10 +2,11 @@
 // signed, append-only log of what its calls committed, and the outcomes of the
 // receives that did. One chain is one bbolt file, mode 0600.
 //
-// Start with Open, Append and Query. A Chain has one goroutine, the committer,
-// which takes every batch that waits, links and signs its records, and writes
-// them in one transaction; a batch is appended whole or not at all, and Append
-// returns when it is on disk.
+// Start with Open, Append and Query. One goroutine at a time commits: it takes
+// every batch that waits, links and signs their records, and writes them in one
+// transaction; a batch is appended whole or not at all, and Append returns when
+// it is on disk. That goroutine is the chain's committer, or an Append's own
+// where nobody is ahead of it.
 //
 //	Append ─┐            ┌─ plan: link, hash ─ sign (all cores) ─ write, sync ─┐
 //	Append ─┼─ queue ─ committer                                               ├─ answers
