@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"math"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -326,4 +327,33 @@ func FuzzJSON(f *testing.F) {
 			t.Fatalf("%s becomes %s: % x, %v, want % x", text, j, again, err, b)
 		}
 	})
+}
+
+// TestUnmarshalCopies: a decoded value shares nothing with the payload, whose
+// buffer the caller may use again, nor with values decoded at the same time.
+func TestUnmarshalCopies(t *testing.T) {
+	t.Parallel()
+	b, err := Marshal(sample())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			own := bytes.Clone(b)
+			var v everything
+			var free any
+			err1, err2 := Unmarshal(own, &v), Unmarshal(own, &free)
+			clear(own)
+			again, err3 := Marshal(v)
+			if err1 != nil || err2 != nil || err3 != nil || !bytes.Equal(again, b) {
+				t.Errorf("%v %v %v: the value changed with its payload", err1, err2, err3)
+			}
+			m, _ := free.(map[string]any)
+			if got, _ := m["bytes"].([]byte); !bytes.Equal(got, []byte{0, 255}) || m["text"] != sample().Text {
+				t.Errorf("the untyped value changed with its payload: %v", m)
+			}
+		})
+	}
+	wg.Wait()
 }
