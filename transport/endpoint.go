@@ -25,6 +25,7 @@ type Endpoint struct {
 	ended    chan struct{} // closed when Run no longer makes sessions
 
 	assembly budget
+	idle     callPool
 	admit    *admission
 	costly   chan struct{} // a token for each incoming handshake whose arithmetic is under way
 	ran      atomic.Bool

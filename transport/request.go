@@ -32,18 +32,22 @@ type answer struct {
 	skip    bool // nobody wants it any more
 }
 
-var callPool = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
+// callPool belongs to an endpoint.
+type callPool struct{ pool sync.Pool }
 
-func newCall(typ uint8, o *Outgoing) *call {
-	c := callPool.Get().(*call)
+func (p *callPool) get(typ uint8, o *Outgoing) *call {
+	c, _ := p.pool.Get().(*call)
+	if c == nil {
+		c = &call{done: make(chan struct{}, 1)}
+	}
 	c.msg = outMsg{call: c, typ: typ, kind: o.Kind, messageID: o.ID, header: o.Header, body: o.Body}
 	return c
 }
 
-// recycle takes back a call that nothing refers to any more.
-func (c *call) recycle() {
+// put takes back a call that nothing refers to any more.
+func (p *callPool) put(c *call) {
 	*c = call{done: c.done}
-	callPool.Put(c)
+	p.pool.Put(c)
 }
 
 // calls are ours; the session's mu guards them.
@@ -147,12 +151,12 @@ func contextError(ctx context.Context, sent bool) error {
 }
 
 func (s *Session) attempt(ctx context.Context, typ uint8, o *Outgoing) ([]byte, error) {
-	c := newCall(typ, o)
+	c := s.ep.idle.get(typ, o)
 	c.msg.deadline, _ = ctx.Deadline()
 	s.mu.Lock()
 	if err := s.admitLocked(c); err != nil {
 		s.mu.Unlock()
-		c.recycle()
+		s.ep.idle.put(c)
 		return nil, err
 	}
 	s.flushLocked() // unlocks
@@ -172,7 +176,7 @@ func (s *Session) attempt(ctx context.Context, typ uint8, o *Outgoing) ([]byte, 
 		}
 	}
 	if !c.gone { // else the reader may still hold it
-		c.recycle()
+		s.ep.idle.put(c)
 	}
 	return reply, err
 }
