@@ -5,7 +5,6 @@ import (
 	"log"
 	"log/slog"
 	"os"
-	"runtime"
 	"strings"
 
 	"github.com/hashicorp/go-hclog"
@@ -46,7 +45,6 @@ func ServerOptions(maxPayload int) []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(handlerpb.MaxMessage(maxPayload)),
 		grpc.MaxSendMsgSize(handlerpb.MaxMessage(maxPayload)),
-		grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0))),
 	}
 }
 

@@ -31,6 +31,7 @@ type stream struct {
 	mu        sync.Mutex
 	receiving bool                              // somebody receives
 	idle      bool                              // next() waits for a receiver's hand-over
+	inCall    bool                              // a call runs: no other may arrive
 	pending   map[uint64]chan *handlerpb.Answer // by callback id; each of capacity 1
 	lastID    uint64
 	err       error // why the stream is dead
@@ -50,6 +51,10 @@ func newStream(ctx context.Context, hs *handlerpb.HandlerStream) *stream {
 func (s *stream) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.failLocked(err)
+}
+
+func (s *stream) failLocked(err error) {
 	if s.err == nil {
 		s.err = err
 		close(s.dead)
@@ -65,6 +70,12 @@ func (s *stream) deadErr() error {
 // next waits for the next call.
 func (s *stream) next() (*sdk.Call, time.Duration, error) {
 	s.mu.Lock()
+	select {
+	case n := <-s.calls: // handed over already
+		s.mu.Unlock()
+		return n.call, n.remaining, nil
+	default:
+	}
 	if s.receiving { // a leftover of the last call receives: it hands the call over
 		s.idle = true
 		s.mu.Unlock()
@@ -85,7 +96,7 @@ func (s *stream) next() (*sdk.Call, time.Duration, error) {
 		}
 		if f.Call != nil {
 			s.mu.Lock()
-			s.receiving = false
+			s.receiving, s.inCall = false, true
 			s.mu.Unlock()
 			return f.Call, f.Remaining, nil
 		}
@@ -127,14 +138,15 @@ func (s *stream) receive(own uint64) {
 	}
 }
 
-// handOverLocked gives a call that arrived to next(). One call can be there at
-// a time, so the channel has room, unless the node breaks the contract.
+// handOverLocked gives a call that arrived to next(). There is room for it:
+// only one can arrive between two calls of next().
 func (s *stream) handOverLocked(n nextCall) {
-	s.receiving, s.idle = false, false
-	select {
-	case s.calls <- n:
-	default:
+	if s.inCall {
+		s.failLocked(fmt.Errorf("%w: a call while another one runs", handlerpb.ErrMalformed))
+		return
 	}
+	s.receiving, s.idle, s.inCall = false, false, true
+	s.calls <- n
 }
 
 func (s *stream) pumpLocked() {
@@ -234,6 +246,9 @@ func (s *stream) giveUp(h *host, id uint64) {
 func (s *stream) finish(h *host, r *handlerpb.Result) error {
 	s.sendMu.Lock()
 	h.ended = true
+	s.mu.Lock()
+	s.inCall = false // the node may answer the result with the next call
+	s.mu.Unlock()
 	err := s.hs.Result(r)
 	s.sendMu.Unlock()
 	s.mu.Lock()

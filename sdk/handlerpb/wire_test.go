@@ -1,0 +1,376 @@
+package handlerpb
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/parley-p2p/parley/sdk"
+)
+
+var update = flag.Bool("update", false, "write the golden vectors anew")
+
+func seq[T ~[16]byte | ~[32]byte | ~[64]byte](from byte) (v T) {
+	for i := range len(v) {
+		v[i] = from + byte(i)
+	}
+	return v
+}
+
+var fullError = &sdk.Error{Code: sdk.Unreachable, Side: sdk.SideRemoteNode, Delivered: sdk.DeliveredNo, Retry: true, Text: "no answer",
+	HandlerCode: "app.x", Limit: &sdk.Limit{Name: "calls", Setting: "max-calls", Value: 7, Max: 6, RetryAfter: 100 * time.Millisecond},
+	Attempts: []sdk.Attempt{{Address: "192.0.2.1:4000", Cause: "connection refused"}}}
+
+func testRecord() sdk.Record {
+	return sdk.Record{Header: sdk.Header{Version: 1, DNA: seq[sdk.DNAHash](1), Author: seq[sdk.AgentID](2), Seq: 3, Prev: seq[sdk.Hash](4),
+		Time: time.UnixMicro(1_700_000_000_000_005).UTC(), Kind: sdk.KindEntry, EntryType: "bid", Visibility: sdk.Public, Entry: seq[sdk.Hash](6),
+		Cause: sdk.Cause{Kind: sdk.CallReceive, Message: seq[sdk.MessageID](7), From: seq[sdk.AgentID](8)}},
+		Signature: seq[[64]byte](9), Content: []byte("content")}
+}
+
+// vector is a frame in both forms. node tells who sends it.
+type vector struct {
+	name, comment string
+	node          bool
+	value         any
+}
+
+func vectors() []vector {
+	withheld := testRecord()
+	withheld.Content = nil
+	empty := testRecord()
+	empty.Content = []byte{}
+	return []vector{
+		{"call-function", "a call of \"place_bid\" with 1.5 s left (rounded up to 1500 ms)", true, &FromNode{Call: &sdk.Call{Kind: sdk.CallFunction,
+			Function: "place_bid", ID: seq[sdk.MessageID](1), From: seq[sdk.AgentID](2), Payload: []byte("payload")}, Remaining: 1500 * time.Millisecond}},
+		{"call-receive", "a receive without a deadline", true, &FromNode{Call: &sdk.Call{Kind: sdk.CallReceive,
+			ID: seq[sdk.MessageID](1), From: seq[sdk.AgentID](2), Payload: []byte("payload")}}},
+		{"answer-send", "the reply to callback 1", true, &FromNode{Answer: &Answer{ID: 1, Op: OpSend, Reply: []byte("reply")}}},
+		{"answer-commit", "the entry's hash for callback 2", true, &FromNode{Answer: &Answer{ID: 2, Op: OpCommit, Hash: seq[sdk.Hash](3)}}},
+		{"answer-query", "three records for callback 3: one with its entry, one withheld, one empty", true,
+			&FromNode{Answer: &Answer{ID: 3, Op: OpQuery, Records: []sdk.Record{testRecord(), withheld, empty}}}},
+		{"answer-error", "an error with every field for callback 4", true, &FromNode{Answer: &Answer{ID: 4, Err: fullError}}},
+		{"result-reply", "the end of a call", false, &FromHandler{Result: &Result{Reply: []byte("reply")}}},
+		{"result-error", "the end of a call with an error", false, &FromHandler{Result: &Result{Err: fullError}}},
+		{"callback-send", "a send with 2 s of its own", false, &FromHandler{Callback: &Callback{ID: 1, Op: OpSend, To: seq[sdk.AgentID](1),
+			Payload: []byte("payload"), Remaining: 2 * time.Second}}},
+		{"callback-commit", "a public entry, strict ordering", false, &FromHandler{Callback: &Callback{ID: 2, Op: OpCommit,
+			Entry: sdk.Entry{Type: "bid", Visibility: sdk.Public, Ordering: sdk.Strict, Content: []byte("content")}}}},
+		{"callback-query", "the last 10 bids below sequence 100", false, &FromHandler{Callback: &Callback{ID: 3, Op: OpQuery,
+			Query: sdk.Query{Type: "bid", From: 1, To: 100, Reverse: true, Limit: 10}}}},
+		{"cancel", "nobody waits for callback 5 any more", false, &FromHandler{Cancel: 5}},
+		{"log", "a warning with one attribute", false, &FromHandler{Log: &LogRecord{Level: slog.LevelWarn, Text: "careful",
+			Attrs: []LogAttr{{Key: "n", Value: "7"}}}}},
+	}
+}
+
+// encode is what the streams do.
+func encode(v any) (proto.Message, error) {
+	switch f := v.(type) {
+	case *FromNode:
+		if f.Call != nil {
+			w, err := callToWire(f.Call, f.Remaining)
+			return &HostMessage{Message: &HostMessage_Start{Start: w}}, err
+		}
+		w, err := answerToWire(f.Answer)
+		return &HostMessage{Message: &HostMessage_Result{Result: w}}, err
+	case *FromHandler:
+		switch {
+		case f.Result != nil:
+			return &HandlerMessage{Message: &HandlerMessage_Result{Result: resultToWire(f.Result)}}, nil
+		case f.Callback != nil:
+			w, err := callbackToWire(f.Callback)
+			return &HandlerMessage{Message: &HandlerMessage_Callback{Callback: w}}, err
+		case f.Log != nil:
+			return &HandlerMessage{Message: &HandlerMessage_Log{Log: logToWire(f.Log)}}, nil
+		}
+		return &HandlerMessage{Message: &HandlerMessage_Cancel{Cancel: f.Cancel}}, nil
+	}
+	return nil, fmt.Errorf("%T", v)
+}
+
+func decode(node bool, b []byte) (any, error) {
+	if node {
+		var w HostMessage
+		if err := proto.Unmarshal(b, &w); err != nil {
+			return nil, err
+		}
+		f, err := fromNodeWire(&w)
+		return &f, err
+	}
+	var w HandlerMessage
+	if err := proto.Unmarshal(b, &w); err != nil {
+		return nil, err
+	}
+	f, err := fromHandlerWire(&w)
+	return &f, err
+}
+
+var marshal = proto.MarshalOptions{Deterministic: true}
+
+// The golden vectors are for handlers in other languages, and hold the format.
+func TestVectors(t *testing.T) {
+	for _, v := range vectors() {
+		w, err := encode(v.value)
+		if err != nil {
+			t.Fatalf("%s: %v", v.name, err)
+		}
+		b, err := marshal.Marshal(w)
+		if err != nil {
+			t.Fatalf("%s: %v", v.name, err)
+		}
+		message := map[bool]string{true: "HostMessage", false: "HandlerMessage"}[v.node]
+		file := filepath.Join("testdata", v.name+".hex")
+		text := fmt.Sprintf("# parley.handler.v1.%s: %s\n%s\n", message, v.comment, wrap(hex.EncodeToString(b)))
+		if *update {
+			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(file)
+		if err != nil || string(want) != text {
+			t.Errorf("%s: encoded as\n%s\nwant\n%s\n%v", v.name, text, want, err)
+		}
+		got, err := decode(v.node, b)
+		if err != nil || !reflect.DeepEqual(got, v.value) {
+			t.Errorf("%s: decoded as %+v, %v", v.name, got, err)
+		}
+	}
+}
+
+func wrap(s string) string {
+	var lines []string
+	for len(s) > 64 {
+		lines, s = append(lines, s[:64]), s[64:]
+	}
+	return strings.Join(append(lines, s), "\n")
+}
+
+func TestDescriptionAndSetup(t *testing.T) {
+	t.Parallel()
+	d := sdk.Description{Name: "auction-1_x", Integrity: "2", Functions: []string{"a", "b"}, Receives: true, SDK: "go v1", Protocol: Protocol}
+	w, err := descriptionToWire(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := descriptionFromWire(w); err != nil || !reflect.DeepEqual(got, d) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	unsorted := d
+	unsorted.Functions = []string{"b", "a"}
+	if w, err := descriptionToWire(unsorted); err != nil || w.Functions[0] != "a" || unsorted.Functions[0] != "b" {
+		t.Errorf("unsorted: %v, %v", w, err)
+	}
+	s := sdk.Setup{Agent: seq[sdk.AgentID](1), DNA: seq[sdk.DNAHash](2), Properties: []byte("{}")}
+	sw, err := setupToWire(&s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := setupFromWire(sw); err != nil || !reflect.DeepEqual(got, s) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for name, change := range map[string]func(*sdk.Description){
+		"no name":    func(d *sdk.Description) { d.Name = "" },
+		"long name":  func(d *sdk.Description) { d.Name = strings.Repeat("a", 65) },
+		"upper case": func(d *sdk.Description) { d.Name = "Auction" },
+		"slash":      func(d *sdk.Description) { d.Name = "../x" },
+		"integrity":  func(d *sdk.Description) { d.Integrity = strings.Repeat("1", 65) },
+		"sdk":        func(d *sdk.Description) { d.SDK = strings.Repeat("1", 129) },
+		"protocol":   func(d *sdk.Description) { d.Protocol = 2 },
+		"twice":      func(d *sdk.Description) { d.Functions = []string{"a", "a"} },
+		"empty":      func(d *sdk.Description) { d.Functions = []string{""} },
+		"not UTF-8":  func(d *sdk.Description) { d.Functions = []string{"\xff"} },
+		"many":       func(d *sdk.Description) { d.Functions = make([]string, maxFunctions+1) },
+	} {
+		bad := d
+		change(&bad)
+		if _, err := descriptionToWire(bad); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: sent, %v", name, err)
+		}
+		w := &DescribeResponse{Name: bad.Name, Integrity: bad.Integrity, Functions: bad.Functions, Sdk: bad.SDK, Protocol: uint32(bad.Protocol)}
+		if _, err := descriptionFromWire(w); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: received, %v", name, err)
+		}
+	}
+	for _, w := range []*SetupRequest{{}, {Agent: sw.Agent}, {Agent: sw.Agent, Dna: sw.Dna[1:]}, {Agent: sw.Agent, Dna: sw.Dna, Properties: make([]byte, maxProperties+1)}} {
+		if _, err := setupFromWire(w); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%v: %v", w, err)
+		}
+	}
+}
+
+// What is out of bounds is refused, whichever side sends it.
+func TestMalformed(t *testing.T) {
+	t.Parallel()
+	id, agent := make([]byte, 16), make([]byte, 32)
+	start := func(change func(*CallStart)) *HostMessage {
+		c := &CallStart{Kind: CallKind_CALL_KIND_FUNCTION, Function: "f", Id: id, From: agent}
+		change(c)
+		return &HostMessage{Message: &HostMessage_Start{Start: c}}
+	}
+	answer := func(r *CallbackResult) *HostMessage { return &HostMessage{Message: &HostMessage_Result{Result: r}} }
+	for name, w := range map[string]*HostMessage{
+		"nothing":          {},
+		"empty call":       {Message: &HostMessage_Start{}},
+		"kind":             start(func(c *CallStart) { c.Kind = 3 }),
+		"kind 257":         start(func(c *CallStart) { c.Kind = 257 }),
+		"no function":      start(func(c *CallStart) { c.Function = "" }),
+		"long function":    start(func(c *CallStart) { c.Function = strings.Repeat("f", 65) }),
+		"receive function": start(func(c *CallStart) { c.Kind = CallKind_CALL_KIND_RECEIVE }),
+		"id":               start(func(c *CallStart) { c.Id = id[1:] }),
+		"from":             start(func(c *CallStart) { c.From = nil }),
+		"remaining":        start(func(c *CallStart) { c.RemainingMs = maxRemainingMS + 1 }),
+		"empty answer":     answer(nil),
+		"cb 0":             answer(&CallbackResult{Outcome: &CallbackResult_Reply{}}),
+		"no outcome":       answer(&CallbackResult{Cb: 1}),
+		"hash":             answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Hash{Hash: id}}),
+		"header":           answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Records{Records: &Records{Records: []*Record{{}}}}}),
+		"nil record":       answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Records{Records: &Records{Records: []*Record{nil}}}}),
+		"many records":     answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Records{Records: &Records{Records: make([]*Record, 1001)}}}),
+		"nil error":        answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Error{}}),
+	} {
+		if f, err := fromNodeWire(w); !errors.Is(err, ErrMalformed) {
+			t.Errorf("node, %s: %+v, %v", name, f, err)
+		}
+	}
+	cb := func(c *CallbackRequest) *HandlerMessage {
+		return &HandlerMessage{Message: &HandlerMessage_Callback{Callback: c}}
+	}
+	entry := func(e *Entry) *HandlerMessage {
+		return cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_Commit{Commit: e}})
+	}
+	failed := func(e *Error) *HandlerMessage {
+		return &HandlerMessage{Message: &HandlerMessage_Result{Result: &CallResult{Error: e}}}
+	}
+	for name, w := range map[string]*HandlerMessage{
+		"nothing":     {},
+		"cb 0":        cb(&CallbackRequest{Op: &CallbackRequest_Query{Query: &Query{}}}),
+		"nil":         cb(nil),
+		"no op":       cb(&CallbackRequest{Cb: 1}),
+		"to":          cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_Send{Send: &Send{To: id}}}),
+		"nil send":    cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_Send{}}),
+		"nil commit":  cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_Commit{}}),
+		"nil query":   cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_Query{}}),
+		"entry type":  entry(&Entry{}),
+		"long type":   entry(&Entry{Type: strings.Repeat("t", 65)}),
+		"visibility":  entry(&Entry{Type: "t", Visibility: 2}),
+		"visibility-": entry(&Entry{Type: "t", Visibility: -1}),
+		"ordering":    entry(&Entry{Type: "t", Ordering: 256}),
+		"limit":       cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_Query{Query: &Query{Limit: 1001}}}),
+		"cancel 0":    {Message: &HandlerMessage_Cancel{}},
+		"nil log":     {Message: &HandlerMessage_Log{}},
+		"long log":    {Message: &HandlerMessage_Log{Log: &LogLine{Text: strings.Repeat("t", maxText+1)}}},
+		"log attrs":   {Message: &HandlerMessage_Log{Log: &LogLine{Attrs: make([]*Attr, maxAttrs+1)}}},
+		"code 0":      failed(&Error{Side: 1}),
+		"code 13":     failed(&Error{Code: 13, Side: 1}),
+		"code 257":    failed(&Error{Code: 257, Side: 1}),
+		"side 0":      failed(&Error{Code: 1}),
+		"delivered":   failed(&Error{Code: 1, Side: 1, Delivered: 3}),
+		"text":        failed(&Error{Code: 1, Side: 1, Text: strings.Repeat("t", maxText+1)}),
+		"retry after": failed(&Error{Code: 1, Side: 1, Limit: &Limit{RetryAfterNs: -1}}),
+		"attempts":    failed(&Error{Code: 1, Side: 1, Attempts: make([]*Attempt, 17)}),
+		"both": {Message: &HandlerMessage_Result{Result: &CallResult{Reply: id,
+			Error: &Error{Code: 1, Side: 1}}}},
+	} {
+		if f, err := fromHandlerWire(w); !errors.Is(err, ErrMalformed) {
+			t.Errorf("handler, %s: %+v, %v", name, f, err)
+		}
+	}
+	if _, err := callbackToWire(&Callback{ID: 1, Op: OpCommit, Entry: sdk.Entry{Type: "\xff"}}); !errors.Is(err, ErrMalformed) {
+		t.Errorf("an entry type that is not UTF-8: %v", err)
+	}
+	if _, err := callToWire(&sdk.Call{Kind: sdk.CallFunction, Function: "\xff"}, 0); !errors.Is(err, ErrMalformed) {
+		t.Errorf("a function that is not UTF-8: %v", err)
+	}
+}
+
+// An error always crosses: what does not fit is cut.
+func TestErrorCuts(t *testing.T) {
+	t.Parallel()
+	e := &sdk.Error{Code: 99, Side: 99, Delivered: 99, Text: strings.Repeat("ü", maxText) + "\xff", HandlerCode: strings.Repeat("c", 1000),
+		Limit: &sdk.Limit{Name: strings.Repeat("n", 1000), RetryAfter: -1}}
+	for range 40 {
+		e.Attempts = append(e.Attempts, sdk.Attempt{Address: strings.Repeat("a", 1000), Cause: strings.Repeat("c", 2000)})
+	}
+	b, err := proto.Marshal(&CallResult{Error: errorToWire(e)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var w CallResult
+	if err := proto.Unmarshal(b, &w); err != nil {
+		t.Fatal(err)
+	}
+	r, err := resultFromWire(&w)
+	if err != nil || r.Err.Code != sdk.HandlerFailed || !r.Err.Side.Valid() || len(r.Err.Attempts) != sdk.MaxAttempts {
+		t.Errorf("%+v, %v", r.Err, err)
+	}
+}
+
+func TestRemaining(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		d  time.Duration
+		ms uint64
+	}{{0, 0}, {-1, 0}, {1, 1}, {time.Millisecond, 1}, {time.Millisecond + 1, 2}, {time.Minute, 60_000}} {
+		if ms := remainingToWire(c.d); ms != c.ms {
+			t.Errorf("%s is %d ms, want %d", c.d, ms, c.ms)
+		}
+	}
+	if d, err := remainingFromWire(maxRemainingMS); err != nil || d <= 0 {
+		t.Errorf("the longest: %s, %v", d, err)
+	}
+}
+
+// fuzz: what is accepted is within bounds, so it can be sent on, and means the
+// same when it arrives again.
+func fuzz(f *testing.F, node bool) {
+	for _, v := range vectors() {
+		if v.node == node {
+			w, err := encode(v.value)
+			if err != nil {
+				f.Fatal(err)
+			}
+			b, _ := marshal.Marshal(w)
+			f.Add(b)
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		v, err := decode(node, b)
+		if err != nil {
+			return
+		}
+		w, err := encode(v)
+		if err != nil {
+			t.Fatalf("%+v was accepted and can't be sent: %v", v, err)
+		}
+		again, err := marshal.Marshal(w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v2, err := decode(node, again)
+		if err != nil {
+			t.Fatalf("%+v: %v", v, err)
+		}
+		w2, err := encode(v2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if third, _ := marshal.Marshal(w2); !bytes.Equal(again, third) {
+			t.Fatalf("%x became %x", again, third)
+		}
+	})
+}
+
+func FuzzFromNode(f *testing.F)    { fuzz(f, true) }
+func FuzzFromHandler(f *testing.F) { fuzz(f, false) }
