@@ -45,11 +45,7 @@ type checker struct {
 var errOther = errors.New("the file was not changed")
 
 func (c *checker) damaged(part, format string, args ...any) error {
-	reason := fmt.Sprintf(format, args...)
-	if part != "" {
-		reason = fmt.Sprintf("%s: %s", part, reason)
-	}
-	return &DamagedError{Path: c.path, Seq: c.link.next, Reason: reason}
+	return &DamagedError{Path: c.path, Seq: c.link.next, Part: part, Reason: fmt.Sprintf(format, args...)}
 }
 
 // check reads a file of size bytes, which must not change meanwhile (the caller
@@ -60,7 +56,7 @@ func check(f io.ReaderAt, size int64, path string, dna sdk.DNA, author sdk.Agent
 	c.replies = newReplyIndex()
 	var err error
 	if c.p, err = openPages(f, size); err != nil {
-		return contents{}, c.damaged("", "%v", err)
+		return contents{}, c.damaged("the file's head", "%v", err)
 	}
 	if err := c.all(); err != nil {
 		return contents{}, err
@@ -92,7 +88,7 @@ func (c *checker) all() error {
 	for _, s := range steps {
 		value, ok := found[string(s.name)]
 		if !ok {
-			return c.damaged("", "the bucket %q is missing, or this is no chain file", s.name)
+			return c.damaged("the root", "the bucket %q is missing, or this is no chain file", s.name)
 		}
 		if err := c.p.bucket(value, s.fn); err != nil {
 			if d := (*DamagedError)(nil); errors.As(err, &d) || errors.Is(err, errOther) {
@@ -105,13 +101,13 @@ func (c *checker) all() error {
 		}
 	}
 	if c.indexed != 0 {
-		return c.damaged("the type index", "it does not agree with the records; the %d records are intact", c.link.next)
+		return c.damaged("the type index", "it does not agree with the records")
 	}
 	if err := c.p.freeList(); err != nil {
-		return c.damaged("the list of free pages", "%v; the %d records are intact", err, c.link.next)
+		return c.damaged("the list of free pages", "%v", err)
 	}
 	if c.p.size/c.p.pageSize < int64(c.p.meta.highWater) {
-		return c.damaged("", "the file is cut short at %d of %d bytes", c.p.size, int64(c.p.meta.highWater)*c.p.pageSize)
+		return c.damaged("the end of the file", "it is cut short at %d of %d bytes", c.p.size, int64(c.p.meta.highWater)*c.p.pageSize)
 	}
 	return nil
 }

@@ -23,13 +23,20 @@ type DamagedError struct {
 	Path string
 	// Seq is the number of the first wrong record. All before it are intact.
 	Seq uint64
+	// Part names what is wrong where it is no record, such as "the type index";
+	// the records before Seq are intact.
+	Part string
 	// Reason says what is wrong with it.
 	Reason string
 }
 
 func (e *DamagedError) Error() string {
-	return fmt.Sprintf("chain file %s: record %d is the first wrong one: %s; the file was not changed: "+
-		"stop the node and put back a copy of the file from a backup, or move it away to begin an empty chain", e.Path, e.Seq, e.Reason)
+	what := fmt.Sprintf("record %d is the first wrong one", e.Seq)
+	if e.Part != "" {
+		what = fmt.Sprintf("%s is damaged behind %d intact records", e.Part, e.Seq)
+	}
+	return fmt.Sprintf("chain file %s: %s: %s; the file was not changed: stop the node and put back a copy of the file "+
+		"from a backup, or move it away to begin an empty chain", e.Path, what, e.Reason)
 }
 
 // DuplicateError is returned by Append for a receive whose outcome is kept

@@ -124,7 +124,7 @@ func (c *Chain) Reply(from sdk.AgentID, id sdk.MessageID) (reply []byte, found b
 		}
 		r, err := decodeReply(key, value)
 		if err != nil {
-			return c.damagedAt(c.Len(), "a kept reply: "+err.Error())
+			return &DamagedError{Path: c.opts.Path, Seq: c.Len(), Part: "a kept reply", Reason: err.Error()}
 		}
 		reply = append(make([]byte, 0, len(r.reply)), r.reply...)
 		return nil
