@@ -356,8 +356,9 @@ func TestBrokenStream(t *testing.T) {
 	for cut := range 8 {
 		t.Run(fmt.Sprint(cut), func(t *testing.T) {
 			t.Parallel()
-			ended := make(chan error, 1)
+			ended, entered := make(chan error, 1), make(chan struct{})
 			c := connect(t, handlerFunc(func(ctx context.Context, host sdk.Host, c *sdk.Call) ([]byte, error) {
+				close(entered)
 				defer func() { ended <- ctx.Err() }()
 				for range 3 {
 					if _, err := host.Send(ctx, sdk.AgentID{}, nil); err != nil {
@@ -377,7 +378,7 @@ func TestBrokenStream(t *testing.T) {
 				f()
 				return true
 			}
-			began := step(func() { n.start("") })
+			began := step(func() { n.start(""); <-entered }) // a cancel may overtake a start
 			ok := began
 			for i := 0; ok && i < 3; i++ {
 				var cb *handlerpb.Callback
