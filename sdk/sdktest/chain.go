@@ -29,7 +29,7 @@ func newChain(key ed25519.PrivateKey, dna sdk.DNA) *chain {
 	g := []byte{1, byte(len(dna.Name))}
 	g = append(g, dna.Name...)
 	g = append(append(g, byte(len(dna.Integrity))), dna.Integrity...)
-	c.addLocked(sdk.Header{Kind: sdk.KindGenesis, EntryType: "parley.genesis"}, g)
+	c.addLocked(sdk.Header{Kind: sdk.KindGenesis, EntryType: "parley.genesis", Visibility: sdk.Public}, g)
 	return c
 }
 
