@@ -280,6 +280,9 @@ func (c *core) checkOwn(now time.Time, k Key, resp *Response) error {
 	if err := r.Current(now); err != nil {
 		return err
 	}
+	if e := c.table.get(k); e != nil && e.Record != nil && string(e.Record.raw) == string(r.raw) {
+		return nil // verified before
+	}
 	return c.verify(r)
 }
 
@@ -303,6 +306,7 @@ func (c *core) alive(now time.Time, cl *call, resp *Response) {
 	for _, named := range resp.Contacts {
 		if !c.isDead(now, named) {
 			c.table.heard(named)
+			c.sched.candidates = true
 		}
 	}
 }
@@ -319,7 +323,9 @@ func (c *core) wanted(k Key) bool {
 
 // blame notes that a contact did not answer.
 func (c *core) blame(now time.Time, ct Contact) {
-	c.table.failed(ct.Key)
+	if c.table.failed(ct.Key) {
+		c.sched.candidates = true
+	}
 	if len(c.dead) >= maxDead {
 		for k, d := range c.dead {
 			if !now.Before(d.until) {

@@ -33,10 +33,11 @@ type own struct {
 type schedule struct {
 	running [opKinds]int
 
-	joined    bool      // the first search of our own is over
-	bootstrap time.Time // next try while the table is empty
-	backoff   time.Duration
-	restored  []Contact // of the last run, unverified
+	candidates bool      // there may be replacements that there is room for
+	joined     bool      // the first search of our own is over
+	bootstrap  time.Time // next try while the table is empty
+	backoff    time.Duration
+	restored   []Contact // of the last run, unverified
 
 	started   time.Time
 	self      time.Time // next search for our own neighbourhood
@@ -63,8 +64,10 @@ func (c *core) schedule(now time.Time) {
 	} else {
 		c.scheduleUpkeep(now)
 	}
-	if s.joined {
-		for _, ct := range c.table.takeCandidates(probing - (len(c.queued) - len(c.probes))) {
+	if free := probing - len(c.queued); s.joined && s.candidates && free > 0 {
+		taken := c.table.takeCandidates(free)
+		s.candidates = len(taken) == free // there may be more
+		for _, ct := range taken {
 			if !c.isDead(now, ct) {
 				c.probe(ct)
 			}

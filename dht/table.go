@@ -136,7 +136,7 @@ func (t *table) room(b *bucket, e *entry) bool {
 	return t.groupsFit(b, e) && (len(b.entries) < bucketSize || t.nearer(e.id) < siblingSize)
 }
 
-// nearer counts the entries nearer to self than id.
+// nearer counts the entries nearer to self than id, up to siblingSize or more.
 func (t *table) nearer(id ID) int {
 	own := prefixLen(t.self, id)
 	n := 0
@@ -145,7 +145,7 @@ func (t *table) nearer(id ID) int {
 			n += len(t.buckets[i].entries)
 		}
 	}
-	if b := t.buckets[own]; b != nil {
+	if b := t.buckets[own]; b != nil && n < siblingSize {
 		for _, e := range b.entries {
 			if compare(t.self, e.id, id) < 0 {
 				n++
