@@ -103,7 +103,11 @@ func (e *Endpoint) respond(h *halfOpen) (*Session, []byte, error) {
 		return nil, nil, err
 	}
 	e.admit.end(h)
-	return s, first, e.register(s, nil)
+	if err := e.register(s); err != nil {
+		return nil, nil, err
+	}
+	e.supersede(s)
+	return s, first, nil
 }
 
 // answer does the costly part.

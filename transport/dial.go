@@ -128,12 +128,13 @@ func (e *Endpoint) dial(ctx context.Context, d *dialing, peer PeerKey, addrs []n
 
 // connect dials, and registers the session of the first address that answers.
 // The caller must run it.
-func (e *Endpoint) connect(ctx context.Context, peer PeerKey, addrs []netip.AddrPort, replaces *Session) (*Session, error) {
+func (e *Endpoint) connect(ctx context.Context, peer PeerKey, addrs []netip.AddrPort, renews *Session) (*Session, error) {
 	s, err := e.race(ctx, peer, addrs)
 	if err != nil {
 		return nil, err
 	}
-	if err := e.register(s, replaces); err != nil {
+	s.renews = renews
+	if err := e.register(s); err != nil {
 		s.conn.Close()
 		return nil, err
 	}

@@ -211,10 +211,8 @@ func (e *Endpoint) Sessions() []SessionInfo {
 // maxPerPeer bounds the sessions of one peer, draining ones included.
 const maxPerPeer = 4
 
-// register adds a session. Where there is another one with the same peer, the
-// node with the smaller key decides: it keeps the newest and drains the
-// others. The other node drains only what it renews itself (replaces).
-func (e *Endpoint) register(s, replaces *Session) error {
+// register adds a session.
+func (e *Endpoint) register(s *Session) error {
 	e.mu.Lock()
 	if e.stopping {
 		e.mu.Unlock()
@@ -232,16 +230,30 @@ func (e *Endpoint) register(s, replaces *Session) error {
 		d.deliver(s, nil)
 	}
 	e.mu.Unlock()
+	if len(old) >= maxPerPeer {
+		old[0].fail(ErrReplaced)
+	}
+	return nil
+}
+
+// supersede drains the sessions that s takes the place of, once both sides
+// have s: on the responder's side that is so from the start, on the
+// initiator's with the first record that comes back. Of two sessions the node
+// with the smaller key decides: it keeps the newer. The other node drains only
+// what it renews itself.
+func (e *Endpoint) supersede(s *Session) {
+	e.mu.Lock()
+	all := e.peers[s.peer]
+	e.mu.Unlock()
 	judge := lessKey(e.id.agent, s.peer)
-	for i, o := range old {
-		switch {
-		case len(old)-i >= maxPerPeer:
-			o.fail(ErrReplaced)
-		case judge || o == replaces:
+	for _, o := range all {
+		if o == s {
+			return
+		}
+		if judge || o == s.renews {
 			o.startDrain(reasonReplaced)
 		}
 	}
-	return nil
 }
 
 func lessKey(a, b PeerKey) bool { return string(a[:]) < string(b[:]) }

@@ -81,9 +81,9 @@ func (n *memNet) dialFrom(ip string) func(context.Context, netip.AddrPort) (net.
 			return nil, errRefused
 		}
 		near, far := net.Pipe()
-		link := &memLink{thaw: make(chan struct{})}
-		a := &memConn{Conn: near, link: link, local: from, remote: to, failAt: failAt}
-		b := &memConn{Conn: far, link: link, local: to, remote: from}
+		link := &memLink{}
+		a := &memConn{Conn: near, link: link, local: from, remote: to, failAt: failAt, closed: make(chan struct{})}
+		b := &memConn{Conn: far, link: link, local: to, remote: from, closed: make(chan struct{})}
 		select {
 		case l.accept <- b:
 		case <-l.closed:
@@ -107,10 +107,7 @@ func (n *memNet) freeze() {
 	}
 }
 
-type memLink struct {
-	frozen atomic.Bool
-	thaw   chan struct{}
-}
+type memLink struct{ frozen atomic.Bool }
 
 // memConn is one end.
 type memConn struct {
@@ -120,6 +117,13 @@ type memConn struct {
 	ops, failAt   int64
 	failed        atomic.Bool
 	mu            sync.Mutex // guards ops
+	once          sync.Once
+	closed        chan struct{}
+}
+
+func (c *memConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
 }
 
 func (c *memConn) LocalAddr() net.Addr  { return memAddr(c.local.String()) }
@@ -143,8 +147,12 @@ func (c *memConn) Read(b []byte) (int, error) {
 	}
 	for {
 		n, err := c.Conn.Read(b)
-		if err != nil || !c.link.frozen.Load() {
+		if !c.link.frozen.Load() {
 			return n, err
+		}
+		if err != nil { // not even the end of the stream arrives
+			<-c.closed
+			return 0, net.ErrClosed
 		}
 	}
 }

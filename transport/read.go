@@ -74,6 +74,7 @@ func (r *receiver) fill(conn io.Reader) (int, error) {
 // whose queues are full can't block one another.
 func (s *Session) readLoop(first []byte) {
 	defer s.rx.release()
+	confirmed := !s.initiator
 	err := s.onRecord(first)
 	for err == nil {
 		var n int
@@ -81,8 +82,14 @@ func (s *Session) readLoop(first []byte) {
 		if n > 0 {
 			s.stats.heard.Store(s.ep.clock())
 			s.stats.bytesIn.Add(uint64(n))
+			before := s.rx.dir.n
 			if e := s.drainBuffer(); e != nil {
 				err = e
+			}
+			if !confirmed && s.rx.dir.n > before && err == nil {
+				confirmed = true
+				s.ep.supersede(s)
+				s.renews = nil
 			}
 		}
 	}

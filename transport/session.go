@@ -20,6 +20,7 @@ type Session struct {
 	addr      netip.AddrPort
 	hello     hello // the peer's
 	initiator bool
+	renews    *Session // the one that it was dialled to replace; cleared by the reader
 	opened    time.Time
 	skew      time.Duration
 	done      chan struct{} // closed by fail
