@@ -24,10 +24,11 @@ type running struct {
 	release context.CancelFunc
 	done    chan struct{} // closed when out and err are final
 
-	sent atomic.Bool // whether it sent a message
-	once sync.Once   // the first outcome wins: the handler's, or a crash
-	out  []byte
-	err  *sdk.Error
+	// effects counts the messages sent that may have taken effect.
+	effects atomic.Int32
+	once    sync.Once // the first outcome wins: the handler's, or a crash
+	out     []byte
+	err     *sdk.Error
 
 	mu     sync.Mutex // guards what follows
 	ended  bool
@@ -106,15 +107,21 @@ func (r *running) finish(out []byte, err error) {
 func (r *running) crash() {
 	r.once.Do(func() {
 		r.end()
-		// Its commits are gone; only a message that it sent may have taken effect.
-		r.err = &sdk.Error{Code: sdk.HandlerCrashed, Side: sdk.SideHandler, Delivered: sdk.DeliveredYes, Retry: !r.sent.Load(),
+		r.err = &sdk.Error{Code: sdk.HandlerCrashed, Side: sdk.SideHandler, Delivered: sdk.DeliveredYes,
 			Text: "the handler's process ended while the call ran; nothing of it was committed"}
 		r.stop(errCrashed)
 		r.settle()
 	})
 }
 
+// settle publishes the outcome. Of a failed call all commits are gone: it may be
+// repeated unless a message that it sent may have taken effect.
 func (r *running) settle() {
+	if r.err != nil {
+		e := *r.err
+		e.Retry = r.effects.Load() == 0
+		r.err = &e
+	}
 	r.node.mu.Lock()
 	delete(r.node.running, r)
 	r.node.mu.Unlock()

@@ -114,7 +114,7 @@ func testErrors(b *bench) {
 		_, err := b.try(b.ctx, b.alice, c.step)
 		b.want(err, sdk.HandlerFailed, c.code, sdk.SideHandler)
 		_, err = b.try(b.ctx, b.alice, b.send(c.step))
-		b.want(err, sdk.HandlerFailed, c.code, sdk.SideRemoteHandler, sdk.DeliveredYes)
+		b.wantRetry(b.want(err, sdk.HandlerFailed, c.code, sdk.SideRemoteHandler, sdk.DeliveredYes))
 	}
 	_, err := b.alice.Call(b.ctx, "do", []byte{0x93, 1})
 	b.want(err, sdk.HandlerFailed, sdk.HandlerCodeInput, sdk.SideHandler)

@@ -25,7 +25,11 @@ func (r *running) Commit(_ context.Context, e sdk.Entry) (sdk.Hash, error) {
 	if err := r.live("Commit"); err != nil {
 		return sdk.Hash{}, err
 	}
-	if err := sdk.CheckEntryType(e.Type); err != nil {
+	err := sdk.CheckEntryType(e.Type)
+	if e.Visibility > sdk.Public || e.Ordering > sdk.Strict {
+		err = fmt.Errorf("visibility %d, ordering %d: unknown", e.Visibility, e.Ordering)
+	}
+	if err != nil {
 		return sdk.Hash{}, &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideNode, Delivered: sdk.DeliveredNo,
 			HandlerCode: sdk.HandlerCodeCommit, Text: "commit: " + err.Error()}
 	}
@@ -59,9 +63,12 @@ func (r *running) Send(ctx context.Context, to sdk.AgentID, payload []byte) ([]b
 	if err := r.live("Send"); err != nil {
 		return nil, err
 	}
-	r.sent.Store(true)
+	r.effects.Add(1)
 	out, err := r.node.send(ctx, to, slices.Clone(payload))
 	if err != nil {
+		if err.Retry { // it took no effect
+			r.effects.Add(-1)
+		}
 		return nil, err
 	}
 	return out, nil
