@@ -1,3 +1,45 @@
-// Package transport keeps Noise sessions over TCP between nodes that know one
-// another by their Ed25519 agent keys.
+// Package transport keeps encrypted, mutually authenticated sessions between
+// nodes that know one another by their Ed25519 agent keys, and carries requests
+// both ways over them. docs/wire.md is the wire format.
+//
+// An [Endpoint] is one node's end of all its sessions:
+//
+//	e, err := transport.New(transport.Config{Key: key, Network: "main", Handler: h, Listen: ":4242"})
+//	err = e.Bind()                            // a port in use is told here
+//	go e.Run(ctx)                             // until ctx ends
+//	s, _, err := e.Session(ctx, peer, addrs)  // the live session, or dial
+//	reply, err := s.Request(ctx, transport.Outgoing{Kind: 2, ID: id, Body: body})
+//
+// Whoever completes a handshake holds the private half of the key that was
+// dialled: nothing else needs to be proven. What a session is replaced by, when
+// it is renewed or both sides dialled at once, a Session handle finds itself:
+// [Session.Request] moves on as long as the request has not left.
+//
+// # Where to read
+//
+//	key.go        agent keys and their X25519 form
+//	handshake.go  Noise IKpsk2 with ML-KEM-768; pure
+//	hello.go      what each side says of itself in the handshake; pure
+//	record.go     records; pure
+//	frame.go      frames; pure
+//	out.go        what waits to be written, and how it is packed; pure
+//	in.go         what arrives in pieces, and its memory
+//	session.go    a session: its state, its end, its goodbye
+//	write.go      the writing half    read.go    the reading half
+//	request.go    our requests        answer.go  their answers
+//	serve.go      the peer's requests ping.go    pings
+//	live.go       liveness and renewal
+//	endpoint.go   the table of sessions, start and end
+//	admission.go  who may try a handshake        accept.go  the listening side
+//	dial.go       the dialling side
+//
+// # Who owns what
+//
+// Run owns every goroutine: the accept loop, one for each handshake or dial,
+// which becomes its session's reader, one writer for each session, and one for
+// each request that is served. The reader never waits for anything but the
+// connection, so that two sides whose queues are full can't block one another.
+// The right to pack and write (sender.busy) is taken under Session.mu, by the
+// writer or, where little is under way, by the goroutine that has just queued a
+// message. Locks are taken in the order Endpoint.mu, Session.mu, serveCtx.mu.
 package transport
