@@ -1,0 +1,193 @@
+package dht
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+)
+
+func testLookup(get bool, paths, seeds int, target ID) (*lookup, []Contact) {
+	var cs []Contact
+	for i := range seeds {
+		cs = append(cs, Contact{Key: pub(testKey(100 + i)), Addrs: []netip.AddrPort{testAddr(100 + i)}})
+	}
+	return newLookup(epoch, lookupConfig{target: target, get: get, paths: paths, quorum: quorum, group: DefaultGroup,
+		verify:   (*Record).Verify,
+		patience: func(Key) (time.Duration, time.Duration) { return time.Second, 100 * time.Millisecond },
+		skip:     func(Contact) bool { return false }}, cs), cs
+}
+
+// drive answers every call by answer until the lookup is done, and returns who was asked.
+func drive(t *testing.T, l *lookup, answer func(Contact) *Response) (asked []Key) {
+	t.Helper()
+	now := epoch
+	for range 1000 {
+		qs := l.next(now, 100)
+		if len(qs) == 0 {
+			break
+		}
+		for _, q := range qs {
+			if slices.Contains(asked, q.to.Key) {
+				t.Fatalf("%s is asked twice", q.to.Key)
+			}
+			asked = append(asked, q.to.Key)
+			now = now.Add(time.Millisecond)
+			if r := answer(q.to); r != nil {
+				l.answered(now, q.to.Key, r)
+			} else {
+				l.failed(now, q.to.Key, errRefused)
+			}
+		}
+	}
+	if !l.done() {
+		t.Fatal("the lookup does not end")
+	}
+	return asked
+}
+
+func TestLookupFlight(t *testing.T) {
+	t.Parallel()
+	for _, d := range []int{1, 3, 4, 8} {
+		l, seeds := testLookup(false, d, 32, NodeID(Key{1}))
+		qs := l.next(epoch, 100)
+		if len(qs) != d*alpha {
+			t.Errorf("d=%d: %d calls in flight, want %d", d, len(qs), d*alpha)
+		}
+		if more := l.next(epoch, 100); len(more) != 0 {
+			t.Errorf("d=%d: %d more without an answer", d, len(more))
+		}
+		if at := l.wake(epoch); !at.Equal(epoch.Add(100 * time.Millisecond)) {
+			t.Errorf("d=%d: wakes at %s", d, at)
+		}
+		if more := l.next(epoch.Add(100*time.Millisecond), 100); len(more) != min(d*alpha, 32-d*alpha) {
+			t.Errorf("d=%d: %d hedged calls", d, len(more))
+		}
+		l, _ = testLookup(false, d, 32, NodeID(Key{1}))
+		if asked := drive(t, l, func(Contact) *Response { return &Response{} }); len(asked) < bucketSize || len(asked) > len(seeds) {
+			t.Errorf("d=%d: %d asked", d, len(asked))
+		}
+		got := l.closest(bucketSize)
+		slices.SortFunc(seeds, func(a, b Contact) int { return compare(l.target, NodeID(a.Key), NodeID(b.Key)) })
+		for i := range got {
+			if got[i].Key != seeds[i].Key {
+				t.Fatalf("d=%d: the %dth nearest is %s, want %s", d, i, got[i].Key, seeds[i].Key)
+			}
+		}
+	}
+}
+
+// One liar names ever new nodes that don't exist. The other paths find the
+// record; a single path asks on and on about them first.
+func TestLookupLiar(t *testing.T) {
+	t.Parallel()
+	rec := testRecord(t, 1, 5, epoch)
+	l, seeds := testLookup(true, 3, 9, NodeID(rec.Key))
+	slices.SortFunc(seeds, func(a, b Contact) int { return compare(l.target, NodeID(a.Key), NodeID(b.Key)) })
+	liar := seeds[0].Key
+	fakes := 0
+	drive(t, l, func(c Contact) *Response {
+		switch {
+		case c.Key == liar:
+			r := &Response{}
+			for i := range MaxContacts {
+				r.Contacts = append(r.Contacts, Contact{Key: Key{byte(i), 1}, Addrs: []netip.AddrPort{testAddr(i + 1)}})
+			}
+			return r
+		case c.Key[1] == 1 && c.Key[2] == 0:
+			fakes++
+			return nil
+		default:
+			return &Response{Record: rec}
+		}
+	})
+	if l.best != rec || len(l.holders) < quorum {
+		t.Errorf("best %v of %d holders", l.best, len(l.holders))
+	}
+	if fakes > maxNew {
+		t.Errorf("%d contacts of one answer were asked, at most %d", fakes, maxNew)
+	}
+	for _, p := range l.paths[1:] {
+		for _, n := range p.list {
+			if n.Key[1] == 1 && n.Key[2] == 0 {
+				t.Fatal("what the liar named is known to another path")
+			}
+		}
+	}
+}
+
+// The newest valid record wins; nothing else counts.
+func TestLookupRecords(t *testing.T) {
+	t.Parallel()
+	old, newest := testRecord(t, 1, 5, epoch), testRecord(t, 1, 6, epoch)
+	forged, err := ParseRecord(testRecord(t, 1, 9, epoch).Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged.raw[len(forged.raw)-1] ^= 1
+	answers := []*Response{
+		{Record: old}, {Record: newest}, {Record: old}, {Record: forged},
+		{Record: testRecord(t, 2, 99, epoch)}, {Record: testRecord(t, 1, 50, epoch.Add(time.Hour))},
+		{Record: testRecord(t, 1, 51, epoch.Add(-3*time.Hour))}, {Status: StatusNone}, nil,
+	}
+	for shift := range answers {
+		l, _ := testLookup(true, 3, len(answers), NodeID(newest.Key))
+		i := shift
+		drive(t, l, func(Contact) *Response {
+			i++
+			return answers[i%len(answers)]
+		})
+		if l.best == nil || l.best.Seq != 6 || len(l.holders) != 1 {
+			t.Errorf("shift %d: best %+v of %d holders", shift, l.best, len(l.holders))
+		}
+		failed := 0
+		for _, s := range l.trace {
+			if s.Answer == AnswerFailed {
+				failed++
+			}
+		}
+		if len(l.trace) != len(answers) || failed != 1 {
+			t.Errorf("shift %d: %d steps, %d failed", shift, len(l.trace), failed)
+		}
+	}
+}
+
+func TestLookupQuorum(t *testing.T) {
+	t.Parallel()
+	rec := testRecord(t, 1, 5, epoch)
+	l, _ := testLookup(true, 3, 30, NodeID(rec.Key))
+	if asked := drive(t, l, func(Contact) *Response { return &Response{Record: rec} }); len(asked) > 3*alpha {
+		t.Errorf("%d asked though 3 agree", len(asked))
+	}
+	if r := l.result(epoch); r.Holders < quorum || r.Record != rec {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestLookupGroups(t *testing.T) {
+	t.Parallel()
+	l, seeds := testLookup(false, 1, 1, NodeID(Key{1}))
+	l.next(epoch, 1)
+	var named []Contact
+	for i := range MaxContacts {
+		named = append(named, at(Key{byte(i), 1}, "203.0.113.5:1"))
+	}
+	l.answered(epoch, seeds[0].Key, &Response{Contacts: named})
+	if n := len(l.paths[0].list); n != 1+groupPerBucket {
+		t.Errorf("%d contacts of one /24 are taken, at most %d", n-1, groupPerBucket)
+	}
+}
+
+// What comes without a question changes nothing.
+func TestLookupStray(t *testing.T) {
+	t.Parallel()
+	rec := testRecord(t, 1, 5, epoch)
+	l, seeds := testLookup(true, 3, 4, NodeID(rec.Key))
+	l.answered(epoch, seeds[0].Key, &Response{Record: rec})
+	l.answered(epoch, Key{1}, &Response{Record: rec})
+	l.failed(epoch, seeds[1].Key, errors.New("x"))
+	if l.best != nil || len(l.trace) != 0 {
+		t.Error("an answer that nobody asked for counts")
+	}
+}

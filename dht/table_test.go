@@ -1,0 +1,206 @@
+package dht
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+)
+
+// keyAt is a key, not of an agent, whose id shares exactly n bits with id.
+func keyAt(rnd *rand.Rand, id ID, n int) Key {
+	for {
+		var k Key
+		for i := range k {
+			k[i] = byte(rnd.Uint32())
+		}
+		if prefixLen(id, NodeID(k)) == n {
+			return k
+		}
+	}
+}
+
+func at(k Key, addr string) Contact {
+	return Contact{Key: k, Addrs: []netip.AddrPort{netip.MustParseAddrPort(addr)}}
+}
+
+func checkTable(t *testing.T, tb *table) {
+	t.Helper()
+	n, groups := 0, map[string]int{}
+	for i, b := range tb.buckets {
+		if b == nil {
+			continue
+		}
+		n += len(b.entries)
+		if len(b.replacements) > replacementSize {
+			t.Errorf("bucket %d: %d replacements", i, len(b.replacements))
+		}
+		perBucket := map[string]int{}
+		for _, e := range b.entries {
+			if prefixLen(tb.self, e.id) != i {
+				t.Errorf("bucket %d holds %s", i, e.id)
+			}
+			for _, g := range e.groups {
+				groups[g]++
+				if perBucket[g]++; perBucket[g] > groupPerBucket {
+					t.Errorf("bucket %d: %d of %s", i, perBucket[g], g)
+				}
+			}
+			if len(b.entries) > bucketSize && tb.nearer(b.entries[bucketSize].id) > n+siblingSize {
+				t.Errorf("bucket %d: %d entries", i, len(b.entries))
+			}
+		}
+	}
+	if n != tb.n {
+		t.Errorf("%d entries, counted %d", n, tb.n)
+	}
+	for g, c := range groups {
+		if c > groupPerTable || tb.groups[g] != c {
+			t.Errorf("group %s: %d entries, counted %d", g, c, tb.groups[g])
+		}
+	}
+}
+
+func TestTableKeepsLive(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(1, 1))
+	tb := newTable(ID{}, func(netip.Addr) string { return "" })
+	// 40 near nodes: the far bucket holds no siblings.
+	for range 40 {
+		tb.succeeded(epoch, at(keyAt(rnd, tb.self, 1+rnd.IntN(8)), "192.0.2.1:1"), time.Millisecond, time.Minute)
+	}
+	var first []Key
+	for i := range 3 * bucketSize {
+		k := keyAt(rnd, tb.self, 0)
+		in := tb.succeeded(epoch, at(k, "192.0.2.1:1"), time.Millisecond, time.Minute)
+		if in != (i < bucketSize) {
+			t.Errorf("contact %d is in: %t", i, in)
+		}
+		if in {
+			first = append(first, k)
+		}
+	}
+	checkTable(t, tb)
+	for _, k := range first {
+		if tb.get(k) == nil {
+			t.Errorf("the live contact %s was put out", k)
+		}
+	}
+	if got := tb.takeCandidates(100); slices.ContainsFunc(got, func(c Contact) bool { return prefixLen(tb.self, NodeID(c.Key)) == 0 }) {
+		t.Error("candidates for a full bucket")
+	}
+	for i := range maxFails {
+		if dropped := tb.failed(first[0]); dropped != (i == maxFails-1) {
+			t.Errorf("failure %d: dropped %t", i+1, dropped)
+		}
+	}
+	if got := tb.takeCandidates(100); len(got) != replacementSize {
+		t.Errorf("%d candidates for one place, want all %d", len(got), replacementSize)
+	}
+	checkTable(t, tb)
+}
+
+func TestTableHearsay(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(2, 1))
+	tb := newTable(ID{}, DefaultGroup)
+	for range 1000 {
+		tb.heard(at(keyAt(rnd, tb.self, rnd.IntN(6)), "198.51.100.1:1"))
+	}
+	if tb.n != 0 {
+		t.Errorf("%d contacts on hearsay", tb.n)
+	}
+	checkTable(t, tb)
+}
+
+// 10,000 ids in one /24 get at most their share, and push nobody out.
+func TestTableGroups(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(3, 1))
+	tb := newTable(ID{}, DefaultGroup)
+	var honest []Key
+	for i := range 20 {
+		k := keyAt(rnd, tb.self, rnd.IntN(5))
+		if tb.succeeded(epoch, at(k, fmt.Sprintf("198.51.%d.1:1", i)), time.Millisecond, time.Minute) {
+			honest = append(honest, k)
+		}
+	}
+	attackers := 0
+	for i := range 10_000 {
+		var k Key
+		for j := range k {
+			k[j] = byte(rnd.Uint32())
+		}
+		if tb.succeeded(epoch, at(k, fmt.Sprintf("203.0.113.%d:1", 1+i%250)), time.Millisecond, time.Minute) {
+			attackers++
+		}
+	}
+	if attackers > groupPerTable {
+		t.Errorf("%d contacts of one /24, at most %d", attackers, groupPerTable)
+	}
+	for _, k := range honest {
+		if tb.get(k) == nil {
+			t.Errorf("%s was put out", k)
+		}
+	}
+	checkTable(t, tb)
+	for _, loopback := range []string{"127.0.0.1", "10.1.2.3", "::1", "fe80::1", "192.168.0.1"} {
+		if g := DefaultGroup(netip.MustParseAddr(loopback)); g != "" {
+			t.Errorf("%s is in group %s", loopback, g)
+		}
+	}
+}
+
+// closest agrees with a search of everything.
+func TestTableClosest(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(4, 1))
+	for range 50 {
+		self := NodeID(keyAt(rnd, ID{}, 0))
+		tb := newTable(self, func(netip.Addr) string { return "" })
+		for range rnd.IntN(400) {
+			var k Key
+			k[0], k[1], k[2] = byte(rnd.Uint32()), byte(rnd.Uint32()), byte(rnd.Uint32())
+			tb.succeeded(epoch, at(k, "192.0.2.1:1"), time.Millisecond, time.Minute)
+		}
+		checkTable(t, tb)
+		var all []*entry
+		tb.each(func(e *entry) { all = append(all, e) })
+		targets := []ID{self, NodeID(Key{9}), NodeID(Key{byte(rnd.Uint32())})}
+		if len(all) > 0 {
+			targets = append(targets, all[rnd.IntN(len(all))].id)
+		}
+		for _, target := range targets {
+			slices.SortFunc(all, func(a, b *entry) int { return compare(target, a.id, b.id) })
+			want := all[:min(20, len(all))]
+			if got := tb.closest(target, 20, nil); !slices.Equal(got, want) {
+				t.Fatalf("target %s of %d: wrong", target, len(all))
+			}
+		}
+	}
+}
+
+// The 32 nearest of 1,000 nodes are all in the table.
+func TestTableSiblings(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(5, 1))
+	tb := newTable(ID{}, func(netip.Addr) string { return "" })
+	var ids []ID
+	for range 1000 {
+		var k Key
+		k[0], k[1], k[2] = byte(rnd.Uint32()), byte(rnd.Uint32()), byte(rnd.Uint32())
+		ids = append(ids, NodeID(k))
+		tb.succeeded(epoch, at(k, "192.0.2.1:1"), time.Millisecond, time.Minute)
+	}
+	slices.SortFunc(ids, func(a, b ID) int { return compare(tb.self, a, b) })
+	for i, id := range ids[:siblingSize] {
+		if tb.getID(id) == nil {
+			t.Errorf("sibling %d is missing", i)
+		}
+	}
+	if n := tb.size(); n < 500 || n > 2000 {
+		t.Errorf("1000 nodes are estimated at %d", n)
+	}
+}
