@@ -40,11 +40,12 @@ func (b *budget) give(n int) {
 // with what has arrived, not with what was announced, and no single step is
 // long: a growing slice would stop the reader for milliseconds at a time.
 type assembly struct {
-	chunks [][]byte
-	prefix int // bytes before the body (a request's header)
-	total  int // prefix and announced body
-	have   int // prefix and body so far
-	held   int // taken from the budget
+	buf    []byte   // the first chunk
+	chunks [][]byte // the others
+	prefix int      // bytes before the body (a request's header)
+	total  int      // prefix and announced body
+	have   int      // prefix and body so far
+	held   int      // taken from the budget
 }
 
 const (
@@ -68,8 +69,7 @@ func (a *assembly) begin(header, part []byte, total int, b *budget) error {
 		}
 		a.held = size
 	}
-	chunk := append(append(make([]byte, 0, size), header...), part...)
-	a.chunks = append(a.chunks, chunk)
+	a.buf = append(append(make([]byte, 0, size), header...), part...)
 	return nil
 }
 
@@ -77,7 +77,10 @@ func (a *assembly) begin(header, part []byte, total int, b *budget) error {
 func (a *assembly) add(part []byte, b *budget) error {
 	a.have += len(part)
 	for {
-		last := &a.chunks[len(a.chunks)-1]
+		last := &a.buf
+		if n := len(a.chunks); n > 0 {
+			last = &a.chunks[n-1]
+		}
 		n := min(len(part), cap(*last)-len(*last))
 		*last = append(*last, part[:n]...)
 		if part = part[n:]; len(part) == 0 {
@@ -111,21 +114,21 @@ func (a *assembly) check(have, part int, last bool) error {
 func (a *assembly) release(b *budget) {
 	b.give(a.held)
 	a.held = 0
-	a.chunks = nil
+	a.buf, a.chunks = nil, nil
 }
 
 // join makes one piece of a complete message. It takes milliseconds for a
 // large one, so it is not the reader who calls it.
 func (a *assembly) join() (header, body []byte) {
-	buf := a.chunks[0]
-	if len(a.chunks) > 1 {
-		buf = make([]byte, 0, a.total)
+	buf := a.buf
+	if len(a.chunks) > 0 {
+		buf = append(make([]byte, 0, a.total), buf...)
 		for i, c := range a.chunks {
 			buf = append(buf, c...)
 			a.chunks[i] = nil
 		}
 	}
-	a.chunks = nil
+	a.buf, a.chunks = nil, nil
 	return buf[:a.prefix:a.prefix], buf[a.prefix:a.total:a.total]
 }
 
@@ -137,8 +140,9 @@ type incoming struct {
 	s        *Session
 	id       uint64
 	notify   bool
-	complete bool      // guarded by s.mu: handed to the handler
-	grew     time.Time // guarded by s.mu: when its last part arrived, while incomplete
+	complete bool  // guarded by s.mu: handed to the handler
+	grew     int64 // guarded by s.mu: when its last part arrived, while incomplete
+	reply    outMsg
 }
 
 // serveCtx is the context of a served request. Most handlers never ask for

@@ -63,7 +63,7 @@ func (s *Session) tick(now time.Time) {
 	if s.drain.on {
 		c.drained = int64(s.drain.since.Sub(s.ep.start)) + 1
 	}
-	reason, stalled := s.drain.reason, s.stalledLocked(now)
+	reason, stalled := s.drain.reason, s.stalledLocked()
 	s.mu.Unlock()
 	switch d := c.duty(&s.ep.cfg.Times); {
 	case d == dutyDead:
@@ -87,9 +87,9 @@ func (s *Session) tick(now time.Time) {
 // thousand of them on a slow line each grow more often.
 const stallTimeout = 5 * time.Minute
 
-func (s *Session) stalledLocked(now time.Time) bool {
+func (s *Session) stalledLocked() bool {
 	for _, in := range s.serve.byID {
-		if !in.complete && now.Sub(in.grew) > stallTimeout {
+		if !in.complete && s.ep.clock()-in.grew > int64(stallTimeout) {
 			return true
 		}
 	}

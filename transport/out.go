@@ -13,10 +13,9 @@ type outMsg struct {
 	call      *call // a request or notify: whose it is
 	header    []byte
 	body      []byte
-	deadline  time.Time // request, notify; zero = none
-	id        uint64    // of a request or notify: given with its first frame
-	off       int       // bytes of body that are framed
-	errHead   errorHead
+	id        uint64     // of a request or notify: given with its first frame
+	off       int        // bytes of body that are framed
+	errHead   *errorHead // error; nil = an application's
 	kind      uint8
 	typ       uint8
 	code      uint8 // cancel: reason; go-away: phase
@@ -277,14 +276,16 @@ func (q *outQueue) frame(p *packer, m *outMsg, n int, now time.Time, began func(
 func (m *outMsg) appendFixed(b []byte, now time.Time) []byte {
 	switch m.typ {
 	case typeRequest, typeNotify:
-		h := requestHead{kind: m.kind, id: m.messageID, remaining: remaining(m.deadline, now),
+		h := requestHead{kind: m.kind, id: m.messageID, remaining: remaining(m.call.deadline, now),
 			header: uint16(len(m.header)), body: uint32(len(m.body))}
 		return appendRequestHead(b, &h)
 	case typeResponse:
 		return binary.BigEndian.AppendUint32(b, uint32(len(m.body)))
 	case typeError:
-		m.errHead.body = uint32(len(m.body))
-		return appendErrorHead(b, &m.errHead)
+		if m.errHead == nil {
+			return appendErrorHead(b, &errorHead{served: true, body: uint32(len(m.body))})
+		}
+		return appendErrorHead(b, m.errHead)
 	case typeCancel:
 		return append(b, m.code)
 	case typeGoAway:

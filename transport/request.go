@@ -10,8 +10,9 @@ import (
 
 // call is a request or notify of ours, from admission to its end.
 type call struct {
-	msg  outMsg
-	done chan struct{} // capacity 1: filled once, when reply and err are set
+	msg      outMsg
+	deadline time.Time     // zero = none
+	done     chan struct{} // capacity 1: filled once, when reply and err are set
 
 	// Guarded by the session's mu until done.
 	reply   []byte
@@ -152,7 +153,7 @@ func contextError(ctx context.Context, sent bool) error {
 
 func (s *Session) attempt(ctx context.Context, typ uint8, o *Outgoing) ([]byte, error) {
 	c := s.ep.idle.get(typ, o)
-	c.msg.deadline, _ = ctx.Deadline()
+	c.deadline, _ = ctx.Deadline()
 	s.mu.Lock()
 	if err := s.admitLocked(c); err != nil {
 		s.mu.Unlock()

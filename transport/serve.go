@@ -68,7 +68,7 @@ func (s *Session) takeSlot(in *incoming, size uint32, whole bool) (*errorHead, e
 	}
 	s.serve.slots++
 	if in.complete = whole; !whole {
-		in.grew = time.Now()
+		in.grew = s.ep.clock()
 	}
 	if s.serve.byID == nil {
 		s.serve.byID = make(map[uint64]*incoming)
@@ -93,7 +93,7 @@ func (s *Session) refuse(in *incoming, h *errorHead) {
 	s.mu.Lock()
 	full := s.out.refusals >= maxRefusals
 	if s.err == nil && !full {
-		s.out.push(&outMsg{typ: typeError, id: in.id, errHead: *h, refusal: true})
+		s.out.push(&outMsg{typ: typeError, id: in.id, errHead: h, refusal: true})
 	}
 	s.mu.Unlock()
 	if full {
@@ -126,7 +126,7 @@ func (s *Session) incomingOf(id uint64) (in *incoming, complete bool, err error)
 		return nil, false, nil
 	}
 	if !in.complete {
-		in.grew = time.Now()
+		in.grew = s.ep.clock()
 	}
 	return in, in.complete, nil
 }
@@ -183,7 +183,8 @@ func (in *incoming) run() {
 	defer s.ep.wg.Done()
 	h := s.ep.cfg.Handler
 	in.req.Header, in.req.Body = in.asm.join()
-	m := &outMsg{id: in.id, ownsSlot: true}
+	m := &in.reply
+	m.id, m.ownsSlot = in.id, true
 	if in.notify {
 		h.ServeNotify(&in.ctx, &in.req)
 	} else {
@@ -220,14 +221,14 @@ func (s *Session) replyWith(in *incoming, m *outMsg, reply []byte, err error) {
 	}
 	if limit := s.hello.maxMessage; uint64(len(m.body)) > uint64(limit) {
 		m.typ = typeError
-		m.errHead = errorHead{code: uint8(TooLarge), served: true, limit: limitReply, value: uint64(len(m.body)), max: uint64(limit)}
+		m.errHead = &errorHead{code: uint8(TooLarge), served: true, limit: limitReply, value: uint64(len(m.body)), max: uint64(limit)}
 		m.body = nil
 	}
 }
 
 // failure is the error frame for a handler's error that is not its own.
-func (s *Session) failure(in *incoming, err error) errorHead {
-	h := errorHead{code: uint8(Unsupported), served: true}
+func (s *Session) failure(in *incoming, err error) *errorHead {
+	h := &errorHead{code: uint8(Unsupported), served: true}
 	ended := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 	switch d := in.ctx.deadline; {
 	case ended && errors.Is(in.ctx.causeOf(), errPeerCanceled):

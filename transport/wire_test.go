@@ -248,6 +248,9 @@ func TestMessage2Refused(t *testing.T) {
 func packPlain(ms ...*outMsg) [][]byte {
 	q := outQueue{lastID: 6}
 	for _, m := range ms {
+		if m.call == nil {
+			m.call = &call{}
+		}
 		q.push(m)
 	}
 	var records [][]byte
@@ -272,11 +275,11 @@ func TestGoldenFrames(t *testing.T) {
 		name, comment string
 		msg           outMsg
 	}{
-		{"request", "request 7, kind 2, message id a0..af, 1,500 ms left, header \"hd\", body \"body\"", outMsg{typ: typeRequest, kind: 2, messageID: id, deadline: time.Unix(101, 5e8), header: []byte("hd"), body: []byte("body")}},
+		{"request", "request 7, kind 2, message id a0..af, 1,500 ms left, header \"hd\", body \"body\"", outMsg{typ: typeRequest, kind: 2, messageID: id, call: &call{deadline: time.Unix(101, 5e8)}, header: []byte("hd"), body: []byte("body")}},
 		{"request_empty", "request 7, kind 1, no deadline, no header, no body", outMsg{typ: typeRequest, kind: 1, messageID: id}},
 		{"response", "response to 9, body \"body\"", outMsg{typ: typeResponse, id: 9, body: []byte("body")}},
-		{"error_application", "error for 9 from the handler, body \"no\"", outMsg{typ: typeError, id: 9, errHead: errorHead{served: true}, body: []byte("no")}},
-		{"error_busy", "error for 9: busy, requests served at once 257 of 256, again in 100 ms", outMsg{typ: typeError, id: 9, errHead: errorHead{code: uint8(Busy), limit: limitRequests, value: 257, max: 256, retry: 100}}},
+		{"error_application", "error for 9 from the handler, body \"no\"", outMsg{typ: typeError, id: 9, body: []byte("no")}},
+		{"error_busy", "error for 9: busy, requests served at once 257 of 256, again in 100 ms", outMsg{typ: typeError, id: 9, errHead: &errorHead{code: uint8(Busy), limit: limitRequests, value: 257, max: 256, retry: 100}}},
 		{"cancel", "cancel 9", outMsg{typ: typeCancel, id: 9, code: uint8(Canceled)}},
 		{"notify", "notify 7, kind 2, body \"body\"", outMsg{typ: typeNotify, kind: 2, messageID: id, body: []byte("body")}},
 		{"ping", "ping 3", outMsg{typ: typePing, id: 3}},

@@ -14,7 +14,9 @@ type sender struct {
 	raw    syscall.RawConn
 	try    func(fd uintptr) bool // tryWrite, bound once
 
-	busy bool // guarded by the session's mu: somebody packs and writes
+	// Guarded by the session's mu:
+	busy   bool // somebody packs and writes
+	kicked bool // the writer was woken and has not looked yet
 
 	// Owned by whoever set busy.
 	dir     *direction
@@ -63,8 +65,12 @@ func (s *Session) flushLocked() {
 	}
 	if t.raw == nil || s.err != nil || t.rest != nil || size+recordHead+recordTag > smallBatch ||
 		s.calls.inFlight+s.serve.slots > inlineLoad || s.out.empty() {
+		kicked := t.kicked
+		t.kicked = true
 		s.mu.Unlock()
-		s.wake()
+		if !kicked {
+			s.wake()
+		}
 		return
 	}
 	w := s.packLocked(size)
@@ -145,6 +151,7 @@ func (s *Session) writeLoop() {
 func (s *Session) writeBatch() bool {
 	t := &s.tx
 	s.mu.Lock()
+	t.kicked = false
 	if s.calls.inFlight+s.serve.slots > inlineLoad && s.out.waiting() < batchSize/4 {
 		s.mu.Unlock()
 		runtime.Gosched() // let those who are about to queue something do so
