@@ -115,6 +115,10 @@ func (p *process) clientConfig(l launch, captured *capture) *goplugin.ClientConf
 				grpc.MaxCallRecvMsgSize(handlerpb.MaxMessage(l.maxPayload)),
 				grpc.MaxCallSendMsgSize(handlerpb.MaxMessage(l.maxPayload))),
 			grpc.WithIdleTimeout(0),
+			grpc.WithDisableRetry(),
+			// Fixed windows: no pings to estimate them, no stall within a payload.
+			grpc.WithInitialWindowSize(handlerpb.StreamWindow),
+			grpc.WithInitialConnWindowSize(handlerpb.ConnWindow),
 		},
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, socketDir string) (runner.Runner, error) {
 			cmd := exec.Command(l.path)

@@ -16,6 +16,12 @@ const (
 	// MaxCallbacks bounds the callbacks of one call that are open at once.
 	MaxCallbacks = 64
 
+	// StreamWindow and ConnWindow are HTTP/2's flow control windows at both
+	// ends, in bytes: what may be under way unread. gRPC then neither pings to
+	// estimate them nor stalls in the middle of a usual payload.
+	StreamWindow = 1 << 20
+	ConnWindow   = 16 << 20
+
 	maxName        = 64
 	maxIntegrity   = 64
 	maxFunctions   = 1024
