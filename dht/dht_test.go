@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,6 +56,28 @@ func TestTwoNodes(t *testing.T) {
 		if d := time.Since(start); d > 500*time.Millisecond {
 			t.Errorf("an unknown agent took %s", d)
 		}
+	})
+}
+
+// Bootstrap nodes by key only, whose addresses the Network knows; all name all.
+func TestBootstrapByKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet()
+		var boot []Contact
+		for i := range 5 {
+			boot = append(boot, Contact{Key: pub(testKey(i))})
+		}
+		var nodes []*memNode
+		start := time.Now()
+		for i := range 5 {
+			nodes = append(nodes, m.node(t, i, slices.Delete(slices.Clone(boot), i, i+1), nil))
+		}
+		defer stopAll(nodes)
+		ready(t, nodes...)
+		if d := time.Since(start); d > 10*time.Second {
+			t.Errorf("5 nodes took %s to be ready", d)
+		}
+		allFindAll(t, nodes)
 	})
 }
 

@@ -143,7 +143,10 @@ func checkRecord(r *Record) error {
 	if len(r.raw) == 0 || len(r.raw) > MaxRecord {
 		return messageErrorf("record that is not encoded")
 	}
-	return r.check()
+	if err := r.check(); err != nil {
+		return messageErrorf("%w", err)
+	}
+	return nil
 }
 
 // Contact is an agent and where it can be reached: by Record, or by Addrs that

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -133,9 +134,11 @@ func (m *memNet) find(from *memNode, to Contact) *memNode {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.calls++
-	if m.sessions[[2]Key{from.key, to.Key}] {
+	resolved := len(to.Addresses()) == 0 && slices.ContainsFunc(from.cfg.Bootstrap, func(b Contact) bool { return b.Key == to.Key })
+	if resolved || m.sessions[[2]Key{from.key, to.Key}] {
 		for _, n := range m.nodes {
 			if n.key == to.Key {
+				m.sessions[[2]Key{from.key, to.Key}], m.sessions[[2]Key{to.Key, from.key}] = true, true
 				return n
 			}
 		}
