@@ -24,7 +24,8 @@ func (s *Session) onAnswer(f frame) error {
 		if !f.last {
 			return fmt.Errorf("%w: error frame without its end", ErrProtocol)
 		}
-		return s.answered(f.id, nil, remoteError(&head))
+		s.rx.answers = append(s.rx.answers, arrival{id: f.id, err: remoteError(&head)})
+		return nil
 	}
 	if int64(total) > int64(s.ep.cfg.MaxMessage) {
 		return fmt.Errorf("%w: a reply of %d bytes, we have announced to take %d", ErrProtocol, total, s.ep.cfg.MaxMessage)
@@ -34,16 +35,44 @@ func (s *Session) onAnswer(f frame) error {
 		return err
 	}
 	if f.last {
-		return s.deliver(f.id, append(make([]byte, 0, len(part)), part...), a.isError)
+		body := append(make([]byte, 0, len(part)), part...)
+		if a.isError {
+			s.rx.answers = append(s.rx.answers, arrival{id: f.id, err: &PeerError{Body: body}})
+		} else {
+			s.rx.answers = append(s.rx.answers, arrival{id: f.id, reply: body})
+		}
+		return nil
+	}
+	if err := s.flushBatch(); err != nil {
+		return err
 	}
 	return s.openAnswer(f.id, &a, part)
 }
 
-func (s *Session) deliver(id uint64, body []byte, isError bool) error {
-	if isError {
-		return s.answered(id, nil, &PeerError{Body: body})
+// arrival is a complete answer.
+type arrival struct {
+	id    uint64
+	reply []byte
+	err   error
+}
+
+// deliverAnswers ends the calls whose answers a record held, under one lock.
+func (s *Session) deliverAnswers() error {
+	if len(s.rx.answers) == 0 {
+		return nil
 	}
-	return s.answered(id, body, nil)
+	var err error
+	s.mu.Lock()
+	for i := range s.rx.answers {
+		a := &s.rx.answers[i]
+		if err == nil {
+			err = s.answeredLocked(a.id, a.reply, a.err)
+		}
+		*a = arrival{}
+	}
+	s.afterAnswersLocked()
+	s.rx.answers = s.rx.answers[:0]
+	return err
 }
 
 // callOf finds the call that a frame of the peer answers. It is nil without an

@@ -13,6 +13,10 @@ type receiver struct {
 	start, end int // what is read and not yet handled
 	big        *[]byte
 	quiet      int // small reads in a row
+
+	// What of the record under way can be handled under one lock.
+	requests []*incoming
+	answers  []arrival
 }
 
 const (
@@ -147,17 +151,30 @@ func (s *Session) onRecord(plain []byte) error {
 		}
 		plain = rest
 	}
-	return nil
+	return s.flushBatch()
+}
+
+// flushBatch handles the small requests and answers that have been put aside.
+func (s *Session) flushBatch() error {
+	if err := s.deliverAnswers(); err != nil {
+		return err
+	}
+	return s.admitRequests()
 }
 
 func (s *Session) onFrame(f frame) error {
 	switch f.typ {
 	case typeRequest, typeNotify:
 		return s.onRequest(f)
-	case typeMore:
-		return s.onMore(f)
 	case typeResponse, typeError:
 		return s.onAnswer(f)
+	}
+	if err := s.flushBatch(); err != nil {
+		return err
+	}
+	switch f.typ {
+	case typeMore:
+		return s.onMore(f)
 	case typeMoreReply:
 		return s.onMoreReply(f)
 	}

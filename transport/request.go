@@ -277,32 +277,39 @@ func (s *Session) endedLocked(m *outMsg) {
 // answered ends a call of ours with what the peer said.
 func (s *Session) answered(id uint64, reply []byte, err error) error {
 	s.mu.Lock()
+	e := s.answeredLocked(id, reply, err)
+	s.afterAnswersLocked()
+	return e
+}
+
+func (s *Session) answeredLocked(id uint64, reply []byte, err error) error {
 	c := s.calls.byID[id]
 	if c == nil {
-		ended := s.err != nil
-		s.mu.Unlock()
-		if ended {
+		if s.err != nil {
 			return nil
 		}
 		return fmt.Errorf("%w: an answer to %d, which we have not asked", ErrProtocol, id)
 	}
 	delete(s.calls.byID, id)
 	s.calls.inFlight--
-	if c.msg.started && c.msg.off < len(c.msg.body) { // refused before all of it was sent
+	if c.msg.off < len(c.msg.body) { // refused before all of it was sent
 		s.out.drop(&c.msg)
 	}
 	if !c.gone {
 		s.calls.finish(c, reply, err)
 	}
-	admitted := s.calls.waiting.head != nil
-	s.admitWaitingLocked()
-	if s.drain.on {
+	return nil
+}
+
+// afterAnswersLocked uses what answers have made free. It unlocks s.mu.
+func (s *Session) afterAnswersLocked() {
+	queued := s.calls.waiting.head != nil || s.drain.on
+	if queued {
+		s.admitWaitingLocked()
 		s.settleLocked()
-		admitted = true
 	}
 	s.mu.Unlock()
-	if admitted {
+	if queued {
 		s.wake()
 	}
-	return nil
 }

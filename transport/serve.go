@@ -28,28 +28,72 @@ func (s *Session) onRequest(f frame) error {
 			return err
 		}
 	}
-	refusal, err := s.takeSlot(in, head.body, f.last)
-	if err != nil || refusal != nil {
-		if refusal != nil {
-			s.refuse(in, refusal)
+	if f.last && int64(head.body) <= int64(s.ep.cfg.MaxMessage) {
+		in.complete = true
+		if err := in.asm.begin(header, part, int(head.body), &s.serve.asm); err != nil {
+			return err // can't be: what is complete takes nothing from the budget
 		}
-		return err
-	}
-	if in.asm.begin(header, part, int(head.body), &s.serve.asm) != nil {
-		s.drop(in, s.reassemblyFull(head.body))
+		s.rx.requests = append(s.rx.requests, in)
 		return nil
 	}
-	if f.last {
-		in.hand()
+	if err := s.flushBatch(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	refusal, err := s.takeSlotLocked(in, head.body)
+	s.mu.Unlock()
+	switch {
+	case err != nil:
+		return err
+	case refusal != nil:
+		s.refuse(in, refusal)
+	case in.asm.begin(header, part, int(head.body), &s.serve.asm) != nil:
+		s.drop(in, s.reassemblyFull(head.body))
 	}
 	return nil
 }
 
-// takeSlot admits a request, or says with which error to refuse it.
-func (s *Session) takeSlot(in *incoming, size uint32, whole bool) (*errorHead, error) {
-	cfg := &s.ep.cfg
+// admitRequests takes slots for the complete requests of a record, under one
+// lock, and hands them to the handler.
+func (s *Session) admitRequests() error {
+	if len(s.rx.requests) == 0 {
+		return nil
+	}
+	var refused []*errorHead
+	var err error
+	n := 0
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	for _, in := range s.rx.requests {
+		var refusal *errorHead
+		if refusal, err = s.takeSlotLocked(in, uint32(in.asm.total-in.asm.prefix)); err != nil {
+			break
+		}
+		if refusal != nil && refused == nil {
+			refused = make([]*errorHead, len(s.rx.requests))
+		}
+		if refusal != nil {
+			refused[n] = refusal
+		}
+		n++
+	}
+	s.mu.Unlock()
+	for i, in := range s.rx.requests {
+		switch {
+		case i >= n:
+		case refused != nil && refused[i] != nil:
+			s.refuse(in, refused[i])
+		default:
+			in.hand()
+		}
+		s.rx.requests[i] = nil
+	}
+	s.rx.requests = s.rx.requests[:0]
+	return err
+}
+
+// takeSlotLocked admits a request, or says with which error to refuse it.
+func (s *Session) takeSlotLocked(in *incoming, size uint32) (*errorHead, error) {
+	cfg := &s.ep.cfg
 	if in.id <= s.serve.lastID {
 		return nil, fmt.Errorf("%w: request %d after %d", ErrProtocol, in.id, s.serve.lastID)
 	}
@@ -67,7 +111,7 @@ func (s *Session) takeSlot(in *incoming, size uint32, whole bool) (*errorHead, e
 		return &errorHead{code: uint8(Busy), limit: limitQueued, value: uint64(s.out.bytes), max: uint64(cfg.MaxQueued), retry: 1000}, nil
 	}
 	s.serve.slots++
-	if in.complete = whole; !whole {
+	if !in.complete {
 		in.grew = s.ep.clock()
 	}
 	if s.serve.byID == nil {
