@@ -41,12 +41,10 @@ type running struct {
 	broken     bool // the stream is of no use any more
 	sends      bool // the call sent a message
 
-	ctx    context.Context // of the callbacks
-	cancel context.CancelFunc
-	wg     sync.WaitGroup // the callbacks
+	wg sync.WaitGroup // the callbacks
 
 	mu   sync.Mutex
-	open map[uint64]context.CancelFunc // callbacks by id
+	open map[uint64]context.CancelFunc // callbacks that run, by id
 }
 
 func (r *running) run(ctx context.Context, c *sdk.Call) ([]byte, error) {
@@ -68,12 +66,18 @@ func (r *running) run(ctx context.Context, c *sdk.Call) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", errNotSent, err)
 	}
 	reply, err := r.receive(ctx)
-	if r.cancel != nil {
-		// Nothing of the call goes on when it has ended.
-		r.cancel()
-		r.wg.Wait()
-	}
+	r.endCallbacks()
 	return reply, err
+}
+
+// endCallbacks sees to it that nothing of the call goes on when it has ended.
+func (r *running) endCallbacks() {
+	r.mu.Lock()
+	for _, cancel := range r.open {
+		cancel()
+	}
+	r.mu.Unlock()
+	r.wg.Wait()
 }
 
 // receive takes the call's frames until its result.
@@ -121,22 +125,20 @@ func (r *running) log(ctx context.Context, l *handlerpb.LogRecord) {
 // callback runs a callback beside the receiving goroutine, so that callbacks
 // of one call run at once and the call's end is seen meanwhile.
 func (r *running) callback(ctx context.Context, cb *handlerpb.Callback) {
-	if r.cancel == nil {
-		r.ctx, r.cancel = context.WithCancel(ctx)
-		r.open = make(map[uint64]context.CancelFunc, 1)
-	}
 	if cb.Op == handlerpb.OpSend {
 		r.sends = true
 	}
-	cbCtx, cancel := r.ctx, context.CancelFunc(nil)
+	var cbCtx context.Context
+	var cancel context.CancelFunc
 	if cb.Remaining > 0 {
-		cbCtx, cancel = context.WithTimeout(r.ctx, cb.Remaining)
-	} else if cb.Op == handlerpb.OpSend {
-		cbCtx, cancel = context.WithCancel(r.ctx)
+		cbCtx, cancel = context.WithTimeout(ctx, cb.Remaining)
 	} else {
-		cancel = func() {}
+		cbCtx, cancel = context.WithCancel(ctx)
 	}
 	r.mu.Lock()
+	if r.open == nil {
+		r.open = make(map[uint64]context.CancelFunc, 1)
+	}
 	full := len(r.open) >= handlerpb.MaxCallbacks
 	if !full {
 		r.open[cb.ID] = cancel

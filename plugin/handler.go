@@ -150,11 +150,13 @@ func (h *Handler) process(ctx context.Context) (*process, error) {
 	var timeout <-chan time.Time
 	for {
 		h.mu.Lock()
-		p, changed, gone := h.current, h.changed, h.goneLocked()
-		h.mu.Unlock()
+		p, changed := h.current, h.changed
 		if p != nil {
+			h.mu.Unlock()
 			return p, nil
 		}
+		gone := h.goneLocked()
+		h.mu.Unlock()
 		if gone != nil {
 			return nil, gone
 		}

@@ -78,7 +78,10 @@ func (c *Client) Call(ctx context.Context) (*NodeStream, error) {
 
 // NodeStream is the node's end of a call stream. One goroutine at a time may
 // send and another one receive.
-type NodeStream struct{ s Handler_CallClient }
+type NodeStream struct {
+	s Handler_CallClient
+	w HandlerMessage // used again by each Recv, which keeps nothing of it but what it holds
+}
 
 // Start sends a call. remaining is the time left; 0 means no deadline.
 func (s *NodeStream) Start(call *sdk.Call, remaining time.Duration) error {
@@ -101,9 +104,8 @@ func (s *NodeStream) Answer(a *Answer) error {
 // Recv gives the next frame. An error that wraps ErrMalformed is about what
 // the handler sent, any other about the stream. The stream is of no use after either.
 func (s *NodeStream) Recv() (FromHandler, error) {
-	w, err := s.s.Recv()
-	if err != nil {
+	if err := s.s.RecvMsg(&s.w); err != nil {
 		return FromHandler{}, err
 	}
-	return fromHandlerWire(w)
+	return fromHandlerWire(&s.w)
 }

@@ -77,15 +77,17 @@ func (v *server) Call(s Handler_CallServer) error {
 
 // HandlerStream is the handler's end of a call stream. One goroutine at a time
 // may send and another one receive.
-type HandlerStream struct{ s Handler_CallServer }
+type HandlerStream struct {
+	s Handler_CallServer
+	w HostMessage // used again by each Recv, which keeps nothing of it but what it holds
+}
 
 // Recv gives the next frame; io.EOF when the node ended the stream.
 func (s *HandlerStream) Recv() (FromNode, error) {
-	w, err := s.s.Recv()
-	if err != nil {
+	if err := s.s.RecvMsg(&s.w); err != nil {
 		return FromNode{}, err
 	}
-	return fromNodeWire(w)
+	return fromNodeWire(&s.w)
 }
 
 // Result ends the call.
