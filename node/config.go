@@ -58,6 +58,8 @@ type Config struct {
 	MaxSessions int
 
 	Log *slog.Logger
+
+	handlerEnv []string // for tests: more of the handlers' environment
 }
 
 // DNASettings are what an operator sets for one DNA. Both are part of its hash.

@@ -27,6 +27,7 @@ func TestHostPlugin(t *testing.T) {
 	sdktest.TestHost(t, func(t *testing.T) sdktest.Network {
 		w := newTestNetwork(t, nil)
 		w.base.PluginDir = plugins
+		w.base.handlerEnv = []string{"GORACE=atexit_sleep_ms=0"}
 		return w
 	})
 }

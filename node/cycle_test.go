@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -93,17 +94,21 @@ func newPair(t *testing.T) (alice, bob *testNode, p *proxy) {
 	return startNode(t, cfg), bob, p
 }
 
+// await waits until something that the test can only look at has happened. The
+// test's own deadline is the only bound.
+func await(t *testing.T, happened func() bool) {
+	t.Helper()
+	for !happened() {
+		if !sleep(t.Context(), time.Millisecond) {
+			t.Fatal("the test was over before it happened")
+		}
+	}
+}
+
 // awaitFile waits for a file that a handler writes to say that it runs.
 func awaitFile(t *testing.T, path string) {
 	t.Helper()
-	for ctx := t.Context(); ; {
-		if _, err := os.Stat(path); err == nil {
-			return
-		}
-		if !sleep(ctx, 2*time.Millisecond) {
-			t.Fatal("the test was over before ", path, " was written")
-		}
-	}
+	await(t, func() bool { _, err := os.Stat(path); return err == nil })
 }
 
 func TestOneReceiveWhenTheSessionBreaks(t *testing.T) {
@@ -129,34 +134,36 @@ func TestOneReceiveWhenTheSessionBreaks(t *testing.T) {
 	wantNotes(t, bob, "once")
 }
 
+// A receive outlives its session, and its sender can still cancel it: through
+// the repeated message, or, before there is one, by a message of its own.
 func TestReceiveOutlivesItsSession(t *testing.T) {
 	t.Parallel()
-	alice, bob, p := newPair(t)
-	file := filepath.Join(t.TempDir(), "runs")
-	ctx, giveUp := context.WithCancel(t.Context())
-	defer giveUp()
-	done := make(chan error, 1)
-	go func() {
-		payload, _ := sdk.Marshal(testSend{To: bob.Agent(), Message: testMessage{Do: "commit and wait", Text: file}})
-		_, err := alice.Node.Call(ctx, "test", "send", payload)
-		done <- err
-	}()
-	awaitFile(t, file)
-	p.cut()
-	// The repeated message joins the receive that runs; cancelling it, over the
-	// new session, cancels that receive.
-	for len(alice.endpoint.Sessions()) == 0 {
-		if !sleep(t.Context(), time.Millisecond) {
-			t.Fatal("no new session")
-		}
+	for _, repeated := range []bool{true, false} {
+		t.Run(fmt.Sprintf("repeated %t", repeated), func(t *testing.T) {
+			t.Parallel()
+			alice, bob, p := newPair(t)
+			file := filepath.Join(t.TempDir(), "runs")
+			ctx, giveUp := context.WithCancel(t.Context())
+			defer giveUp()
+			done := make(chan error, 1)
+			go func() {
+				payload, _ := sdk.Marshal(testSend{To: bob.Agent(), Message: testMessage{Do: "commit and wait", Text: file}})
+				_, err := alice.Node.Call(ctx, "test", "send", payload)
+				done <- err
+			}()
+			awaitFile(t, file)
+			p.cut()
+			if repeated {
+				await(t, func() bool { return bob.traffic.messages.Load() == 2 })
+			} else {
+				await(t, func() bool { return len(alice.endpoint.Sessions()) == 0 })
+			}
+			giveUp()
+			wantError(t, <-done, sdk.Canceled, sdk.DeliveredUnknown, false)
+			awaitFile(t, file+".ended")
+			wantNotes(t, bob)
+		})
 	}
-	if _, err := sendTo(t, alice, bob, testMessage{Do: "echo"}); err != nil {
-		t.Fatal(err)
-	}
-	giveUp()
-	wantError(t, <-done, sdk.Canceled, sdk.DeliveredUnknown, false)
-	awaitFile(t, file+".ended")
-	wantNotes(t, bob)
 }
 
 func TestOutcomeUnknown(t *testing.T) {

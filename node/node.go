@@ -76,7 +76,7 @@ func New(cfg Config) (*Node, error) {
 	if cfg.PluginDir != "" {
 		n.plugins, err = plugin.New(plugin.Config{
 			Dir: cfg.PluginDir, StateDir: cfg.path("plugins"), Log: cfg.Log.With("part", "plugin"),
-			MaxPayload: cfg.MaxPayload, Attach: n.attach, Detach: n.detach,
+			MaxPayload: cfg.MaxPayload, Env: cfg.handlerEnv, Attach: n.attach, Detach: n.detach,
 		})
 		if err != nil {
 			return nil, err

@@ -103,6 +103,13 @@ func (t *outcomes) end(now time.Time, o *outcome, reply []byte, err *sdk.Error) 
 	}
 }
 
+// revoke cancels a message that still runs, on behalf of its sender.
+func (t *outcomes) revoke(key messageKey) {
+	if o := t.byKey[key]; o != nil && o.ended.IsZero() {
+		o.cancel(context.Canceled)
+	}
+}
+
 func (t *outcomes) expire(now time.Time) {
 	for e := t.ages.Front(); e != nil; e = t.ages.Front() {
 		o := e.Value.(*outcome)

@@ -27,8 +27,20 @@ func (n *Node) ServeRequest(ctx context.Context, r *transport.Request) ([]byte, 
 	return nil, &transport.RequestError{Code: transport.Unsupported}
 }
 
-// ServeNotify drops one-way messages: no kind of them is defined yet.
-func (n *Node) ServeNotify(context.Context, *transport.Request) {}
+// ServeNotify takes the one one-way message that there is: of kind 2, it cancels
+// the receive of its sender's message of that id.
+func (n *Node) ServeNotify(_ context.Context, r *transport.Request) {
+	if r.Kind != kindMessage {
+		return
+	}
+	a, _, err := n.route(r.Header)
+	if err != nil {
+		return
+	}
+	n.outcomesMu.Lock()
+	defer n.outcomesMu.Unlock()
+	n.outcomes.revoke(messageKey{from: sdk.AgentID(r.Peer), dna: a.hash, id: sdk.MessageID(r.ID)})
+}
 
 func (n *Node) serveMessage(ctx context.Context, r *transport.Request) ([]byte, *sdk.Error) {
 	n.traffic.message(len(r.Body))

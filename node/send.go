@@ -73,6 +73,7 @@ func (n *Node) deliver(ctx context.Context, m *outgoing) ([]byte, *sdk.Error) {
 				Limit: &sdk.Limit{Name: "sending again", Setting: "resend-for"}}
 		}
 		if !sleep(ctx, pause/2+rand.N(pause)) {
+			n.revoke(ctx, m)
 			return nil, contextError(ctx, m.delivered(), "the session to "+m.to.Short()+" was opened anew")
 		}
 		pause = min(2*pause, resendMax)
@@ -95,6 +96,7 @@ func (n *Node) attempt(ctx context.Context, m *outgoing) (reply []byte, e *sdk.E
 			return nil, e, false
 		}
 		if ctx.Err() != nil {
+			n.revoke(ctx, m)
 			return nil, contextError(ctx, sdk.DeliveredUnknown, "the session to "+m.to.Short()+" was opened anew"), false
 		}
 		return nil, e, true
@@ -124,6 +126,26 @@ func (n *Node) attempt(ctx context.Context, m *outgoing) (reply []byte, e *sdk.E
 		e.Delivered, e.Retry = sdk.DeliveredUnknown, false
 	}
 	return nil, e, false
+}
+
+// revoke cancels the receive of a message whose caller gave up between two
+// sessions, when no request was under way to carry the cancellation. A deadline
+// needs none: the receive has the same.
+func (n *Node) revoke(ctx context.Context, m *outgoing) {
+	if !m.left || errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		return
+	}
+	n.tasks.start(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, connectLimit)
+		defer cancel()
+		c, e := n.connect(ctx, m.to)
+		if e != nil {
+			return // the receive ends at its deadline
+		}
+		if err := c.session.Notify(ctx, transport.Outgoing{Kind: kindMessage, ID: m.id, Header: m.app.again}); err != nil {
+			m.app.log.Debug("cancellation not sent", "message", m.id.String(), "error", err.Error())
+		}
+	})
 }
 
 // parsePeerError reads the error that the other node sent. What it says of
