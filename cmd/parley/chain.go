@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/parley-p2p/parley/node"
+	"github.com/parley-p2p/parley/node/control"
+	"github.com/parley-p2p/parley/sdk"
+)
+
+// wholeChainTimeout bounds what walks a chain of any length.
+const wholeChainTimeout = time.Hour
+
+func (c *cli) chainCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "chain",
+		Short: "Read, check and export source chains",
+		Args:  noArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(c.chainListCommand(), c.chainShowCommand(), c.chainVerifyCommand(), c.chainExportCommand())
+	return cmd
+}
+
+func (c *cli) chainListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Short:   "List the source chains",
+		Example: "  parley chain list --data alice",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.connected(cmd.Context(), localTimeout, func(ctx context.Context, n *control.Client) error {
+				list, err := n.Chains(ctx)
+				if err != nil {
+					return err
+				}
+				if c.json {
+					if list == nil {
+						list = []control.ChainInfo{}
+					}
+					return c.printJSON(list)
+				}
+				t := newTable("DNA", "INTEGRITY", "RECORDS", "HASH", "HEAD")
+				for _, i := range list {
+					t.row(i.DNA, i.Integrity, fmt.Sprint(i.Records), i.Hash.String(), i.Head.String())
+				}
+				return c.print(t.String())
+			})
+		},
+	}
+}
+
+func (c *cli) chainShowCommand() *cobra.Command {
+	var q sdk.Query
+	cmd := &cobra.Command{
+		Use:     "show DNA",
+		Short:   "Show records of a source chain",
+		Example: "  parley chain show auction --data bob --type bid --reverse --limit 10",
+		Args:    argsBetween(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.connected(cmd.Context(), localTimeout, func(ctx context.Context, n *control.Client) error {
+				records, err := n.Chain(ctx, args[0], q)
+				if err != nil {
+					return err
+				}
+				if c.json {
+					return c.printJSON(recordsJSON(records))
+				}
+				return c.print(recordsText(records))
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&q.Type, "type", "", "entries of this type only")
+	f.Uint64Var(&q.From, "from", 0, "first record's number")
+	f.Uint64Var(&q.To, "to", 0, "number of the record before which to stop; 0: the end")
+	f.BoolVar(&q.Reverse, "reverse", false, "the newest first")
+	f.IntVar(&q.Limit, "limit", 100, "most records, up to 1000")
+	return cmd
+}
+
+func (c *cli) chainVerifyCommand() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "verify DNA | verify --file FILE",
+		Short: "Check a whole source chain, or an exported one",
+		Long: `Checks every record of a source chain: format, hash, link, number, author and
+signature. It names the first record that is wrong, with exit code 1. An exported
+chain is checked from its file (- is stdin); no node need run.`,
+		Example: `  parley chain verify auction --data bob
+  parley chain verify --file bids.chain`,
+		Args: argsBetween(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if (file == "") == (len(args) == 0) {
+				return usagef("name either a DNA or a --file")
+			}
+			if file != "" {
+				return c.verifyFile(file)
+			}
+			return c.connected(cmd.Context(), wholeChainTimeout, func(ctx context.Context, n *control.Client) error {
+				v, err := n.VerifyChain(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				return c.printVerified(v)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&file, "file", "", "an exported chain; - is stdin")
+	return cmd
+}
+
+func (c *cli) verifyFile(name string) error {
+	r := c.in
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return &usageError{err}
+		}
+		defer f.Close()
+		r = f
+	}
+	v, err := node.VerifyExport(r)
+	if err != nil {
+		return err
+	}
+	return c.printVerified(v)
+}
+
+// damagedError is a chain that is not what its author wrote.
+type damagedError struct{ v control.VerifyResult }
+
+func (e *damagedError) Error() string {
+	return fmt.Sprintf("the chain is damaged: record %d is the first wrong one: %s; put back a copy from a backup", e.v.Wrong, e.v.Reason)
+}
+
+func (c *cli) printVerified(v control.VerifyResult) error {
+	if c.json {
+		if err := c.printJSON(v); err != nil {
+			return err
+		}
+	}
+	if !v.Valid {
+		return &damagedError{v}
+	}
+	if c.json {
+		return nil
+	}
+	withheld := ""
+	if v.Withheld > 0 {
+		withheld = fmt.Sprintf(", %d entries withheld", v.Withheld)
+	}
+	return c.print(fmt.Sprintf("valid: %d records of %s by %s%s, head %s\n", v.Records, cleanLine(v.DNA), v.Author, withheld, v.Head))
+}
+
+func (c *cli) chainExportCommand() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "export DNA",
+		Short: "Write a source chain to a file that others can check",
+		Long: `Writes a source chain, without the content of its private entries, to a file that
+anybody can check with parley chain verify --file. A file that is there already
+is not replaced.`,
+		Example: "  parley chain export auction --data bob --output bids.chain",
+		Args:    argsBetween(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.connected(cmd.Context(), wholeChainTimeout, func(ctx context.Context, n *control.Client) error {
+				export := func(w io.Writer) error { return n.ExportChain(ctx, args[0], w) }
+				if output != "" {
+					return writeWhole(output, export)
+				}
+				if isTerminal(c.out) {
+					return usagef("an export is no text: name a file with --output, or redirect stdout")
+				}
+				return export(c.out)
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write; without it stdout")
+	return cmd
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ) // only a terminal has a size
+	return err == nil
+}
+
+// writeWhole makes the file path of what write writes, wholly or not at all.
+func writeWhole(path string, write func(io.Writer) error) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".export-*")
+	if err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	defer os.Remove(tmp.Name())
+	err = write(tmp)
+	if err == nil {
+		err = tmp.Sync()
+	}
+	if cerr := tmp.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.Link(tmp.Name(), path); err != nil { // unlike a rename, never replaces
+		return fmt.Errorf("export: %w", err)
+	}
+	return nil
+}

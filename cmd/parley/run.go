@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/parley-p2p/parley/cmd/parley/internal/demo"
+	"github.com/parley-p2p/parley/node"
+)
+
+// runFlags are the settings of a node, as flags hold them.
+type runFlags struct {
+	plugins    string
+	listen     string
+	advertise  []string
+	bootstrap  []string
+	network    string
+	deadline   time.Duration
+	maxPayload int
+	logLevel   string
+	logJSON    bool
+}
+
+func (c *cli) runCommand() *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the node until it is interrupted",
+		Long: `Runs the node of the data directory; the agent's key is made at the first start.
+SIGINT and SIGTERM stop it in order: calls end, chains close. A second one ends
+it at once. The log goes to stderr.
+
+Settings can stand in the data directory's parley.toml, by their flags' names:
+
+  plugins = "plugins"                  # paths are relative to this file
+  bootstrap = ["agent1…@192.0.2.1:7480"]
+  max-payload = 1048576
+  [dna.auction]                        # part of the DNA's hash
+  network-seed = "friends"
+  properties = { deliberate = "5s" }   # a table, or a string of JSON`,
+		Example: `  parley run --data bob --plugins plugins --listen 127.0.0.1:7481
+  parley run --data alice --plugins plugins --listen 127.0.0.1:7482 \
+      --bootstrap $(parley id --data bob)@127.0.0.1:7481`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.runNode(cmd, &f) },
+	}
+	p := cmd.Flags()
+	p.StringVar(&f.plugins, "plugins", "", "directory of the handlers' binaries; none: no handlers")
+	p.StringVar(&f.listen, "listen", node.DefaultListen, `TCP address to listen on, HOST:PORT; port 0: any free one; "none": don't listen`)
+	p.StringSliceVar(&f.advertise, "advertise", nil, "addresses to publish instead of those found out, IP:PORT")
+	p.StringSliceVar(&f.bootstrap, "bootstrap", nil, "nodes through which to enter the network, AGENT@HOST:PORT")
+	p.StringVar(&f.network, "network", node.DefaultNetwork, "name of the network; nodes of another one don't hear this one")
+	p.DurationVar(&f.deadline, "deadline", node.DefaultDeadline, "how long a call or a send may take that states no deadline")
+	p.IntVar(&f.maxPayload, "max-payload", node.DefaultMaxPayload, "largest payload and reply, in bytes")
+	p.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	p.BoolVar(&f.logJSON, "log-json", false, "log JSON lines")
+	return cmd
+}
+
+func (c *cli) runNode(cmd *cobra.Command, f *runFlags) error {
+	dir, err := c.dataDir()
+	if err != nil {
+		return err
+	}
+	file, err := readSettings(dir)
+	if err != nil {
+		return err
+	}
+	if err := applyFile(cmd.Flags(), settingsFile, file.flags()); err != nil {
+		return err
+	}
+	cfg, err := f.config(dir, c.errOut)
+	if err != nil {
+		return err
+	}
+	if cfg.DNAs, err = file.dnas(); err != nil {
+		return err
+	}
+	n, err := node.New(cfg)
+	if err != nil {
+		return err
+	}
+	ctx, stop := stoppable(cmd.Context(), func() {
+		cfg.Log.Info("stopping; a second signal ends the node at once")
+	})
+	defer stop()
+	announced := make(chan struct{})
+	announceCtx, stopAnnounce := context.WithCancel(ctx)
+	go func() {
+		defer close(announced)
+		announce(announceCtx, n, cfg.Log)
+	}()
+	err = n.Run(ctx)
+	stopAnnounce()
+	<-announced
+	return err
+}
+
+// announce logs when other agents can find the node.
+func announce(ctx context.Context, n *node.Node, log *slog.Logger) {
+	if err := n.WaitReady(ctx); err != nil {
+		if ctx.Err() == nil {
+			log.Warn("others can't find this node yet", "error", err.Error())
+		}
+		return
+	}
+	log.Info("node ready: others can find it", "event", demo.ReadyEvent, "peer", node.Peer{Agent: n.Agent(), Host: n.Addr().String()}.String())
+}
+
+// config checks all flags and tells all that is wrong.
+func (f *runFlags) config(dir string, errOut io.Writer) (node.Config, error) {
+	cfg := node.Config{DataDir: dir, PluginDir: f.plugins, Listen: f.listen, Network: f.network,
+		Deadline: f.deadline, MaxPayload: f.maxPayload}
+	if f.listen == "none" {
+		cfg.Listen = ""
+	}
+	var errs []error
+	for _, s := range f.bootstrap {
+		p, err := node.ParsePeer(strings.TrimSpace(s))
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--bootstrap: %w", err))
+			continue
+		}
+		cfg.Bootstrap = append(cfg.Bootstrap, p)
+	}
+	for _, s := range f.advertise {
+		a, err := netip.ParseAddrPort(strings.TrimSpace(s))
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--advertise: %w", err))
+			continue
+		}
+		cfg.Advertise = append(cfg.Advertise, a)
+	}
+	var level slog.Level
+	switch f.logLevel {
+	case "debug", "info", "warn", "error":
+		errs = append(errs, level.UnmarshalText([]byte(f.logLevel)))
+	default:
+		errs = append(errs, fmt.Errorf("--log-level: %q is none of debug, info, warn, error", f.logLevel))
+	}
+	if f.deadline <= 0 {
+		errs = append(errs, fmt.Errorf("--deadline: %s is no time to wait", f.deadline))
+	}
+	if f.maxPayload <= 0 {
+		errs = append(errs, fmt.Errorf("--max-payload: %d is no size", f.maxPayload))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return cfg, &usageError{err}
+	}
+	cfg.Log = newLog(errOut, level, f.logJSON)
+	return cfg, nil
+}
+
+// newLog writes lines for people, or JSON. Both quote control characters.
+func newLog(w io.Writer, level slog.Level, asJSON bool) *slog.Logger {
+	if asJSON {
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level,
+		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key == slog.TimeKey {
+				a.Value = slog.StringValue(a.Value.Time().Format("15:04:05.000"))
+			}
+			return a
+		}}))
+}

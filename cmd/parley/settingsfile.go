@@ -1,0 +1,192 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/parley-p2p/parley/node"
+)
+
+const (
+	settingsFile    = "parley.toml"
+	maxSettingsFile = 1 << 20
+)
+
+// fileSettings is parley.toml. Paths in it are relative to its directory.
+type fileSettings struct {
+	Plugins    *string                    `toml:"plugins"`
+	Listen     *string                    `toml:"listen"`
+	Advertise  []string                   `toml:"advertise"`
+	Bootstrap  []string                   `toml:"bootstrap"`
+	Network    *string                    `toml:"network"`
+	Deadline   *string                    `toml:"deadline"`
+	MaxPayload *int64                     `toml:"max-payload"`
+	LogLevel   *string                    `toml:"log-level"`
+	LogJSON    *bool                      `toml:"log-json"`
+	DNA        map[string]fileDNASettings `toml:"dna"`
+}
+
+type fileDNASettings struct {
+	NetworkSeed string `toml:"network-seed"`
+	// Properties is a table, or a string of JSON.
+	Properties any `toml:"properties"`
+}
+
+// readSettings reads DIR/parley.toml; without one there are no settings.
+func readSettings(dir string) (*fileSettings, error) {
+	path := filepath.Join(dir, settingsFile)
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &fileSettings{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("settings: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxSettingsFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("settings: %w", err)
+	}
+	if len(b) > maxSettingsFile {
+		return nil, usagef("%s: more than %d bytes", path, maxSettingsFile)
+	}
+	s, err := parseSettings(b)
+	if err != nil {
+		return nil, usagef("%s: %w", path, err)
+	}
+	if s.Plugins != nil && !filepath.IsAbs(*s.Plugins) {
+		*s.Plugins = filepath.Join(dir, *s.Plugins)
+	}
+	return s, nil
+}
+
+// parseSettings names the line of whatever is wrong.
+func parseSettings(b []byte) (*fileSettings, error) {
+	var s fileSettings
+	err := toml.NewDecoder(bytes.NewReader(b)).DisallowUnknownFields().Decode(&s)
+	var unknown *toml.StrictMissingError
+	var wrong *toml.DecodeError
+	switch {
+	case errors.As(err, &unknown):
+		var errs []error
+		for i := range unknown.Errors {
+			line, _ := unknown.Errors[i].Position()
+			errs = append(errs, fmt.Errorf("line %d: %s is no setting", line, strings.Join(unknown.Errors[i].Key(), ".")))
+		}
+		return nil, errors.Join(errs...)
+	case errors.As(err, &wrong):
+		line, column := wrong.Position()
+		return nil, fmt.Errorf("line %d, column %d: %w", line, column, err)
+	case err != nil:
+		return nil, err
+	}
+	return &s, nil
+}
+
+// flags are the settings as the flags of the same names take them.
+func (s *fileSettings) flags() map[string]string {
+	m := map[string]string{}
+	text := func(name string, v *string) {
+		if v != nil {
+			m[name] = *v
+		}
+	}
+	text("plugins", s.Plugins)
+	text("listen", s.Listen)
+	text("network", s.Network)
+	text("deadline", s.Deadline)
+	text("log-level", s.LogLevel)
+	if s.MaxPayload != nil {
+		m["max-payload"] = strconv.FormatInt(*s.MaxPayload, 10)
+	}
+	if s.LogJSON != nil {
+		m["log-json"] = strconv.FormatBool(*s.LogJSON)
+	}
+	if len(s.Advertise) > 0 {
+		m["advertise"] = strings.Join(s.Advertise, ",")
+	}
+	if len(s.Bootstrap) > 0 {
+		m["bootstrap"] = strings.Join(s.Bootstrap, ",")
+	}
+	return m
+}
+
+// dnas are the settings of [dna.NAME] tables.
+func (s *fileSettings) dnas() (map[string]node.DNASettings, error) {
+	out := map[string]node.DNASettings{}
+	var errs []error
+	for name, d := range s.DNA {
+		p, err := properties(d.Properties)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("dna.%s.properties: %w", name, err))
+		}
+		out[name] = node.DNASettings{NetworkSeed: d.NetworkSeed, Properties: p}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, &usageError{err}
+	}
+	return out, nil
+}
+
+// properties makes v compact JSON with sorted keys. Properties are part of the
+// DNA's hash: how they are spaced and ordered must not matter.
+func properties(v any) ([]byte, error) {
+	switch p := v.(type) {
+	case nil:
+		return nil, nil
+	case string:
+		d := json.NewDecoder(strings.NewReader(p))
+		d.UseNumber() // numbers stay as they were written
+		if err := d.Decode(&v); err != nil {
+			return nil, fmt.Errorf("not JSON: %w", err)
+		}
+		if _, err := d.Token(); !errors.Is(err, io.EOF) {
+			return nil, errors.New("not JSON: data follows the value")
+		}
+	case map[string]any:
+		if err := plainTOML(p); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, errors.New("a table, or a string of JSON expected")
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// plainTOML refuses what JSON has no form of its own for.
+func plainTOML(v any) error {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, e := range v {
+			if err := plainTOML(e); err != nil {
+				return fmt.Errorf("%s: %w", k, err)
+			}
+		}
+	case []any:
+		for _, e := range v {
+			if err := plainTOML(e); err != nil {
+				return err
+			}
+		}
+	case string, bool, int64, float64:
+	default:
+		return fmt.Errorf("a value of type %T has no form in JSON; write it as a string", v)
+	}
+	return nil
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/parley-p2p/parley/node/control"
+)
+
+// localTimeout bounds what the node answers by itself.
+const localTimeout = 30 * time.Second
+
+func (c *cli) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "status",
+		Short:   "Show how the node and its parts are",
+		Example: "  parley status --data alice\n  parley status --data alice --json",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.connected(cmd.Context(), localTimeout, func(ctx context.Context, n *control.Client) error {
+				s, err := n.Status(ctx)
+				if err != nil {
+					return err
+				}
+				if c.json {
+					return c.printJSON(s)
+				}
+				return c.print(statusText(&s, time.Now()))
+			})
+		},
+	}
+}
+
+func statusText(s *control.Status, now time.Time) string {
+	var b strings.Builder
+	b.WriteString(overview(s, now))
+	section := func(title string, n int, t *table) {
+		if n > 0 {
+			b.WriteString("\n" + title + "\n" + t.String())
+		}
+	}
+	section("Handlers", len(s.Handlers), handlerTable(s))
+	section("Rejected files", len(s.Rejected), rejectedTable(s))
+	section("Damaged chains: their DNAs do not run", len(s.Damaged), damagedTable(s))
+	section("Sessions", len(s.Sessions), sessionTable(s, now))
+	section("Limits", len(s.Limits), limitTable(s))
+	return b.String()
+}
+
+func overview(s *control.Status, now time.Time) string {
+	t := newTable()
+	t.row("agent", s.Agent.String())
+	t.row("node", fmt.Sprintf("version %s, process %d, data in %s", s.Version, s.PID, s.DataDir))
+	if s.Since.IsZero() {
+		t.row("state", "starting its handlers")
+	} else if s.Ready {
+		t.row("state", "ready, started "+ago(now, s.Since))
+	} else {
+		t.row("state", "not ready: "+orDash(s.NotReady))
+	}
+	t.row("network", s.Network)
+	t.row("listening on", addrList(s.Listen))
+	t.row("published as", addrList(s.Advertised))
+	dht := fmt.Sprintf("%d contacts, %d records kept, own record published %s", s.DHT.Contacts, s.DHT.Records, ago(now, s.DHT.LastPublished))
+	if s.DHT.LastError != "" {
+		dht += "; last error: " + s.DHT.LastError
+	}
+	t.row("DHT", dht)
+	t.row("received", fmt.Sprintf("%d messages (%d bytes), %d DHT requests", s.Traffic.Messages, s.Traffic.MessageBytes, s.Traffic.DHTRequests))
+	if s.Clock != "" {
+		t.row("WARNING", s.Clock)
+	}
+	return t.String()
+}
+
+func handlerTable(s *control.Status) *table {
+	t := newTable("DNA", "STATE", "PROCESS", "RESTARTS", "RUNNING", "QUEUED", "CALLS", "FUNCTIONS", "HASH", "FILE", "LAST ERROR")
+	for _, h := range s.Handlers {
+		pid := "-"
+		if h.PID != 0 {
+			pid = fmt.Sprint(h.PID)
+		}
+		functions := h.Functions
+		if h.Receives {
+			functions = append(functions[:len(functions):len(functions)], "(receive)")
+		}
+		t.row(h.DNA, h.State, pid, fmt.Sprint(h.Restarts), fmt.Sprint(h.InFlight), fmt.Sprint(h.Queued), fmt.Sprint(h.Calls),
+			strings.Join(functions, " "), h.Hash.String(), orDash(h.File), orDash(h.LastError))
+	}
+	return t
+}
+
+func rejectedTable(s *control.Status) *table {
+	t := newTable("FILE", "REASON")
+	for _, f := range s.Rejected {
+		t.row(f.File, f.Reason)
+	}
+	return t
+}
+
+func damagedTable(s *control.Status) *table {
+	t := newTable("DNA", "FIRST WRONG RECORD", "REASON", "FILE")
+	for _, d := range s.Damaged {
+		t.row(d.DNA, fmt.Sprint(d.Seq), d.Reason, d.Path)
+	}
+	return t
+}
+
+func sessionTable(s *control.Status, now time.Time) *table {
+	t := newTable("AGENT", "ADDRESS", "DIALLED BY", "OPENED", "LAST HEARD", "IN FLIGHT", "BYTES IN", "BYTES OUT", "CLOCK")
+	for _, x := range s.Sessions {
+		by := "the other"
+		if x.Dialled {
+			by = "this node"
+		}
+		t.row(x.Agent.String(), x.Address.String(), by, ago(now, x.Since), ago(now, x.LastHeard), fmt.Sprint(x.InFlight),
+			fmt.Sprint(x.BytesIn), fmt.Sprint(x.BytesOut), skew(x.ClockSkew))
+	}
+	return t
+}
+
+func skew(d time.Duration) string {
+	if d.Abs() < time.Second {
+		return "agrees"
+	}
+	return fmt.Sprintf("%+.0f s", d.Seconds())
+}
+
+func limitTable(s *control.Status) *table {
+	t := newTable("LIMIT", "USED", "MOST", "SETTING")
+	for _, l := range s.Limits {
+		t.row(l.Name, fmt.Sprint(l.Used), fmt.Sprint(l.Max), orDash(l.Setting))
+	}
+	return t
+}
