@@ -80,7 +80,7 @@ func newCore(cfg *Config, now time.Time) *core {
 func (c *core) start(now time.Time, kind opKind, target ID) *op {
 	o := &op{kind: kind}
 	cfg := lookupConfig{self: c.self, target: target, paths: pathsGet, group: c.cfg.Group,
-		verify: c.verify, patience: c.patience, skip: func(ct Contact) bool { return c.isDead(now, ct) }}
+		verify: c.verify, patience: c.patience, skip: func(ct Contact) bool { return c.isDead(now, ct) }, contact: c.contact}
 	switch kind {
 	case opGet:
 		cfg.get, cfg.quorum = true, quorum
@@ -135,6 +135,13 @@ func (c *core) seeds(now time.Time, target ID) []Contact {
 	return out
 }
 
+func (c *core) contact(k Key) (Contact, bool) {
+	if e := c.table.get(k); e != nil {
+		return e.Contact, true
+	}
+	return Contact{}, false
+}
+
 func (c *core) patience(k Key) (timeout, hedge time.Duration) {
 	if e := c.table.get(k); e != nil && e.rtt > 0 {
 		return min(max(3*e.rtt, minTimeout), maxTimeout), max(e.rtt*3/2, minHedge)
@@ -185,7 +192,9 @@ func (c *core) emit(now time.Time, q query, o *op) *call {
 	if r := q.to.Record; r != nil {
 		e := c.table.get(q.to.Key)
 		if (e == nil || e.Record == nil || string(e.Record.raw) != string(r.raw)) && c.verify(r) != nil {
-			c.opFailed(now, q, o, recordErrorf("wrong signature"))
+			if o != nil {
+				o.lookup.forged(q.to.Key)
+			}
 			return nil
 		}
 	}
@@ -323,8 +332,10 @@ func (c *core) wanted(k Key) bool {
 
 // blame notes that a contact did not answer.
 func (c *core) blame(now time.Time, ct Contact) {
+	e := c.table.get(ct.Key)
 	if c.table.failed(ct.Key) {
 		c.sched.candidates = true
+		c.sched.remember(e.Contact)
 	}
 	if len(c.dead) >= maxDead {
 		for k, d := range c.dead {

@@ -248,6 +248,36 @@ func TestRestartElsewhere(t *testing.T) {
 	})
 }
 
+// A node whose uplink was gone for an hour comes back by the contacts that it
+// had, though its bootstrap node is dead by then.
+func TestOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet()
+		nodes := network(t, m, 3)
+		x := m.node(t, 30, []Contact{nodes[0].contact()}, nil)
+		ready(t, x)
+		cut := func(is bool, d time.Duration) {
+			m.mu.Lock()
+			m.cut[x.key] = is
+			m.mu.Unlock()
+			if err := wait(t.Context(), d); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cut(true, time.Hour)
+		for _, n := range append(nodes[:3:3], x) {
+			if s := n.Stats(); n == x && s.Contacts != 0 || n != x && s.Contacts != 2 {
+				t.Errorf("cut off: %s has %d contacts", n.key, s.Contacts)
+			}
+		}
+		nodes[0].stop()
+		nodes = append(nodes[1:], x)
+		defer stopAll(nodes)
+		cut(false, 2*time.Minute)
+		allFindAll(t, nodes)
+	})
+}
+
 func TestAddressChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet()

@@ -34,7 +34,8 @@ type lookupConfig struct {
 	group    func(netip.Addr) string
 	verify   func(*Record) error
 	patience func(Key) (timeout, hedge time.Duration)
-	skip     func(Contact) bool // contacts that failed a moment ago
+	skip     func(Contact) bool        // contacts that failed a moment ago
+	contact  func(Key) (Contact, bool) // what the table knows
 }
 
 type nodeState uint8
@@ -51,7 +52,8 @@ type node struct {
 	id    ID
 	hop   int
 	state nodeState
-	path  int // that asked it
+	path  int  // that asked it
+	again bool // it is asked a second time, by a newer record
 	asked time.Time
 	hedge time.Time // after it the path goes on without waiting
 }
@@ -85,7 +87,9 @@ func newLookup(now time.Time, cfg lookupConfig, seeds []Contact) *lookup {
 	return l
 }
 
-// node returns the lookup's node for c, nil for self.
+// node returns the lookup's node for c, nil for self. What the table knows of a
+// contact, and what came first, gives way only to a newer record that is
+// verified: so nobody leads a lookup away from an honest node by naming it wrongly.
 func (l *lookup) node(c Contact, hop int) *node {
 	if c.Key == l.self {
 		return nil
@@ -94,10 +98,32 @@ func (l *lookup) node(c Contact, hop int) *node {
 	if n == nil {
 		n = &node{Contact: c, id: NodeID(c.Key), hop: hop}
 		l.all[c.Key] = n
-	} else if n.state == nodeNew && c.Record != nil && c.Record.newer(n.Record) {
-		n.Contact = c
+		if k, ok := l.contact(c.Key); ok {
+			n.Contact = k
+		}
+	}
+	again := n.state == nodeFailed && !n.again
+	if n.state != nodeNew && !again || c.Record == nil || !c.Record.newer(n.Record) || l.verify(c.Record) != nil {
+		return n
+	}
+	n.Contact = c
+	if again { // the address that failed was an old or invented one
+		n.state, n.again = nodeNew, true
 	}
 	return n
+}
+
+// forged forgets a node whose record turned out to be forged when it was to be
+// asked. Others may name it rightly.
+func (l *lookup) forged(k Key) {
+	n := l.all[k]
+	if n == nil || n.state != nodeAsked {
+		return
+	}
+	delete(l.all, k)
+	for _, p := range l.paths {
+		p.list = slices.DeleteFunc(p.list, func(o *node) bool { return o == n })
+	}
 }
 
 func (p *path) has(n *node) bool { return slices.Contains(p.list, n) }

@@ -16,7 +16,8 @@ func testLookup(get bool, paths, seeds int, target ID) (*lookup, []Contact) {
 	return newLookup(epoch, lookupConfig{target: target, get: get, paths: paths, quorum: quorum, group: DefaultGroup,
 		verify:   (*Record).Verify,
 		patience: func(Key) (time.Duration, time.Duration) { return time.Second, 100 * time.Millisecond },
-		skip:     func(Contact) bool { return false }}, cs), cs
+		skip:     func(Contact) bool { return false },
+		contact:  func(Key) (Contact, bool) { return Contact{}, false }}, cs), cs
 }
 
 // drive answers every call by answer until the lookup is done, and returns who was asked.
@@ -189,5 +190,18 @@ func TestLookupStray(t *testing.T) {
 	l.failed(epoch, seeds[1].Key, errors.New("x"))
 	if l.best != nil || len(l.trace) != 0 {
 		t.Error("an answer that nobody asked for counts")
+	}
+}
+
+// What the table knows of a contact goes before what a stranger says of it.
+func TestLookupKnownContact(t *testing.T) {
+	t.Parallel()
+	l, seeds := testLookup(false, 1, 1, NodeID(Key{1}))
+	honest := testRecord(t, 7, 5, epoch)
+	l.contact = func(k Key) (Contact, bool) { return Contact{Key: k, Record: honest}, k == honest.Key }
+	l.next(epoch, 1)
+	l.answered(epoch, seeds[0].Key, &Response{Contacts: []Contact{at(honest.Key, "203.0.113.5:1")}})
+	if qs := l.next(epoch, 1); len(qs) != 1 || qs[0].to.Record != honest {
+		t.Errorf("%+v", qs)
 	}
 }

@@ -52,12 +52,13 @@ type memNet struct {
 	nodes    map[netip.AddrPort]*memNode
 	sessions map[[2]Key]bool
 	calls    int
+	cut      map[Key]bool // has lost its uplink
 	silent   map[Key]bool // takes calls and never answers
 	answer   map[Key]func(from Key, req *Request) (*Response, error)
 }
 
 func newMemNet() *memNet {
-	return &memNet{nodes: map[netip.AddrPort]*memNode{}, sessions: map[[2]Key]bool{}, silent: map[Key]bool{},
+	return &memNet{nodes: map[netip.AddrPort]*memNode{}, sessions: map[[2]Key]bool{}, silent: map[Key]bool{}, cut: map[Key]bool{},
 		answer: map[Key]func(Key, *Request) (*Response, error){}}
 }
 
@@ -134,6 +135,9 @@ func (m *memNet) find(from *memNode, to Contact) *memNode {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.calls++
+	if m.cut[from.key] || m.cut[to.Key] {
+		return nil
+	}
 	resolved := len(to.Addresses()) == 0 && slices.ContainsFunc(from.cfg.Bootstrap, func(b Contact) bool { return b.Key == to.Key })
 	if resolved || m.sessions[[2]Key{from.key, to.Key}] {
 		for _, n := range m.nodes {

@@ -37,7 +37,7 @@ type schedule struct {
 	joined     bool      // the first search of our own is over
 	bootstrap  time.Time // next try while the table is empty
 	backoff    time.Duration
-	restored   []Contact // of the last run, unverified
+	restored   []Contact // of the last run, or dropped: asked when the table is empty
 
 	started   time.Time
 	self      time.Time // next search for our own neighbourhood
@@ -54,6 +54,14 @@ func (s *schedule) init(now time.Time) {
 	s.started, s.bootstrap, s.publish = now, now, now
 	s.self, s.sweep, s.check = now.Add(selfEvery), now.Add(sweepEvery), now.Add(checkRound)
 	s.backoff, s.republish, s.filling = bootstrapFirst, publishFirst, -1
+}
+
+// remember keeps a contact that was dropped: if all are, it was perhaps our own
+// uplink that failed.
+func (s *schedule) remember(ct Contact) {
+	s.restored = slices.DeleteFunc(s.restored, func(o Contact) bool { return o.Key == ct.Key })
+	s.restored = append(s.restored, ct)
+	s.restored = s.restored[max(0, len(s.restored)-restoreSeeds):]
 }
 
 // schedule begins what is due.

@@ -1,0 +1,103 @@
+package dht
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+)
+
+func testCore(t *testing.T, boot ...Contact) *core {
+	n := newMemNet().prepare(t, 1, boot, func(c *Config) { c.Now = func() time.Time { return epoch } })
+	n.core.setAddrs(epoch, n.cfg.Addrs())
+	return n.core
+}
+
+// Whoever asks before our own first search is over is not called back before.
+func TestCoreJoinsFirst(t *testing.T) {
+	t.Parallel()
+	boot := at(pub(testKey(2)), "127.0.0.1:1")
+	c := testCore(t, boot)
+	for i := range 100 {
+		c.serve(epoch, pub(testKey(100+i)), &Request{Op: OpFind, Seq: 1})
+	}
+	calls := c.poll(epoch)
+	if len(calls) != 1 || calls[0].to.Key != boot.Key || calls[0].req.Op != OpFind {
+		t.Fatalf("%d calls before joining", len(calls))
+	}
+	c.answered(epoch, calls[0].id, &Response{}, nil)
+	pings := 0
+	for _, cl := range c.poll(epoch) {
+		if cl.req.Op == OpPing {
+			pings++
+		}
+	}
+	if pings != probing {
+		t.Errorf("%d calls back at once, want %d", pings, probing)
+	}
+	if c.table.n != 1 {
+		t.Errorf("%d contacts, only the bootstrap node answered", c.table.n)
+	}
+}
+
+// A liar names an honest node by a forged record, or at a wrong address. It is
+// not asked there, or not only there, and not blamed.
+func TestCoreWrongReferral(t *testing.T) {
+	t.Parallel()
+	honest := testRecord(t, 7, 5, epoch)
+	forged, err := ParseRecord(testRecord(t, 7, 900, epoch).Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged.raw[len(forged.raw)-1] ^= 1
+	elsewhere := []netip.AddrPort{testAddr(4711)}
+	for name, lie := range map[string]Contact{
+		"forged":   {Key: honest.Key, Record: forged},
+		"unsigned": {Key: honest.Key, Addrs: elsewhere},
+	} {
+		for _, known := range []bool{false, true} {
+			c := testCore(t)
+			liar, other := testRecord(t, 20, 1, epoch), testRecord(t, 21, 1, epoch)
+			for _, r := range []*Record{liar, other} {
+				c.table.succeeded(epoch, Contact{Key: r.Key, Record: r}, time.Millisecond, checkFirst)
+			}
+			if known {
+				c.table.succeeded(epoch, Contact{Key: honest.Key, Record: honest}, time.Millisecond, checkFirst)
+			}
+			c.sched.joined, c.sched.filled, c.sched.publish = true, true, epoch.Add(time.Hour)
+			o := c.start(epoch, opGet, NodeID(pub(testKey(99))))
+			asked := false
+			now := epoch
+			var late *call
+			for round := range 20 {
+				now = now.Add(time.Millisecond)
+				if round == 10 && late != nil {
+					c.answered(now, late.id, &Response{Contacts: []Contact{{Key: honest.Key, Record: honest}}}, nil)
+				}
+				for _, cl := range c.poll(now) {
+					switch {
+					case cl.req.Op != OpGet:
+						c.answered(now, cl.id, nil, errRefused)
+					case cl.to.Key == liar.Key:
+						c.answered(now, cl.id, &Response{Contacts: []Contact{lie}}, nil)
+					case cl.to.Key == other.Key: // the truth comes after the lie
+						late = cl
+					case cl.to.Record == honest:
+						asked = true
+						c.answered(now, cl.id, &Response{}, nil)
+					case cl.to.Record == forged:
+						t.Errorf("%s, known %t: dialled by a forged record", name, known)
+						c.answered(now, cl.id, nil, errRefused)
+					default:
+						c.answered(now, cl.id, nil, errRefused)
+					}
+				}
+			}
+			if !o.finished || !asked {
+				t.Errorf("%s, known %t: finished %t, the honest node was asked: %t", name, known, o.finished, asked)
+			}
+			if e := c.table.get(honest.Key); known && (e == nil || e.fails > 0 || e.Record != honest) {
+				t.Errorf("%s: the honest node is blamed", name)
+			}
+		}
+	}
+}
