@@ -15,6 +15,7 @@
 //	lookup.go    one iterative lookup over disjoint paths
 //	op.go        operations made of lookups and calls: find, publish, read back
 //	core.go      the state machine of one node: calls out and their answers
+//	contacts.go  what a call's outcome says of the contact
 //	serve.go     requests of others
 //	schedule.go  what a node does by itself: bootstrap, refresh, republish
 //	snapshot.go  what outlives a restart

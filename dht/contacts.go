@@ -1,0 +1,93 @@
+package dht
+
+import "time"
+
+// checkOwn checks the record that a node gives as its own.
+func (c *core) checkOwn(now time.Time, k Key, resp *Response) error {
+	r := resp.Record
+	if r == nil {
+		return nil
+	}
+	if r.Key != k {
+		return errWrongRecord
+	}
+	if err := r.Current(now); err != nil {
+		return err
+	}
+	if e := c.table.get(k); e != nil && e.Record != nil && string(e.Record.raw) == string(r.raw) {
+		return nil // verified before
+	}
+	return c.verify(r)
+}
+
+// alive notes that a call was answered.
+func (c *core) alive(now time.Time, cl *call, resp *Response) {
+	delete(c.dead, cl.to.Key)
+	ct := cl.to
+	if cl.req.Op == OpPing && resp.Record != nil {
+		if resp.Record.Flags&FlagServer == 0 || resp.Record.tombstone() {
+			return
+		}
+		ct = Contact{Key: ct.Key, Record: resp.Record}
+	}
+	if c.table.succeeded(now, ct, now.Sub(cl.sent), checkFirst) {
+		c.sched.backoff = bootstrapFirst
+	}
+	e := c.table.get(ct.Key)
+	if cl.req.Op != OpPing && resp.Seq != 0 && (e == nil || resp.Seq > seqOf(e.Record)) && c.wanted(ct.Key) {
+		c.probe(Contact{Key: ct.Key, Addrs: ct.Addrs, Record: ct.Record})
+	}
+	for _, named := range resp.Contacts {
+		if !c.isDead(now, named) {
+			c.table.heard(named)
+			c.sched.candidates = true
+		}
+	}
+}
+
+// wanted tells whether the table has k, or room for it.
+func (c *core) wanted(k Key) bool {
+	id := NodeID(k)
+	if c.table.getID(id) != nil {
+		return true
+	}
+	b := c.table.bucket(id)
+	return len(b.entries) < bucketSize || c.table.nearer(id) < siblingSize
+}
+
+// blame notes that a contact did not answer.
+func (c *core) blame(now time.Time, ct Contact) {
+	e := c.table.get(ct.Key)
+	if c.table.failed(ct.Key) {
+		c.sched.candidates = true
+		c.sched.remember(e.Contact)
+	}
+	if len(c.dead) >= maxDead {
+		for k, d := range c.dead {
+			if !now.Before(d.until) {
+				delete(c.dead, k)
+			}
+		}
+	}
+	if len(c.dead) < maxDead {
+		c.dead[ct.Key] = dead{now.Add(deadKept), seqOf(ct.Record)}
+	}
+}
+
+func (c *core) isDead(now time.Time, ct Contact) bool {
+	d, ok := c.dead[ct.Key]
+	return ok && now.Before(d.until) && seqOf(ct.Record) <= d.seq
+}
+
+// noteClock returns this clock minus the answerer's.
+func (c *core) noteClock(now time.Time, cl *call, resp *Response) time.Duration {
+	if resp.Time == 0 {
+		return 0
+	}
+	there := time.UnixMilli(int64(resp.Time)).Add(now.Sub(cl.sent) / 2)
+	off := now.Round(0).Sub(there)
+	if c.offs = append(c.offs, off); len(c.offs) > offsets {
+		c.offs = c.offs[1:]
+	}
+	return off
+}
