@@ -82,8 +82,12 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// maxMaxPayload keeps messages within gRPC's 32-bit lengths.
-const maxMaxPayload = 1 << 30
+const (
+	// maxMaxPayload keeps messages within gRPC's 32-bit lengths.
+	maxMaxPayload = 1 << 30
+	// maxMaxCalls leaves streams for calls that don't end with their caller.
+	maxMaxCalls = handlerpb.MaxStreams / 2
+)
 
 func (c *Config) validate() error {
 	var errs []error
@@ -95,7 +99,7 @@ func (c *Config) validate() error {
 	bad(c.StateDir == "", "Config.StateDir is empty")
 	bad(c.Attach == nil, "Config.Attach is nil")
 	bad(c.MaxPayload < 1 || c.MaxPayload > maxMaxPayload, "max-payload is %d, 1 to %d allowed", c.MaxPayload, maxMaxPayload)
-	bad(c.MaxCalls < 1 || c.MaxCalls > 1<<16, "handler-max-calls is %d, 1 to %d allowed", c.MaxCalls, 1<<16)
+	bad(c.MaxCalls < 1 || c.MaxCalls > maxMaxCalls, "handler-max-calls is %d, 1 to %d allowed", c.MaxCalls, maxMaxCalls)
 	bad(c.MaxQueue < 0 || c.MaxQueue > 1<<20, "handler-max-queue is %d, 0 to %d allowed", c.MaxQueue, 1<<20)
 	bad(c.StartParallel < 1, "Config.StartParallel is %d, at least 1 expected", c.StartParallel)
 	bad(c.StartTimeout < 0, "handler-start-timeout is %s", c.StartTimeout)

@@ -98,6 +98,7 @@ func (h *Handler) Serve(ctx context.Context, host sdk.Host, call *sdk.Call) ([]b
 			return nil, err
 		}
 		reply, err := p.call(ctx, host, call, h.cfg.MaxPayload)
+		p.calls.leave()
 		if !errors.Is(err, errNotSent) {
 			return reply, err
 		}
@@ -144,14 +145,15 @@ func (h *Handler) busy() error {
 			Value: uint64(waiting) + 1, Max: uint64(h.cfg.MaxQueue), RetryAfter: busyRetry}}
 }
 
-// process gives the process that takes calls. Where there is none it waits,
-// for RestartWait at most.
+// process gives the process that takes calls, which the caller holds until
+// calls.leave. Where there is none it waits, for RestartWait at most.
 func (h *Handler) process(ctx context.Context) (*process, error) {
 	var timeout <-chan time.Time
 	for {
 		h.mu.Lock()
 		p, changed := h.current, h.changed
 		if p != nil {
+			_, _ = p.calls.enter(ctx) // without a limit it neither waits nor fails
 			h.mu.Unlock()
 			return p, nil
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/handlerpb"
 )
 
 // logged is a host whose calls announce themselves.
@@ -239,6 +240,39 @@ func TestWaitForRestart(t *testing.T) {
 			t.Errorf("limit %+v", e.Limit)
 		}
 		waitState(ctx, t, h, StateRunning)
+	}
+	if _, err := h.Serve(ctx, &testHost{}, call("echo", "")); err != nil {
+		t.Error(err)
+	}
+}
+
+// Calls that don't end when their caller gives up can't pile up for ever: the
+// process is replaced.
+func TestStuckCalls(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	n := startNode(t, Config{Dir: place(t, "alpha.ok"), probeEvery: 10 * time.Millisecond})
+	h := n.handler(t, "alpha")
+	started := make(chan struct{}, 1)
+	for i := 0; h.status().Restarts == 0; i++ {
+		if i > 2*handlerpb.MaxStreams {
+			t.Fatalf("%d calls are stuck in it, and the process lives", i)
+		}
+		cctx, cancel := context.WithCancel(ctx)
+		done := make(chan error, 1)
+		host := &testHost{send: func(context.Context, []byte) ([]byte, error) { started <- struct{}{}; return nil, nil }}
+		go func() { _, err := h.Serve(cctx, host, call("stuck", "send")); done <- err }()
+		select {
+		case <-started:
+			cancel()
+			<-done
+		case err := <-done:
+			wantErrorCode(t, err, sdk.HandlerCrashed)
+		}
+		cancel()
+		if ctx.Err() != nil {
+			t.Fatal("the process hangs and is not replaced")
+		}
 	}
 	if _, err := h.Serve(ctx, &testHost{}, call("echo", "")); err != nil {
 		t.Error(err)

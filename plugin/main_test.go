@@ -125,6 +125,9 @@ func (h *testHandler) Serve(ctx context.Context, host sdk.Host, c *sdk.Call) ([]
 	case "pid":
 		return []byte(fmt.Sprint(os.Getpid())), nil
 	case "wait", "stuck":
+		if string(c.Payload) == "send" { // not limited, as the log is
+			_, _ = host.Send(ctx, c.From, nil)
+		}
 		host.Log(ctx, slog.LevelInfo, "waiting")
 		if c.Function == "stuck" {
 			select {}

@@ -69,6 +69,7 @@ func (m *Manager) Run(ctx context.Context) (err error) {
 			return fmt.Errorf("plugin: state directory: %w", err)
 		}
 	}
+	m.tidy()
 	dir, err := sockets(m.cfg.StateDir)
 	if err != nil {
 		return fmt.Errorf("plugin: %w", err)
@@ -80,6 +81,18 @@ func (m *Manager) Run(ctx context.Context) (err error) {
 	}
 	m.supervise(ctx, dir, files, ready)
 	return nil
+}
+
+// tidy removes half-made copies of a node that was killed, and warns of a
+// directory that others may put handlers into.
+func (m *Manager) tidy() {
+	half, _ := filepath.Glob(filepath.Join(m.cfg.StateDir, "plugins", ".stage-*"))
+	for _, f := range half {
+		_ = os.Remove(f)
+	}
+	if info, err := os.Stat(m.cfg.Dir); err == nil && info.Mode()&0o002 != 0 {
+		m.cfg.Log.Warn("every user of this machine may put handlers into the plugin directory", "directory", m.cfg.Dir, "do", "chmod o-w")
+	}
 }
 
 // supervise runs a supervisor for each file and returns when all have ended.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"strconv"
@@ -44,6 +45,10 @@ type process struct {
 	health  grpc_health_v1.HealthClient
 	pool    *pool
 	started time.Time
+	// calls counts the calls that hold this process. Handler.process adds one
+	// under the lock under which another process would take its place, so that a
+	// process that was replaced is free for good when calls is drained.
+	calls gate
 
 	probeEvery time.Duration
 
@@ -60,7 +65,8 @@ func start(ctx context.Context, l launch) (p *process, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, l.timeout,
 		fmt.Errorf("it did not answer within %s (setting handler-start-timeout)", l.timeout))
 	defer cancel()
-	p = &process{out: l.out, run: newProcRunner(l.spawn, l.out), started: time.Now(), probeEvery: l.probeEvery}
+	p = &process{out: l.out, run: newProcRunner(l.spawn, l.out), started: time.Now(), probeEvery: l.probeEvery,
+		calls: gate{max: math.MaxInt}}
 	p.ctx, p.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	captured := &capture{}
 	p.client = goplugin.NewClient(p.clientConfig(l, captured))

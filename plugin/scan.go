@@ -58,7 +58,7 @@ func candidate(dir, name string) error {
 	case err != nil:
 		return err
 	case !program:
-		return fmt.Errorf("it is no program: neither an ELF or Mach-O binary nor a script that begins with #!")
+		return fmt.Errorf("it is no program: neither an ELF or Mach-O binary nor a script with #! at its beginning")
 	case info.Mode()&0o111 == 0:
 		return fmt.Errorf("it is not executable; if it is a handler: chmod +x %s", path)
 	case info.Mode()&0o002 != 0:

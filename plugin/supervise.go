@@ -202,19 +202,19 @@ func (s *supervisor) again(ctx context.Context, delay time.Duration) (*process, 
 // drain lets the running calls finish, for DrainTimeout at most, and ends the
 // process.
 func (s *supervisor) drain(p *process) {
-	s.h.set(StateDraining, nil, nil)
+	s.h.set(StateDraining, nil, nil) // from now on nobody takes hold of p
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.DrainTimeout)
 	defer cancel()
 	if err := p.pb.Drain(ctx); err != nil {
 		s.log.Debug("the handler did not take the drain", "error", err)
 	}
 	select {
-	case <-s.h.gate.drained():
+	case <-p.calls.drained():
 	case <-p.run.exited:
 	case <-ctx.Done():
-		running, _ := s.h.gate.load()
+		running, _ := p.calls.load()
 		s.log.Warn("calls still run at the end of the drain and are cut off", "calls", running, "after", s.cfg.DrainTimeout)
 	}
 	p.kill(errors.New("the node is stopping"))
-	<-s.h.gate.drained() // calls that were cut off see it at once
+	<-p.calls.drained() // calls that were cut off see it at once
 }

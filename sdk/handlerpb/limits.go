@@ -15,6 +15,10 @@ const (
 	DefaultMaxPayload = 16 << 20
 	// MaxCallbacks bounds the callbacks of one call that are open at once.
 	MaxCallbacks = 64
+	// MaxStreams bounds the streams that a handler serves, those included that
+	// the node has given up and whose call does not heed its context. Beyond it
+	// the process takes nothing in, its health probes fail, and it is replaced.
+	MaxStreams = 4096
 
 	// StreamWindow and ConnWindow are HTTP/2's flow control windows at both
 	// ends, in bytes: what may be under way unread. gRPC then neither pings to

@@ -45,6 +45,7 @@ func ServerOptions(maxPayload int) []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(handlerpb.MaxMessage(maxPayload)),
 		grpc.MaxSendMsgSize(handlerpb.MaxMessage(maxPayload)),
+		grpc.MaxConcurrentStreams(handlerpb.MaxStreams),
 		grpc.InitialWindowSize(handlerpb.StreamWindow),
 		grpc.InitialConnWindowSize(handlerpb.ConnWindow),
 	}
