@@ -82,6 +82,9 @@ func (e *Endpoint) respond(h *halfOpen) (*Session, []byte, error) {
 	if !e.admit.arrived(h, ephemeral) {
 		return nil, nil, errors.New("message 1 is a replay")
 	}
+	if e.full() { // before the answer: what an initiator sends after it may have been delivered
+		return nil, nil, errors.New("there are MaxSessions sessions")
+	}
 	reply, k, err := e.answer(r, msg)
 	if err != nil {
 		return nil, nil, err

@@ -236,6 +236,12 @@ func (e *Endpoint) register(s *Session) error {
 	return nil
 }
 
+func (e *Endpoint) full() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sessions >= e.cfg.MaxSessions || e.stopping
+}
+
 // supersede drains the sessions that s takes the place of, once both sides
 // have s: on the responder's side that is so from the start, on the
 // initiator's with the first record that comes back. Of two sessions the node

@@ -475,6 +475,8 @@ func TestPushBack(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	mu.Lock()
+	defer mu.Unlock()
 	if most > 4 {
 		t.Errorf("%d at once", most)
 	}

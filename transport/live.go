@@ -130,9 +130,27 @@ func (s *Session) goodbye() {
 			c.gone = true
 			s.calls.finish(c, nil, &RequestError{Code: Lost, Sent: true, Err: ErrClosed})
 		}
+		s.dropUnstartedLocked()
 	}
 	s.drainLocked(reasonShutdown)
 	s.settleLocked()
 	s.mu.Unlock()
 	s.wake()
+}
+
+// dropUnstartedLocked ends the calls in the queue that have not begun.
+func (s *Session) dropUnstartedLocked() {
+	var calls []*call
+	for _, l := range []*list{&s.out.fast, &s.out.bulk} {
+		for m := l.head; m != nil; m = m.next {
+			if m.opens() && !m.started {
+				calls = append(calls, m.call)
+			}
+		}
+	}
+	for _, c := range calls {
+		s.out.drop(&c.msg)
+		s.calls.inFlight--
+		s.calls.finish(c, nil, &RequestError{Code: Lost, Err: ErrClosed})
+	}
 }

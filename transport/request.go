@@ -115,14 +115,25 @@ func (s *Session) roundTrip(ctx context.Context, typ uint8, o *Outgoing) ([]byte
 		}
 		next, ok := s.ep.Live(s.peer)
 		if !ok || next == s {
-			cause := s.Err()
-			if cause == nil {
-				cause = ErrReplaced
-			}
-			return nil, &RequestError{Code: Lost, Err: cause}
+			return nil, &RequestError{Code: Lost, Err: s.whyNot()}
 		}
 		s = next
 	}
+}
+
+// whyNot says why the session takes no request.
+func (s *Session) whyNot() error {
+	select {
+	case <-s.ep.ended:
+		return ErrClosed
+	default:
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return s.err
+	}
+	return farewell(s.drain.reason)
 }
 
 func (s *Session) checkSize(o *Outgoing) error {
@@ -262,15 +273,14 @@ func (s *Session) beganLocked(m *outMsg) {
 
 // endedLocked is told by the queue that all of m is packed.
 func (s *Session) endedLocked(m *outMsg) {
-	switch m.typ {
-	case typeNotify:
-		s.calls.inFlight--
-		s.calls.finish(m.call, nil, nil)
-	case typePong:
-		s.pings.pongs--
-	}
-	if m.ownsSlot {
+	switch {
+	case m.ownsSlot:
 		s.serve.slots--
+	case m.typ == typePong:
+		s.pings.pongs--
+	case m.typ == typeNotify:
+		s.calls.inFlight--
+		s.calls.finish(m.call, nil, nil) // m is the requester's again
 	}
 }
 

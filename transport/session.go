@@ -227,10 +227,9 @@ func farewell(reason uint8) error {
 func (s *Session) Ping(ctx context.Context) (time.Duration, error) {
 	p := &ping{done: make(chan struct{})}
 	s.mu.Lock()
-	if s.err != nil {
-		err := s.err
+	if s.err != nil || s.drain.bye {
 		s.mu.Unlock()
-		return 0, &RequestError{Code: Lost, Err: err}
+		return 0, &RequestError{Code: Lost, Err: s.whyNot()}
 	}
 	if !s.pings.add(p) {
 		s.mu.Unlock()
