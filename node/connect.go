@@ -48,6 +48,11 @@ func (n *Node) connect(ctx context.Context, to sdk.AgentID) (*connection, *sdk.E
 	if s, ok := n.endpoint.Live(transport.PeerKey(to)); ok {
 		return &connection{session: s, reused: true, source: sourceSession}, nil
 	}
+	// Checked here alone: whoever has a session has proven its key.
+	if err := transport.ValidKey(transport.PeerKey(to)); err != nil {
+		return nil, &sdk.Error{Code: sdk.UnknownAgent, Side: sdk.SideNode, Delivered: sdk.DeliveredNo,
+			Text: fmt.Sprintf("%s is no agent's key: %v", to, err)}
+	}
 	n.flightsMu.Lock()
 	f := n.flights[to]
 	if f == nil {

@@ -31,10 +31,6 @@ func (n *Node) send(ctx context.Context, a *app, to sdk.AgentID, payload []byte)
 	if len(payload) > n.cfg.MaxPayload {
 		return nil, tooLarge("payload", len(payload), n.cfg.MaxPayload, sdk.SideCaller, sdk.DeliveredNo)
 	}
-	if err := transport.ValidKey(transport.PeerKey(to)); err != nil {
-		return nil, &sdk.Error{Code: sdk.UnknownAgent, Side: sdk.SideNode, Delivered: sdk.DeliveredNo,
-			Text: fmt.Sprintf("%s is no agent's key: %v", to, err)}
-	}
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Deadline)
 	defer cancel()
 	m := &outgoing{to: to, id: newMessageID(), app: a, payload: payload}
