@@ -20,6 +20,13 @@ const maxBinary = 1 << 30
 // and the hash. What runs is always the copy: the operator may do what he likes
 // with the original, and what was checked is what is started.
 func stage(dir, file string) (path, sum string, err error) {
+	// Usually the copy is there, and reading both is cheaper than writing one.
+	if sum, err = hashFile(file); err != nil {
+		return "", "", fmt.Errorf("stage: %w", err)
+	}
+	if path = filepath.Join(dir, sum, "plugin"); staged(path, sum) {
+		return path, sum, nil
+	}
 	in, err := os.Open(file)
 	if err != nil {
 		return "", "", fmt.Errorf("stage: %w", err)
@@ -35,8 +42,8 @@ func stage(dir, file string) (path, sum string, err error) {
 	if err := os.Mkdir(home, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", "", fmt.Errorf("stage: %w", err)
 	}
-	if have, err := hashFile(path); err == nil && have == sum {
-		return path, sum, nil // a running process may execute it: leave it alone
+	if staged(path, sum) { // by somebody else meanwhile, who may execute it
+		return path, sum, nil
 	}
 	if err := os.Rename(tmp, path); err != nil {
 		return "", "", fmt.Errorf("stage: %w", err)
@@ -45,6 +52,11 @@ func stage(dir, file string) (path, sum string, err error) {
 		return "", "", fmt.Errorf("stage: %w", err)
 	}
 	return path, sum, nil
+}
+
+func staged(path, sum string) bool {
+	have, err := hashFile(path)
+	return err == nil && have == sum
 }
 
 // copyBinary copies in to a temporary file of dir, hashing. No process may be
