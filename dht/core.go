@@ -119,11 +119,16 @@ func (c *core) local(now time.Time, o *op) {
 // seeds are the contacts that a lookup starts from: of its own table, and the
 // bootstrap nodes while that is thin.
 func (c *core) seeds(now time.Time, target ID) []Contact {
-	var out []Contact
+	var out, failed []Contact
 	for _, e := range c.table.closest(target, 2*bucketSize, nil) {
-		if !c.isDead(now, e.Contact) {
+		if c.isDead(now, e.Contact) {
+			failed = append(failed, e.Contact)
+		} else {
 			out = append(out, e.Contact)
 		}
+	}
+	if len(out) == 0 {
+		out = failed // all of them: it was perhaps our own uplink
 	}
 	if len(out) < bucketSize {
 		for _, b := range slices.Concat(c.cfg.Bootstrap, c.sched.restored) {
@@ -297,7 +302,7 @@ func (c *core) finish(now time.Time, o *op) {
 // getError says whether a record was found, certainly not, or who knows.
 func (c *core) getError(o *op) error {
 	l := o.lookup
-	alone := len(l.all) == 0 && len(c.cfg.Bootstrap) == 0 && len(c.sched.restored) == 0
+	alone := c.table.n == 0 && len(l.all) == 0 && len(c.cfg.Bootstrap) == 0 && len(c.sched.restored) == 0
 	switch {
 	case l.best != nil && !l.best.tombstone():
 		return nil

@@ -391,13 +391,23 @@ func TestLookupEnds(t *testing.T) {
 		if d := time.Since(start); d > 2*time.Second {
 			t.Errorf("a silent network took %s", d)
 		}
+		// They failed a moment ago; that is no proof that nobody knows the agent.
+		if _, err := a.Lookup(t.Context(), pub(testKey(43))); !errors.Is(err, ErrNoAnswer) {
+			t.Errorf("silent network, again: %v", err)
+		}
+		m.mu.Lock()
+		clear(m.silent)
+		m.mu.Unlock()
+		if _, err := a.Lookup(t.Context(), pub(testKey(44))); !errors.Is(err, ErrNotFound) {
+			t.Errorf("a network that answers again: %v", err)
+		}
 		ended := make(chan error, 1)
 		go func() {
 			_, err := a.Lookup(context.Background(), pub(testKey(42)))
 			ended <- err
 		}()
 		stopAll(nodes)
-		if err := <-ended; !errors.Is(err, ErrClosed) && !errors.Is(err, ErrNoAnswer) {
+		if err := <-ended; !errors.Is(err, ErrClosed) && !errors.Is(err, ErrNoAnswer) && !errors.Is(err, ErrNotFound) {
 			t.Errorf("closed: %v", err)
 		}
 		if _, err := a.Lookup(t.Context(), b.key); !errors.Is(err, ErrClosed) {

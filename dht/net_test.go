@@ -73,7 +73,7 @@ type memNode struct {
 	*DHT
 	net    *memNet
 	key    Key
-	addr   netip.AddrPort
+	addr   netip.AddrPort // guarded by net.mu once it runs
 	cancel context.CancelFunc
 	ended  chan struct{}
 }
@@ -90,7 +90,7 @@ func (m *memNet) prepare(t testing.TB, n int, boot []Contact, edit func(*Config)
 	t.Helper()
 	mn := &memNode{net: m, key: pub(testKey(n)), addr: testAddr(n + 1), ended: make(chan struct{})}
 	cfg := Config{Key: testKey(n), Network: mn, Bootstrap: boot, Rand: rand.NewPCG(uint64(n), 7),
-		Addrs: func() []netip.AddrPort { return []netip.AddrPort{mn.addr} }}
+		Addrs: func() []netip.AddrPort { return []netip.AddrPort{mn.where()} }}
 	if edit != nil {
 		edit(&cfg)
 	}
@@ -126,6 +126,12 @@ func (n *memNode) stop() {
 	n.net.mu.Unlock()
 	n.cancel()
 	<-n.ended
+}
+
+func (n *memNode) where() netip.AddrPort {
+	n.net.mu.Lock()
+	defer n.net.mu.Unlock()
+	return n.addr
 }
 
 func (n *memNode) contact() Contact { return Contact{Key: n.key, Addrs: []netip.AddrPort{n.addr}} }
@@ -178,7 +184,7 @@ func (n *memNode) Call(ctx context.Context, to Contact, req *Request) (*Response
 	if answer != nil {
 		resp, err = answer(n.key, req)
 	} else {
-		resp, err = there.Serve(ctx, n.key, n.addr, req)
+		resp, err = there.Serve(ctx, n.key, n.where(), req)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("peer: %w", err)
