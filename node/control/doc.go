@@ -12,6 +12,7 @@
 //	service.go   one method for each of Node's, between messages and Go values
 //	client.go    Dial, Client: a Node behind the socket
 //	errors.go    sdk.Error as a connect error and back
+//	codec.go     JSON that refuses unknown fields
 //	convert*.go  the hand-written conversion; it validates both ways
 //	socket.go    how the socket is bound without ever being open to others
 //	controlpb/   generated code, which never leaves this package

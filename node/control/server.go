@@ -127,7 +127,7 @@ func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(controlpb.NewControlHandler(&service{node: s.node, maxPayload: s.maxPayload},
 		connect.WithReadMaxBytes(maxBody),
-		connect.WithRecover(s.recovered)))
+		connect.WithRecover(s.recovered), strictJSONs()))
 	return &limiter{next: mux, gate: s.gate, maxBody: int64(maxBody), maxPayload: s.maxPayload, errors: connect.NewErrorWriter()}
 }
 
