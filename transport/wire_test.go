@@ -521,3 +521,60 @@ func FuzzSessionFrames(f *testing.F) {
 		e.wg.Wait()
 	})
 }
+
+// FuzzAssembly cuts a message as the input says, with fragments that fit and
+// fragments that don't, against a plain copy of what was accepted.
+func FuzzAssembly(f *testing.F) {
+	f.Add(uint32(300000), []byte{1, 200, 0, 255, 255})
+	f.Fuzz(func(t *testing.T, total uint32, cuts []byte) {
+		total %= 1 << 20
+		b := &budget{max: 600 << 10, total: &budget{max: 500 << 10}}
+		var a assembly
+		header := []byte("head")
+		want := bytes.Clone(header)
+		next := func(cut byte) []byte {
+			part := bytes.Repeat([]byte{cut}, int(cut)*int(cut)%60000)
+			return part[:min(len(part), int(total)+3)]
+		}
+		first := next(1)
+		a.total = int(total)
+		if a.check(0, len(first), len(first) == int(total)) != nil {
+			return
+		}
+		if a.begin(header, first, int(total), b) != nil {
+			t.Fatal("the first chunk has no room")
+		}
+		want = append(want, first...)
+		for _, cut := range cuts {
+			part := next(cut)
+			last := a.have+len(part) == a.total
+			if err := a.check(a.have, len(part), last); err != nil {
+				if a.have+len(part) <= a.total && len(part) > 0 {
+					t.Fatal(err)
+				}
+				continue
+			}
+			if a.have == a.total {
+				break
+			}
+			if a.add(part, b) != nil {
+				a.release(b)
+				if b.used.Load() != 0 || b.total.used.Load() != 0 {
+					t.Fatal("the budget is not given back")
+				}
+				return
+			}
+			if want = append(want, part...); b.used.Load() > b.max || int64(a.held) != b.used.Load() {
+				t.Fatal("over the budget")
+			}
+		}
+		if a.have != a.total {
+			return
+		}
+		b.give(a.held)
+		h, body := a.join()
+		if !bytes.Equal(h, header) || !bytes.Equal(append(h, body...), want) || b.used.Load() != 0 {
+			t.Fatal("another message came out")
+		}
+	})
+}
