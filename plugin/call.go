@@ -201,7 +201,7 @@ func (r *running) perform(ctx context.Context, cb *handlerpb.Callback) *handlerp
 
 // crashGrace is how long a call whose stream broke waits for the process's end
 // to say how it came about.
-const crashGrace = 250 * time.Millisecond
+const crashGrace = time.Second
 
 // streamError says what a broken stream means for its call.
 func (r *running) streamError(ctx context.Context, err error) error {

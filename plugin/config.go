@@ -51,7 +51,8 @@ type Config struct {
 	// which has nothing of the node's own (setting handler-env).
 	Env []string
 
-	probeEvery time.Duration // between health probes; for tests
+	probeEvery time.Duration         // between health probes; for tests
+	policy     func() *restartPolicy // of restarts; for tests
 }
 
 func (c Config) withDefaults() Config {
@@ -73,6 +74,9 @@ func (c Config) withDefaults() Config {
 	span(&c.DrainTimeout, 10*time.Second)
 	span(&c.RestartWait, 5*time.Second)
 	span(&c.probeEvery, defaultProbe)
+	if c.policy == nil {
+		c.policy = newRestartPolicy
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

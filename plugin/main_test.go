@@ -165,6 +165,7 @@ func (h *testHandler) misbehave(ctx context.Context, host sdk.Host, c *sdk.Call)
 	case "kill":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	case "freeze":
+		_, _ = host.Send(ctx, c.From, nil)
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 		select {} // the signal may take a moment
 	case "fork":
@@ -358,6 +359,16 @@ func newNode(t testing.TB, cfg Config) *testNode {
 		cfg.Attach = n.attach
 	}
 	cfg.Detach = n.detach
+	// On a busy machine everything takes its time. Tests of a limit set their own.
+	if cfg.StartTimeout == 0 {
+		cfg.StartTimeout = time.Minute
+	}
+	if cfg.RestartWait == 0 {
+		cfg.RestartWait = time.Minute
+	}
+	if cfg.DrainTimeout == 0 {
+		cfg.DrainTimeout = time.Minute
+	}
 	cfg.Env = append(cfg.Env, "GORACE=atexit_sleep_ms=0")
 	m, err := New(cfg)
 	if err != nil {

@@ -80,6 +80,7 @@ func (m *Manager) Run(ctx context.Context) (err error) {
 		return fmt.Errorf("plugin: %w", err)
 	}
 	m.supervise(ctx, dir, files, ready)
+	<-ctx.Done() // with no handler left, Status still tells why
 	return nil
 }
 
@@ -116,7 +117,7 @@ func (m *Manager) supervise(ctx context.Context, sockets string, files []found, 
 			log.Warn("file in the plugin directory is not started", "reason", f.skip)
 			continue
 		}
-		s := &supervisor{h: all[i], cfg: &m.cfg, log: log, spawn: spawn, sockets: sockets, starts: starts, policy: newRestartPolicy()}
+		s := &supervisor{h: all[i], cfg: &m.cfg, log: log, spawn: spawn, sockets: sockets, starts: starts, policy: m.cfg.policy()}
 		starting.Add(1)
 		running.Go(func() { s.run(ctx, starting.Done) })
 	}

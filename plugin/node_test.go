@@ -19,7 +19,7 @@ import (
 // hostMain is a node of its own: it runs the handlers of a directory, prints
 // their process ids and waits to be killed.
 func hostMain(dir, state string) int {
-	m, err := New(Config{Dir: dir, StateDir: state,
+	m, err := New(Config{Dir: dir, StateDir: state, StartTimeout: time.Minute,
 		Attach: func(context.Context, *Handler, sdk.Description) (sdk.Setup, error) { return sdk.Setup{}, nil }})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -17,7 +17,7 @@ const (
 	defaultProbe   = 5 * time.Second // between health probes
 	probeMisses    = 3
 	killWatchdog   = 2 * time.Second
-	exitGrace      = time.Second // from the end of the connection to that of the process
+	exitGrace      = 5 * time.Second // from the end of the connection to that of the process
 )
 
 // restartPolicy decides when a process that died is started again. It is pure:

@@ -250,12 +250,13 @@ func TestLeftovers(t *testing.T) {
 
 func TestGiveUpCallback(t *testing.T) {
 	t.Parallel()
+	seen := make(chan struct{})
 	c := connect(t, handlerFunc(func(ctx context.Context, host sdk.Host, c *sdk.Call) ([]byte, error) {
-		short, cancel := context.WithTimeout(ctx, time.Millisecond)
-		defer cancel()
+		short, cancel := context.WithTimeout(ctx, 30*time.Second) // less than the stream has
+		go func() { <-seen; cancel() }()
 		_, err := host.Send(short, sdk.AgentID{}, nil)
-		if !errors.Is(err, sdk.Timeout) {
-			return nil, fmt.Errorf("error %w, want a timeout", err)
+		if !errors.Is(err, sdk.Canceled) {
+			return nil, fmt.Errorf("error %w, want a cancel", err)
 		}
 		return host.Send(ctx, sdk.AgentID{}, nil)
 	}), 1<<20)
@@ -265,6 +266,7 @@ func TestGiveUpCallback(t *testing.T) {
 	if first.Remaining <= 0 {
 		t.Errorf("no deadline: %+v", first)
 	}
+	close(seen)
 	if f := n.recv(); f.Cancel != first.ID {
 		t.Fatalf("frame %+v, want a cancel of %d", f, first.ID)
 	}
