@@ -13,7 +13,6 @@ import (
 	"os"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -321,87 +320,6 @@ func TestRefusals(t *testing.T) {
 	close(release)
 }
 
-func TestFloodPerAddress(t *testing.T) {
-	t.Parallel()
-	c := testConfig(t, nil)
-	c.HandshakeBurstPerIP, c.HandshakeRatePerIP = 5, 1
-	n := startNode(t, c)
-	for range 5 {
-		rawDial(t, n)
-	}
-	silence(t, rawDial(t, n)) // over the rate: closed at once, not after the timeout
-}
-
-func TestAdmission(t *testing.T) {
-	t.Parallel()
-	c := Config{}.withDefaults()
-	c.MaxHandshakes, c.MaxHandshakesPerIP, c.HandshakeBurstPerIP, c.HandshakeRatePerIP = 3, 2, 4, 1
-	a := newAdmission(&c)
-	now := time.Unix(0, 0)
-	ip := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}) }
-	h1, _ := a.begin(nil, ip(1), now)
-	h2, _ := a.begin(nil, ip(1), now)
-	if h, _ := a.begin(nil, ip(1), now); h != nil || h2 == nil {
-		t.Fatal("a third of one address")
-	}
-	a.arrived(h1, [32]byte{1})
-	h3, evicted := a.begin(nil, ip(2), now)
-	if h3 == nil || evicted != nil {
-		t.Fatal("a third in all is refused")
-	}
-	h4, evicted := a.begin(nil, ip(3), now)
-	if h4 == nil || evicted != h2 {
-		t.Fatalf("the oldest without message 1 must go, not %p", evicted)
-	}
-	a.arrived(h3, [32]byte{2})
-	a.arrived(h4, [32]byte{3})
-	if h, _ := a.begin(nil, ip(4), now); h != nil {
-		t.Fatal("one that is under way was evicted")
-	}
-	for _, h := range []*halfOpen{h1, h2, h3, h4, h4} {
-		a.end(h)
-	}
-	for i := range 3 {
-		h, _ := a.begin(nil, ip(1), now)
-		if (h != nil) != (i < 2) { // 4 in all
-			t.Fatalf("%d: the burst is over or not", i)
-		}
-		a.end(h)
-	}
-	if h, _ := a.begin(nil, ip(1), now.Add(time.Second)); h == nil {
-		t.Fatal("a second later there is one more")
-	} else {
-		a.end(h)
-	}
-	a.tick(now.Add(time.Hour))
-	if len(a.byIP) != 0 || len(a.open) != 0 || a.oldest != nil || a.newest != nil {
-		t.Errorf("left over: %d %d", len(a.byIP), len(a.open))
-	}
-	six := netip.MustParseAddr
-	if sourceOf(six("2001:db8::1")) != sourceOf(six("2001:db8::2:3")) || sourceOf(six("::ffff:10.0.0.1")) != ip(1) {
-		t.Error("addresses are not grouped")
-	}
-}
-
-func TestReplays(t *testing.T) {
-	t.Parallel()
-	r := newReplays(10)
-	key := func(i int) [32]byte { return [32]byte{byte(i), 1} }
-	for i := range 100 {
-		if !r.add(key(i)) {
-			t.Fatalf("%d is new", i)
-		}
-		for j := max(0, i-10); j <= i; j++ {
-			if r.add(key(j)) {
-				t.Fatalf("%d was there, %d ago", j, i-j)
-			}
-		}
-		if len(r.now)+len(r.last) > 20 {
-			t.Fatal("no bound")
-		}
-	}
-}
-
 func TestPortInUse(t *testing.T) {
 	t.Parallel()
 	n := startNode(t, testConfig(t, nil))
@@ -440,77 +358,4 @@ func TestConfig(t *testing.T) {
 			t.Errorf("%v does not name %s", err, name)
 		}
 	}
-}
-
-func TestPushBack(t *testing.T) {
-	t.Parallel()
-	var mu sync.Mutex
-	now, most := 0, 0
-	c := testConfig(t, handlerFunc{request: func(ctx context.Context, r *Request) ([]byte, error) {
-		mu.Lock()
-		now++
-		most = max(most, now)
-		mu.Unlock()
-		runtime.Gosched()
-		mu.Lock()
-		now--
-		mu.Unlock()
-		return r.Body, nil
-	}})
-	c.MaxRequests = 4
-	b := startNode(t, c)
-	c = testConfig(t, nil)
-	c.MaxWaiting = 100
-	a := startNode(t, c)
-	s := a.to(t, b)
-	var wg sync.WaitGroup
-	for range 50 {
-		wg.Go(func() {
-			for i := range 50 {
-				ctx, cancel := context.WithCancel(t.Context())
-				if i%7 == 0 {
-					go cancel() // the slot of a cancelled one stays taken until the peer says so
-				}
-				_, err := s.Request(ctx, Outgoing{Kind: 2, Body: make([]byte, i*500)})
-				var re *RequestError
-				if err != nil && (!errors.As(err, &re) || re.Code != Canceled) {
-					t.Error(err)
-				}
-				cancel()
-			}
-		})
-	}
-	wg.Wait()
-	mu.Lock()
-	defer mu.Unlock()
-	if most > 4 {
-		t.Errorf("%d at once", most)
-	}
-}
-
-func TestBothSidesFull(t *testing.T) {
-	t.Parallel()
-	a, b := startNode(t, testConfig(t, nil)), startNode(t, testConfig(t, nil))
-	sa := a.to(t, b)
-	// An answer shows that b has the session too.
-	if _, err := sa.Request(t.Context(), Outgoing{}); err != nil {
-		t.Fatal(err)
-	}
-	sb, ok := b.Live(a.key())
-	if !ok {
-		t.Fatal("no session")
-	}
-	var wg sync.WaitGroup
-	for _, s := range []*Session{sa, sb} {
-		for i := range 16 {
-			wg.Go(func() {
-				body := bytes.Repeat([]byte{byte(i)}, 2<<20)
-				reply, err := s.Request(t.Context(), Outgoing{Kind: 2, Body: body})
-				if err != nil || !bytes.Equal(reply, body) {
-					t.Errorf("%v", err)
-				}
-			})
-		}
-	}
-	wg.Wait()
 }

@@ -118,17 +118,3 @@ func TestAgentKeyRefuses(t *testing.T) {
 		t.Error("31 bytes")
 	}
 }
-
-func FuzzAgentKey(f *testing.F) {
-	f.Add(make([]byte, 32))
-	f.Fuzz(func(t *testing.T, u []byte) {
-		k, err := agentKey(u)
-		if err != nil {
-			return
-		}
-		back, err := montgomery(k)
-		if err != nil || !bytes.Equal(back, u) {
-			t.Fatalf("%x -> %s -> %x, %v", u, k, back, err)
-		}
-	})
-}
