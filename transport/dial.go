@@ -236,15 +236,12 @@ func (e *Endpoint) initiate(conn net.Conn, peer PeerKey) (*Session, error) {
 		return nil, err
 	}
 	if _, err := conn.Write(msg); err != nil {
-		return nil, err
+		return nil, noAnswer(err)
 	}
 	began := time.Now()
 	reply, err := readMessage(conn, minMessage2, maxMessage2)
 	if err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isReset(err) {
-			err = fmt.Errorf("%w (%w)", ErrNoAnswer, err)
-		}
-		return nil, err
+		return nil, noAnswer(err)
 	}
 	rtt := time.Since(began)
 	k, err := in.finish(reply)
@@ -260,4 +257,17 @@ func (e *Endpoint) initiate(conn net.Conn, peer PeerKey) (*Session, error) {
 	s.stats.bytesOut.Add(uint64(len(msg)))
 	s.stats.bytesIn.Add(uint64(len(reply) + 2))
 	return s, nil
+}
+
+// noAnswer marks the errors by which the other side's close shows.
+func noAnswer(err error) error {
+	for _, closed := range []error{io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe} {
+		if errors.Is(err, closed) {
+			return fmt.Errorf("%w (%w)", ErrNoAnswer, err)
+		}
+	}
+	if isReset(err) {
+		return fmt.Errorf("%w (%w)", ErrNoAnswer, err)
+	}
+	return err
 }

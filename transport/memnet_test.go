@@ -19,7 +19,8 @@ type memNet struct {
 	silent    map[netip.AddrPort]bool // connect hangs
 	port      uint16
 	conns     []*memConn
-	failAt    int64 // for the dialling side of the next connection; 0 = never
+	failAt    int64 // the operation that fails on connections made from now on; 0 = none
+	failFar   bool  // on the listening side instead of the dialling one
 }
 
 func newMemNet() *memNet {
@@ -69,7 +70,7 @@ func (n *memNet) listen(address string) (net.Listener, error) {
 func (n *memNet) dialFrom(ip string) func(context.Context, netip.AddrPort) (net.Conn, error) {
 	return func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 		n.mu.Lock()
-		l, silent, failAt := n.listeners[to], n.silent[to], n.failAt
+		l, silent, failAt, failFar := n.listeners[to], n.silent[to], n.failAt, n.failFar
 		n.port++
 		from := netip.AddrPortFrom(netip.MustParseAddr(ip), 40000+n.port)
 		n.mu.Unlock()
@@ -82,8 +83,13 @@ func (n *memNet) dialFrom(ip string) func(context.Context, netip.AddrPort) (net.
 		}
 		near, far := net.Pipe()
 		link := &memLink{}
-		a := &memConn{Conn: near, link: link, local: from, remote: to, failAt: failAt, closed: make(chan struct{})}
+		a := &memConn{Conn: near, link: link, local: from, remote: to, closed: make(chan struct{})}
 		b := &memConn{Conn: far, link: link, local: to, remote: from, closed: make(chan struct{})}
+		if failFar {
+			b.failAt = failAt
+		} else {
+			a.failAt = failAt
+		}
 		select {
 		case l.accept <- b:
 		case <-l.closed:
