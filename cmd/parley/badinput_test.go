@@ -250,3 +250,33 @@ func TestVersionAndHelp(t *testing.T) {
 		t.Error("no completion")
 	}
 }
+
+// TestNothingUsefulInThePluginDirectory: the node runs, and says why no handler does.
+func TestNothingUsefulInThePluginDirectory(t *testing.T) {
+	t.Parallel()
+	plugins := t.TempDir()
+	for name, text := range map[string]string{"readme.txt": "no handler", "quits": "#!/bin/sh\nexit 3\n"} {
+		if err := os.WriteFile(filepath.Join(plugins, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(filepath.Join(plugins, "quits"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	n := startNode(t, newData(t, ""), "--plugins", plugins)
+	s := okJSON[control.Status](t, cmd("status", "--json", "--data", n.data))
+	reasons := map[string]string{}
+	for _, r := range s.Rejected {
+		reasons[r.File] = r.Reason
+	}
+	if len(s.Handlers) != 0 || reasons["quits"] == "" || reasons["readme.txt"] == "" {
+		t.Errorf("handlers %+v, rejected %+v", s.Handlers, s.Rejected)
+	}
+	if out := cmd("status", "--data", n.data).ok(t); !strings.Contains(out, "quits") {
+		t.Errorf("status prints %q", out)
+	}
+	empty := startNode(t, newData(t, ""), "--plugins", t.TempDir())
+	if s := okJSON[control.Status](t, cmd("status", "--json", "--data", empty.data)); len(s.Handlers)+len(s.Rejected) != 0 {
+		t.Errorf("an empty directory: %+v, %+v", s.Handlers, s.Rejected)
+	}
+}
