@@ -152,7 +152,7 @@ func (n *Node) run1(ctx context.Context) (err error) {
 	if n.plugins != nil {
 		parts = append(parts, startPart("plugins", n.plugins.Run, tell))
 	}
-	server, err := control.Listen(n.cfg.DataDir, n, n.cfg.Log.With("part", "control"))
+	server, err := control.Listen(n.cfg.DataDir, n, n.cfg.Log.With("part", "control"), control.WithMaxPayload(n.cfg.MaxPayload))
 	if err != nil {
 		return err
 	}
