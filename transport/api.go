@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Handler serves what peers send. Its methods run concurrently.
+// Handler serves what peers send. Its methods run concurrently, each call in a
+// goroutine of its own, at most MaxRequests for each session. A panic is not caught.
 type Handler interface {
 	// ServeRequest answers a request. ctx ends at the request's deadline, when
 	// the peer cancels, or when Run ends; not when the session breaks, as the
@@ -14,7 +15,7 @@ type Handler interface {
 	// is; any other error reaches the peer as Unsupported, without its text.
 	// The reply must not be changed after the return.
 	ServeRequest(ctx context.Context, r *Request) (reply []byte, err error)
-	// ServeNotify takes a one-way message. ctx ends at the deadline or when Run ends.
+	// ServeNotify takes a one-way message. One that exceeds a limit is dropped. ctx ends at the deadline or when Run ends.
 	ServeNotify(ctx context.Context, r *Request)
 }
 

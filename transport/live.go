@@ -69,7 +69,7 @@ func (s *Session) tick(now time.Time) {
 	case d == dutyDead:
 		s.fail(fmt.Errorf("%w for %s", ErrPeerDead, time.Duration(c.now-c.heard).Round(time.Second)))
 	case d == dutyDrainOver:
-		s.fail(fmt.Errorf("%w, and has not finished within %s (setting DrainTimeout)", farewell(reason), s.ep.cfg.DrainTimeout))
+		s.fail(fmt.Errorf("%w, and has not finished within %s (setting DrainTimeout)", s.farewell(reason), s.ep.cfg.DrainTimeout))
 	case stalled:
 		s.fail(fmt.Errorf("%w: a message has stopped in its middle", ErrProtocol))
 	case d == dutyRenew && !s.initiator:

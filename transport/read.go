@@ -107,7 +107,7 @@ func (s *Session) readError(err error) error {
 	s.mu.Unlock()
 	switch {
 	case d.bye && d.peerBye:
-		return farewell(d.reason)
+		return s.farewell(d.reason)
 	case err == io.EOF:
 		return fmt.Errorf("%w: end of stream", ErrPeerClosed)
 	}

@@ -123,17 +123,12 @@ func (s *Session) roundTrip(ctx context.Context, typ uint8, o *Outgoing) ([]byte
 
 // whyNot says why the session takes no request.
 func (s *Session) whyNot() error {
-	select {
-	case <-s.ep.ended:
-		return ErrClosed
-	default:
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
 		return s.err
 	}
-	return farewell(s.drain.reason)
+	return s.farewell(s.drain.reason)
 }
 
 func (s *Session) checkSize(o *Outgoing) error {

@@ -216,7 +216,12 @@ func (s *Session) settleLocked() {
 }
 
 // farewell is how a session ends whose goodbye is complete.
-func farewell(reason uint8) error {
+func (s *Session) farewell(reason uint8) error {
+	select {
+	case <-s.ep.ended:
+		return ErrClosed
+	default:
+	}
 	if reason == reasonReplaced {
 		return ErrReplaced
 	}

@@ -124,7 +124,7 @@ func (s *Session) wrote(n int, err error) {
 	over := bye && s.drain.peerBye
 	s.mu.Unlock()
 	if over {
-		s.fail(farewell(s.drain.reason))
+		s.fail(s.farewell(s.drain.reason))
 	} else if more {
 		s.wake()
 	}
