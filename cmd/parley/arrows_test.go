@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -160,5 +161,50 @@ func TestPackageDocs(t *testing.T) {
 		case f.Doc == nil || len(f.Doc.Text()) < 40:
 			t.Errorf("%s: the package comment in %s says too little", p.ImportPath, file)
 		}
+	}
+}
+
+// TestArrowTableIsTheDocuments holds arrows against the table that people read.
+func TestArrowTableIsTheDocuments(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, ok := strings.Cut(string(text), "| package | imports |\n|---|---|\n")
+	if !ok {
+		t.Fatal("docs/architecture.md has no arrow table")
+	}
+	table, _, _ = strings.Cut(table, "\n\n")
+	quoted := regexp.MustCompile("`([^`]+)`")
+	names := func(s string) (out []string) {
+		for _, m := range quoted.FindAllStringSubmatch(s, -1) {
+			out = append(out, m[1])
+		}
+		slices.Sort(out)
+		return out
+	}
+	rows := 0
+	for line := range strings.Lines(table) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 4 {
+			t.Fatalf("not a row: %q", line)
+		}
+		imports, _, _ := strings.Cut(cells[2], "in tests")
+		for _, from := range names(cells[1]) {
+			i := slices.IndexFunc(arrows, func(a arrow) bool { return a.from == from })
+			if i < 0 {
+				t.Errorf("the document has a row for %s, the test none", from)
+				continue
+			}
+			rows++
+			to := slices.Sorted(slices.Values(arrows[i].to))
+			if !slices.Equal(to, names(imports)) {
+				t.Errorf("%s: the document has %v, the test %v", from, names(imports), to)
+			}
+		}
+	}
+	if rows < 12 {
+		t.Errorf("the document's table has %d rows", rows)
 	}
 }
