@@ -18,6 +18,7 @@ type proxy struct {
 	conns map[net.Conn]bool
 	mute  bool          // the node's answers are swallowed
 	heard chan struct{} // closed when something was swallowed
+	down  bool          // nothing passes any more
 }
 
 func newProxy(t *testing.T) *proxy {
@@ -28,7 +29,7 @@ func newProxy(t *testing.T) *proxy {
 	}
 	p := &proxy{t: t, listener: l, conns: map[net.Conn]bool{}}
 	p.wg.Go(p.accept)
-	t.Cleanup(func() { l.Close(); p.cut(); p.wg.Wait() })
+	t.Cleanup(func() { p.end(); p.wg.Wait() })
 	return p
 }
 
@@ -55,12 +56,23 @@ func (p *proxy) accept() {
 			in.Close()
 			continue
 		}
-		p.mu.Lock()
-		p.conns[in], p.conns[out] = true, true
-		p.mu.Unlock()
+		if !p.join(in, out) {
+			in.Close()
+			out.Close()
+			return
+		}
 		p.wg.Go(func() { p.copy(out, in, false) })
 		p.wg.Go(func() { p.copy(in, out, true) })
 	}
+}
+
+func (p *proxy) join(in, out net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.down {
+		p.conns[in], p.conns[out] = true, true
+	}
+	return !p.down
 }
 
 func (p *proxy) copy(to, from net.Conn, answers bool) {
@@ -98,6 +110,15 @@ func (p *proxy) setMute(mute bool) <-chan struct{} {
 	p.mute = mute
 	p.heard = make(chan struct{})
 	return p.heard
+}
+
+// end takes the proxy away for good.
+func (p *proxy) end() {
+	p.listener.Close()
+	p.mu.Lock()
+	p.down = true
+	p.mu.Unlock()
+	p.cut()
 }
 
 // cut breaks every connection.
