@@ -23,6 +23,7 @@ func ready(t testing.TB, nodes ...*memNode) {
 }
 
 func TestAlone(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newMemNet().node(t, 1, nil, nil)
 		defer a.stop()
@@ -39,6 +40,7 @@ func TestAlone(t *testing.T) {
 }
 
 func TestTwoNodes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet()
 		a := m.node(t, 1, nil, nil)
@@ -61,6 +63,7 @@ func TestTwoNodes(t *testing.T) {
 
 // Bootstrap nodes by key only, whose addresses the Network knows; all name all.
 func TestBootstrapByKey(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet()
 		var boot []Contact
@@ -83,6 +86,7 @@ func TestBootstrapByKey(t *testing.T) {
 
 // Five nodes that start before the one that they bootstrap from.
 func TestAnyOrder(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet()
 		boot := m.prepare(t, 0, nil, nil)
@@ -137,6 +141,7 @@ func network(t testing.TB, m *memNet, n int) []*memNode {
 }
 
 func TestFortyAllPairs(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		nodes := network(t, newMemNet(), 40)
 		defer stopAll(nodes)
@@ -147,6 +152,7 @@ func TestFortyAllPairs(t *testing.T) {
 // 200 nodes: everyone is found; then a third dies without a word, and everyone
 // else is still found, at once and after the table has healed.
 func Test200Nodes(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("200 nodes")
 	}
@@ -196,6 +202,7 @@ func Test200Nodes(t *testing.T) {
 
 // The record of a node that died ends, and its contact is dropped.
 func TestExpiry(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		nodes := network(t, newMemNet(), 12)
 		gone := nodes[5]
@@ -221,6 +228,7 @@ func TestExpiry(t *testing.T) {
 
 // A node that comes back elsewhere is found there by everyone.
 func TestRestartElsewhere(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet()
 		nodes := network(t, m, 12)
@@ -251,6 +259,7 @@ func TestRestartElsewhere(t *testing.T) {
 // A node whose uplink was gone for an hour comes back by the contacts that it
 // had, though its bootstrap node is dead by then.
 func TestOutage(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet()
 		nodes := network(t, m, 3)
@@ -279,6 +288,7 @@ func TestOutage(t *testing.T) {
 }
 
 func TestAddressChange(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet()
 		nodes := network(t, m, 8)
@@ -303,6 +313,7 @@ func TestAddressChange(t *testing.T) {
 
 // The record is renewed before it ends, and everyone keeps being found.
 func TestRepublish(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		nodes := network(t, newMemNet(), 6)
 		defer stopAll(nodes)
@@ -320,6 +331,7 @@ func TestRepublish(t *testing.T) {
 
 // A clock that is off is told by name.
 func TestClockOff(t *testing.T) {
+	t.Parallel()
 	for _, off := range []time.Duration{time.Hour, -3 * time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
 			m := newMemNet()
@@ -348,6 +360,7 @@ func TestClockOff(t *testing.T) {
 
 // A node without addresses finds others, and nobody finds it.
 func TestClientOnly(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet()
 		nodes := network(t, m, 4)
@@ -368,6 +381,7 @@ func TestClientOnly(t *testing.T) {
 }
 
 func TestLookupEnds(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet()
 		nodes := network(t, m, 3)

@@ -12,6 +12,7 @@ import (
 // Nodes that take part, and answer what they should not. The honest ones find
 // one another, believe nothing, and name nobody who does not exist.
 func TestHostileResponders(t *testing.T) {
+	t.Parallel()
 	fake := func(n int) (cs []Contact) {
 		for i := range n {
 			cs = append(cs, Contact{Key: Key{byte(i), 0xfa}, Addrs: []netip.AddrPort{testAddr(60000 + i)}})
@@ -49,6 +50,7 @@ func TestHostileResponders(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { hostile(t, answer) })
 		})
 	}
@@ -128,6 +130,7 @@ func TestServeFlood(t *testing.T) {
 
 // Serve, Lookup and Stats from many goroutines, while the node runs and ends.
 func TestConcurrentUse(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		nodes := network(t, newMemNet(), 5)
 		a := nodes[0]

@@ -14,13 +14,19 @@ import (
 	"time"
 )
 
+var testKeys sync.Map // n -> ed25519.PrivateKey
+
 // testKey is a fixed agent key, different for each n.
 func testKey(n int) ed25519.PrivateKey {
+	if k, ok := testKeys.Load(n); ok {
+		return k.(ed25519.PrivateKey)
+	}
 	var seed [32]byte
 	binary.BigEndian.PutUint32(seed[:], uint32(n))
 	for {
 		k := ed25519.NewKeyFromSeed(seed[:])
 		if k[63]&0x80 == 0 {
+			testKeys.Store(n, k)
 			return k
 		}
 		seed[31]++
@@ -55,11 +61,28 @@ type memNet struct {
 	cut      map[Key]bool // has lost its uplink
 	silent   map[Key]bool // takes calls and never answers
 	answer   map[Key]func(from Key, req *Request) (*Response, error)
+	verdicts map[string]error // of Record.Verify, by encoding
 }
 
 func newMemNet() *memNet {
 	return &memNet{nodes: map[netip.AddrPort]*memNode{}, sessions: map[[2]Key]bool{}, silent: map[Key]bool{}, cut: map[Key]bool{},
-		answer: map[Key]func(Key, *Request) (*Response, error){}}
+		answer: map[Key]func(Key, *Request) (*Response, error){}, verdicts: map[string]error{}}
+}
+
+// verify is Record.Verify, once for each encoding: in one process every node
+// would check the same signatures again, half of all time under the race detector.
+func (m *memNet) verify(r *Record) error {
+	m.mu.Lock()
+	err, known := m.verdicts[string(r.raw)]
+	m.mu.Unlock()
+	if known {
+		return err
+	}
+	err = r.Verify()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.verdicts[string(r.raw)] = err
+	return err
 }
 
 // made is the number of calls made so far.
@@ -99,6 +122,7 @@ func (m *memNet) prepare(t testing.TB, n int, boot []Contact, edit func(*Config)
 		t.Fatal(err)
 	}
 	mn.DHT = d
+	d.core.verify, d.core.store.verify = m.verify, m.verify
 	return mn
 }
 
