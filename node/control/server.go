@@ -127,6 +127,9 @@ func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(controlpb.NewControlHandler(&service{node: s.node, maxPayload: s.maxPayload},
 		connect.WithReadMaxBytes(maxBody),
+		// Answers stay on one machine: compressed only where it saves a lot of
+		// copying. A compressor costs more than the whole call otherwise.
+		connect.WithCompressMinBytes(1<<20),
 		connect.WithRecover(s.recovered), strictJSONs()))
 	return &limiter{next: mux, gate: s.gate, maxBody: int64(maxBody), maxPayload: s.maxPayload, errors: connect.NewErrorWriter()}
 }
