@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
@@ -28,6 +29,7 @@ type Chain struct {
 	ended     chan struct{} // closed by the committer
 	closeOnce sync.Once
 	closeErr  error
+	opened    time.Time            // by opts.Now, with its monotonic part
 	room      *room                // guarded by writing
 	commitTx  func(*bolt.Tx) error // (*bolt.Tx).Commit; tests fail it
 
@@ -41,7 +43,8 @@ type Chain struct {
 	head    uint64
 	hash    sdk.Hash // of record head
 	replies replyIndex
-	stopped error // why no more records are taken, or nil
+	stopped error           // why no more records are taken, or nil
+	unsure  map[replyID]int // receives of the plan that the disk did not confirm
 }
 
 // Open opens the chain at o.Path and starts its committer; Close ends it. A
@@ -78,6 +81,8 @@ func Open(o Options) (*Chain, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open chain: %w", err)
 	}
+	c.opened = o.Now()
+	found.replies.loaded(c.opened.UnixMicro())
 	c.db, c.room, c.head, c.hash, c.replies = db, room, found.link.next-1, found.link.prev, found.replies
 	go c.run()
 	return c, nil
@@ -126,6 +131,14 @@ func (c *Chain) damagedAt(seq uint64, reason string) error {
 	return &DamagedError{Path: c.opts.Path, Seq: seq, Reason: reason}
 }
 
+// partPage is DamagedError.Part where nobody knows which record a page holds.
+const partPage = "a page of the open file"
+
+func (c *Chain) changed(panicked any) *DamagedError {
+	return &DamagedError{Path: c.opts.Path, Part: partPage,
+		Reason: fmt.Sprintf("the file changed while it was open: %v; run verify after a restart", panicked)}
+}
+
 // view runs fn in a read transaction. A page that went bad since Open makes
 // bbolt panic, or fault where the file was cut short: both become errors.
 // Transactions are short, because one that is open holds up the file's growth.
@@ -133,7 +146,7 @@ func (c *Chain) view(fn func(*bolt.Tx) error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
-			err = c.damagedAt(0, fmt.Sprintf("the file changed while it was open: %v; run verify after a restart", r))
+			err = c.changed(r)
 		}
 	}()
 	err = c.db.View(fn)

@@ -2,10 +2,10 @@ package chain
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 	"runtime/debug"
 	"sync/atomic"
+	"time"
 	"unicode/utf8"
 
 	bolt "go.etcd.io/bbolt"
@@ -196,11 +196,11 @@ func (c *Chain) gather(first *request) []*request {
 // The caller holds writing.
 func (c *Chain) commit(group []*request) {
 	if c.stopped != nil {
-		answer(group, errStopped(c.opts.Path, c.stopped))
+		c.refuse(group)
 		return
 	}
 	now := c.opts.Now()
-	p := &plan{head: c.head, hash: c.hash, firstReply: c.replies.first, nextReply: c.replies.next(), kept: map[replyID]int{}}
+	p := &plan{tick: c.tick(now), head: c.head, hash: c.hash, firstReply: c.replies.first, nextReply: c.replies.next(), kept: map[replyID]int{}}
 	var in []*request                // in the plan
 	firsts := map[*request]uint64{}  // of in
 	twice := map[*request]struct{}{} // committed before, or in this plan by another request
@@ -222,7 +222,8 @@ func (c *Chain) commit(group []*request) {
 		err = c.write(p)
 	}
 	if err != nil {
-		c.failed(p, in, err)
+		err = c.failed(p, err)
+		answer(in, err)
 	} else {
 		c.advance(p)
 		for _, r := range in {
@@ -240,17 +241,37 @@ func answer(group []*request, err error) {
 	}
 }
 
+// tick is the time by which kept replies age, in µs: that of Open, and what a
+// clock that nobody sets says has passed since. So setting the machine's clock
+// neither drops them early nor keeps them for ever.
+func (c *Chain) tick(now time.Time) int64 {
+	return c.opened.UnixMicro() + now.Sub(c.opened).Microseconds()
+}
+
+// refuse answers a group after the chain has stopped.
+func (c *Chain) refuse(group []*request) {
+	for _, r := range group {
+		err := errStopped(c.opts.Path, c.stopped)
+		if _, ok := c.unsure[r.replyID()]; ok && r.batch.Cause.Kind == sdk.CallReceive {
+			err = errUnsynced(c.opts.Path, c.stopped)
+		}
+		r.done <- outcome{err: err}
+	}
+}
+
+func (r *request) replyID() replyID { return replyID{r.batch.Cause.From, r.batch.Cause.Message} }
+
 func (c *Chain) duplicate(p *plan, r *request) bool {
 	if r.batch.Cause.Kind != sdk.CallReceive {
 		return false
 	}
-	id := replyID{r.batch.Cause.From, r.batch.Cause.Message}
-	_, before := c.replies.at[id]
-	_, here := p.kept[id]
+	_, before := c.replies.at[r.replyID()]
+	_, here := p.kept[r.replyID()]
 	return before || here
 }
 
-// answerDuplicate runs after the group's commit, so the first outcome is known.
+// answerDuplicate runs after the group's commit, so the first outcome is known:
+// commit is what the group's other requests were answered.
 func (c *Chain) answerDuplicate(r *request, commit error) {
 	cause := r.batch.Cause
 	reply, found, err := c.Reply(cause.From, cause.Message)
@@ -259,7 +280,7 @@ func (c *Chain) answerDuplicate(r *request, commit error) {
 	case found:
 		err = &DuplicateError{From: cause.From, ID: cause.Message, Reply: reply}
 	case commit != nil:
-		err = errCommit(c.opts.Path, commit)
+		err = commit
 	default:
 		err = errInput("message %s is no longer kept", cause.Message)
 	}
@@ -272,7 +293,7 @@ func (c *Chain) write(p *plan) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // see view
 	defer func() {
 		if r := recover(); r != nil {
-			err = c.damagedAt(0, fmt.Sprintf("the file changed while it was open: %v; run verify after a restart", r))
+			err = c.changed(r)
 			c.stop(err)
 			if tx != nil {
 				_ = tx.Rollback()
@@ -304,27 +325,27 @@ func (c *Chain) advance(p *plan) {
 	c.head, c.hash = p.head, p.hash
 	c.replies.drop(p.drop)
 	for i := range p.replies {
-		c.replies.add(&p.replies[i])
+		c.replies.add(&p.replies[i], p.tick)
 	}
 }
 
-// failed finds out what a failed commit left. Usually bbolt has rolled back,
+// failed finds out what a failed commit left and returns what to answer. Usually bbolt has rolled back,
 // and the old head stands. If only the last sync failed, the new records can
 // be read but may not be on disk: nothing more is appended then, since a crash
 // could take away what later records were built upon.
-func (c *Chain) failed(p *plan, in []*request, cause error) {
+func (c *Chain) failed(p *plan, cause error) error {
 	c.opts.Log.Error("chain commit failed", "file", c.opts.Path, "records", len(p.records), "error", cause)
 	var last int
 	err := c.view(func(tx *bolt.Tx) error { last = tx.ID(); return nil })
+	answer := errCommit(c.opts.Path, cause)
 	switch {
 	case c.stopped == nil && err == nil && last < p.tx:
-		answer(in, errCommit(c.opts.Path, cause))
-		return
+		return answer
 	case c.stopped == nil && p.tx == 0: // it did not even begin
-		answer(in, errCommit(c.opts.Path, cause))
 	default:
-		answer(in, errUnsynced(c.opts.Path, cause))
+		answer, c.unsure = errUnsynced(c.opts.Path, cause), p.kept
 	}
 	c.stop(cause)
 	c.opts.Log.Error("chain takes no more records until a restart", "file", c.opts.Path)
+	return answer
 }

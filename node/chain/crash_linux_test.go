@@ -289,9 +289,18 @@ func TestUnconfirmed(t *testing.T) {
 	if e := sdkError(t, err); e.Code != sdk.OutcomeUnknown || e.Retry || !strings.Contains(err.Error(), "the disk is gone") {
 		t.Fatal(err)
 	}
-	_, err = c.Append(context.Background(), b)
-	if e := sdkError(t, err); e.HandlerCode != sdk.HandlerCodeCommit || !strings.Contains(err.Error(), "restart") {
+	_, err = c.Append(context.Background(), b) // the same message: nobody knows yet
+	if e := sdkError(t, err); e.Code != sdk.OutcomeUnknown || e.Retry {
 		t.Fatal(err)
+	}
+	other := b
+	other.Cause = receive(2)
+	_, err = c.Append(context.Background(), other)
+	if e := sdkError(t, err); e.HandlerCode != sdk.HandlerCodeCommit || !e.Retry || !strings.Contains(err.Error(), "restart") {
+		t.Fatal(err)
+	}
+	if rs, err := c.Query(sdk.Query{}); err != nil || len(rs) != 1 {
+		t.Errorf("a query gives %d records, %v; only the genesis record is on disk for certain", len(rs), err)
 	}
 	mustClose(t, c)
 	c = mustOpen(t, o) // what is there counts
@@ -299,6 +308,30 @@ func TestUnconfirmed(t *testing.T) {
 	var d *DuplicateError
 	if _, err := c.Append(context.Background(), b); !errors.As(err, &d) {
 		t.Fatal(err)
+	}
+}
+
+// Two requests of one message in a group that the disk does not confirm: both
+// learn that nobody knows.
+func TestUnconfirmedDuplicate(t *testing.T) {
+	t.Parallel()
+	c := mustOpen(t, testOptions(t))
+	c.commitTx = func(tx *bolt.Tx) error { return errors.Join(tx.Commit(), syscall.EIO) }
+	group := make([]*request, 2)
+	for i := range group {
+		r, err := c.request(Batch{Entries: entries("a", 1, 1), Cause: receive(1), KeepReply: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		group[i] = r
+	}
+	c.writing.Lock()
+	c.commit(group)
+	c.writing.Unlock()
+	for i, r := range group {
+		if o := <-r.done; !errors.Is(o.err, sdk.OutcomeUnknown) {
+			t.Errorf("request %d: %v", i, o.err)
+		}
 	}
 }
 

@@ -104,7 +104,10 @@ func openExisting(o *Options, author sdk.AgentID) (db *bolt.DB, room *room, foun
 	if err != nil {
 		return nil, nil, found, err
 	}
-	room, err = newRoom(f)
+	// Whoever made the file may have been killed before its name was durable.
+	if err = syncDir(filepath.Dir(o.Path)); err == nil {
+		room, err = newRoom(f)
+	}
 	if err != nil {
 		return nil, nil, found, errors.Join(err, db.Close())
 	}
@@ -155,10 +158,7 @@ func create(o *Options, genesis *plan) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, o.Path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(o.Path))
+	return os.Rename(tmp, o.Path) // openExisting makes the name durable
 }
 
 // syncDir makes a directory's names durable.

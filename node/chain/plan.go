@@ -29,6 +29,7 @@ type plan struct {
 	bytes   int64 // of replies
 	drop    int   // the oldest kept replies, which go
 
+	tick       int64  // see Chain.tick
 	firstReply uint64 // key of the oldest kept reply
 	nextReply  uint64 // key of replies[0]
 	kept       map[replyID]int
@@ -130,7 +131,7 @@ func (c *Chain) batch(p *plan, r *request, now time.Time) (first uint64, err err
 	if b.KeepReply {
 		reply := keptReply{from: b.Cause.From, id: b.Cause.Message, micro: now.UnixMicro(), reply: b.Reply}
 		bounds := replyBounds{c.opts.ReplyCount, c.opts.ReplyBytes, c.opts.ReplyAge}
-		drop, limit, ok := c.replies.room(bounds, reply.micro, len(p.replies)+1, p.bytes+reply.size())
+		drop, limit, ok := c.replies.room(bounds, p.tick, len(p.replies)+1, p.bytes+reply.size())
 		if !ok {
 			return 0, errRepliesFull(limit)
 		}

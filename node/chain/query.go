@@ -2,6 +2,7 @@ package chain
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -16,13 +17,16 @@ const (
 	maxLimit     = 1000
 )
 
-// Record is the record of sequence number seq, or ErrNotFound.
+// Record is the durable record of sequence number seq, or ErrNotFound.
 func (c *Chain) Record(seq uint64) (r sdk.Record, err error) {
+	if seq >= c.Len() {
+		return r, cmp.Or(c.alive(), ErrNotFound)
+	}
 	err = c.view(func(tx *bolt.Tx) error {
 		key := seqKey(seq)
 		value := tx.Bucket(bucketRecords).Get(key)
 		if value == nil {
-			return ErrNotFound
+			return c.damagedAt(seq, "it is missing")
 		}
 		if r, err = decodeRecord(key, value); err != nil {
 			return c.damagedAt(seq, err.Error())
@@ -42,7 +46,12 @@ func (c *Chain) Query(q sdk.Query) ([]sdk.Record, error) {
 		limit = defaultLimit
 	}
 	limit = min(limit, maxLimit)
-	if len(q.Type) > sdk.MaxEntryType || q.To != 0 && q.From >= q.To {
+	// bbolt shows a transaction to readers before its last sync, and one whose
+	// last sync failed for as long as the file is open. Nobody may act on those.
+	if end := c.Len(); q.To == 0 || q.To > end {
+		q.To = end
+	}
+	if len(q.Type) > sdk.MaxEntryType || q.From >= q.To {
 		return nil, c.alive()
 	}
 	var out []sdk.Record
@@ -68,7 +77,7 @@ func (c *Chain) Query(q sdk.Query) ([]sdk.Record, error) {
 }
 
 // scan calls fn with the records that q selects, in its order, until it
-// returns false.
+// returns false. q.To is set.
 func (c *Chain) scan(tx *bolt.Tx, q sdk.Query, fn func(seq uint64, key, value []byte) (bool, error)) error {
 	records := tx.Bucket(bucketRecords)
 	bucket, prefix := records, []byte(nil)
@@ -80,7 +89,7 @@ func (c *Chain) scan(tx *bolt.Tx, q sdk.Query, fn func(seq uint64, key, value []
 	for ; len(k) == len(prefix)+8 && bytes.HasPrefix(k, prefix); k, v = step(cur, q.Reverse) {
 		key := k[len(prefix):]
 		seq := binary.BigEndian.Uint64(key)
-		if seq < q.From || q.To != 0 && seq >= q.To {
+		if seq < q.From || seq >= q.To {
 			return nil
 		}
 		value := v
@@ -103,11 +112,7 @@ func seek(cur *bolt.Cursor, prefix []byte, q sdk.Query) (k, v []byte) {
 	if !q.Reverse {
 		return cur.Seek(at(q.From))
 	}
-	end := at(^uint64(0))
-	if q.To != 0 {
-		end = at(q.To)
-	}
-	if k, _ = cur.Seek(end); k == nil {
+	if k, _ = cur.Seek(at(q.To)); k == nil {
 		return cur.Last()
 	}
 	return cur.Prev()
@@ -154,8 +159,13 @@ func (c *Chain) chunk(seq, end uint64) (out []stored, err error) {
 	})
 	// What was read before the damage is handed over first, so that a walk
 	// names the first wrong record even where an earlier one is wrong too.
-	if d := (*DamagedError)(nil); errors.As(err, &d) && len(out) > 0 {
-		return out, nil
+	if d := (*DamagedError)(nil); errors.As(err, &d) {
+		if len(out) > 0 {
+			return out, nil
+		}
+		if d.Part == partPage { // seq is the record that it belongs to
+			return nil, c.damagedAt(seq, d.Reason)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read chain: %w", err)

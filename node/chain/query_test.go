@@ -1,10 +1,13 @@
 package chain
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	bolt "go.etcd.io/bbolt"
 
 	"github.com/parley-p2p/parley/sdk"
 )
@@ -70,6 +73,33 @@ func TestQuery(t *testing.T) {
 		if want := model(all, q); fmt.Sprint(seqs) != fmt.Sprint(want) {
 			t.Fatalf("%+v: %v, want %v", q, seqs, want)
 		}
+	}
+}
+
+// bbolt shows a transaction to readers before it is durable; the chain does not.
+func TestQueryDurableOnly(t *testing.T) {
+	t.Parallel()
+	c := mustOpen(t, testOptions(t))
+	seen := -1
+	c.commitTx = func(tx *bolt.Tx) error {
+		err := tx.Commit() // written; say that its last sync is still under way
+		for _, q := range []sdk.Query{{}, {Reverse: true}, {To: 5}, {Type: "a"}, {Type: "a", Reverse: true}} {
+			rs, err := c.Query(q)
+			if seen = max(seen, len(rs)); err != nil || len(rs) > 0 && rs[0].Header.Seq != 0 {
+				t.Errorf("%+v: %v, %v", q, rs, err)
+			}
+		}
+		if _, err := c.Record(1); !errors.Is(err, ErrNotFound) {
+			t.Errorf("record 1: %v", err)
+		}
+		return err
+	}
+	mustAppend(t, c, Batch{Entries: entries("a", 2, 1), Cause: function(1)})
+	if seen != 1 {
+		t.Errorf("%d records are seen before the commit's end", seen)
+	}
+	if rs, err := c.Query(sdk.Query{Type: "a"}); err != nil || len(rs) != 2 {
+		t.Errorf("after it: %d records, %v", len(rs), err)
 	}
 }
 

@@ -18,7 +18,7 @@ type replyID struct {
 // replyMeta is what is kept in memory of one reply: the oldest goes first.
 type replyMeta struct {
 	id    replyID
-	micro int64
+	tick  int64 // see Chain.tick
 	bytes int64
 }
 
@@ -41,10 +41,10 @@ func (r *keptReply) size() int64 { return 8 + replyHead + int64(len(r.reply)) + 
 
 func (x *replyIndex) next() uint64 { return x.first + uint64(len(x.fifo)) }
 
-func (x *replyIndex) add(r *keptReply) {
+func (x *replyIndex) add(r *keptReply, tick int64) {
 	id := replyID{r.from, r.id}
 	x.at[id] = x.next()
-	x.fifo = append(x.fifo, replyMeta{id, r.micro, r.size()})
+	x.fifo = append(x.fifo, replyMeta{id, tick, r.size()})
 	x.bytes += r.size()
 }
 
@@ -56,8 +56,16 @@ func (x *replyIndex) load(order uint64, r *keptReply) bool {
 	if _, twice := x.at[replyID{r.from, r.id}]; twice || order != x.next() {
 		return false
 	}
-	x.add(r)
+	x.add(r, r.micro)
 	return true
+}
+
+// loaded is called when all of a file is loaded. What was kept by a clock that
+// was ahead of now counts as kept now, or it would stay until that time.
+func (x *replyIndex) loaded(now int64) {
+	for i := range x.fifo {
+		x.fifo[i].tick = min(x.fifo[i].tick, now)
+	}
 }
 
 // drop forgets the n oldest.
@@ -88,7 +96,7 @@ func (x *replyIndex) room(b replyBounds, now int64, count int, bytes int64) (dro
 	left := x.bytes
 	for drop < len(x.fifo) {
 		m := x.fifo[drop]
-		age := time.Duration(now-m.micro) * time.Microsecond
+		age := time.Duration(now-m.tick) * time.Microsecond
 		over := len(x.fifo)-drop+count > b.count || left+bytes > b.bytes
 		if age <= LongestDeadline || !over && (age <= b.age || drop >= maxIdleDrops) {
 			break

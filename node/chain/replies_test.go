@@ -118,6 +118,29 @@ func TestReplyAge(t *testing.T) {
 	mustVerify(t, mustOpen(t, o), 5)
 }
 
+// Replies that were kept while the clock was far ahead go by age all the same.
+func TestReplyClockWasAhead(t *testing.T) {
+	t.Parallel()
+	o := testOptions(t)
+	cl := &clock{micro: (1000 * time.Hour).Microseconds()}
+	o.Now, o.ReplyAge, o.ReplyCount = cl.now, 5*time.Minute, 3
+	c := mustOpen(t, o)
+	for n := range uint64(3) {
+		mustAppend(t, c, kept(n, ""))
+	}
+	mustClose(t, c)
+	cl.micro = (100 * time.Hour).Microseconds()
+	c = mustOpen(t, o)
+	if _, err := c.Append(context.Background(), kept(3, "")); !errors.Is(err, sdk.Busy) {
+		t.Fatalf("their age is not known, and one was dropped at once: %v", err)
+	}
+	cl.micro += (LongestDeadline + time.Second).Microseconds()
+	mustAppend(t, c, kept(3, ""))
+	if isKept(t, c, 0) || !isKept(t, c, 1) {
+		t.Fatal("the wrong one was dropped")
+	}
+}
+
 func TestReplyIndex(t *testing.T) {
 	t.Parallel()
 	x := newReplyIndex()
@@ -134,7 +157,7 @@ func TestReplyIndex(t *testing.T) {
 	}
 	// Many old ones go a part at a time.
 	for n := range uint64(3000) {
-		x.add(reply(n))
+		x.add(reply(n), int64(n))
 	}
 	drop, _, ok := x.room(replyBounds{1 << 20, 1 << 30, time.Minute}, time.Hour.Microseconds(), 1, 10)
 	if !ok || drop != maxIdleDrops {
