@@ -27,8 +27,7 @@ type app struct {
 	handler server
 	chain   *chain.Chain
 	log     *slog.Logger
-	header  []byte // of its messages, encoded once; see message.go
-	again   []byte // the same for a message that is sent again
+	header  []byte // of its messages when they are first sent, encoded once; see message.go
 
 	mu       sync.Mutex // guards what follows
 	stopping bool
@@ -85,7 +84,7 @@ type apps struct {
 	mu       sync.RWMutex // guards what follows
 	byName   map[string]*app
 	byHash   map[sdk.DNAHash]*app
-	byHeader map[string]*app          // by either encoding of the message header
+	byHeader map[string]*app          // by its messages' header
 	damaged  map[string]*DamagedChain // by DNA name: refused, because the chain is not what was written
 }
 
@@ -108,7 +107,8 @@ func (s *apps) add(a *app) error {
 		return fmt.Errorf("DNA %s runs already: remove one of the two handlers", a.name)
 	}
 	s.byName[a.name], s.byHash[a.hash] = a, a
-	s.byHeader[string(a.header)], s.byHeader[string(a.again)] = a, a
+	delete(s.damaged, a.name) // it was, and has been put back
+	s.byHeader[string(a.header)] = a
 	return nil
 }
 
@@ -121,7 +121,6 @@ func (s *apps) remove(a *app) {
 	delete(s.byName, a.name)
 	delete(s.byHash, a.hash)
 	delete(s.byHeader, string(a.header))
-	delete(s.byHeader, string(a.again))
 }
 
 func (s *apps) runs(name string) bool {
@@ -176,19 +175,23 @@ func (s *apps) named(dna string) (*app, *sdk.Error) {
 			return a, nil
 		}
 	}
-	return nil, s.missingLocked(dna, "run this node with a handler of it in its plugin directory")
+	if d := s.damaged[dna]; d != nil {
+		return nil, errMissing("DNA %s is refused: %v", dna, d.Err)
+	}
+	return nil, errMissing("DNA %s does not run on this node; run this node with a handler of it in its plugin directory", dna)
 }
 
-// missingLocked says why no handler of a DNA runs here.
-func (s *apps) missingLocked(name, advice string) *sdk.Error {
-	e := &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true}
-	switch d := s.damaged[name]; {
-	case d != nil:
-		e.Text = fmt.Sprintf("DNA %s is refused: %v", name, d.Err)
-	default:
-		e.Text = fmt.Sprintf("DNA %s does not run on this node; %s", name, advice)
+// missingLocked tells another agent why no handler of a DNA runs here: without
+// this node's paths.
+func (s *apps) missingLocked(name string) *sdk.Error {
+	if s.damaged[name] != nil {
+		return errMissing("DNA %s is refused, since its source chain is damaged; that agent's operator finds more in the node's status", name)
 	}
-	return e
+	return errMissing("DNA %s does not run on this node; that agent's operator has to add a handler of it", name)
+}
+
+func errMissing(format string, args ...any) *sdk.Error {
+	return &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, Text: fmt.Sprintf(format, args...)}
 }
 
 func errStopping(name string) *sdk.Error {
@@ -209,7 +212,7 @@ func (n *Node) newApp(desc sdk.Description) (*app, error) {
 	a := &app{name: desc.Name, dna: dna, hash: dna.Hash(), desc: desc,
 		log: n.cfg.Log.With("dna", desc.Name), idle: make(chan struct{})}
 	var err error
-	if a.header, a.again, err = encodeHeaders(a.hash, a.name); err != nil {
+	if a.header, err = encodeHeader(a.hash, a.name, 0); err != nil {
 		return nil, err
 	}
 	path := n.cfg.path("chains", fmt.Sprintf("%s-%x.db", a.name, a.hash[:6]))

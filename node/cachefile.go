@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
@@ -87,17 +86,13 @@ func (n *Node) writeCache() error {
 	if err != nil {
 		return err
 	}
-	path := n.cfg.path(cacheFile)
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".cache-*") // mode 0600
-	if err != nil {
+	// One name, so that a node that is killed here leaves one file at most.
+	path, tmp := n.cfg.path(cacheFile), n.cfg.path("."+cacheFile)
+	defer os.Remove(tmp)
+	if err := os.WriteFile(tmp, b, 0o600); err != nil {
 		return err
 	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(b)
-	if err := errors.Join(err, tmp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), path)
+	return os.Rename(tmp, path)
 }
 
 func (n *Node) keepCache(ctx context.Context) error {

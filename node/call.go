@@ -25,6 +25,7 @@ type liveCall struct {
 	staged  []sdk.Entry
 	bytes   int
 	effects bool // a send took effect elsewhere, or may have
+	sending int  // sends under way
 	ended   bool
 }
 
@@ -49,9 +50,10 @@ func (n *Node) run(ctx context.Context, a *app, call *sdk.Call) ([]byte, *sdk.Er
 		return reply, nil
 	}
 	e := handlerError(ctx, err)
-	// Everything that the call staged is gone: only what it sent can have taken
-	// effect, so a call without such a send may be repeated.
-	e.Retry = !effects
+	// Everything that the call staged is gone, unless the chain itself can't
+	// tell. So only what it sent can have taken effect, and a call without such
+	// a send may be repeated.
+	e.Retry = !effects && e.Code != sdk.OutcomeUnknown
 	return nil, e
 }
 
@@ -79,7 +81,24 @@ func (n *Node) settle(ctx context.Context, a *app, lc *liveCall, staged []sdk.En
 	if errors.As(err, &twice) { // the message ran before; its first outcome stands
 		return twice.Reply, nil
 	}
-	return reply, err
+	return reply, commitError(lc.call.Kind, err)
+}
+
+// commitError keeps from another agent what the disk said, and the path in it.
+// The chain has logged both.
+func commitError(kind sdk.CallKind, err error) error {
+	var e *sdk.Error
+	if kind != sdk.CallReceive || !errors.As(err, &e) {
+		return err
+	}
+	kept := *e
+	switch {
+	case e.Code == sdk.OutcomeUnknown:
+		kept.Text = "the disk did not confirm what the receive committed; its node's log says why"
+	case e.HandlerCode == sdk.HandlerCodeCommit:
+		kept.Text = "the source chain did not take what the receive committed, and nothing of it exists; its node's log says why"
+	}
+	return &kept
 }
 
 // end closes the call: its host fails from now on.
@@ -87,7 +106,7 @@ func (c *liveCall) end() (staged []sdk.Entry, effects bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ended = true
-	return c.staged, c.effects
+	return c.staged, c.effects || c.sending > 0
 }
 
 // open fails once the call has returned, as a handler's goroutine that outlives
@@ -107,15 +126,20 @@ func errCallOver() *sdk.Error {
 }
 
 func (c *liveCall) Send(ctx context.Context, to sdk.AgentID, payload []byte) ([]byte, error) {
-	if err := c.open(); err != nil {
-		return nil, err
-	}
-	reply, err := c.node.send(ctx, c.app, to, payload)
-	if err == nil || !err.Retry {
-		c.mu.Lock()
-		c.effects = true
+	c.mu.Lock()
+	if c.ended {
 		c.mu.Unlock()
+		return nil, errCallOver()
 	}
+	c.sending++
+	c.mu.Unlock()
+	reply, err := c.node.send(ctx, c.app, to, payload)
+	c.mu.Lock()
+	c.sending--
+	if err == nil || !err.Retry && err.Delivered != sdk.DeliveredNo {
+		c.effects = true
+	}
+	c.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}

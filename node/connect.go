@@ -13,8 +13,13 @@ import (
 	"github.com/parley-p2p/parley/transport"
 )
 
-// connectLimit bounds one search for an agent and the dialling of what it found.
-const connectLimit = 15 * time.Second
+const (
+	// connectLimit bounds one search for an agent and the dialling of what it found.
+	connectLimit = 15 * time.Second
+	// maxFlights bounds the searches at once: whom to send to may be what another
+	// agent's message says.
+	maxFlights = 1024
+)
 
 // source says where an agent's address came from.
 type source string
@@ -55,6 +60,10 @@ func (n *Node) connect(ctx context.Context, to sdk.AgentID) (*connection, *sdk.E
 	}
 	n.flightsMu.Lock()
 	f := n.flights[to]
+	if f == nil && len(n.flights) >= maxFlights {
+		n.flightsMu.Unlock()
+		return nil, errTooManyFlights()
+	}
 	if f == nil {
 		f = &flight{done: make(chan struct{})}
 		if !n.tasks.start(func(taskCtx context.Context) { n.fly(taskCtx, to, f) }) {
@@ -70,6 +79,12 @@ func (n *Node) connect(ctx context.Context, to sdk.AgentID) (*connection, *sdk.E
 	case <-ctx.Done():
 		return nil, contextError(ctx, sdk.DeliveredNo, to.Short()+" was being connected to")
 	}
+}
+
+func errTooManyFlights() *sdk.Error {
+	return &sdk.Error{Code: sdk.Busy, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true,
+		Text:  "this node is looking for too many agents at once",
+		Limit: &sdk.Limit{Name: "agents that are looked for", Value: maxFlights + 1, Max: maxFlights, RetryAfter: time.Second}}
 }
 
 func errNodeStopping() *sdk.Error {
@@ -105,18 +120,14 @@ func (n *Node) open(ctx context.Context, to sdk.AgentID) (*connection, *sdk.Erro
 	}()
 	known, src := n.known(ctx, to)
 	if len(known) == 0 {
-		return n.openFound(ctx, to, <-answer, nil, nil)
+		return n.openFound(ctx, to, <-answer, dialled{})
 	}
 	dialCtx, stopDial := context.WithCancel(ctx)
 	defer stopDial()
-	type dialled struct {
-		conn *connection
-		err  error
-	}
 	dials := make(chan dialled, 1)
 	go func() {
 		s, reused, err := n.endpoint.Session(dialCtx, transport.PeerKey(to), known)
-		dials <- dialled{&connection{session: s, reused: reused, source: src}, err}
+		dials <- dialled{&connection{session: s, reused: reused, source: src}, known, err}
 	}()
 	var late found
 	for {
@@ -130,7 +141,7 @@ func (n *Node) open(ctx context.Context, to sdk.AgentID) (*connection, *sdk.Erro
 			if late.result == nil && late.err == nil {
 				late = <-answer
 			}
-			return n.openFound(ctx, to, late, known, d.err)
+			return n.openFound(ctx, to, late, d)
 		case late = <-answer:
 			answer = nil
 			if late.err == nil && !subset(late.result.Addrs(), known) {
@@ -140,24 +151,40 @@ func (n *Node) open(ctx context.Context, to sdk.AgentID) (*connection, *sdk.Erro
 	}
 }
 
-// openFound dials what the DHT found, after the addresses in tried failed.
-func (n *Node) openFound(ctx context.Context, to sdk.AgentID, f found, tried []netip.AddrPort, dialErr error) (*connection, *sdk.Error) {
-	if f.err != nil && len(tried) > 0 {
-		return nil, dialError(to, dialErr)
+// dialled is what came of dialling addresses that needed no search.
+type dialled struct {
+	conn  *connection
+	tried []netip.AddrPort // none: there were no such addresses
+	err   error
+}
+
+// openFound dials what the DHT found, and what the settings say, after d failed.
+func (n *Node) openFound(ctx context.Context, to sdk.AgentID, f found, d dialled) (*connection, *sdk.Error) {
+	var addrs []netip.AddrPort
+	src := sourceDHT
+	if f.err == nil {
+		addrs = f.result.Addrs()
 	}
-	if f.err != nil {
+	if len(d.tried) > 0 && d.conn.source == sourceCache { // the cache had come before the settings
+		if set := n.configured(ctx, to); len(set) > 0 {
+			if f.err != nil {
+				src = sourceSettings
+			}
+			addrs = slices.Concat(addrs, set)
+		}
+	}
+	switch {
+	case f.err != nil && len(d.tried) == 0:
 		return nil, lookupError(ctx, to, f.err)
-	}
-	addrs := f.result.Addrs()
-	if len(tried) > 0 && subset(addrs, tried) && ctx.Err() == nil {
-		return nil, dialError(to, dialErr)
+	case len(d.tried) > 0 && subset(addrs, d.tried) && (f.err != nil || ctx.Err() == nil):
+		return nil, dialError(to, d.err)
 	}
 	s, reused, err := n.endpoint.Session(ctx, transport.PeerKey(to), addrs)
 	if err != nil {
-		return nil, dialError(to, errors.Join(dialErr, err))
+		return nil, dialError(to, errors.Join(d.err, err))
 	}
 	n.addresses.worked(n.now(), to, s.RemoteAddr())
-	return &connection{session: s, reused: reused, source: sourceDHT, lookup: f.result}, nil
+	return &connection{session: s, reused: reused, source: src, lookup: f.result}, nil
 }
 
 func subset(part, whole []netip.AddrPort) bool {
@@ -169,12 +196,17 @@ func (n *Node) known(ctx context.Context, to sdk.AgentID) ([]netip.AddrPort, sou
 	if addrs := n.addresses.get(n.now(), to); len(addrs) > 0 {
 		return addrs, sourceCache
 	}
+	return n.configured(ctx, to), sourceSettings
+}
+
+// configured are the addresses that the settings have of an agent.
+func (n *Node) configured(ctx context.Context, to sdk.AgentID) (addrs []netip.AddrPort) {
 	for _, p := range n.cfg.Bootstrap {
 		if p.Agent == to {
-			return resolveHost(ctx, p.Host), sourceSettings
+			addrs = append(addrs, resolveHost(ctx, p.Host)...)
 		}
 	}
-	return nil, ""
+	return addrs
 }
 
 func lookupError(ctx context.Context, to sdk.AgentID, err error) *sdk.Error {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parley-p2p/parley/node/control"
 	"github.com/parley-p2p/parley/sdk"
 )
 
@@ -39,11 +40,16 @@ func sendTo(t *testing.T, from, to *testNode, m testMessage) (testMessage, error
 // notes are the texts of the "note" entries on a node's chain, which must verify.
 func notes(t *testing.T, n *testNode) []string {
 	t.Helper()
-	r, err := n.VerifyChain(t.Context(), "test")
+	return notesOf(t, n.Node, "test")
+}
+
+func notesOf(t *testing.T, n control.Node, dna string) []string {
+	t.Helper()
+	r, err := n.VerifyChain(t.Context(), dna)
 	if err != nil || !r.Valid {
 		t.Fatalf("the chain does not verify: %+v, %v", r, err)
 	}
-	records, err := n.Chain(t.Context(), "test", sdk.Query{Type: "note"})
+	records, err := n.Chain(t.Context(), dna, sdk.Query{Type: "note"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +84,8 @@ func testConfig() Config {
 	return Config{Network: "test", Listen: "127.0.0.1:0", ResendFor: time.Second}
 }
 
-// newPair starts Alice, who bootstraps from Bob, and Bob behind a proxy.
+// newPair starts Alice, who bootstraps from Bob, and Bob behind a proxy. Alice
+// only dials: the proxy is the one way between them.
 func newPair(t *testing.T) (alice, bob *testNode, p *proxy) {
 	t.Helper()
 	p = newProxy(t)
@@ -90,7 +97,7 @@ func newPair(t *testing.T) (alice, bob *testNode, p *proxy) {
 	p.forward(bob.Addr())
 	cfg = testConfig()
 	cfg.Handlers = []sdk.Handler{testDNA()}
-	cfg.DataDir, cfg.Bootstrap = filepath.Join(dir, "alice"), []Peer{{Agent: bob.Agent(), Host: p.addr().String()}}
+	cfg.DataDir, cfg.Listen, cfg.Bootstrap = filepath.Join(dir, "alice"), "", []Peer{{Agent: bob.Agent(), Host: p.addr().String()}}
 	return startNode(t, cfg), bob, p
 }
 
@@ -176,8 +183,7 @@ func TestOutcomeUnknown(t *testing.T) {
 		done <- err
 	}()
 	awaitFile(t, file)
-	p.listener.Close()
-	p.cut()
+	p.end()
 	e := wantError(t, <-done, sdk.OutcomeUnknown, sdk.DeliveredUnknown, false)
 	if e.Limit == nil || e.Limit.Setting != "resend-for" {
 		t.Errorf("the error does not name its setting: %v", e)

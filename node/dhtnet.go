@@ -80,10 +80,14 @@ func (d dhtNetwork) Call(ctx context.Context, to dht.Contact, req *dht.Request) 
 	s, ok := d.node.endpoint.Live(peer)
 	if !ok {
 		addrs := to.Addresses()
-		if len(addrs) == 0 {
+		bare := len(addrs) == 0
+		if bare {
 			addrs, _ = d.node.known(ctx, sdk.AgentID(to.Key))
 		}
 		if s, _, err = d.node.endpoint.Session(ctx, peer, addrs); err != nil {
+			if bare { // the settings' address is next
+				d.node.addresses.failed(sdk.AgentID(to.Key))
+			}
 			return nil, err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/parley-p2p/parley/sdk"
 	"github.com/parley-p2p/parley/transport"
@@ -19,15 +20,26 @@ const (
 type messageHeader struct {
 	DNA  []byte `codec:"d"` // 32 bytes
 	Name string `codec:"n"` // the DNA's name, so that an error can tell why the hash is unknown
-	// Again says that the message was sent before: its outcome may stand in the
-	// source chain.
-	Again bool `codec:"a,omitempty"`
+	// Age is how long ago the message was first sent, in milliseconds and at least
+	// 1, where it was sent before: its outcome may stand in the source chain, or
+	// be gone with the receiver's last run.
+	Age uint64 `codec:"a,omitempty"`
 }
 
-func encodeHeaders(hash sdk.DNAHash, name string) (first, again []byte, err error) {
-	first, err1 := sdk.Marshal(messageHeader{DNA: hash[:], Name: name})
-	again, err2 := sdk.Marshal(messageHeader{DNA: hash[:], Name: name, Again: true})
-	return first, again, errors.Join(err1, err2)
+// encodeHeader is the header of a message that is sent for the first time (age
+// 0) or again.
+func encodeHeader(hash sdk.DNAHash, name string, age time.Duration) ([]byte, error) {
+	h := messageHeader{DNA: hash[:], Name: name}
+	if age > 0 {
+		h.Age = max(1, uint64(age.Milliseconds()))
+	}
+	return sdk.Marshal(h)
+}
+
+// age is that of the header, 0 for a message that was not sent before. What is
+// older than the memory of outcomes is as old as that.
+func (h *messageHeader) age() time.Duration {
+	return time.Duration(min(h.Age, uint64(outcomesAge/time.Millisecond))) * time.Millisecond
 }
 
 func parseHeader(b []byte) (messageHeader, error) {
@@ -53,20 +65,20 @@ func tooLarge(what string, value, limit int, side sdk.Side, delivered sdk.Delive
 // requestError is the sdk's error for a request that failed on a live session.
 // Lost sessions are the caller's to handle.
 func requestError(e *transport.RequestError) *sdk.Error {
-	out := &sdk.Error{Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Text: e.Error()}
+	out := &sdk.Error{Side: sdk.SideNode, Delivered: requestDelivered(e), Text: e.Error()}
 	if e.Remote {
 		out.Side = sdk.SideRemoteNode
 	}
 	if e.Limit != "" {
-		out.Limit = &sdk.Limit{Name: e.Limit, Setting: e.Setting, Value: e.Value, Max: e.Max, RetryAfter: e.RetryAfter}
+		out.Limit = &sdk.Limit{Name: e.Limit, Setting: settings[e.Setting], Value: e.Value, Max: e.Max, RetryAfter: e.RetryAfter}
 	}
 	switch e.Code {
 	case transport.Busy:
-		out.Code, out.Retry = sdk.Busy, true
+		out.Code = sdk.Busy
 	case transport.TooLarge:
 		out.Code = sdk.TooLarge
 	case transport.Unsupported:
-		out.Code, out.Retry = sdk.NoHandler, true
+		out.Code = sdk.NoHandler
 	case transport.Timeout:
 		out.Code = sdk.Timeout
 	case transport.Canceled:
@@ -74,13 +86,24 @@ func requestError(e *transport.RequestError) *sdk.Error {
 	default:
 		out.Code = sdk.OutcomeUnknown
 	}
-	if (out.Code == sdk.Timeout || out.Code == sdk.Canceled || out.Code == sdk.OutcomeUnknown) && e.Sent {
-		out.Delivered = sdk.DeliveredUnknown
-	}
-	if out.Delivered == sdk.DeliveredNo {
-		out.Retry = true
-	}
+	out.Retry = out.Delivered == sdk.DeliveredNo
 	return out
+}
+
+// settings are the node's names of the transport's, where it has them.
+var settings = map[string]string{"MaxMessage": "max-payload", "MaxSessions": "max-sessions"}
+
+// requestDelivered says whether the peer's handler has seen the request.
+func requestDelivered(e *transport.RequestError) sdk.Delivered {
+	switch {
+	case e.Served && (e.Code == transport.TooLarge || e.Code == transport.Busy):
+		return sdk.DeliveredYes // there is an answer, and no room for it
+	case e.Served:
+		return sdk.DeliveredUnknown
+	case e.Remote || !e.Sent:
+		return sdk.DeliveredNo
+	}
+	return sdk.DeliveredUnknown
 }
 
 // contextError is the error for a context that ended while this node worked.

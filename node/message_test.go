@@ -93,8 +93,9 @@ func TestMessageVectors(t *testing.T) {
 		}{name, b})
 	}
 	dna := sdk.DNA{Name: "auction", Integrity: "1"}
-	first, again, err := encodeHeaders(dna.Hash(), dna.Name)
+	first, err := encodeHeader(dna.Hash(), dna.Name, 0)
 	add("message-header-first", first, err)
+	again, err := encodeHeader(dna.Hash(), dna.Name, 1500*time.Millisecond)
 	add("message-header-again", again, err)
 	requests, responses := testDHTMessages(t)
 	for i, r := range requests {
@@ -145,7 +146,8 @@ func TestMaximalDHTResponseFits(t *testing.T) {
 }
 
 func FuzzMessageHeader(f *testing.F) {
-	first, again, _ := encodeHeaders(sdk.DNAHash{1}, "auction")
+	first, _ := encodeHeader(sdk.DNAHash{1}, "auction", 0)
+	again, _ := encodeHeader(sdk.DNAHash{1}, "auction", time.Minute)
 	f.Add(first)
 	f.Add(again)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -153,15 +155,13 @@ func FuzzMessageHeader(f *testing.F) {
 		if err != nil {
 			return
 		}
-		x, y, err := encodeHeaders(sdk.DNAHash(h.DNA), h.Name)
+		x, err := encodeHeader(sdk.DNAHash(h.DNA), h.Name, h.age())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if h.Again {
-			x = y
-		}
+		h.Age = uint64(h.age() / time.Millisecond) // what is older comes back as old as can be
 		back, err := parseHeader(x)
-		if err != nil || !bytes.Equal(back.DNA, h.DNA) || back.Name != h.Name || back.Again != h.Again {
+		if err != nil || !bytes.Equal(back.DNA, h.DNA) || back.Name != h.Name || back.Age != h.Age {
 			t.Fatalf("%x is read as %+v, which comes back as %+v, %v", b, h, back, err)
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/parley-p2p/parley/dht"
@@ -38,6 +39,8 @@ type Node struct {
 	flightsMu sync.Mutex // guards flights
 	flights   map[sdk.AgentID]*flight
 
+	revocations atomic.Int32 // tasks that revoke a message
+
 	started  chan struct{} // closed when the node serves
 	begun    time.Time     // set before started is closed
 	runOnce  sync.Once
@@ -58,7 +61,7 @@ func New(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, id: id,
 		apps: newApps(), addresses: newAddressCache(), traffic: newTraffic(),
-		outcomes: newOutcomes(), flights: map[sdk.AgentID]*flight{},
+		outcomes: newOutcomes(time.Now()), flights: map[sdk.AgentID]*flight{},
 		started: make(chan struct{}), stopping: make(chan struct{}),
 	}
 	n.endpoint, err = transport.New(transport.Config{
@@ -127,6 +130,7 @@ func (n *Node) run1(ctx context.Context) (err error) {
 	if err := n.endpoint.Bind(); err != nil {
 		return err
 	}
+	defer n.endpoint.Close() // of use only where its Run is not reached
 	n.loadCache()
 
 	ctx, broke := context.WithCancelCause(ctx)

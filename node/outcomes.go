@@ -17,6 +17,9 @@ const (
 	outcomesPerSender = 4096
 	outcomesTotal     = 1 << 17
 	outcomesBytes     = 64 << 20
+	// runningPerSender bounds a sender's receives that run. Its sessions' limits
+	// alone do not: a receive goes on when its session breaks.
+	runningPerSender = 1024
 	// outcomesAge exceeds the longest time for which a message is repeated.
 	outcomesAge = 15 * time.Minute
 )
@@ -41,10 +44,11 @@ type outcome struct {
 	err   *sdk.Error
 
 	ended   time.Time     // zero while it runs
-	dropped bool          // the reply was given up for room
+	size    int           // of reply and err, bytes
+	dropped bool          // both were given up for room
 	age     *list.Element // in outcomes.ages, once it has ended
 	mine    *list.Element // in its sender's list, once it has ended
-	held    *list.Element // in outcomes.replies, while it holds a reply
+	held    *list.Element // in outcomes.replies, until it is dropped
 }
 
 // outcomes remembers received messages so that a repeated one is answered with
@@ -54,33 +58,46 @@ type outcomes struct {
 	byKey   map[messageKey]*outcome
 	ages    *list.List                 // ended ones, oldest first
 	senders map[sdk.AgentID]*list.List // ended ones of a sender, oldest first
-	replies *list.List                 // ended ones that hold a reply, oldest first
-	bytes   int                        // of those replies
+	running map[sdk.AgentID]int        // of a sender, those that have not ended
+	replies *list.List                 // ended ones that hold a reply or an error, oldest first
+	bytes   int                        // of those
+	// since: of messages first sent after it, none is missing.
+	since time.Time
 }
 
-func newOutcomes() *outcomes {
+func newOutcomes(now time.Time) *outcomes {
 	return &outcomes{byKey: map[messageKey]*outcome{}, ages: list.New(),
-		senders: map[sdk.AgentID]*list.List{}, replies: list.New()}
+		senders: map[sdk.AgentID]*list.List{}, running: map[sdk.AgentID]int{}, replies: list.New(), since: now}
 }
+
+// complete tells whether a message first sent at that time, which the table does
+// not hold, has certainly not been received.
+func (t *outcomes) complete(sent time.Time) bool { return sent.After(t.since) }
 
 // begin returns the message's outcome and whether the caller is the first and
-// has to bring it about, with end.
+// has to bring it about, with end. It is nil where too many of the sender run.
 func (t *outcomes) begin(now time.Time, key messageKey, cancel context.CancelCauseFunc) (o *outcome, first bool) {
 	t.expire(now)
 	if o := t.byKey[key]; o != nil {
 		return o, false
 	}
+	if t.running[key.from] >= runningPerSender {
+		return nil, false
+	}
+	t.running[key.from]++
 	o = &outcome{key: key, done: make(chan struct{}), cancel: cancel}
 	t.byKey[key] = o
 	return o, true
 }
 
 // end fixes the outcome and lets go of older ones where a bound is reached.
-// Messages that are still running are never let go of: their number is bounded
-// by the sessions' request limits.
+// Messages that are still running are never let go of.
 func (t *outcomes) end(now time.Time, o *outcome, reply []byte, err *sdk.Error) {
 	o.reply, o.err, o.ended = reply, err, now
 	close(o.done)
+	if t.running[o.key.from]--; t.running[o.key.from] == 0 {
+		delete(t.running, o.key.from)
+	}
 	o.age = t.ages.PushBack(o)
 	mine := t.senders[o.key.from]
 	if mine == nil {
@@ -88,19 +105,32 @@ func (t *outcomes) end(now time.Time, o *outcome, reply []byte, err *sdk.Error) 
 		t.senders[o.key.from] = mine
 	}
 	o.mine = mine.PushBack(o)
-	if len(reply) > 0 {
+	if o.size = len(reply) + errorSize(err); o.size > 0 {
 		o.held = t.replies.PushBack(o)
-		t.bytes += len(reply)
+		t.bytes += o.size
 	}
 	if mine.Len() > outcomesPerSender {
 		t.forget(mine.Front().Value.(*outcome))
 	}
 	if t.ages.Len() > outcomesTotal {
-		t.forget(t.ages.Front().Value.(*outcome))
+		oldest := t.ages.Front().Value.(*outcome)
+		t.since = oldest.ended
+		t.forget(oldest)
 	}
 	for t.bytes > outcomesBytes {
 		t.dropReply(t.replies.Front().Value.(*outcome))
 	}
+}
+
+func errorSize(e *sdk.Error) int {
+	if e == nil {
+		return 0
+	}
+	n := len(e.Text) + len(e.HandlerCode)
+	for _, a := range e.Attempts {
+		n += len(a.Address) + len(a.Cause)
+	}
+	return n
 }
 
 // revoke cancels a message that still runs, on behalf of its sender.
@@ -134,13 +164,13 @@ func (t *outcomes) forget(o *outcome) {
 func (t *outcomes) release(o *outcome) {
 	if o.held != nil {
 		t.replies.Remove(o.held)
-		t.bytes -= len(o.reply)
+		t.bytes -= o.size
 		o.held = nil
 	}
 }
 
 // dropReply keeps the id, so that the message does not run again, and gives up
-// the reply. Whoever already waits for o holds it and still gets the reply.
+// the reply or the error. Whoever already waits for o holds it and still gets it.
 func (t *outcomes) dropReply(o *outcome) {
 	t.release(o)
 	rest := &outcome{key: o.key, done: o.done, cancel: o.cancel, ended: o.ended, dropped: true, age: o.age, mine: o.mine}

@@ -29,11 +29,20 @@ func checkOutcomes(t *testing.T, o *outcomes) {
 			t.Fatalf("an outcome of %v stands under %v", v.key, k)
 		}
 		if v.held != nil {
-			bytes, held = bytes+len(v.reply), held+1
+			bytes, held = bytes+len(v.reply)+errorSize(v.err), held+1
 		}
 		if !v.ended.IsZero() {
 			ended++
 		}
+	}
+	running := 0
+	for _, n := range o.running {
+		if running += n; n < 1 {
+			t.Fatalf("a sender with %d running", n)
+		}
+	}
+	if running != len(o.byKey)-ended {
+		t.Fatalf("%d counted as running, %d are", running, len(o.byKey)-ended)
 	}
 	mine := 0
 	for from, l := range o.senders {
@@ -52,7 +61,7 @@ func checkOutcomes(t *testing.T, o *outcomes) {
 
 func TestOutcomesAnswerARepeatedMessage(t *testing.T) {
 	t.Parallel()
-	o := newOutcomes()
+	o := newOutcomes(t0)
 	a, first := o.begin(t0, testKey(1, 1), nothing)
 	if !first {
 		t.Fatal("the first arrival is not first")
@@ -78,7 +87,7 @@ func TestOutcomesAnswerARepeatedMessage(t *testing.T) {
 func TestOutcomesBounds(t *testing.T) {
 	t.Parallel()
 	t.Run("one sender does not push out another's", func(t *testing.T) {
-		o := newOutcomes()
+		o := newOutcomes(t0)
 		quiet, _ := o.begin(t0, testKey(1, 0), nothing)
 		o.end(t0, quiet, []byte("kept"), nil)
 		for i := range 3 * outcomesPerSender {
@@ -97,7 +106,7 @@ func TestOutcomesBounds(t *testing.T) {
 		}
 	})
 	t.Run("replies are let go of, ids are not", func(t *testing.T) {
-		o := newOutcomes()
+		o := newOutcomes(t0)
 		big := make([]byte, outcomesBytes/4)
 		for i := range 6 {
 			x, _ := o.begin(t0, testKey(1, i), nothing)
@@ -112,7 +121,7 @@ func TestOutcomesBounds(t *testing.T) {
 		}
 	})
 	t.Run("in total", func(t *testing.T) {
-		o := newOutcomes()
+		o := newOutcomes(t0)
 		for i := range outcomesTotal + 100 {
 			x, _ := o.begin(t0, testKey(i%50, i), nothing)
 			o.end(t0, x, nil, &sdk.Error{Code: sdk.HandlerFailed})
@@ -123,7 +132,7 @@ func TestOutcomesBounds(t *testing.T) {
 
 func TestOutcomesReachThoseWhoWait(t *testing.T) {
 	t.Parallel()
-	o := newOutcomes()
+	o := newOutcomes(t0)
 	_, cancel := context.WithCancelCause(t.Context())
 	a, _ := o.begin(t0, testKey(1, 1), cancel)
 	waiter, _ := o.begin(t0, testKey(1, 1), nothing)

@@ -3,9 +3,11 @@ package node
 import (
 	"bufio"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -46,15 +48,27 @@ func runRole(role string, args []string) {
 	os.Exit(2)
 }
 
-// nodeRole runs a node: DATA PLUGINS [BOOTSTRAP]. It prints its peer form.
+// nodeRole runs a node: [-advertise ADDR] [-seed SEED] DATA PLUGINS [BOOTSTRAP].
+// It prints its peer form.
 func nodeRole(args []string) {
+	flags := flag.NewFlagSet("node", flag.ExitOnError)
+	advertise := flags.String("advertise", "", "the address to publish")
+	seed := flags.String("seed", "", "the test DNA's network seed")
+	flags.Parse(args)
+	args = flags.Args()
 	cfg := Config{DataDir: args[0], PluginDir: args[1], Listen: "127.0.0.1:0", Network: "test",
-		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+		DNAs:       map[string]DNASettings{"test": {NetworkSeed: *seed}},
+		handlerEnv: []string{"GORACE=atexit_sleep_ms=0"},
+		Log:        slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+	if *advertise != "" {
+		cfg.Advertise = []netip.AddrPort{netip.MustParseAddrPort(*advertise)}
+	}
 	for _, b := range args[2:] {
 		p, err := ParsePeer(b)
 		exitOn(err)
 		cfg.Bootstrap = append(cfg.Bootstrap, p)
 	}
+	signal.Ignore(syscall.SIGXFSZ) // a file at its limit fails like a full disk
 	n, err := New(cfg)
 	exitOn(err)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
@@ -120,6 +134,7 @@ func (r *role) kill() {
 // testDNAs are the handlers that the test binary can be.
 var testDNAs = map[string]func() *sdk.Definition{
 	"test":        testDNA,
+	"other":       otherDNA,
 	"conformance": sdktest.ConformanceDNA,
 }
 

@@ -19,12 +19,27 @@ func (n *Node) ServeRequest(ctx context.Context, r *transport.Request) ([]byte, 
 		return n.serveDHT(ctx, r)
 	case kindMessage:
 		reply, err := n.serveMessage(ctx, r)
+		if err != nil && n.interrupted(ctx, err) {
+			return nil, ctx.Err()
+		}
 		if err != nil {
 			return nil, &transport.PeerError{Body: sdk.AppendError(nil, err)}
 		}
 		return reply, nil
 	}
 	return nil, &transport.RequestError{Code: transport.Unsupported}
+}
+
+// interrupted tells that a receive ended because this node stops, and that it
+// left no trace. Its sender did not give up: the transport tells it that the
+// session is lost, so that it sends the message again, to the node's next run.
+func (n *Node) interrupted(ctx context.Context, err *sdk.Error) bool {
+	select {
+	case <-n.stopping:
+		return ctx.Err() != nil && err.Code == sdk.Canceled && err.Retry
+	default:
+		return false
+	}
 }
 
 // ServeNotify takes the one one-way message that there is: of kind 2, it cancels
@@ -46,9 +61,9 @@ func (n *Node) serveMessage(ctx context.Context, r *transport.Request) ([]byte, 
 	n.traffic.message(len(r.Body))
 	ctx, cancel := context.WithTimeout(ctx, maxDeadline)
 	defer cancel()
-	a, again, err := n.route(r.Header)
+	a, age, err := n.route(r.Header)
 	if err != nil && n.awaitHandlers(ctx) {
-		a, again, err = n.route(r.Header)
+		a, age, err = n.route(r.Header)
 	}
 	if err != nil {
 		return nil, err
@@ -57,62 +72,83 @@ func (n *Node) serveMessage(ctx context.Context, r *transport.Request) ([]byte, 
 		return nil, tooLarge("payload", len(r.Body), n.cfg.MaxPayload, sdk.SideNode, sdk.DeliveredNo)
 	}
 	key := messageKey{from: sdk.AgentID(r.Peer), dna: a.hash, id: sdk.MessageID(r.ID)}
-	return n.receive(ctx, a, key, r.Body, again)
+	return n.receive(ctx, a, key, r.Body, age)
 }
 
-// route finds the app that a message is for. A node's own headers are the
-// canonical ones, so that the usual case is one look-up.
-func (n *Node) route(header []byte) (a *app, again bool, e *sdk.Error) {
+// route finds the app that a message is for, and how long ago it was first
+// sent: 0 where this is the first time. A node's own headers are the canonical
+// ones, so that the usual case is one look-up.
+func (n *Node) route(header []byte) (a *app, age time.Duration, e *sdk.Error) {
 	s := n.apps
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if a := s.byHeader[string(header)]; a != nil {
-		return a, len(header) == len(a.again), nil
+		return a, 0, nil
 	}
 	h, err := parseHeader(header)
 	if err != nil {
-		return nil, false, &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo,
+		return nil, 0, &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo,
 			Text: "the message's header can't be read: " + err.Error()}
 	}
 	hash := sdk.DNAHash(h.DNA)
 	if a := s.byHash[hash]; a != nil && a.name == h.Name {
-		return a, h.Again, nil
+		return a, h.age(), nil
 	}
 	if a := s.byName[h.Name]; a != nil {
-		return nil, false, &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true,
-			Text: fmt.Sprintf("DNA %s is known here under another hash (%s, not %s): integrity version, network seed and properties must be the same on both sides",
-				h.Name, a.hash, hash)}
+		return nil, 0, errMissing("DNA %s is known here under another hash (%s…, not %s…): integrity version, network seed and properties must be the same on both sides",
+			h.Name, shortHash(a.hash), shortHash(hash))
 	}
-	return nil, false, s.missingLocked(h.Name, "that agent's operator has to add a handler of it")
+	return nil, 0, s.missingLocked(h.Name)
 }
 
+// shortHash is enough of a DNA hash to tell it from another. Who knows all of it
+// can message the agents that run it, so a stranger is not told.
+func shortHash(h sdk.DNAHash) string { return h.String()[:14] }
+
 // receive runs a message's receive once, however often the message arrives,
-// and answers every arrival with that one outcome.
-func (n *Node) receive(ctx context.Context, a *app, key messageKey, payload []byte, again bool) ([]byte, *sdk.Error) {
+// and answers every arrival with that one outcome. age is as in route.
+func (n *Node) receive(ctx context.Context, a *app, key messageKey, payload []byte, age time.Duration) ([]byte, *sdk.Error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	n.outcomesMu.Lock()
-	o, first := n.outcomes.begin(n.now(), key, cancel)
+	now := n.now()
+	o, first := n.outcomes.begin(now, key, cancel)
+	missed := age > 0 && !n.outcomes.complete(now.Add(-age-transit(len(payload))))
 	n.outcomesMu.Unlock()
+	if o == nil {
+		return nil, &sdk.Error{Code: sdk.Busy, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, Text: "too many receives run for this sender",
+			Limit: &sdk.Limit{Name: "receives of one sender", Value: runningPerSender + 1, Max: runningPerSender, RetryAfter: time.Second}}
+	}
 	if !first {
 		return n.firstOutcome(ctx, a, o)
 	}
-	reply, err := n.receiveOnce(ctx, a, key, payload, again)
+	reply, err := n.receiveOnce(ctx, a, key, payload, age, missed)
 	n.outcomesMu.Lock()
 	n.outcomes.end(n.now(), o, reply, err)
 	n.outcomesMu.Unlock()
 	return reply, err
 }
 
-func (n *Node) receiveOnce(ctx context.Context, a *app, key messageKey, payload []byte, again bool) ([]byte, *sdk.Error) {
-	if again { // before this process began, perhaps
+// transit is how long a message is taken to have been under way, while its age
+// stood still: a microsecond for each byte.
+func transit(payload int) time.Duration { return time.Duration(payload) * time.Microsecond }
+
+// receiveOnce runs the receive of a message that outcomes does not know. missed
+// tells that they might not know of its having run.
+func (n *Node) receiveOnce(ctx context.Context, a *app, key messageKey, payload []byte, age time.Duration, missed bool) ([]byte, *sdk.Error) {
+	if age > 0 {
 		reply, found, err := a.chain.Reply(key.from, key.id)
 		if err != nil {
-			return nil, &sdk.Error{Code: sdk.OutcomeUnknown, Side: sdk.SideNode, Text: "the source chain can't tell the message's outcome: " + err.Error()}
+			a.log.Error("the source chain can't tell a message's outcome", "message", key.id.String(), "error", err.Error())
+			return nil, &sdk.Error{Code: sdk.OutcomeUnknown, Side: sdk.SideNode, Text: "the source chain can't tell the message's outcome; its node's log says why"}
 		}
 		if found {
 			return reply, nil
 		}
+	}
+	if missed {
+		return nil, &sdk.Error{Code: sdk.OutcomeUnknown, Side: sdk.SideNode,
+			Text: "the message was first sent before this node began to run, or so many ago that its outcome is forgotten: it committed nothing, but nobody knows whether receive ran; ask that agent before sending it anew"}
 	}
 	if !a.desc.Receives {
 		return nil, &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true,

@@ -17,12 +17,16 @@ const (
 	resendMax   = time.Second
 )
 
+// maxRevocations bounds the cancellations that wait for a session.
+const maxRevocations = 1024
+
 // outgoing is one message on its way.
 type outgoing struct {
 	to      sdk.AgentID
 	id      sdk.MessageID
 	app     *app
 	payload []byte
+	began   time.Time
 	left    bool // some attempt may have reached the other node
 }
 
@@ -33,7 +37,7 @@ func (n *Node) send(ctx context.Context, a *app, to sdk.AgentID, payload []byte)
 	}
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Deadline)
 	defer cancel()
-	m := &outgoing{to: to, id: newMessageID(), app: a, payload: payload}
+	m := &outgoing{to: to, id: newMessageID(), app: a, payload: payload, began: n.now()}
 	if to == n.id.agent {
 		return n.sendToSelf(ctx, m)
 	}
@@ -42,7 +46,7 @@ func (n *Node) send(ctx context.Context, a *app, to sdk.AgentID, payload []byte)
 
 // sendToSelf takes the path of any message, minus the network.
 func (n *Node) sendToSelf(ctx context.Context, m *outgoing) ([]byte, *sdk.Error) {
-	reply, err := n.receive(ctx, m.app, messageKey{from: m.to, dna: m.app.hash, id: m.id}, m.payload, false)
+	reply, err := n.receive(ctx, m.app, messageKey{from: m.to, dna: m.app.hash, id: m.id}, m.payload, 0)
 	if err != nil {
 		return nil, err.Remote()
 	}
@@ -99,7 +103,10 @@ func (n *Node) attempt(ctx context.Context, m *outgoing) (reply []byte, e *sdk.E
 	}
 	header := m.app.header
 	if m.left {
-		header = m.app.again
+		var err error
+		if header, err = encodeHeader(m.app.hash, m.app.name, n.now().Sub(m.began)); err != nil {
+			return nil, &sdk.Error{Code: sdk.OutcomeUnknown, Side: sdk.SideNode, Text: err.Error()}, false
+		}
 	}
 	reply, err := s.session.Request(ctx, transport.Outgoing{Kind: kindMessage, ID: m.id, Header: header, Body: m.payload})
 	if err == nil {
@@ -107,21 +114,38 @@ func (n *Node) attempt(ctx context.Context, m *outgoing) (reply []byte, e *sdk.E
 	}
 	var peerErr *transport.PeerError
 	if errors.As(err, &peerErr) {
-		return nil, parsePeerError(peerErr.Body), false
+		return nil, m.doubt(parsePeerError(peerErr.Body)), false
 	}
 	var reqErr *transport.RequestError
 	if !errors.As(err, &reqErr) {
 		return nil, &sdk.Error{Code: sdk.OutcomeUnknown, Side: sdk.SideNode, Text: err.Error()}, false
 	}
-	if reqErr.Code == transport.Lost {
-		m.left = m.left || reqErr.Sent
-		return nil, requestError(reqErr), true
-	}
 	e = requestError(reqErr)
-	if m.left && e.Delivered == sdk.DeliveredNo && !reqErr.Remote {
-		e.Delivered, e.Retry = sdk.DeliveredUnknown, false
+	switch {
+	case reqErr.Code == transport.Lost:
+		// A peer that says so itself stops, and has rolled the receive back.
+		m.left = m.left || reqErr.Sent && !reqErr.Remote
+		return nil, e, true
+	case m.left && reqErr.Code == transport.Busy && !reqErr.Served:
+		return nil, e, true
 	}
-	return nil, e, false
+	return nil, m.doubt(e), false
+}
+
+// doubt is e for a message that was sent before: that it was not delivered this
+// time says nothing of the first.
+func (m *outgoing) doubt(e *sdk.Error) *sdk.Error {
+	if !m.left || e.Delivered != sdk.DeliveredNo {
+		return e
+	}
+	unsure := *e
+	unsure.Delivered, unsure.Retry = sdk.DeliveredUnknown, false
+	if e.Code != sdk.Timeout && e.Code != sdk.Canceled {
+		unsure.Code, unsure.Limit, unsure.HandlerCode = sdk.OutcomeUnknown, nil, ""
+		unsure.Text = fmt.Sprintf("the session to %s broke after the message had left, and when it was sent again there was no answer to it (%s: %s); "+
+			"ask the other side before sending it anew", m.to.Short(), e.Code, e.Text)
+	}
+	return &unsure
 }
 
 // revoke cancels the receive of a message whose caller gave up between two
@@ -131,17 +155,25 @@ func (n *Node) revoke(ctx context.Context, m *outgoing) {
 	if !m.left || errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 		return
 	}
-	n.tasks.start(func(ctx context.Context) {
+	if n.revocations.Add(1) > maxRevocations { // the receive ends at its deadline
+		n.revocations.Add(-1)
+		return
+	}
+	started := n.tasks.start(func(ctx context.Context) {
+		defer n.revocations.Add(-1)
 		ctx, cancel := context.WithTimeout(ctx, connectLimit)
 		defer cancel()
 		c, e := n.connect(ctx, m.to)
 		if e != nil {
 			return // the receive ends at its deadline
 		}
-		if err := c.session.Notify(ctx, transport.Outgoing{Kind: kindMessage, ID: m.id, Header: m.app.again}); err != nil {
+		if err := c.session.Notify(ctx, transport.Outgoing{Kind: kindMessage, ID: m.id, Header: m.app.header}); err != nil {
 			m.app.log.Debug("cancellation not sent", "message", m.id.String(), "error", err.Error())
 		}
 	})
+	if !started {
+		n.revocations.Add(-1)
+	}
 }
 
 // parsePeerError reads the error that the other node sent. What it says of

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,8 +34,13 @@ type testDrive struct {
 }
 
 // testDNA does in each test and benchmark what a message asks for.
-func testDNA() *sdk.Definition {
-	return sdk.Define("test", "1",
+func testDNA() *sdk.Definition { return testDNANamed("test") }
+
+// otherDNA does the same under another name.
+func otherDNA() *sdk.Definition { return testDNANamed("other") }
+
+func testDNANamed(name string) *sdk.Definition {
+	return sdk.Define(name, "1",
 		sdk.Function("send", testSendFunction),
 		sdk.Function("drive", testDriveFunction),
 		sdk.Function("do", func(c *sdk.Context, m testMessage) (testMessage, error) { return testDo(c, m) }),
@@ -77,6 +83,11 @@ func testDo(c *sdk.Context, m testMessage) (testMessage, error) {
 		if _, err := c.Commit("note", m); err != nil {
 			return m, err
 		}
+	case "commit and tell the process": // which tells runs of the same message apart
+		if _, err := c.Commit("note", m); err != nil {
+			return m, err
+		}
+		m.Text = strconv.Itoa(os.Getpid())
 	case "commit and fail":
 		if _, err := c.Commit("note", m); err != nil {
 			return m, err
@@ -109,6 +120,11 @@ func testDo(c *sdk.Context, m testMessage) (testMessage, error) {
 		}
 	case "send back":
 		return sdk.Send[testMessage](c, c.From(), testMessage{Do: "echo", Text: strings.ToUpper(m.Text)})
+	case "commit, big reply":
+		if _, err := c.Commit("note", m); err != nil {
+			return m, err
+		}
+		m.Data = make([]byte, len(m.Data)*64)
 	case "big reply":
 		m.Data = make([]byte, len(m.Data)*64)
 	default:
