@@ -60,6 +60,10 @@ const (
 	alpha           = 2 // calls in flight per path
 	quorum          = 3 // distinct holders that make a GET final
 	maxNew          = 8 // contacts taken of one response
+	// maxAsked bounds the nodes that one path asks, eight times the k that end it:
+	// Sybils could name ever nearer ones without end. It is no bound of the whole
+	// lookup, which a single lying path would use up.
+	maxAsked = 8 * bucketSize
 )
 
 func (c Config) withDefaults() Config {
@@ -111,9 +115,11 @@ func (c Config) validate() error {
 	for _, n := range []struct {
 		name  string
 		value int
-	}{{"MaxCalls", c.MaxCalls}, {"MaxLookups", c.MaxLookups}, {"MaxRecords", c.MaxRecords}, {"MaxBytes", c.MaxBytes}, {"MaxFloors", c.MaxFloors}} {
-		if n.value < 1 || n.value > 1<<30 {
-			fault("%s: %d, allowed are 1 to 2^30", n.name, n.value)
+		max   int
+	}{{"MaxCalls", c.MaxCalls, 1 << 30}, {"MaxLookups", c.MaxLookups, 1 << 30}, {"MaxRecords", c.MaxRecords, 1 << 30},
+		{"MaxBytes", c.MaxBytes, 1 << 30}, {"MaxFloors", c.MaxFloors, maxSnapFloors}} {
+		if n.value < 1 || n.value > n.max {
+			fault("%s: %d, allowed are 1 to %d", n.name, n.value, n.max)
 		}
 	}
 	for i, b := range c.Bootstrap {

@@ -19,7 +19,7 @@ const (
 
 	deadKept  = 30 * time.Second // a contact that failed is not tried again for so long
 	maxDead   = 1024
-	maxProbes = 256 // waiting
+	maxProbes = 256 // waiting, of our own and of strangers each
 	probing   = 8   // at once
 	offsets   = 15  // clock offsets remembered
 )
@@ -45,8 +45,11 @@ type core struct {
 	ops    []*op
 	calls  map[uint64]*call
 	lastID uint64
-	probes []Contact
-	queued map[Key]bool // in probes or being probed
+
+	probes    []Contact    // to be asked for their record
+	strangers []Contact    // those who came by themselves: asked when no other waits
+	queued    map[Key]bool // in one of these or being asked; true: a stranger
+	strange   int          // strangers in queued
 
 	offs  []time.Duration // this clock minus others', the latest last
 	stats Stats
@@ -223,25 +226,58 @@ func (c *core) opFailed(now time.Time, q query, o *op, err error) {
 
 // probe puts a contact on the list of those to be asked for their record.
 func (c *core) probe(ct Contact) {
-	if ct.Key == c.self || c.queued[ct.Key] || len(c.probes) >= maxProbes {
-		return
+	if c.queue(&c.probes, ct) {
+		c.queued[ct.Key] = false
 	}
-	c.queued[ct.Key] = true
-	c.probes = append(c.probes, ct)
 }
+
+// probeStranger is probe for who came by himself. However many come, they
+// neither delay the checks of contacts nor those of candidates.
+func (c *core) probeStranger(k Key) {
+	if c.queue(&c.strangers, Contact{Key: k}) {
+		c.queued[k] = true
+		c.strange++
+	}
+}
+
+func (c *core) queue(list *[]Contact, ct Contact) bool {
+	if _, twice := c.queued[ct.Key]; twice || ct.Key == c.self || len(*list) >= maxProbes {
+		return false
+	}
+	*list = append(*list, ct)
+	return true
+}
+
+// probed takes k off: it has been asked.
+func (c *core) probed(k Key) {
+	if c.queued[k] {
+		c.strange--
+	}
+	delete(c.queued, k)
+}
+
+// freeProbes is how many candidates may be put on the list.
+func (c *core) freeProbes() int { return probing - (len(c.queued) - c.strange) }
 
 func (c *core) nextProbes(now time.Time) (out []*call) {
 	if !c.sched.joined {
 		return nil // nobody who came by himself enters the table before our own search is done
 	}
-	for len(c.probes) > 0 && c.room() > 0 && len(c.queued)-len(c.probes) < probing {
-		ct := c.probes[0]
-		c.probes = c.probes[1:]
+	for c.room() > 0 && len(c.queued)-len(c.probes)-len(c.strangers) < probing {
+		from := &c.probes
+		if len(*from) == 0 {
+			from = &c.strangers
+		}
+		if len(*from) == 0 {
+			break
+		}
+		ct := (*from)[0]
+		*from = (*from)[1:]
 		timeout, _ := c.patience(ct.Key)
 		if cl := c.emit(now, query{ct, &Request{Op: OpPing}, timeout}, nil); cl != nil {
 			out = append(out, cl)
 		} else {
-			delete(c.queued, ct.Key)
+			c.probed(ct.Key)
 		}
 	}
 	return out
@@ -255,7 +291,7 @@ func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
 	}
 	delete(c.calls, id)
 	if cl.op == nil {
-		delete(c.queued, cl.to.Key)
+		c.probed(cl.to.Key)
 	}
 	if err == nil {
 		err = resp.Validate()

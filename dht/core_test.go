@@ -39,6 +39,50 @@ func TestCoreJoinsFirst(t *testing.T) {
 	}
 }
 
+// However many strangers come and don't answer, contacts are checked and
+// candidates asked.
+func TestCoreStrangers(t *testing.T) {
+	t.Parallel()
+	c := testCore(t)
+	c.sched.joined, c.sched.filled, c.sched.publish = true, true, epoch.Add(time.Hour)
+	contact, candidate := testRecord(t, 7, 1, epoch), testRecord(t, 8, 1, epoch)
+	c.table.succeeded(epoch, Contact{Key: contact.Key, Record: contact}, time.Millisecond, checkFirst)
+	now := epoch.Add(checkFirst + time.Second)
+	stranger := 100
+	flood := func() {
+		for range 2 * maxProbes {
+			c.serve(now, pub(testKey(100+stranger%1000)), &Request{Op: OpFind, Seq: 1})
+			stranger++
+		}
+	}
+	flood()
+	waiting := c.poll(now)
+	c.table.heard(Contact{Key: candidate.Key, Record: candidate})
+	c.sched.candidates = true
+	asked := map[Key]bool{}
+	for round := 0; !asked[contact.Key] || !asked[candidate.Key]; round++ {
+		if round > 2*probing {
+			t.Fatalf("asked: the contact %t, the candidate %t", asked[contact.Key], asked[candidate.Key])
+		}
+		flood()
+		now = now.Add(firstTimeout)
+		c.answered(now, waiting[0].id, nil, errRefused)
+		waiting = append(waiting[1:], c.poll(now)...)
+		for _, cl := range waiting {
+			asked[cl.to.Key] = asked[cl.to.Key] || cl.req.Op == OpPing
+		}
+	}
+	n := len(c.strangers)
+	for _, cl := range waiting {
+		if cl.to.Key != contact.Key && cl.to.Key != candidate.Key {
+			n++
+		}
+	}
+	if len(c.strangers) > maxProbes || c.strange != n {
+		t.Errorf("%d strangers wait, %d are counted, not %d", len(c.strangers), c.strange, n)
+	}
+}
+
 // A liar names an honest node by a forged record, or at a wrong address. It is
 // not asked there, or not only there, and not blamed.
 func TestCoreWrongReferral(t *testing.T) {

@@ -155,7 +155,7 @@ func (d *DHT) Serve(ctx context.Context, from Key, fromAddr netip.AddrPort, req 
 		return nil, err
 	}
 	resp := d.core.serve(d.cfg.Now(), from, req)
-	if len(d.core.probes) > 0 {
+	if len(d.core.probes)+len(d.core.strangers) > 0 {
 		signal(d.wake)
 	}
 	return resp, nil

@@ -120,8 +120,8 @@ func TestServeFlood(t *testing.T) {
 		}
 	}
 	s := n.Stats()
-	if s.Contacts != 0 || s.Replacements != 0 || s.Records > 50 || s.Floors > 80 || len(n.core.probes) > maxProbes {
-		t.Errorf("%+v, %d probes", s, len(n.core.probes))
+	if s.Contacts != 0 || s.Replacements != 0 || s.Records > 50 || s.Floors > 80 || len(n.core.strangers) != maxProbes || len(n.core.probes) != 0 {
+		t.Errorf("%+v, %d probes, %d strangers", s, len(n.core.probes), len(n.core.strangers))
 	}
 	if _, err := n.Serve(t.Context(), n.key, n.addr, &Request{Op: OpPing}); !errors.Is(err, ErrMessage) {
 		t.Errorf("a request of its own: %v", err)

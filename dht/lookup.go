@@ -59,7 +59,10 @@ type node struct {
 }
 
 // path is one of the disjoint paths: the nodes that it knows, the nearest first.
-type path struct{ list []*node }
+type path struct {
+	list  []*node
+	asked int // of at most maxAsked
+}
 
 // query is one call that a lookup wants.
 type query struct {
@@ -155,6 +158,7 @@ func (l *lookup) next(now time.Time, room int) []query {
 func (l *lookup) ask(now time.Time, path int, n *node) query {
 	timeout, hedge := l.patience(n.Key)
 	n.state, n.path, n.asked, n.hedge = nodeAsked, path, now, now.Add(hedge)
+	l.paths[path].asked++
 	req := &Request{Op: OpFind, Target: l.target}
 	if l.get {
 		req.Op, req.KnownSeq = OpGet, l.known
@@ -175,6 +179,9 @@ func (p *path) inFlight(i int, now time.Time) int {
 
 // pick returns the nearest node that nobody asked, among the k nearest.
 func (p *path) pick() *node {
+	if p.asked >= maxAsked {
+		return nil
+	}
 	seen := 0
 	for _, n := range p.list {
 		if n.state == nodeNew {
@@ -189,12 +196,17 @@ func (p *path) pick() *node {
 	return nil
 }
 
-// done tells whether the k nearest nodes that the path knows have answered.
+// done tells whether the k nearest nodes that the path knows have answered, or
+// all that it asked where it may ask no more.
 func (p *path) done() bool {
 	seen := 0
 	for _, n := range p.list {
 		switch n.state {
-		case nodeNew, nodeAsked:
+		case nodeNew:
+			if p.asked < maxAsked {
+				return false
+			}
+		case nodeAsked:
 			return false
 		case nodeAnswered:
 			if seen++; seen == bucketSize {
@@ -280,13 +292,17 @@ func (l *lookup) record(now time.Time, holder Key, rec *Record) bool {
 // take adds at most maxNew of the named contacts to the path that asked from,
 // at most groupPerBucket of one group.
 func (l *lookup) take(now time.Time, from *node, contacts []Contact, better *bool) int {
-	contacts = slices.Clone(contacts) // the message may be shared
-	slices.SortStableFunc(contacts, func(a, b Contact) int { return compare(l.target, NodeID(a.Key), NodeID(b.Key)) })
+	named := make([]candidate, len(contacts))
+	for i, c := range contacts {
+		named[i] = candidate{c, NodeID(c.Key)}
+	}
+	slices.SortStableFunc(named, func(a, b candidate) int { return compare(l.target, a.id, b.id) })
 	p := l.paths[from.path]
 	groups := map[string]int{}
 	taken := 0
-	for _, c := range contacts {
-		if l.get && c.Record != nil && NodeID(c.Key) == l.target && l.record(now, from.Key, c.Record) {
+	for _, nc := range named {
+		c := nc.Contact
+		if l.get && c.Record != nil && nc.id == l.target && l.record(now, from.Key, c.Record) {
 			*better = true
 		}
 		if taken == maxNew || l.skip(c) || l.crowded(groups, c) {

@@ -154,6 +154,34 @@ func TestLookupRecords(t *testing.T) {
 	}
 }
 
+// Sybils that answer and name ever nearer ones don't hold a lookup up for ever.
+func TestLookupSybils(t *testing.T) {
+	t.Parallel()
+	l, _ := testLookup(false, 3, 3, ID{})
+	target := func(n int) ID { return NodeID(Key{byte(n), byte(n >> 8), byte(n >> 16), 7}) }
+	order := make([]int, 20000) // Sybils, the farthest first
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return compare(ID{}, target(b), target(a)) })
+	next := 0
+	asked := drive(t, l, func(Contact) *Response {
+		r := &Response{}
+		for range maxNew {
+			n := order[min(next, len(order)-1)]
+			next++
+			r.Contacts = append(r.Contacts, Contact{Key: Key{byte(n), byte(n >> 8), byte(n >> 16), 7}, Addrs: []netip.AddrPort{testAddr(n + 1)}})
+		}
+		return r
+	})
+	if len(asked) != 3*maxAsked {
+		t.Errorf("%d asked, want %d", len(asked), 3*maxAsked)
+	}
+	if got := l.closest(bucketSize); len(got) != bucketSize {
+		t.Errorf("%d of them are nearest", len(got))
+	}
+}
+
 func TestLookupQuorum(t *testing.T) {
 	t.Parallel()
 	rec := testRecord(t, 1, 5, epoch)

@@ -72,7 +72,7 @@ func (c *core) schedule(now time.Time) {
 	} else {
 		c.scheduleUpkeep(now)
 	}
-	if free := probing - len(c.queued); s.joined && s.candidates && free > 0 {
+	if free := c.freeProbes(); s.joined && s.candidates && free > 0 {
 		taken := c.table.takeCandidates(free)
 		s.candidates = len(taken) == free // there may be more
 		for _, ct := range taken {

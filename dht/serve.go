@@ -76,7 +76,7 @@ func (c *core) visited(from Key, seq uint64) {
 	e := c.table.get(from)
 	switch {
 	case e == nil && c.wanted(from):
-		c.probe(Contact{Key: from})
+		c.probeStranger(from)
 	case e != nil && seq > seqOf(e.Record):
 		c.probe(Contact{Key: from})
 	}

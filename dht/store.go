@@ -72,7 +72,7 @@ func (s *store) put(now time.Time, rec *Record) (Status, *Record) {
 		old.until = until(now, rec)
 		return StatusOK, nil
 	}
-	if old != nil && !old.takeCredit(now) {
+	if old != nil && !old.hasCredit(now) {
 		return StatusBusy, nil
 	}
 	if old == nil && !s.fits(id, rec) {
@@ -80,6 +80,9 @@ func (s *store) put(now time.Time, rec *Record) (Status, *Record) {
 	}
 	if s.verify(rec) != nil {
 		return StatusInvalid, nil
+	}
+	if old != nil {
+		old.credit-- // not before: a forger must not use up what is the agent's
 	}
 	s.set(now, id, rec, old)
 	return StatusOK, nil
@@ -92,18 +95,14 @@ func until(now time.Time, r *Record) time.Time {
 	return r.Expires()
 }
 
-// takeCredit counts a change against the record's rate: writeBurst at once,
-// one more every writeEvery.
-func (h *held) takeCredit(now time.Time) bool {
+// hasCredit tells whether the record may change once more: writeBurst times at
+// once, one more every writeEvery.
+func (h *held) hasCredit(now time.Time) bool {
 	if n := int(now.Sub(h.written) / writeEvery); n > 0 {
 		h.credit = min(writeBurst, h.credit+n)
 		h.written = now
 	}
-	if h.credit == 0 {
-		return false
-	}
-	h.credit--
-	return true
+	return h.credit > 0
 }
 
 func (s *store) set(now time.Time, id ID, rec *Record, old *held) {

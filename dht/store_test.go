@@ -76,6 +76,24 @@ func TestStoreRate(t *testing.T) {
 			t.Errorf("change %d: %s", i, st)
 		}
 	}
+	// A forger does not use up what is left to the agent.
+	s = testStore(10, 1<<20, 10)
+	s.put(epoch, testRecord(t, 1, 1, epoch))
+	for i := range 2 * writeBurst {
+		forged, err := ParseRecord(testRecord(t, 1, uint64(50+i), epoch).Bytes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		forged.raw[len(forged.raw)-1] ^= 1
+		if st, _ := s.put(epoch, forged); st != StatusInvalid {
+			t.Errorf("forged: %s", st)
+		}
+	}
+	for i := range writeBurst - 1 {
+		if st, _ := s.put(epoch, testRecord(t, 1, uint64(i+2), epoch)); st != StatusOK {
+			t.Errorf("change %d after forgeries: %s", i, st)
+		}
+	}
 	next := testRecord(t, 1, 100, epoch)
 	if st, _ := s.put(epoch, next); st != StatusBusy {
 		t.Errorf("one too many: %s", st)
