@@ -114,7 +114,7 @@ func (n *Node) VerifyChain(ctx context.Context, dna string) (control.VerifyResul
 	a, e := n.apps.named(dna)
 	if e != nil {
 		if d := n.apps.damagedNamed(dna); d != nil {
-			return control.VerifyResult{DNA: d.DNA, Author: n.id.agent, Records: d.Seq, Wrong: d.Seq, Reason: d.Err.Error()}, nil
+			return control.VerifyResult{DNA: d.DNA, Author: n.id.agent, Records: d.Seq, Wrong: d.Seq, Reason: d.reason()}, nil
 		}
 		return control.VerifyResult{}, e
 	}
@@ -134,13 +134,13 @@ func (n *Node) VerifyChain(ctx context.Context, dna string) (control.VerifyResul
 	return r, nil
 }
 
-// ExportChain writes a chain, private entries withheld.
-func (n *Node) ExportChain(ctx context.Context, dna string, w io.Writer) error {
+// ExportChain writes a chain, private entries withheld unless o asks for them.
+func (n *Node) ExportChain(ctx context.Context, dna string, o control.ExportOptions, w io.Writer) error {
 	a, e := n.apps.named(dna)
 	if e != nil {
 		return e
 	}
-	_, err := a.chain.ExportWith(ctx, w, chain.ExportOptions{})
+	_, err := a.chain.ExportWith(ctx, w, chain.ExportOptions{Private: o.Private})
 	return err
 }
 
@@ -161,7 +161,7 @@ func (n *Node) Status(context.Context) (control.Status, error) {
 		s.Clock = clockWarning(s.Sessions)
 	}
 	for _, d := range n.apps.allDamaged() {
-		s.Damaged = append(s.Damaged, control.DamagedChain{DNA: d.DNA, Path: d.Path, Seq: d.Seq, Reason: d.Err.Error()})
+		s.Damaged = append(s.Damaged, control.DamagedChain{DNA: d.DNA, Path: d.Path, Seq: d.Seq, Reason: d.reason()})
 	}
 	s.Limits = []control.LimitStatus{
 		{Name: "payload", Setting: "max-payload", Max: uint64(n.cfg.MaxPayload)},

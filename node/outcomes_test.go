@@ -145,3 +145,63 @@ func TestOutcomesReachThoseWhoWait(t *testing.T) {
 		t.Fatal("who waited for the outcome lost the reply")
 	}
 }
+
+func TestOutcomesOfRunningReceives(t *testing.T) {
+	t.Parallel()
+	o := newOutcomes(t0)
+	var running []*outcome
+	for i := range runningPerSender {
+		x, first := o.begin(t0, testKey(1, i), nothing)
+		if !first {
+			t.Fatal("not the first")
+		}
+		running = append(running, x)
+	}
+	if x, _ := o.begin(t0, testKey(1, runningPerSender), nothing); x != nil {
+		t.Fatal("one more of the sender runs")
+	}
+	if x, first := o.begin(t0, testKey(1, 0), nothing); first || x != running[0] {
+		t.Fatal("a repeated message does not join the first")
+	}
+	if _, first := o.begin(t0, testKey(2, 0), nothing); !first {
+		t.Fatal("another sender is kept out")
+	}
+	checkOutcomes(t, o)
+	o.end(t0, running[0], nil, nil)
+	if _, first := o.begin(t0, testKey(1, runningPerSender), nothing); !first {
+		t.Fatal("no room after one has ended")
+	}
+	checkOutcomes(t, o)
+}
+
+// The table knows from when on it holds every message.
+func TestOutcomesComplete(t *testing.T) {
+	t.Parallel()
+	o := newOutcomes(t0)
+	if o.complete(t0.Add(-time.Second)) || !o.complete(t0.Add(time.Second)) {
+		t.Fatal("the table does not know when it began")
+	}
+	at := func(i int) time.Time { return t0.Add(time.Duration(i) * time.Millisecond) }
+	for i := range outcomesTotal + 10 {
+		x, _ := o.begin(at(i), testKey(i%50, i), nothing)
+		o.end(at(i), x, nil, nil)
+	}
+	checkOutcomes(t, o)
+	if o.complete(at(9)) || !o.complete(at(10)) {
+		t.Fatalf("complete since %s, ten were forgotten", o.since.Sub(t0))
+	}
+}
+
+func TestOutcomesCountErrors(t *testing.T) {
+	t.Parallel()
+	o := newOutcomes(t0)
+	large := &sdk.Error{Code: sdk.HandlerFailed, Text: string(make([]byte, outcomesBytes/4))}
+	for i := range 6 {
+		x, _ := o.begin(t0, testKey(1, i), nothing)
+		o.end(t0, x, nil, large)
+		checkOutcomes(t, o)
+	}
+	if x, first := o.begin(t0, testKey(1, 0), nothing); first || !x.dropped || x.err != nil {
+		t.Fatal("the oldest error is still held, or its message would run again")
+	}
+}

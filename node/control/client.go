@@ -240,14 +240,14 @@ func (c *Client) VerifyChain(ctx context.Context, dna string) (VerifyResult, err
 }
 
 // ExportChain implements Node.
-func (c *Client) ExportChain(ctx context.Context, dna string, w io.Writer) error {
+func (c *Client) ExportChain(ctx context.Context, dna string, o ExportOptions, w io.Writer) error {
 	const what = "export chain"
 	if err := ctx.Err(); err != nil {
 		return notSent(err)
 	}
 	late, cancel := withGrace(ctx)
 	defer cancel()
-	stream, err := c.rpc.ExportChain(late, &controlpb.ExportChainRequest{Dna: dna})
+	stream, err := c.rpc.ExportChain(late, &controlpb.ExportChainRequest{Dna: dna, Private: o.Private})
 	if err != nil {
 		return errorFromWire(ctx, what, err)
 	}

@@ -109,7 +109,13 @@ func TestEveryMethodCrosses(t *testing.T) {
 			return records, nil
 		},
 		verify: func(context.Context, string) (VerifyResult, error) { return verify, nil },
-		export: func(_ context.Context, _ string, w io.Writer) error { _, err := w.Write(export); return err },
+		export: func(_ context.Context, _ string, o ExportOptions, w io.Writer) error {
+			_, err := fmt.Fprintf(w, "private %v ", o.Private)
+			if err == nil {
+				_, err = w.Write(export)
+			}
+			return err
+		},
 	})
 	ctx := t.Context()
 	st, err := c.Status(ctx)
@@ -131,9 +137,12 @@ func TestEveryMethodCrosses(t *testing.T) {
 	}
 	v, err := c.VerifyChain(ctx, "auction")
 	same(t, v, err, verify)
-	var b bytes.Buffer
-	if err := c.ExportChain(ctx, "auction", &b); err != nil || !bytes.Equal(b.Bytes(), export) {
-		t.Errorf("the export has %d bytes, %d expected; %v", b.Len(), len(export), err)
+	for _, private := range []bool{false, true} {
+		var b bytes.Buffer
+		want := fmt.Appendf(nil, "private %v %s", private, export)
+		if err := c.ExportChain(ctx, "auction", ExportOptions{Private: private}, &b); err != nil || !bytes.Equal(b.Bytes(), want) {
+			t.Errorf("private %v: the export has %d bytes, %d expected; %v", private, b.Len(), len(want), err)
+		}
 	}
 }
 
@@ -149,7 +158,7 @@ func TestErrorsCrossUnchanged(t *testing.T) {
 	var next error
 	c, _ := start(t, &fakeNode{
 		call:   func(context.Context, string, string, []byte) ([]byte, error) { return nil, next },
-		export: func(context.Context, string, io.Writer) error { return next },
+		export: func(context.Context, string, ExportOptions, io.Writer) error { return next },
 	})
 	for _, want := range list {
 		next = fmt.Errorf("wrapped: %w", want)
@@ -158,7 +167,7 @@ func TestErrorsCrossUnchanged(t *testing.T) {
 		if !errors.As(err, &got) || !reflect.DeepEqual(got, want) {
 			t.Errorf("call: got %#v, want %#v", err, want)
 		}
-		err = c.ExportChain(t.Context(), "d", io.Discard)
+		err = c.ExportChain(t.Context(), "d", ExportOptions{}, io.Discard)
 		if !errors.As(err, &got) || !reflect.DeepEqual(got, want) {
 			t.Errorf("export: got %#v, want %#v", err, want)
 		}
@@ -186,7 +195,7 @@ func TestBadInputIsRefusedBeforeTheNode(t *testing.T) {
 		"control":       func() error { _, err := c.Call(t.Context(), "d\x1b[2J", "f", nil); return err },
 		"limit":         func() error { _, err := c.Chain(t.Context(), "d", sdk.Query{Limit: 1001}); return err },
 		"from after to": func() error { _, err := c.Chain(t.Context(), "d", sdk.Query{From: 2, To: 1}); return err },
-		"export":        func() error { return c.ExportChain(t.Context(), "", io.Discard) },
+		"export":        func() error { return c.ExportChain(t.Context(), "", ExportOptions{}, io.Discard) },
 		"verify":        func() error { _, err := c.VerifyChain(t.Context(), "\n"); return err },
 	}
 	for name, f := range ask {

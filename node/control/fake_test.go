@@ -75,11 +75,11 @@ func (n *fakeNode) VerifyChain(ctx context.Context, dna string) (VerifyResult, e
 	return n.verify(ctx, dna)
 }
 
-func (n *fakeNode) ExportChain(ctx context.Context, dna string, w io.Writer) error {
+func (n *fakeNode) ExportChain(ctx context.Context, dna string, o ExportOptions, w io.Writer) error {
 	if n.export == nil {
 		return n.unset("ExportChain")
 	}
-	return n.export(ctx, dna, w)
+	return n.export(ctx, dna, o, w)
 }
 
 // start serves n until the test ends and returns a client.

@@ -210,7 +210,7 @@ func TestWriterFails(t *testing.T) {
 		return err
 	}})
 	full := errors.New("disk full")
-	if err := c.ExportChain(t.Context(), "d", writerFunc(func([]byte) (int, error) { return 0, full })); !errors.Is(err, full) {
+	if err := c.ExportChain(t.Context(), "d", ExportOptions{}, writerFunc(func([]byte) (int, error) { return 0, full })); !errors.Is(err, full) {
 		t.Errorf("got %v", err)
 	}
 	if err := <-ended; err == nil {

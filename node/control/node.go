@@ -29,9 +29,16 @@ type Node interface {
 	Chain(ctx context.Context, dna string, q sdk.Query) ([]sdk.Record, error)
 	// VerifyChain checks the whole chain. Damage is a result, not an error.
 	VerifyChain(ctx context.Context, dna string) (VerifyResult, error)
-	// ExportChain writes the chain, private entries withheld, to w. After an
-	// error what was written is not a whole export, and verifying it says so.
-	ExportChain(ctx context.Context, dna string, w io.Writer) error
+	// ExportChain writes the chain to w. After an error what was written is not a
+	// whole export, and verifying it says so.
+	ExportChain(ctx context.Context, dna string, o ExportOptions, w io.Writer) error
+}
+
+// ExportOptions choose what an export holds.
+type ExportOptions struct {
+	// Private includes the content of private entries. Such an export is for the
+	// agent alone; without it the file can be handed to others.
+	Private bool
 }
 
 // InputError says that a request can't be carried out by any node: a malformed

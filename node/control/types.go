@@ -159,7 +159,7 @@ type ChainInfo struct {
 // VerifyResult is what a check of a chain found.
 type VerifyResult struct {
 	DNA    string      `json:"dna"`
-	Hash   sdk.DNAHash `json:"hash"`
+	Hash   sdk.DNAHash `json:"hash,omitzero"` // unknown of a chain that can't be opened
 	Author sdk.AgentID `json:"author"`
 	// Records counts the records that are right, Withheld those of them whose
 	// entry an export left out.

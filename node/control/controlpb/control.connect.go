@@ -73,8 +73,8 @@ type ControlClient interface {
 	Chain(context.Context, *ChainRequest) (*ChainResponse, error)
 	// Checks a whole source chain.
 	VerifyChain(context.Context, *VerifyChainRequest) (*VerifyChainResponse, error)
-	// Sends a source chain, private entries withheld, in the export format. What
-	// comes before an error is not a whole export.
+	// Sends a source chain in the export format, its private entries withheld
+	// unless they are asked for. What comes before an error is not a whole export.
 	ExportChain(context.Context, *ExportChainRequest) (*connect.ServerStreamForClient[ExportChainResponse], error)
 }
 
@@ -236,8 +236,8 @@ type ControlHandler interface {
 	Chain(context.Context, *ChainRequest) (*ChainResponse, error)
 	// Checks a whole source chain.
 	VerifyChain(context.Context, *VerifyChainRequest) (*VerifyChainResponse, error)
-	// Sends a source chain, private entries withheld, in the export format. What
-	// comes before an error is not a whole export.
+	// Sends a source chain in the export format, its private entries withheld
+	// unless they are asked for. What comes before an error is not a whole export.
 	ExportChain(context.Context, *ExportChainRequest, *connect.ServerStream[ExportChainResponse]) error
 }
 

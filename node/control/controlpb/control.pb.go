@@ -2005,6 +2005,7 @@ func (x *VerifyChainResponse) GetReason() string {
 type ExportChainRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Dna           string                 `protobuf:"bytes,1,opt,name=dna,proto3" json:"dna,omitempty"`
+	Private       bool                   `protobuf:"varint,2,opt,name=private,proto3" json:"private,omitempty"` // with the content of private entries: for the agent alone
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2044,6 +2045,13 @@ func (x *ExportChainRequest) GetDna() string {
 		return x.Dna
 	}
 	return ""
+}
+
+func (x *ExportChainRequest) GetPrivate() bool {
+	if x != nil {
+		return x.Private
+	}
+	return false
 }
 
 type ExportChainResponse struct {
@@ -2482,9 +2490,10 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\x04head\x18\x06 \x01(\tR\x04head\x12\x14\n" +
 	"\x05valid\x18\a \x01(\bR\x05valid\x12\x14\n" +
 	"\x05wrong\x18\b \x01(\x04R\x05wrong\x12\x16\n" +
-	"\x06reason\x18\t \x01(\tR\x06reason\"&\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\"@\n" +
 	"\x12ExportChainRequest\x12\x10\n" +
-	"\x03dna\x18\x01 \x01(\tR\x03dna\")\n" +
+	"\x03dna\x18\x01 \x01(\tR\x03dna\x12\x18\n" +
+	"\aprivate\x18\x02 \x01(\bR\aprivate\")\n" +
 	"\x13ExportChainResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"\x87\x02\n" +
 	"\x05Error\x12\x12\n" +

@@ -1,0 +1,174 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/parley-p2p/parley/node/chain"
+	"github.com/parley-p2p/parley/sdk"
+)
+
+// rawHandler is a handler in this process that does as the test says, also what
+// the SDK would not let an author do.
+type rawHandler struct {
+	serve func(ctx context.Context, host sdk.Host, call *sdk.Call) ([]byte, error)
+}
+
+func (rawHandler) Describe(context.Context) (sdk.Description, error) {
+	return sdk.Description{Name: "raw", Integrity: "1", Functions: []string{"f"}, Receives: true}, nil
+}
+
+func (rawHandler) Setup(context.Context, sdk.Setup) error { return nil }
+
+func (h rawHandler) Serve(ctx context.Context, host sdk.Host, call *sdk.Call) ([]byte, error) {
+	return h.serve(ctx, host, call)
+}
+
+func startRaw(t *testing.T, serve func(ctx context.Context, host sdk.Host, call *sdk.Call) ([]byte, error)) *testNode {
+	t.Helper()
+	cfg := testConfig()
+	cfg.MaxPayload = 1 << 20
+	cfg.DataDir, cfg.Handlers = filepath.Join(shortTempDir(t), "n"), []sdk.Handler{rawHandler{serve}}
+	return startNode(t, cfg)
+}
+
+// What a failed call may have done elsewhere decides whether it may be repeated.
+func TestRetryOfAFailedCall(t *testing.T) {
+	t.Parallel()
+	failed := errors.New("no")
+	type serve = func(ctx context.Context, host sdk.Host, call *sdk.Call) ([]byte, error)
+	cases := map[string]struct {
+		function, receive serve
+		retry             bool
+	}{
+		"nothing sent": {func(context.Context, sdk.Host, *sdk.Call) ([]byte, error) { return nil, failed }, nil, true},
+		"a send that was too large": {func(ctx context.Context, host sdk.Host, call *sdk.Call) ([]byte, error) {
+			_, err := host.Send(ctx, call.From, make([]byte, 2<<20))
+			return nil, err
+		}, nil, true},
+		"a send to what is no agent": {func(ctx context.Context, host sdk.Host, _ *sdk.Call) ([]byte, error) {
+			_, err := host.Send(ctx, sdk.AgentID{1}, nil)
+			return nil, err
+		}, nil, true},
+		"a send whose receive failed": {func(ctx context.Context, host sdk.Host, call *sdk.Call) ([]byte, error) {
+			_, err := host.Send(ctx, call.From, nil)
+			return nil, err
+		}, func(context.Context, sdk.Host, *sdk.Call) ([]byte, error) { return nil, failed }, true},
+		"a send that was answered": {func(ctx context.Context, host sdk.Host, call *sdk.Call) ([]byte, error) {
+			_, err := host.Send(ctx, call.From, nil)
+			return nil, errors.Join(err, failed)
+		}, func(context.Context, sdk.Host, *sdk.Call) ([]byte, error) { return nil, nil }, false},
+		"a commit that nobody can tell of": {func(context.Context, sdk.Host, *sdk.Call) ([]byte, error) {
+			return nil, &sdk.Error{Code: sdk.OutcomeUnknown, Side: sdk.SideNode, Delivered: sdk.DeliveredYes}
+		}, nil, false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := startRaw(t, func(ctx context.Context, host sdk.Host, call *sdk.Call) ([]byte, error) {
+				if call.Kind == sdk.CallReceive {
+					return c.receive(ctx, host, call)
+				}
+				return c.function(ctx, host, call)
+			})
+			_, err := n.Call(t.Context(), "f", nil)
+			var e *sdk.Error
+			if !errors.As(err, &e) || e.Retry != c.retry {
+				t.Fatalf("got %v, want retry %t", err, c.retry)
+			}
+		})
+	}
+}
+
+// A handler that returns while a send of it is under way: the message may take
+// effect, and nothing of the host works any more.
+func TestCallReturnsWhileItSends(t *testing.T) {
+	t.Parallel()
+	received, release, sent := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	var host sdk.Host
+	n := startRaw(t, func(ctx context.Context, h sdk.Host, call *sdk.Call) ([]byte, error) {
+		if call.Kind == sdk.CallReceive {
+			close(received)
+			<-release
+			return nil, nil
+		}
+		host = h
+		go func() {
+			_, err := h.Send(context.WithoutCancel(ctx), call.From, nil)
+			sent <- err
+		}()
+		<-received
+		return nil, errors.New("done with it")
+	})
+	_, err := n.Call(t.Context(), "f", nil)
+	wantError(t, err, sdk.HandlerFailed, sdk.DeliveredYes, false)
+	close(release)
+	if err := <-sent; err != nil {
+		t.Errorf("the send: %v", err)
+	}
+	_, err = host.Send(t.Context(), n.Agent(), nil)
+	wantHandlerCode(t, err, sdk.HandlerCodeContext)
+	_, err = host.Commit(t.Context(), sdk.Entry{Type: "x"})
+	wantHandlerCode(t, err, sdk.HandlerCodeContext)
+	_, err = host.Query(t.Context(), sdk.Query{})
+	wantHandlerCode(t, err, sdk.HandlerCodeContext)
+	if a := n.apps.all()[0]; a.chain.Len() != 1 {
+		t.Errorf("%d records", a.chain.Len())
+	}
+}
+
+func wantHandlerCode(t *testing.T, err error, code string) {
+	t.Helper()
+	var e *sdk.Error
+	if !errors.As(err, &e) || e.HandlerCode != code {
+		t.Errorf("got %v, want %s", err, code)
+	}
+}
+
+// Another agent learns neither the path of the chain file nor what the disk said.
+func TestCommitErrorForAnotherAgent(t *testing.T) {
+	t.Parallel()
+	path := "/home/bob/chains/x.db"
+	for _, e := range []*sdk.Error{
+		{Code: sdk.HandlerFailed, HandlerCode: sdk.HandlerCodeCommit, Retry: true, Text: "could not write " + path},
+		{Code: sdk.OutcomeUnknown, Text: path + " was written but the disk did not confirm it"},
+	} {
+		var got *sdk.Error
+		if !errors.As(commitError(sdk.CallReceive, e), &got) || got.Code != e.Code || got.Retry != e.Retry || strings.Contains(got.Text, path) {
+			t.Errorf("another agent is told: %v", got)
+		}
+		if !errors.As(commitError(sdk.CallFunction, e), &got) || got != e {
+			t.Errorf("the own client is told: %v", got)
+		}
+	}
+	s := newApps()
+	s.damage(&DamagedChain{DNA: "x", Path: path, Err: &chain.DamagedError{Path: path}})
+	if e := s.missingLocked("x"); strings.Contains(e.Text, path) || !strings.Contains(e.Text, "damaged") {
+		t.Errorf("another agent is told: %v", e)
+	}
+	if _, e := s.named("x"); !strings.Contains(e.Text, path) {
+		t.Errorf("the own client is told: %v", e)
+	}
+	if commitError(sdk.CallReceive, nil) != nil {
+		t.Error("an error of nothing")
+	}
+}
+
+// A search for an agent that cannot be found is shared and bounded.
+func TestSearchesAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newTestNetwork(t, testDNA)
+	n := w.start("alice")
+	n.flightsMu.Lock()
+	for i := range maxFlights {
+		n.flights[sdk.AgentID{1, byte(i), byte(i >> 8)}] = &flight{done: make(chan struct{})}
+	}
+	n.flightsMu.Unlock()
+	_, e := n.connect(t.Context(), newIdentity(testPrivateKey(77)).agent)
+	if e == nil || e.Code != sdk.Busy || e.Delivered != sdk.DeliveredNo || e.Limit == nil || e.Limit.Max != maxFlights {
+		t.Fatalf("got %v", e)
+	}
+}
