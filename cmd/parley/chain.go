@@ -163,17 +163,23 @@ func (c *cli) printVerified(v control.VerifyResult) error {
 
 func (c *cli) chainExportCommand() *cobra.Command {
 	var output string
+	var o control.ExportOptions
 	cmd := &cobra.Command{
 		Use:   "export DNA",
 		Short: "Write a source chain to a file that others can check",
 		Long: `Writes a source chain, without the content of its private entries, to a file that
 anybody can check with parley chain verify --file. A file that is there already
-is not replaced.`,
-		Example: "  parley chain export auction --data bob --output bids.chain",
-		Args:    argsBetween(1, 1),
+is not replaced. With --private the file holds the private entries too: an
+archive for yourself, not to be handed to others.
+
+An export can be read and checked, not run. What a node can be restored from is
+a copy of its whole data directory, made while the node is stopped.`,
+		Example: `  parley chain export auction --data bob --output bids.chain
+  parley chain export auction --data bob --private --output archive.chain`,
+		Args: argsBetween(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.connected(cmd.Context(), wholeChainTimeout, func(ctx context.Context, n *control.Client) error {
-				export := func(w io.Writer) error { return n.ExportChain(ctx, args[0], w) }
+				export := func(w io.Writer) error { return n.ExportChain(ctx, args[0], o, w) }
 				if output != "" {
 					return writeWhole(output, export)
 				}
@@ -185,6 +191,7 @@ is not replaced.`,
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write; without it stdout")
+	cmd.Flags().BoolVar(&o.Private, "private", false, "with the content of private entries")
 	return cmd
 }
 

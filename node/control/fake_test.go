@@ -18,7 +18,7 @@ type fakeNode struct {
 	chains func(context.Context) ([]ChainInfo, error)
 	chain  func(context.Context, string, sdk.Query) ([]sdk.Record, error)
 	verify func(context.Context, string) (VerifyResult, error)
-	export func(context.Context, string, io.Writer) error
+	export func(context.Context, string, ExportOptions, io.Writer) error
 }
 
 func (n *fakeNode) unset(method string) error {

@@ -202,7 +202,7 @@ func TestTooManyCalls(t *testing.T) {
 func TestWriterFails(t *testing.T) {
 	t.Parallel()
 	ended := make(chan error, 1)
-	c, _ := start(t, &fakeNode{export: func(_ context.Context, _ string, w io.Writer) (err error) {
+	c, _ := start(t, &fakeNode{export: func(_ context.Context, _ string, _ ExportOptions, w io.Writer) (err error) {
 		for err == nil {
 			_, err = w.Write(bytes.Repeat([]byte("x"), 1<<20))
 		}
