@@ -56,6 +56,8 @@ type Config struct {
 	MaxPayload int
 	// MaxSessions bounds the sessions with other nodes.
 	MaxSessions int
+	// Limits are the settings that few operators change.
+	Limits Limits
 
 	Log *slog.Logger
 
@@ -109,6 +111,7 @@ func (c Config) withDefaults() Config {
 	if c.MaxSessions == 0 {
 		c.MaxSessions = 16384
 	}
+	c.Limits = c.Limits.withDefaults()
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -152,8 +155,17 @@ func (c Config) validate() error {
 			errs = append(errs, fmt.Errorf("dna %s: properties of %d bytes, at most %d", name, len(s.Properties), 64<<10))
 		}
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(append(errs, c.Limits.validate())...); err != nil {
+		return &ConfigError{err}
+	}
+	return nil
 }
+
+// ConfigError says what is wrong with a Config. Nothing was done.
+type ConfigError struct{ Err error }
+
+func (e *ConfigError) Error() string { return e.Err.Error() }
+func (e *ConfigError) Unwrap() error { return e.Err }
 
 func (c Config) path(elem ...string) string {
 	return filepath.Join(append([]string{c.DataDir}, elem...)...)

@@ -1,0 +1,123 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/parley-p2p/parley/node/chain"
+	"github.com/parley-p2p/parley/plugin"
+)
+
+// Limits are the settings that few operators change. The errors that a limit
+// causes name it as the settings do: HandlerMaxCalls is handler-max-calls. A
+// zero means the default.
+type Limits struct {
+	// MaxRequests bounds the requests of one other node that are served at once.
+	MaxRequests int
+	// ControlMaxCalls bounds the requests of the control API that run at once.
+	ControlMaxCalls int
+
+	// HandlerMaxCalls bounds the calls of one handler that run at once,
+	// HandlerMaxQueue those that wait for it.
+	HandlerMaxCalls, HandlerMaxQueue int
+	// HandlerStartTimeout bounds a handler's start, HandlerDrainTimeout how long
+	// its calls may go on at its end, HandlerRestartWait how long a call waits
+	// for a handler that is being restarted.
+	HandlerStartTimeout, HandlerDrainTimeout, HandlerRestartWait time.Duration
+
+	// ChainMaxEntries bounds what one call commits, ChainMaxEntry one entry in
+	// bytes, ChainMaxBatch the entries and the reply of one call, ChainMaxQuery
+	// the answer of one query.
+	ChainMaxEntries, ChainMaxEntry, ChainMaxBatch, ChainMaxQuery int
+	// ChainReplyCount and ChainReplyBytes bound the outcomes of messages that
+	// each chain keeps for their repetitions.
+	ChainReplyCount, ChainReplyBytes int
+}
+
+// DefaultLimits are what the zeros of Limits mean.
+func DefaultLimits() Limits {
+	return Limits{
+		MaxRequests: 256, ControlMaxCalls: 256,
+		HandlerMaxCalls: 256, HandlerMaxQueue: 1024,
+		HandlerStartTimeout: 10 * time.Second, HandlerDrainTimeout: 10 * time.Second, HandlerRestartWait: 5 * time.Second,
+		ChainMaxEntries: 1024, ChainMaxEntry: 4 << 20, ChainMaxBatch: 32 << 20, ChainMaxQuery: 16 << 20,
+		ChainReplyCount: 1 << 20, ChainReplyBytes: 256 << 20,
+	}
+}
+
+// named is a limit by the name that its setting has, and what it may be.
+type named[T int | time.Duration] struct {
+	setting     string
+	value       *T
+	least, most T
+}
+
+// sizes and times list the fields; their bounds are those of the parts.
+func (l *Limits) sizes() []named[int] {
+	const entry = 256 << 20 // a record of bbolt's, and a transaction in memory
+	return []named[int]{
+		{"max-requests", &l.MaxRequests, 1, 1 << 20},
+		{"control-max-calls", &l.ControlMaxCalls, 1, 1 << 20},
+		{"handler-max-calls", &l.HandlerMaxCalls, 1, 2048},
+		{"handler-max-queue", &l.HandlerMaxQueue, 1, 1 << 20},
+		{"chain-max-entries", &l.ChainMaxEntries, 1, 1 << 16},
+		{"chain-max-entry", &l.ChainMaxEntry, 1, entry},
+		{"chain-max-batch", &l.ChainMaxBatch, 1, entry},
+		{"chain-max-query", &l.ChainMaxQuery, 1, 1 << 30},
+		{"chain-reply-count", &l.ChainReplyCount, 1, 1 << 30},
+		{"chain-reply-bytes", &l.ChainReplyBytes, 1, math.MaxInt32},
+	}
+}
+
+func (l *Limits) times() []named[time.Duration] {
+	return []named[time.Duration]{
+		{"handler-start-timeout", &l.HandlerStartTimeout, time.Millisecond, time.Hour},
+		{"handler-drain-timeout", &l.HandlerDrainTimeout, time.Millisecond, time.Hour},
+		{"handler-restart-wait", &l.HandlerRestartWait, time.Millisecond, time.Hour},
+	}
+}
+
+func fill[T int | time.Duration](fields, defaults []named[T]) {
+	for i, f := range fields {
+		if *f.value == 0 {
+			*f.value = *defaults[i].value
+		}
+	}
+}
+
+func (l Limits) withDefaults() Limits {
+	d := DefaultLimits()
+	fill(l.sizes(), d.sizes())
+	fill(l.times(), d.times())
+	return l
+}
+
+func (l Limits) validate() error {
+	var errs []error
+	for _, f := range l.sizes() {
+		if *f.value < f.least || *f.value > f.most {
+			errs = append(errs, fmt.Errorf("%s: %d, between %d and %d", f.setting, *f.value, f.least, f.most))
+		}
+	}
+	for _, f := range l.times() {
+		if *f.value < f.least || *f.value > f.most {
+			errs = append(errs, fmt.Errorf("%s: %s, between %s and %s", f.setting, *f.value, f.least, f.most))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ofPlugin and ofChain carry the limits to the parts.
+func (l Limits) ofPlugin(c plugin.Config) plugin.Config {
+	c.MaxCalls, c.MaxQueue = l.HandlerMaxCalls, l.HandlerMaxQueue
+	c.StartTimeout, c.DrainTimeout, c.RestartWait = l.HandlerStartTimeout, l.HandlerDrainTimeout, l.HandlerRestartWait
+	return c
+}
+
+func (l Limits) ofChain(o chain.Options) chain.Options {
+	o.MaxEntries, o.MaxEntry, o.MaxBatch, o.MaxQuery = l.ChainMaxEntries, l.ChainMaxEntry, l.ChainMaxBatch, l.ChainMaxQuery
+	o.ReplyCount, o.ReplyBytes = l.ChainReplyCount, int64(l.ChainReplyBytes)
+	return o
+}
