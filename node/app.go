@@ -85,6 +85,7 @@ type apps struct {
 	byName   map[string]*app
 	byHash   map[sdk.DNAHash]*app
 	byHeader map[string]*app          // by its messages' header
+	reserved map[string]bool          // by DNA name: being started
 	damaged  map[string]*DamagedChain // by DNA name: refused, because the chain is not what was written
 }
 
@@ -97,19 +98,34 @@ type DamagedChain struct {
 }
 
 func newApps() *apps {
-	return &apps{byName: map[string]*app{}, byHash: map[sdk.DNAHash]*app{}, byHeader: map[string]*app{}, damaged: map[string]*DamagedChain{}}
+	return &apps{byName: map[string]*app{}, byHash: map[sdk.DNAHash]*app{}, byHeader: map[string]*app{}, reserved: map[string]bool{}, damaged: map[string]*DamagedChain{}}
 }
 
-func (s *apps) add(a *app) error {
+// reserve makes sure that one handler of a DNA starts. add or release ends it.
+func (s *apps) reserve(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.byName[a.name] != nil {
-		return fmt.Errorf("DNA %s runs already: remove one of the two handlers", a.name)
+	if s.byName[name] != nil || s.reserved[name] {
+		return fmt.Errorf("DNA %s runs already: remove one of the two handlers", name)
 	}
+	s.reserved[name] = true
+	return nil
+}
+
+func (s *apps) release(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.reserved, name)
+}
+
+// add lets a reserved app be called.
+func (s *apps) add(a *app) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.reserved, a.name)
 	s.byName[a.name], s.byHash[a.hash] = a, a
 	delete(s.damaged, a.name) // it was, and has been put back
 	s.byHeader[string(a.header)] = a
-	return nil
 }
 
 func (s *apps) remove(a *app) {
@@ -121,12 +137,6 @@ func (s *apps) remove(a *app) {
 	delete(s.byName, a.name)
 	delete(s.byHash, a.hash)
 	delete(s.byHeader, string(a.header))
-}
-
-func (s *apps) runs(name string) bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.byName[name] != nil
 }
 
 func (s *apps) all() []*app {
@@ -199,19 +209,24 @@ func errStopping(name string) *sdk.Error {
 		Text: fmt.Sprintf("DNA %s is being stopped", name)}
 }
 
-// newApp opens the chain of a described handler and makes it ready to be called.
-func (n *Node) newApp(desc sdk.Description) (*app, error) {
+// newApp reserves a described handler's DNA, opens its chain and makes it ready
+// to be added.
+func (n *Node) newApp(desc sdk.Description) (a *app, err error) {
 	if err := sdk.CheckName(desc.Name); err != nil {
 		return nil, fmt.Errorf("DNA name %q: %w", desc.Name, err)
 	}
-	if n.apps.runs(desc.Name) {
-		return nil, fmt.Errorf("DNA %s runs already: remove one of the two handlers", desc.Name)
+	if err := n.apps.reserve(desc.Name); err != nil {
+		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			n.apps.release(desc.Name)
+		}
+	}()
 	settings := n.cfg.DNAs[desc.Name]
 	dna := sdk.DNA{Name: desc.Name, Integrity: desc.Integrity, NetworkSeed: settings.NetworkSeed, Properties: settings.Properties}
-	a := &app{name: desc.Name, dna: dna, hash: dna.Hash(), desc: desc,
+	a = &app{name: desc.Name, dna: dna, hash: dna.Hash(), desc: desc,
 		log: n.cfg.Log.With("dna", desc.Name), idle: make(chan struct{})}
-	var err error
 	if a.header, err = encodeHeader(a.hash, a.name, 0); err != nil {
 		return nil, err
 	}

@@ -223,11 +223,10 @@ func (n *Node) attachOne(ctx context.Context, h sdk.Handler, desc sdk.Descriptio
 	}
 	a.handler = h
 	if err := h.Setup(ctx, n.setup(a)); err != nil {
+		n.apps.release(a.name)
 		return errors.Join(err, a.chain.Close())
 	}
-	if err := n.apps.add(a); err != nil {
-		return errors.Join(err, a.chain.Close())
-	}
+	n.apps.add(a)
 	return nil
 }
 
@@ -242,9 +241,7 @@ func (n *Node) attach(_ context.Context, h *plugin.Handler, desc sdk.Description
 		return sdk.Setup{}, err
 	}
 	a.handler = h
-	if err := n.apps.add(a); err != nil {
-		return sdk.Setup{}, errors.Join(err, a.chain.Close())
-	}
+	n.apps.add(a)
 	return n.setup(a), nil
 }
 
