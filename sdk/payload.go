@@ -56,6 +56,7 @@ var payloadHandle = func() *codec.MsgpackHandle {
 	h.InterfaceReset = true
 	h.SignedInteger = true // every integer in an any is an int64; fitPayload refuses those beyond
 	h.ErrorIfNoArrayExpand = true
+	h.MaxInitLen = maxLength // fitPayload has bounded the memory: slices are made once
 	return h
 }()
 

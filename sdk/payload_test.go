@@ -2,9 +2,12 @@ package sdk
 
 import (
 	"bytes"
+	"encoding/binary"
+	"fmt"
 	"math"
 	"net/netip"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 )
@@ -95,5 +98,55 @@ func TestRoundTrip(t *testing.T) {
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Fatalf("got  %+v\nwant %+v\nJSON %s", got, want, j)
+	}
+}
+
+// A peer chooses its keys; an error shows no more than the beginning of one.
+func TestErrorsShowLittle(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("k", 1<<20) + "\n"
+	for what, c := range map[string]struct{ in, out any }{
+		"unknown field": {map[string]int{long: 1}, new(inner)},
+		"map's path":    {map[string]string{long: "x"}, new(map[string]int)},
+		"key":           {map[string]int{long: 1}, new(map[int]int)},
+	} {
+		b, err := Marshal(c.in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := UnmarshalStrict(b, c.out); err == nil || len(err.Error()) > 400 || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: an error of %d bytes", what, len(fmt.Sprint(err)))
+		}
+	}
+	twice := append(append([]byte{0x82}, msgpackStr(long)...), 1)
+	twice = append(append(twice, msgpackStr(long)...), 1)
+	for what, err := range map[string]error{
+		"twice":         Unmarshal(twice, new(map[string]int)),
+		"twice in JSON": func() error { _, err := PayloadToJSON(twice); return err }(),
+	} {
+		if err == nil || len(err.Error()) > 400 {
+			t.Errorf("%s: an error of %d bytes", what, len(fmt.Sprint(err)))
+		}
+	}
+}
+
+func msgpackStr(s string) []byte {
+	return append(binary.BigEndian.AppendUint32([]byte{0xdb}, uint32(len(s))), s...)
+}
+
+// What is decoded is allocated once: the memory was bounded before.
+func TestDecodeAllocatesOnce(t *testing.T) {
+	b, err := Marshal(make([]int64, 1<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	allocs := testing.AllocsPerRun(3, func() {
+		var list []int64
+		if err := Unmarshal(b, &list); err != nil || len(list) != 1<<20 {
+			t.Fatal(err)
+		}
+	})
+	if allocs > 32 { // the slice, and what the pools lost to a collection
+		t.Errorf("%.0f allocations for one slice", allocs)
 	}
 }

@@ -43,6 +43,9 @@ type step struct {
 	index int
 }
 
+// maxShown bounds how much of a key an error shows: a peer chose it.
+const maxShown = 80
+
 // way is the path to a value within a payload, outermost first. It is kept as a
 // stack, so that the walk allocates nothing unless an error needs it.
 type way []step
@@ -54,9 +57,9 @@ func (w way) String() string {
 		case p.field == "":
 			s.WriteString("[" + strconv.Itoa(p.index) + "]")
 		case s.Len() == 0:
-			s.WriteString(p.field)
+			s.WriteString(cleanText(p.field, maxShown))
 		default:
-			s.WriteString("." + p.field)
+			s.WriteString("." + cleanText(p.field, maxShown))
 		}
 	}
 	return s.String()
@@ -188,7 +191,7 @@ func (f *fitter) entries(it item, t reflect.Type) error {
 			name = f.text(key)
 		}
 		if seen[name] {
-			return f.way.errorf("key %q occurs twice", name)
+			return f.way.errorf("key %q occurs twice", cleanText(name, maxShown))
 		}
 		seen[name] = true
 		f.way[len(f.way)-1].field = name
@@ -258,7 +261,7 @@ func (f *fitter) fields(it item, t reflect.Type) error {
 			err = f.value(plan.types[i])
 			f.way = f.way[:len(f.way)-1]
 		case f.strict:
-			return f.way.errorf("there is no field %q; the fields are %s", f.text(key), strings.Join(plan.names, ", "))
+			return f.way.errorf("there is no field %q; the fields are %s", cleanText(f.text(key), maxShown), strings.Join(plan.names, ", "))
 		default:
 			f.at += key.size()
 			err = f.skip()

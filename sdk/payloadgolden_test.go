@@ -250,7 +250,7 @@ func TestFromJSONRefuses(t *testing.T) {
 			t.Errorf("%s: % x, %v, want %q", c.json, b, err, c.want)
 		}
 	}
-	for _, v := range []float64{math.NaN(), math.Inf(1)} {
+	for _, v := range []any{math.NaN(), math.Inf(1), time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC)} {
 		b, err := Marshal(v)
 		if err != nil {
 			t.Fatal(err)

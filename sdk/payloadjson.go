@@ -145,8 +145,8 @@ func (r *jsonReader) number(s string) (any, error) {
 }
 
 // PayloadToJSON writes a payload as compact JSON: bytes as base64, times as RFC
-// 3339, map keys as strings. What JSON has no form for (NaN, infinities) is
-// refused. No value gives null.
+// 3339, map keys as strings. What JSON has no form for (NaN, infinities, times
+// outside the years 0 to 9999) is refused. No value gives null.
 func PayloadToJSON(payload []byte) ([]byte, error) {
 	if len(payload) == 0 {
 		return []byte("null"), nil
@@ -188,7 +188,11 @@ func (w *jsonWriter) value() error {
 	case kindBin:
 		return w.string(base64.StdEncoding.EncodeToString(content))
 	case kindTime:
-		return w.string(timeOf(content).Format(time.RFC3339Nano))
+		t := timeOf(content)
+		if y := t.Year(); y < 0 || y > 9999 {
+			return fmt.Errorf("a time in the year %d has no form in JSON", y)
+		}
+		return w.string(t.Format(time.RFC3339Nano))
 	case kindArray:
 		return w.array(it.n)
 	case kindMap:
@@ -251,7 +255,7 @@ func (w *jsonWriter) object(n int) error {
 			name = string(w.b[w.at+key.head : w.at+key.size()])
 		}
 		if seen[name] {
-			return fmt.Errorf("key %q occurs twice", name)
+			return fmt.Errorf("key %q occurs twice", cleanText(name, maxShown))
 		}
 		seen[name] = true
 		w.at += key.size()

@@ -222,7 +222,8 @@ func TestEndsWithTheTest(t *testing.T) {
 
 func TestKeys(t *testing.T) {
 	t.Parallel()
-	if sdktest.ID("alice") != sdktest.ID("alice") || sdktest.ID("alice") == sdktest.ID("bob") {
+	again := sdktest.ID("alice")
+	if sdktest.ID("alice") != again || sdktest.ID("bob") == again {
 		t.Error("ids are not the names'")
 	}
 	for _, name := range []string{"", "alice", "bob", "carol", "dave"} {
