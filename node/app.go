@@ -231,7 +231,7 @@ func (n *Node) newApp(desc sdk.Description) (a *app, err error) {
 		return nil, err
 	}
 	path := n.cfg.path("chains", fmt.Sprintf("%s-%x.db", a.name, a.hash[:6]))
-	a.chain, err = chain.Open(chain.Options{Path: path, DNA: dna, Key: n.id.key, ReplyAge: outcomesAge, Log: a.log})
+	a.chain, err = chain.Open(n.cfg.Limits.ofChain(chain.Options{Path: path, DNA: dna, Key: n.id.key, ReplyAge: outcomesAge, Log: a.log}))
 	var damaged *chain.DamagedError
 	if errors.As(err, &damaged) {
 		n.apps.damage(&DamagedChain{DNA: a.name, Path: path, Seq: damaged.Seq, Err: err})

@@ -67,7 +67,7 @@ func New(cfg Config) (*Node, error) {
 	n.endpoint, err = transport.New(transport.Config{
 		Key: id.key, Network: cfg.Network, Handler: n, Listen: cfg.Listen,
 		Log:    cfg.Log.With("part", "transport"),
-		Limits: transport.Limits{MaxMessage: cfg.MaxPayload, MaxSessions: cfg.MaxSessions},
+		Limits: transport.Limits{MaxMessage: cfg.MaxPayload, MaxSessions: cfg.MaxSessions, MaxRequests: cfg.Limits.MaxRequests},
 	})
 	if err != nil {
 		return nil, err
@@ -77,10 +77,10 @@ func New(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	if cfg.PluginDir != "" {
-		n.plugins, err = plugin.New(plugin.Config{
+		n.plugins, err = plugin.New(cfg.Limits.ofPlugin(plugin.Config{
 			Dir: cfg.PluginDir, StateDir: cfg.path("plugins"), Log: cfg.Log.With("part", "plugin"),
 			MaxPayload: cfg.MaxPayload, Env: cfg.handlerEnv, Attach: n.attach, Detach: n.detach,
-		})
+		}))
 		if err != nil {
 			return nil, err
 		}
@@ -156,7 +156,8 @@ func (n *Node) run1(ctx context.Context) (err error) {
 	if n.plugins != nil {
 		parts = append(parts, startPart("plugins", n.plugins.Run, tell))
 	}
-	server, err := control.Listen(n.cfg.DataDir, n, n.cfg.Log.With("part", "control"), control.WithMaxPayload(n.cfg.MaxPayload))
+	server, err := control.Listen(n.cfg.DataDir, n, n.cfg.Log.With("part", "control"),
+		control.WithMaxPayload(n.cfg.MaxPayload), control.WithMaxCalls(n.cfg.Limits.ControlMaxCalls))
 	if err != nil {
 		return err
 	}
