@@ -65,7 +65,7 @@ func tooLarge(what string, value, limit int, side sdk.Side, delivered sdk.Delive
 // requestError is the sdk's error for a request that failed on a live session.
 // Lost sessions are the caller's to handle.
 func requestError(e *transport.RequestError) *sdk.Error {
-	out := &sdk.Error{Side: sdk.SideNode, Delivered: requestDelivered(e), Text: e.Error()}
+	out := &sdk.Error{Side: sdk.SideNode, Delivered: requestDelivered(e), Text: requestText(e)}
 	if e.Remote {
 		out.Side = sdk.SideRemoteNode
 	}
@@ -90,8 +90,16 @@ func requestError(e *transport.RequestError) *sdk.Error {
 	return out
 }
 
+// requestText is e without its limit, which has a place of its own in an
+// sdk.Error and another name there.
+func requestText(e *transport.RequestError) string {
+	plain := *e
+	plain.Limit, plain.RetryAfter = "", 0
+	return plain.Error()
+}
+
 // settings are the node's names of the transport's, where it has them.
-var settings = map[string]string{"MaxMessage": "max-payload", "MaxSessions": "max-sessions"}
+var settings = map[string]string{"MaxMessage": "max-payload", "MaxSessions": "max-sessions", "MaxRequests": "max-requests"}
 
 // requestDelivered says whether the peer's handler has seen the request.
 func requestDelivered(e *transport.RequestError) sdk.Delivered {
