@@ -201,7 +201,11 @@ func (n *Node) handlerStatus(s *control.Status) {
 		for _, p := range n.plugins.Status() {
 			h := status[p.DNA]
 			if h == nil || h.File != "" || p.State == plugin.StateRejected || p.State == plugin.StateSkipped {
-				s.Rejected = append(s.Rejected, control.RejectedFile{File: p.File, Reason: p.LastError})
+				reason := p.LastError
+				if reason == "" {
+					reason = string(p.State)
+				}
+				s.Rejected = append(s.Rejected, control.RejectedFile{File: p.File, Reason: reason})
 				continue
 			}
 			h.File, h.SHA256, h.State, h.PID, h.Since = p.File, p.SHA256, string(p.State), p.PID, p.Since

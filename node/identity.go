@@ -64,6 +64,10 @@ func openIdentity(dir string) (identity, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return id, err
 	}
+	if chains, err := os.ReadDir(filepath.Join(dir, "chains")); len(chains) > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return identity{}, errors.Join(fmt.Errorf("agent key %s is missing, and there may be source chains that it signed: "+
+			"restore it from a backup, or choose another data directory to start as a new agent", path), err)
+	}
 	key, err := transport.GenerateKey(rand.Reader)
 	if err != nil {
 		return identity{}, fmt.Errorf("make agent key: %w", err)

@@ -109,6 +109,35 @@ func flip(s string) string {
 	return "00"
 }
 
+// TestLostKeyIsNotReplaced: chains without their key are no reason to become
+// another agent.
+func TestLostKeyIsNotReplaced(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	chains := filepath.Join(dir, "chains")
+	if err := os.Mkdir(chains, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(chains, "auction-00.db"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Init(dir); err == nil || !strings.Contains(err.Error(), "restore it from a backup") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, keyFile)); !os.IsNotExist(err) {
+		t.Errorf("a key was made: %v", err)
+	}
+	if err := os.Remove(filepath.Join(chains, "auction-00.db")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Init(dir); err != nil {
+		t.Errorf("an empty directory of chains: %v", err)
+	}
+}
+
 func TestDataDirWritableByOthersIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
