@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -170,5 +171,42 @@ func TestSearchesAreBounded(t *testing.T) {
 	_, e := n.connect(t.Context(), newIdentity(testPrivateKey(77)).agent)
 	if e == nil || e.Code != sdk.Busy || e.Delivered != sdk.DeliveredNo || e.Limit == nil || e.Limit.Max != maxFlights {
 		t.Fatalf("got %v", e)
+	}
+}
+
+// A node that stops does not wait for the deadlines of the calls that run.
+func TestStopEndsCalls(t *testing.T) {
+	t.Parallel()
+	for _, inProcess := range []bool{true, false} {
+		t.Run(fmt.Sprintf("in process %t", inProcess), func(t *testing.T) {
+			t.Parallel()
+			w := newTestNetwork(t, testDNA)
+			w.base.Deadline = maxDeadline
+			if !inProcess {
+				w.handler, w.base.PluginDir = nil, pluginDir(t, "test")
+				w.base.handlerEnv = []string{"GORACE=atexit_sleep_ms=0"}
+			}
+			n := w.start("n")
+			file := filepath.Join(t.TempDir(), "runs")
+			payload, err := sdk.Marshal(testMessage{Do: "commit and wait", Text: file})
+			if err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan error, 1)
+			go func() {
+				_, err := n.Node.Call(context.Background(), "test", "do", payload)
+				done <- err
+			}()
+			awaitFile(t, file)
+			n.stop()
+			var e *sdk.Error
+			if err := <-done; !errors.As(err, &e) || e.Code != sdk.Canceled || !e.Retry {
+				t.Errorf("got %v", err)
+			}
+			_, err = n.Node.Call(context.Background(), "test", "do", payload)
+			if !errors.As(err, &e) {
+				t.Errorf("after the end: %v", err)
+			}
+		})
 	}
 }

@@ -34,7 +34,8 @@ func newStranger(t *testing.T, key byte) *stranger {
 	t.Helper()
 	s := &stranger{t: t, key: key}
 	var err error
-	s.endpoint, err = transport.New(transport.Config{Key: testPrivateKey(key), Network: "test", Handler: s})
+	s.endpoint, err = transport.New(transport.Config{Key: testPrivateKey(key), Network: "test", Handler: s,
+		Times: transport.Times{CloseTimeout: time.Millisecond}})
 	if err != nil {
 		t.Fatal(err)
 	}

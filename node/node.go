@@ -45,6 +45,9 @@ type Node struct {
 	begun    time.Time     // set before started is closed
 	runOnce  sync.Once
 	stopping chan struct{} // closed when Run begins to stop
+	// calls ends with it: the context of the agent's own calls.
+	calls    context.Context
+	endCalls context.CancelCauseFunc
 }
 
 // New checks the settings, makes the data directory and the agent's key if they
@@ -64,6 +67,7 @@ func New(cfg Config) (*Node, error) {
 		outcomes: newOutcomes(time.Now()), flights: map[sdk.AgentID]*flight{},
 		started: make(chan struct{}), stopping: make(chan struct{}),
 	}
+	n.calls, n.endCalls = context.WithCancelCause(context.Background())
 	n.endpoint, err = transport.New(transport.Config{
 		Key: id.key, Network: cfg.Network, Handler: n, Listen: cfg.Listen,
 		Log:    cfg.Log.With("part", "transport"),
@@ -141,6 +145,7 @@ func (n *Node) run1(ctx context.Context) (err error) {
 	var parts []*part
 	defer func() {
 		close(n.stopping)
+		n.endCalls(errNodeStopping())
 		for _, p := range slices.Backward(parts) {
 			err = errors.Join(err, stopError(p.name, p.stop()))
 		}
