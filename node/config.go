@@ -15,11 +15,12 @@ import (
 
 // Defaults of Config.
 const (
-	DefaultListen     = "0.0.0.0:7480"
-	DefaultNetwork    = "parley"
-	DefaultDeadline   = 60 * time.Second
-	DefaultResendFor  = 10 * time.Second
-	DefaultMaxPayload = 16 << 20
+	DefaultListen      = "0.0.0.0:7480"
+	DefaultNetwork     = "parley"
+	DefaultDeadline    = 60 * time.Second
+	DefaultResendFor   = 10 * time.Second
+	DefaultMaxPayload  = 16 << 20
+	DefaultMaxSessions = 16384
 )
 
 // Config says how a node runs. Only DataDir is required.
@@ -109,7 +110,7 @@ func (c Config) withDefaults() Config {
 		c.MaxPayload = DefaultMaxPayload
 	}
 	if c.MaxSessions == 0 {
-		c.MaxSessions = 16384
+		c.MaxSessions = DefaultMaxSessions
 	}
 	c.Limits = c.Limits.withDefaults()
 	if c.Log == nil {
