@@ -80,8 +80,13 @@ func TestFailedStartFreesThePort(t *testing.T) {
 		case <-ctx.Done():
 		}
 	}()
+	waited := make(chan error, 1)
+	go func() { waited <- n.WaitReady(context.Background()) }()
 	if err := n.Run(ctx); err == nil {
 		t.Fatal("a node ran without a control socket")
+	}
+	if err := <-waited; err == nil {
+		t.Error("it was ready")
 	}
 	l, err := net.Listen("tcp", n.Addr().String())
 	if err != nil {

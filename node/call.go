@@ -202,7 +202,7 @@ func newMessageID() (id sdk.MessageID) {
 func (n *Node) Call(ctx context.Context, dna, function string, payload []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Deadline)
 	defer cancel()
-	defer context.AfterFunc(n.calls, cancel)()
+	defer context.AfterFunc(n.life, cancel)()
 	a, e := n.apps.named(dna)
 	if e != nil && n.awaitHandlers(ctx) {
 		a, e = n.apps.named(dna)

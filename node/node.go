@@ -41,13 +41,11 @@ type Node struct {
 
 	revocations atomic.Int32 // tasks that revoke a message
 
-	started  chan struct{} // closed when the node serves
-	begun    time.Time     // set before started is closed
-	runOnce  sync.Once
-	stopping chan struct{} // closed when Run begins to stop
-	// calls ends with it: the context of the agent's own calls.
-	calls    context.Context
-	endCalls context.CancelCauseFunc
+	started chan struct{} // closed when the node serves
+	begun   time.Time     // set before started is closed
+	runOnce sync.Once
+	life    context.Context // ends when Run begins to stop
+	end     context.CancelCauseFunc
 }
 
 // New checks the settings, makes the data directory and the agent's key if they
@@ -65,9 +63,9 @@ func New(cfg Config) (*Node, error) {
 		cfg: cfg, id: id,
 		apps: newApps(), addresses: newAddressCache(), traffic: newTraffic(),
 		outcomes: newOutcomes(time.Now()), flights: map[sdk.AgentID]*flight{},
-		started: make(chan struct{}), stopping: make(chan struct{}),
+		started: make(chan struct{}),
 	}
-	n.calls, n.endCalls = context.WithCancelCause(context.Background())
+	n.life, n.end = context.WithCancelCause(context.Background())
 	n.endpoint, err = transport.New(transport.Config{
 		Key: id.key, Network: cfg.Network, Handler: n, Listen: cfg.Listen,
 		Log:    cfg.Log.With("part", "transport"),
@@ -102,14 +100,21 @@ func (n *Node) Addr() netip.AddrPort { return n.endpoint.Addr() }
 func (n *Node) Started() <-chan struct{} { return n.started }
 
 // WaitReady waits until other agents can find this one: its address record was
-// read back from the DHT, or it is the first of its network.
+// read back from the DHT, or it is the first of its network. It fails when Run
+// ends before that.
 func (n *Node) WaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(n.life, func() { cancel(context.Cause(n.life)) })()
 	select {
 	case <-n.started:
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
-	return n.dht.WaitReady(ctx)
+	if err := n.dht.WaitReady(ctx); err != nil {
+		return errors.Join(err, context.Cause(ctx))
+	}
+	return nil
 }
 
 // Run runs the node until ctx ends or a part of it breaks, and returns when
@@ -123,6 +128,7 @@ func (n *Node) Run(ctx context.Context) error {
 }
 
 func (n *Node) run1(ctx context.Context) (err error) {
+	defer n.end(errNodeStopping())
 	unlock, err := lockDataDir(n.cfg.DataDir)
 	if err != nil {
 		return err
@@ -144,8 +150,7 @@ func (n *Node) run1(ctx context.Context) (err error) {
 	}
 	var parts []*part
 	defer func() {
-		close(n.stopping)
-		n.endCalls(errNodeStopping())
+		n.end(errNodeStopping())
 		for _, p := range slices.Backward(parts) {
 			err = errors.Join(err, stopError(p.name, p.stop()))
 		}
@@ -295,7 +300,7 @@ func (n *Node) awaitHandlers(ctx context.Context) bool {
 	select {
 	case <-n.handlersUp():
 		return true
-	case <-n.stopping:
+	case <-n.life.Done():
 	case <-ctx.Done():
 	}
 	return false

@@ -34,12 +34,7 @@ func (n *Node) ServeRequest(ctx context.Context, r *transport.Request) ([]byte, 
 // left no trace. Its sender did not give up: the transport tells it that the
 // session is lost, so that it sends the message again, to the node's next run.
 func (n *Node) interrupted(ctx context.Context, err *sdk.Error) bool {
-	select {
-	case <-n.stopping:
-		return ctx.Err() != nil && err.Code == sdk.Canceled && err.Retry
-	default:
-		return false
-	}
+	return n.life.Err() != nil && ctx.Err() != nil && err.Code == sdk.Canceled && err.Retry
 }
 
 // ServeNotify takes the one one-way message that there is: of kind 2, it cancels
