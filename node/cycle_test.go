@@ -206,7 +206,7 @@ func TestErrorsOfASend(t *testing.T) {
 	})
 	t.Run("no agent's key", func(t *testing.T) {
 		_, err := call[testMessage](t, alice, "send", testSend{To: sdk.AgentID{1}, Message: testMessage{Do: "echo"}})
-		wantError(t, err, sdk.UnknownAgent, sdk.DeliveredNo, false)
+		wantError(t, err, sdk.UnknownAgent, sdk.DeliveredNo, true)
 	})
 	t.Run("another hash", func(t *testing.T) {
 		_, err := sendTo(t, alice, carol, testMessage{Do: "echo"})
