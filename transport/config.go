@@ -47,9 +47,20 @@ type Limits struct {
 	MaxRequests int
 	// MaxWaiting bounds the requests that wait for their turn on one session (4,096).
 	MaxWaiting int
-	// MaxQueued bounds the bytes that wait to be written on one session (64 MiB):
-	// further requests wait, and the peer's further requests are refused.
+	// MaxRequestsTotal bounds the requests that are being served for all peers
+	// together (65,536). One more is refused.
+	MaxRequestsTotal int
+	// MaxServing bounds the bytes of the requests that are being served on one
+	// session (64 MiB), those of up to 8 KiB not counted; MaxServingTotal
+	// those of all sessions together (256 MiB).
+	MaxServing, MaxServingTotal int
+	// MaxQueued bounds the bytes that wait to be written on one session (64 MiB),
+	// requests and replies apart. Further requests wait. Where the peer's replies of more
+	// than 8 KiB take half of it, its further requests wait too; one
+	// that does not fit is dropped and its request answered with Busy.
 	MaxQueued int
+	// MaxQueuedTotal bounds the bytes of such replies of all sessions together (256 MiB).
+	MaxQueuedTotal int
 	// MaxReassembly bounds the bytes of incomplete messages of one session (64 MiB).
 	MaxReassembly int
 	// MaxReassemblyTotal bounds those of all sessions together (256 MiB).
@@ -115,6 +126,10 @@ func (c Config) withDefaults() Config {
 	or(&c.MaxRequests, 256)
 	or(&c.MaxWaiting, 4096)
 	or(&c.MaxQueued, max(64<<20, c.MaxMessage))
+	or(&c.MaxQueuedTotal, max(256<<20, c.MaxQueued))
+	or(&c.MaxRequestsTotal, max(65536, c.MaxRequests))
+	or(&c.MaxServing, max(64<<20, c.MaxMessage))
+	or(&c.MaxServingTotal, max(256<<20, c.MaxServing))
 	or(&c.MaxReassembly, max(64<<20, c.MaxMessage))
 	or(&c.MaxReassemblyTotal, max(256<<20, c.MaxReassembly))
 	or(&c.MaxHandshakes, 1024)
@@ -167,6 +182,10 @@ func (c *Config) validate() error {
 	fault(c.MaxMessage < 0 || c.MaxMessage > maxMessageLimit, "MaxMessage: %d, at most %d is possible", c.MaxMessage, maxMessageLimit)
 	fault(c.MaxReassembly < c.MaxMessage, "MaxReassembly: %d is less than MaxMessage %d", c.MaxReassembly, c.MaxMessage)
 	fault(c.MaxReassemblyTotal < c.MaxReassembly, "MaxReassemblyTotal: %d is less than MaxReassembly %d", c.MaxReassemblyTotal, c.MaxReassembly)
+	fault(c.MaxServing < c.MaxMessage, "MaxServing: %d is less than MaxMessage %d", c.MaxServing, c.MaxMessage)
+	fault(c.MaxServingTotal < c.MaxServing, "MaxServingTotal: %d is less than MaxServing %d", c.MaxServingTotal, c.MaxServing)
+	fault(c.MaxQueuedTotal < c.MaxQueued, "MaxQueuedTotal: %d is less than MaxQueued %d", c.MaxQueuedTotal, c.MaxQueued)
+	fault(c.MaxRequestsTotal < c.MaxRequests, "MaxRequestsTotal: %d is less than MaxRequests %d", c.MaxRequestsTotal, c.MaxRequests)
 	fault(c.MaxQueued < c.MaxMessage, "MaxQueued: %d is less than MaxMessage %d", c.MaxQueued, c.MaxMessage)
 	fault(c.DeadAfter < 2*c.PingAfter, "DeadAfter: %s is less than twice PingAfter %s", c.DeadAfter, c.PingAfter)
 	for _, l := range c.positive() {

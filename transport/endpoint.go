@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"runtime"
@@ -24,12 +25,18 @@ type Endpoint struct {
 	began    chan struct{} // closed when Run begins
 	ended    chan struct{} // closed when Run no longer makes sessions
 
-	assembly budget
-	idle     callPool
-	admit    *admission
-	costly   chan struct{} // a token for each incoming handshake whose arithmetic is under way
-	ran      atomic.Bool
-	wg       sync.WaitGroup // every goroutine of Run, its own aside
+	assembly   budget // of all sessions, as the next three
+	serving    budget
+	replies    budget
+	served     budget // counts requests
+	idle       callPool
+	incoming   incomingPool
+	workers    workers
+	complaints complaints
+	admit      *admission
+	costly     chan struct{} // a token for each incoming handshake whose arithmetic is under way
+	ran        atomic.Bool
+	wg         sync.WaitGroup // every goroutine of Run, its own aside
 
 	mu       sync.Mutex // guards:
 	listener net.Listener
@@ -52,7 +59,9 @@ func New(c Config) (*Endpoint, error) {
 	e := &Endpoint{cfg: c, id: id, start: time.Now(), began: make(chan struct{}), ended: make(chan struct{}),
 		peers: make(map[PeerKey][]*Session), dials: make(map[PeerKey]*dialing), admit: newAdmission(&c),
 		costly: make(chan struct{}, runtime.GOMAXPROCS(0))}
-	e.assembly.max = int64(c.MaxReassemblyTotal)
+	e.assembly.max, e.serving.max = int64(c.MaxReassemblyTotal), int64(c.MaxServingTotal)
+	e.replies.max, e.served.max = int64(c.MaxQueuedTotal), int64(c.MaxRequestsTotal)
+	e.workers.ep, e.complaints.e = e, e
 	e.serveCtx, e.stop = context.WithCancelCause(context.Background())
 	return e, nil
 }
@@ -160,6 +169,7 @@ func (e *Endpoint) shutdown() {
 			s.fail(ErrClosed)
 		}
 	}
+	e.workers.close()
 	e.wg.Wait()
 }
 
@@ -289,7 +299,35 @@ func (e *Endpoint) tick(now time.Time) {
 	all := e.allLocked()
 	e.mu.Unlock()
 	e.admit.tick(now)
+	e.workers.tick()
 	for _, s := range all {
 		s.tick(now)
 	}
+}
+
+// complaints are about errors of the node's own code that peers can bring
+// about: at most one a second is logged.
+type complaints struct {
+	e *Endpoint
+
+	mu     sync.Mutex // guards:
+	last   int64
+	missed int
+}
+
+// next is the log for one more, or nil.
+func (c *complaints) next() *slog.Logger {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.e.clock()
+	if c.last != 0 && now-c.last < int64(time.Second) {
+		c.missed++
+		return nil
+	}
+	log := c.e.cfg.Log
+	if c.missed > 0 {
+		log = log.With("not logged before", c.missed)
+	}
+	c.last, c.missed = now, 0
+	return log
 }

@@ -1,11 +1,19 @@
 package transport
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
+	"errors"
 	"io"
+	"math/big"
 	"net"
 	"runtime"
 	"sync"
+	"testing"
+	"time"
 )
 
 // floor is the least that carries requests with ids over TCP: one writer that
@@ -161,4 +169,36 @@ func (f *floor) frames(plain []byte) []byte {
 		ch <- append([]byte(nil), body...)
 	}
 	return plain[:copy(plain, rest)]
+}
+
+// tlsPair puts TLS 1.3 with certificates on both sides onto a connection.
+func tlsPair(b *testing.B, far, near net.Conn) (server, client net.Conn) {
+	b.Helper()
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"floor"},
+		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		b.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		b.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(cert)
+	c := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+		RootCAs: roots, ClientCAs: roots, ClientAuth: tls.RequireAndVerifyClientCert,
+		ServerName: "floor", MinVersion: tls.VersionTLS13}
+	s, t := tls.Server(far, c), tls.Client(near, c)
+	shaken := make(chan error, 1)
+	go func() { shaken <- s.Handshake() }()
+	if err := errors.Join(t.Handshake(), <-shaken); err != nil {
+		b.Fatal(err)
+	}
+	return s, t
 }

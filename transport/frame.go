@@ -53,6 +53,8 @@ const (
 	limitMessage    = 4
 	limitReply      = 5
 	limitStopping   = 6
+	limitServing    = 7
+	limitServed     = 8
 )
 
 var limitNames = [...]struct{ name, setting string }{
@@ -62,6 +64,8 @@ var limitNames = [...]struct{ name, setting string }{
 	limitMessage:    {"bytes of a message", "MaxMessage"},
 	limitReply:      {"bytes of a reply", "MaxMessage"},
 	limitStopping:   {"the peer is stopping", ""},
+	limitServing:    {"bytes of requests being served", "MaxServing"},
+	limitServed:     {"requests served at once for all peers", "MaxRequestsTotal"},
 }
 
 // Phases of a go-away.

@@ -146,6 +146,7 @@ func FuzzSessionFrames(f *testing.F) {
 			t.Fatalf("%d bytes of the budget are used", used)
 		}
 		s.fail(ErrClosed)
+		e.workers.close()
 		e.wg.Wait()
 	})
 }

@@ -132,62 +132,95 @@ func (a *assembly) join() (header, body []byte) {
 	return buf[:a.prefix:a.prefix], buf[a.prefix:a.total:a.total]
 }
 
-// incoming is a request or notify from its first frame to its reply.
+// incoming is a request or notify from its first frame to its reply. It is
+// used again when its reply is framed; what a handler may keep is in use.
 type incoming struct {
-	req      Request
-	ctx      serveCtx
+	next     *incoming // in serving.ready
+	use      *served
 	asm      assembly
 	s        *Session
 	id       uint64
+	size     uint32 // of the body
 	notify   bool
-	complete bool  // guarded by s.mu: handed to the handler
+	complete bool  // guarded by s.mu: handed to the workers
 	grew     int64 // guarded by s.mu: when its last part arrived, while incomplete
+	charged  int   // bytes taken from serving.bodies
 	reply    outMsg
+}
+
+// served is what the handler sees of a request. It is never used again.
+type served struct {
+	req Request
+	ctx serveCtx
+}
+
+// incomingPool belongs to an endpoint.
+type incomingPool struct{ pool sync.Pool }
+
+func (p *incomingPool) get() *incoming {
+	if in, _ := p.pool.Get().(*incoming); in != nil {
+		return in
+	}
+	return new(incoming)
+}
+
+// put takes back one that nothing refers to any more.
+func (p *incomingPool) put(in *incoming) {
+	*in = incoming{}
+	p.pool.Put(in)
 }
 
 // serveCtx is the context of a served request. Most handlers never ask for
 // more than its deadline, so the real context is only made when they do.
 type serveCtx struct {
-	parent   context.Context
+	ep       *Endpoint
 	deadline time.Time
 
-	mu     sync.Mutex // guards:
-	inner  context.Context
+	mu    sync.Mutex // guards:
+	inner *innerCtx
+	ended error // the cause, once end was called
+}
+
+type innerCtx struct {
+	context.Context
 	cancel context.CancelCauseFunc
 	stop   context.CancelFunc
-	ended  bool
-	cause  error
 }
 
 func (c *serveCtx) real() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.inner != nil {
-		return c.inner
+		return c.inner.Context
 	}
-	c.inner, c.cancel = context.WithCancelCause(c.parent)
+	c.inner = new(innerCtx)
+	c.inner.Context, c.inner.cancel = context.WithCancelCause(c.ep.serveCtx)
 	if !c.deadline.IsZero() {
-		c.inner, c.stop = context.WithDeadline(c.inner, c.deadline)
+		c.inner.Context, c.inner.stop = context.WithDeadline(c.inner.Context, c.deadline)
 	}
-	if c.ended {
-		c.cancel(c.cause)
+	if c.ended != nil {
+		c.inner.end(c.ended)
 	}
-	return c.inner
+	return c.inner.Context
 }
 
-// end cancels; the first cause counts. A nil cause is context.Canceled.
+func (c *innerCtx) end(cause error) {
+	c.cancel(cause)
+	if c.stop != nil {
+		c.stop()
+	}
+}
+
+// end cancels; the first cause counts.
 func (c *serveCtx) end(cause error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended {
+	if c.ended != nil {
 		return
 	}
-	c.ended, c.cause = true, cause
-	if c.cancel != nil {
-		c.cancel(cause)
-	}
-	if c.stop != nil {
-		c.stop()
+	c.ended = cause
+	if c.inner != nil {
+		c.inner.end(cause)
 	}
 }
 
@@ -195,8 +228,11 @@ func (c *serveCtx) end(cause error) {
 func (c *serveCtx) causeOf() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.cause
+	return c.ended
 }
+
+// over tells that the deadline has passed.
+func (c *serveCtx) over() bool { return !c.deadline.IsZero() && !time.Now().Before(c.deadline) }
 
 func (c *serveCtx) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
 func (c *serveCtx) Done() <-chan struct{}       { return c.real().Done() }

@@ -10,7 +10,8 @@ import (
 // guarded by its session's mu.
 type outMsg struct {
 	next      *outMsg
-	call      *call // a request or notify: whose it is
+	call      *call     // a request or notify: whose it is
+	in        *incoming // a reply: to what; its slot is free once it is framed
 	header    []byte
 	body      []byte
 	id        uint64     // of a request or notify: given with its first frame
@@ -21,7 +22,6 @@ type outMsg struct {
 	code      uint8 // cancel: reason; go-away: phase
 	reason    uint8 // go-away
 	started   bool
-	ownsSlot  bool // a reply: a slot of serving is free once it is framed
 	refusal   bool // an error for a request that was refused
 	messageID [16]byte
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 )
 
 // receiver is the reading half of a session. The reader goroutine owns it.
@@ -12,7 +13,8 @@ type receiver struct {
 	buf        []byte
 	start, end int // what is read and not yet handled
 	big        *[]byte
-	quiet      int // small reads in a row
+	quiet      int       // small reads in a row
+	at         time.Time // of the last read
 
 	// What of the record under way can be handled under one lock.
 	requests []*incoming
@@ -79,12 +81,14 @@ func (r *receiver) fill(conn io.Reader) (int, error) {
 func (s *Session) readLoop(first []byte) {
 	defer s.rx.release()
 	confirmed := !s.initiator
+	s.rx.at = time.Now()
 	err := s.onRecord(first)
 	for err == nil {
 		var n int
 		n, err = s.rx.fill(s.conn)
 		if n > 0 {
-			s.stats.heard.Store(s.ep.clock())
+			s.rx.at = time.Now()
+			s.stats.heard.Store(int64(s.rx.at.Sub(s.ep.start)) + 1)
 			s.stats.bytesIn.Add(uint64(n))
 			before := s.rx.dir.n
 			if e := s.drainBuffer(); e != nil {

@@ -269,8 +269,12 @@ func (s *Session) beganLocked(m *outMsg) {
 // endedLocked is told by the queue that all of m is packed.
 func (s *Session) endedLocked(m *outMsg) {
 	switch {
-	case m.ownsSlot:
+	case m.in != nil:
 		s.serve.slots--
+		if n := len(m.body); n > fastLimit {
+			s.serve.replies.give(n)
+		}
+		s.ep.incoming.put(m.in)
 	case m.typ == typePong:
 		s.pings.pongs--
 	case m.typ == typeNotify:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 )
 
@@ -16,19 +17,21 @@ func (s *Session) onRequest(f frame) error {
 	if err != nil {
 		return err
 	}
-	in := &incoming{s: s, id: f.id, notify: f.typ == typeNotify,
-		req: Request{Peer: s.peer, Addr: s.addr, Kind: head.kind, ID: head.id}}
-	in.asm.total = int(head.body) // for check; begin sets it anew
-	in.ctx.parent = s.ep.serveCtx
-	if head.remaining > 0 {
-		in.ctx.deadline = time.Now().Add(time.Duration(head.remaining) * time.Millisecond)
-	}
-	if int64(head.body) <= int64(s.ep.cfg.MaxMessage) {
-		if err := in.asm.check(0, len(part), f.last); err != nil {
+	fits := int64(head.body) <= int64(s.ep.cfg.MaxMessage)
+	if fits {
+		whole := assembly{total: int(head.body)}
+		if err := whole.check(0, len(part), f.last); err != nil {
 			return err
 		}
 	}
-	if f.last && int64(head.body) <= int64(s.ep.cfg.MaxMessage) {
+	in := s.ep.incoming.get()
+	in.s, in.id, in.notify, in.size = s, f.id, f.typ == typeNotify, head.body
+	in.use = &served{req: Request{Peer: s.peer, Addr: s.addr, Kind: head.kind, ID: head.id}}
+	in.use.ctx.ep = s.ep
+	if head.remaining > 0 {
+		in.use.ctx.deadline = s.rx.at.Add(time.Duration(head.remaining) * time.Millisecond)
+	}
+	if f.last && fits {
 		in.complete = true
 		if err := in.asm.begin(header, part, int(head.body), &s.serve.asm); err != nil {
 			return err // can't be: what is complete takes nothing from the budget
@@ -40,13 +43,13 @@ func (s *Session) onRequest(f frame) error {
 		return err
 	}
 	s.mu.Lock()
-	refusal, err := s.takeSlotLocked(in, head.body)
+	refusal, err := s.takeSlotLocked(in)
 	s.mu.Unlock()
 	switch {
 	case err != nil:
 		return err
 	case refusal != nil:
-		s.refuse(in, refusal)
+		s.refuse(refusedBy(in, refusal))
 	case in.asm.begin(header, part, int(head.body), &s.serve.asm) != nil:
 		s.drop(in, s.reassemblyFull(head.body))
 	}
@@ -54,45 +57,40 @@ func (s *Session) onRequest(f frame) error {
 }
 
 // admitRequests takes slots for the complete requests of a record, under one
-// lock, and hands them to the handler.
+// lock, and summons a worker for them.
 func (s *Session) admitRequests() error {
 	if len(s.rx.requests) == 0 {
 		return nil
 	}
-	var refused []*errorHead
+	var refused []refused
 	var err error
-	n := 0
 	s.mu.Lock()
-	for _, in := range s.rx.requests {
-		var refusal *errorHead
-		if refusal, err = s.takeSlotLocked(in, uint32(in.asm.total-in.asm.prefix)); err != nil {
-			break
-		}
-		if refusal != nil && refused == nil {
-			refused = make([]*errorHead, len(s.rx.requests))
-		}
-		if refusal != nil {
-			refused[n] = refusal
-		}
-		n++
-	}
-	s.mu.Unlock()
 	for i, in := range s.rx.requests {
-		switch {
-		case i >= n:
-		case refused != nil && refused[i] != nil:
-			s.refuse(in, refused[i])
-		default:
-			in.hand()
-		}
 		s.rx.requests[i] = nil
+		if err != nil {
+			continue
+		}
+		var refusal *errorHead
+		if refusal, err = s.takeSlotLocked(in); refusal != nil {
+			refused = append(refused, refusedBy(in, refusal))
+			s.ep.incoming.put(in)
+		}
 	}
+	summon := s.summonLocked()
+	s.mu.Unlock()
 	s.rx.requests = s.rx.requests[:0]
+	if summon {
+		s.ep.workers.give(s)
+	}
+	for _, r := range refused {
+		s.refuse(r)
+	}
 	return err
 }
 
-// takeSlotLocked admits a request, or says with which error to refuse it.
-func (s *Session) takeSlotLocked(in *incoming, size uint32) (*errorHead, error) {
+// takeSlotLocked admits a request, and hands it to the workers if it is
+// complete; or it says with which error to refuse it.
+func (s *Session) takeSlotLocked(in *incoming) (*errorHead, error) {
 	cfg := &s.ep.cfg
 	if in.id <= s.serve.lastID {
 		return nil, fmt.Errorf("%w: request %d after %d", ErrProtocol, in.id, s.serve.lastID)
@@ -103,22 +101,42 @@ func (s *Session) takeSlotLocked(in *incoming, size uint32) (*errorHead, error) 
 		return nil, s.err
 	case s.drain.peer:
 		return nil, fmt.Errorf("%w: a request after a go-away", ErrProtocol)
-	case int64(size) > int64(cfg.MaxMessage):
-		return &errorHead{code: uint8(TooLarge), limit: limitMessage, value: uint64(size), max: uint64(cfg.MaxMessage)}, nil
+	case int64(in.size) > int64(cfg.MaxMessage):
+		return &errorHead{code: uint8(TooLarge), limit: limitMessage, value: uint64(in.size), max: uint64(cfg.MaxMessage)}, nil
 	case s.serve.slots >= cfg.MaxRequests:
 		return &errorHead{code: uint8(Busy), limit: limitRequests, value: uint64(s.serve.slots + 1), max: uint64(cfg.MaxRequests), retry: 100}, nil
-	case s.out.bytes > cfg.MaxQueued:
-		return &errorHead{code: uint8(Busy), limit: limitQueued, value: uint64(s.out.bytes), max: uint64(cfg.MaxQueued), retry: 1000}, nil
 	}
-	s.serve.slots++
-	if !in.complete {
+	if in.complete {
+		if refusal := s.readyLocked(in); refusal != nil {
+			return refusal, nil
+		}
+	} else {
 		in.grew = s.ep.clock()
 	}
+	s.serve.slots++
 	if s.serve.byID == nil {
 		s.serve.byID = make(map[uint64]*incoming)
 	}
 	s.serve.byID[in.id] = in
 	return nil, nil
+}
+
+// readyLocked hands a complete request to the workers, or says which limit
+// forbids it. Bodies of up to fastLimit are not counted: MaxRequests bounds them.
+func (s *Session) readyLocked(in *incoming) *errorHead {
+	e := s.ep
+	if !e.served.take(1) {
+		return &errorHead{code: uint8(Busy), limit: limitServed, value: uint64(e.served.max + 1), max: uint64(e.served.max), retry: 100}
+	}
+	if in.size > fastLimit {
+		if !s.serve.bodies.take(int(in.size)) {
+			e.served.give(1)
+			return &errorHead{code: uint8(Busy), limit: limitServing, value: uint64(in.size), max: uint64(s.serve.bodies.max), retry: 1000}
+		}
+		in.charged = int(in.size)
+	}
+	s.serve.ready.push(in)
+	return nil
 }
 
 func (s *Session) reassemblyFull(size uint32) *errorHead {
@@ -129,15 +147,24 @@ func (s *Session) reassemblyFull(size uint32) *errorHead {
 // is refused, and does not read, is not honest.
 const maxRefusals = 1024
 
+// refused is a request that was not admitted, and why.
+type refused struct {
+	id     uint64
+	notify bool
+	head   *errorHead
+}
+
+func refusedBy(in *incoming, h *errorHead) refused { return refused{in.id, in.notify, h} }
+
 // refuse answers a request that was not admitted.
-func (s *Session) refuse(in *incoming, h *errorHead) {
-	if in.notify {
+func (s *Session) refuse(r refused) {
+	if r.notify {
 		return
 	}
 	s.mu.Lock()
 	full := s.out.refusals >= maxRefusals
 	if s.err == nil && !full {
-		s.out.push(&outMsg{typ: typeError, id: in.id, errHead: h, refusal: true})
+		s.out.push(&outMsg{typ: typeError, id: r.id, errHead: r.head, refusal: true})
 	}
 	s.mu.Unlock()
 	if full {
@@ -146,7 +173,7 @@ func (s *Session) refuse(in *incoming, h *errorHead) {
 	s.wake()
 }
 
-// drop ends a request that is not complete.
+// drop ends a request that is not complete. in is no longer the caller's.
 func (s *Session) drop(in *incoming, h *errorHead) {
 	in.asm.release(&s.serve.asm)
 	s.mu.Lock()
@@ -154,7 +181,8 @@ func (s *Session) drop(in *incoming, h *errorHead) {
 	s.serve.slots--
 	s.settleLocked()
 	s.mu.Unlock()
-	s.refuse(in, h)
+	s.refuse(refusedBy(in, h))
+	s.ep.incoming.put(in)
 }
 
 // incomingOf finds the peer's message that a frame continues. It is nil for
@@ -191,12 +219,23 @@ func (s *Session) onMore(f frame) error {
 		s.drop(in, s.reassemblyFull(uint32(in.asm.total)))
 		return nil
 	}
-	if f.last {
+	if !f.last {
+		return nil
+	}
+	s.mu.Lock()
+	refusal := s.readyLocked(in)
+	in.complete = refusal == nil
+	summon := s.summonLocked()
+	if in.complete { // no worker has it before the lock is free
 		s.serve.asm.give(in.asm.held)
-		s.mu.Lock()
-		in.complete = true
-		s.mu.Unlock()
-		in.hand()
+		in.asm.held = 0
+	}
+	s.mu.Unlock()
+	if summon {
+		s.ep.workers.give(s)
+	}
+	if refusal != nil {
+		s.drop(in, refusal)
 	}
 	return nil
 }
@@ -204,51 +243,139 @@ func (s *Session) onMore(f frame) error {
 // onCancel ends the context of what the peer has given up. Its answer, which
 // must come, frees the peer's slot.
 func (s *Session) onCancel(id uint64) error {
-	in, complete, err := s.incomingOf(id)
-	switch {
-	case in == nil:
-		return err
-	case complete:
-		in.ctx.end(errPeerCanceled)
-	default:
+	s.mu.Lock()
+	in := s.serve.byID[id]
+	if id > s.serve.lastID || in == nil {
+		defer s.mu.Unlock()
+		if id > s.serve.lastID {
+			return fmt.Errorf("%w: message %d has not begun", ErrProtocol, id)
+		}
+		return nil
+	}
+	use, complete := in.use, in.complete
+	s.mu.Unlock()
+	if complete { // in may be another request's from here on
+		use.ctx.end(errPeerCanceled)
+	} else {
 		s.drop(in, &errorHead{code: uint8(Canceled)})
 	}
 	return nil
 }
 
-// hand gives a complete message to the handler. The endpoint waits for the goroutine.
-func (in *incoming) hand() {
-	in.s.ep.wg.Add(1)
-	go in.run()
+// summonLocked tells whether a worker must be given to the session, which the
+// caller does without the lock. While the peer does not read its replies,
+// further handlers don't begin.
+func (s *Session) summonLocked() bool {
+	if s.serve.summoned || s.serve.ready.head == nil || s.heldLocked() {
+		return false
+	}
+	s.serve.summoned = true
+	return true
 }
 
-func (in *incoming) run() {
-	s := in.s
-	defer s.ep.wg.Done()
-	h := s.ep.cfg.Handler
-	in.req.Header, in.req.Body = in.asm.join()
-	m := &in.reply
-	m.id, m.ownsSlot = in.id, true
-	if in.notify {
-		h.ServeNotify(&in.ctx, &in.req)
-	} else {
-		reply, err := h.ServeRequest(&in.ctx, &in.req)
+// heldLocked tells that replies wait for half of MaxQueued. The other half is
+// for those of the handlers that run.
+func (s *Session) heldLocked() bool {
+	return s.err == nil && s.serve.replies.used.Load() > s.serve.replies.max/2
+}
+
+// serveReady serves the session's requests until none is ready. A worker runs it.
+func (s *Session) serveReady() {
+	s.mu.Lock()
+	s.serve.summoned = false
+	for s.serve.ready.head != nil && !s.heldLocked() {
+		in := s.serve.ready.pop()
+		summon := s.summonLocked()
+		s.mu.Unlock()
+		if summon {
+			s.ep.workers.give(s)
+		}
+		in.serve()
+		s.mu.Lock()
+		s.servedLocked(in)
+		if s.serve.ready.head != nil {
+			s.kickLocked()
+			continue
+		}
+		s.flushLocked() // unlocks
+		return
+	}
+	s.mu.Unlock()
+}
+
+// serve runs the handler.
+func (in *incoming) serve() {
+	s, use, m := in.s, in.use, &in.reply
+	use.req.Header, use.req.Body = in.asm.join()
+	m.id, m.in = in.id, in
+	switch {
+	case in.notify:
+		in.notifyHandler()
+	case use.ctx.over():
+		m.typ, m.errHead = typeError, &errorHead{code: uint8(Timeout)}
+	case errors.Is(use.ctx.causeOf(), errPeerCanceled):
+		m.typ, m.errHead = typeError, &errorHead{code: uint8(Canceled)}
+	default:
+		reply, err := in.requestHandler()
 		s.replyWith(in, m, reply, err)
 	}
-	in.ctx.end(nil)
-	s.mu.Lock()
+	use.ctx.end(context.Canceled)
+}
+
+// servedLocked queues the reply and gives back what the request has held.
+func (s *Session) servedLocked(in *incoming) {
+	s.ep.served.give(1)
+	if in.charged > 0 {
+		s.serve.bodies.give(in.charged)
+	}
 	if s.err != nil {
-		s.mu.Unlock()
+		s.ep.incoming.put(in)
 		return
 	}
 	delete(s.serve.byID, in.id)
 	if in.notify {
 		s.serve.slots--
 		s.settleLocked()
-	} else {
-		s.out.push(m)
+		s.ep.incoming.put(in)
+		return
 	}
-	s.flushLocked()
+	m := &in.reply
+	if n := len(m.body); n > fastLimit && !s.serve.replies.take(n) {
+		m.typ, m.body = typeError, nil
+		m.errHead = &errorHead{code: uint8(Busy), served: true, limit: limitQueued, value: uint64(n), max: uint64(s.serve.replies.max), retry: 1000}
+	}
+	s.out.push(m)
+}
+
+// requestHandler and notifyHandler keep a panic of the handler from ending the
+// node: what one peer has sent must not take it down. It is logged as the
+// error of the node's own code that it is.
+func (in *incoming) requestHandler() (reply []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			in.panicked(p)
+			reply, err = nil, errPanicked
+		}
+	}()
+	return in.s.ep.cfg.Handler.ServeRequest(&in.use.ctx, &in.use.req)
+}
+
+func (in *incoming) notifyHandler() {
+	defer func() {
+		if p := recover(); p != nil {
+			in.panicked(p)
+		}
+	}()
+	in.s.ep.cfg.Handler.ServeNotify(&in.use.ctx, &in.use.req)
+}
+
+var errPanicked = errors.New("the handler panicked")
+
+func (in *incoming) panicked(value any) {
+	if log := in.s.ep.complaints.next(); log != nil {
+		log.Error("a handler panicked; the peer is told that it failed", "peer", in.s.peer,
+			"kind", in.use.req.Kind, "panic", value, "stack", string(debug.Stack()))
+	}
 }
 
 // replyWith turns what a handler returned into a message.
@@ -274,16 +401,19 @@ func (s *Session) replyWith(in *incoming, m *outMsg, reply []byte, err error) {
 func (s *Session) failure(in *incoming, err error) *errorHead {
 	h := &errorHead{code: uint8(Unsupported), served: true}
 	ended := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
-	switch d := in.ctx.deadline; {
-	case ended && errors.Is(in.ctx.causeOf(), errPeerCanceled):
+	switch {
+	case err == errPanicked:
+	case ended && errors.Is(in.use.ctx.causeOf(), errPeerCanceled):
 		h.code = uint8(Canceled)
-	case ended && !d.IsZero() && !time.Now().Before(d):
+	case ended && in.use.ctx.over():
 		h.code = uint8(Timeout)
 	case ended && s.ep.serveCtx.Err() != nil:
 		h.code, h.limit = uint8(Lost), limitStopping
 	default:
-		s.ep.cfg.Log.Error("a handler's error is not a PeerError and is not told to the peer",
-			"peer", in.req.Peer, "kind", in.req.Kind, "error", err)
+		if log := s.ep.complaints.next(); log != nil {
+			log.Error("a handler's error is not a PeerError and is not told to the peer",
+				"peer", s.peer, "kind", in.use.req.Kind, "error", err)
+		}
 	}
 	return h
 }

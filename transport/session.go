@@ -52,7 +52,13 @@ type serving struct {
 	byID   map[uint64]*incoming
 	slots  int    // requests and notifies, until their reply is framed
 	lastID uint64 // of the peer's requests and notifies
-	asm    budget
+
+	ready    readyList // complete, no worker has them yet
+	summoned bool      // a worker is on its way here
+
+	asm     budget // bytes of incomplete messages
+	bodies  budget // bytes of large requests, from complete to served
+	replies budget // bytes of large replies that wait to be written
 }
 
 // drainState is how far the goodbye has come.
@@ -81,6 +87,8 @@ func (e *Endpoint) newSession(conn net.Conn, peer PeerKey, k *keys, initiator bo
 	s.tx.init(conn)
 	s.calls.max = int(min(k.peer.maxRequests, 1<<20))
 	s.serve.asm = budget{max: int64(e.cfg.MaxReassembly), total: &e.assembly}
+	s.serve.bodies = budget{max: int64(e.cfg.MaxServing), total: &e.serving}
+	s.serve.replies = budget{max: int64(e.cfg.MaxQueued), total: &e.replies}
 	t := e.clock()
 	s.stats.heard.Store(t)
 	s.stats.sent.Store(t)
@@ -126,6 +134,7 @@ func (s *Session) fail(cause error) {
 	s.failQueuedLocked(cause)
 	s.calls.failAll(cause)
 	s.serve.byID = nil
+	s.serve.replies.give(int(s.serve.replies.used.Load()))
 	s.out = outQueue{lastID: s.out.lastID}
 	s.pings.failAll()
 	close(s.done)
@@ -163,6 +172,12 @@ func (s *Session) run(first []byte) {
 	}()
 	s.readLoop(first)
 	wg.Wait()
+	s.mu.Lock()
+	summon := s.summonLocked() // the peer may ask again for what it has asked here
+	s.mu.Unlock()
+	if summon {
+		s.ep.workers.give(s)
+	}
 	s.serve.asm.give(int(s.serve.asm.used.Load())) // incomplete messages go with the session
 }
 

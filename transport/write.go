@@ -65,12 +65,8 @@ func (s *Session) flushLocked() {
 	}
 	if t.raw == nil || s.err != nil || t.rest != nil || size+recordHead+recordTag > smallBatch ||
 		s.calls.inFlight+s.serve.slots > inlineLoad || s.out.empty() {
-		kicked := t.kicked
-		t.kicked = true
+		s.kickLocked()
 		s.mu.Unlock()
-		if !kicked {
-			s.wake()
-		}
 		return
 	}
 	w := s.packLocked(size)
@@ -91,6 +87,14 @@ func (s *Session) flushLocked() {
 		t.tryBuf = nil
 	}
 	s.wrote(t.tryN, err)
+}
+
+// kickLocked wakes the writer, once until it looks.
+func (s *Session) kickLocked() {
+	if !s.tx.kicked && !s.tx.busy {
+		s.tx.kicked = true
+		s.wake()
+	}
 }
 
 // packLocked takes the right to write and packs a batch.
@@ -116,8 +120,8 @@ func (s *Session) wrote(n int, err error) {
 	if s.drain.on {
 		s.settleLocked()
 	}
-	more := !s.out.empty() || s.tx.rest != nil
-	bye := s.drain.bye && !more
+	more := !s.out.empty() || s.tx.rest != nil || s.serve.ready.head != nil && !s.serve.summoned
+	bye := s.drain.bye && s.out.empty() && s.tx.rest == nil
 	if bye {
 		s.drain.byeSent = true
 	}
@@ -152,6 +156,11 @@ func (s *Session) writeBatch() bool {
 	t := &s.tx
 	s.mu.Lock()
 	t.kicked = false
+	if s.summonLocked() { // what was held may go on
+		s.mu.Unlock()
+		s.ep.workers.give(s)
+		s.mu.Lock()
+	}
 	if s.calls.inFlight+s.serve.slots > inlineLoad && s.out.waiting() < batchSize/4 {
 		s.mu.Unlock()
 		runtime.Gosched() // let those who are about to queue something do so
