@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -36,6 +37,11 @@ type Chain struct {
 	// writing is held by the one goroutine that commits: the committer or an
 	// Append that found nobody ahead of it. It guards room.
 	writing sync.Mutex
+
+	// beginning is held while bbolt begins a transaction. Where that panics, its
+	// locks stay held: broken is set then, and bbolt is not called again.
+	beginning sync.Mutex
+	broken    atomic.Pointer[DamagedError]
 
 	// mu guards what follows. Only who holds writing changes it, after the
 	// transaction is durable, and so reads it without mu.
@@ -113,6 +119,11 @@ func (c *Chain) Close() error {
 		<-c.ended
 		c.writing.Lock() // an Append may still be committing
 		defer c.writing.Unlock()
+		if d := c.broken.Load(); d != nil { // db.Close would wait for ever
+			// The mapping stays and would keep the lock.
+			c.closeErr = errors.Join(d, unlockFile(c.room.f), c.room.f.Close())
+			return
+		}
 		c.closeErr = c.db.Close()
 	})
 	return c.closeErr
@@ -144,14 +155,38 @@ func (c *Chain) changed(panicked any) *DamagedError {
 // Transactions are short, because one that is open holds up the file's growth.
 func (c *Chain) view(fn func(*bolt.Tx) error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	tx, err := c.begin(false)
+	if err != nil {
+		return err
+	}
 	defer func() {
 		if r := recover(); r != nil {
 			err = c.changed(r)
 		}
+		if c.broken.Load() == nil {
+			_ = tx.Rollback() // the end of a read; it can't fail
+		}
 	}()
-	err = c.db.View(fn)
-	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
-		return ErrClosed
+	return fn(tx)
+}
+
+// begin begins a transaction. The caller has set SetPanicOnFault.
+func (c *Chain) begin(writable bool) (tx *bolt.Tx, err error) {
+	c.beginning.Lock()
+	defer c.beginning.Unlock()
+	if d := c.broken.Load(); d != nil {
+		return nil, d
 	}
-	return err
+	defer func() {
+		if r := recover(); r != nil { // the meta pages are gone
+			d := c.changed(r)
+			c.broken.Store(d)
+			tx, err = nil, d
+		}
+	}()
+	tx, err = c.db.Begin(writable)
+	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
+		return nil, ErrClosed
+	}
+	return tx, err
 }

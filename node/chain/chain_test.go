@@ -243,6 +243,41 @@ func TestCancelUnderWay(t *testing.T) {
 	mustVerify(t, c, 3)
 }
 
+// Batches that came by the queue and were taken are waited for all the same.
+func TestCancelTakenFromQueue(t *testing.T) {
+	t.Parallel()
+	c := mustOpen(t, testOptions(t))
+	inside, release := make(chan struct{}), make(chan struct{})
+	c.holdCommit(func() { inside <- struct{}{}; <-release })
+	b := Batch{Entries: entries("a", 1, 1), Cause: function(1)}
+	const rounds = 20
+	for range rounds {
+		var wg sync.WaitGroup
+		wg.Go(func() { mustAppend(t, c, b) })
+		<-inside
+		ctx, cancel := context.WithCancel(context.Background())
+		for range 2 {
+			wg.Go(func() {
+				if _, err := c.Append(ctx, b); err != nil {
+					t.Errorf("taken, and it says: %v", err)
+				}
+			})
+		}
+		for len(c.queue) != 1 { // the committer has one in hand, the other waits
+			runtime.Gosched()
+		}
+		release <- struct{}{}
+		<-inside
+		cancel()
+		for range 1000 { // time to see it
+			runtime.Gosched()
+		}
+		release <- struct{}{}
+		wg.Wait()
+	}
+	mustVerify(t, c, 1+3*rounds)
+}
+
 func TestConcurrent(t *testing.T) {
 	t.Parallel()
 	c := mustOpen(t, testOptions(t))

@@ -300,7 +300,7 @@ func (c *Chain) write(p *plan) (err error) {
 			}
 		}
 	}()
-	if tx, err = c.db.Begin(true); err != nil {
+	if tx, err = c.begin(true); err != nil {
 		return err
 	}
 	p.tx = tx.ID()

@@ -248,6 +248,65 @@ func TestDamagedWhileOpen(t *testing.T) {
 	}
 }
 
+// Without its meta pages bbolt panics with its locks held. Nobody waits for them.
+func TestEmptiedWhileOpen(t *testing.T) {
+	t.Parallel()
+	for name, first := range map[string]func(*Chain) error{
+		"read":   func(c *Chain) error { _, err := c.Record(0); return err },
+		"append": func(c *Chain) error { _, err := c.Append(context.Background(), kept(1, "")); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := testOptions(t)
+			c, err := Open(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Truncate(o.Path, 0); err != nil {
+				t.Fatal(err)
+			}
+			if err := first(c); err == nil {
+				t.Error("done on an empty file")
+			}
+			for range 2 {
+				if _, err := c.Query(sdk.Query{}); err == nil {
+					t.Error("a query of an empty file")
+				}
+				if _, err := c.Append(context.Background(), kept(2, "")); err == nil {
+					t.Error("appended to an empty file")
+				}
+			}
+			var d *DamagedError
+			if err := c.Close(); !errors.As(err, &d) {
+				t.Errorf("close: %v", err)
+			}
+			if _, err := Open(o); !errors.As(err, &d) {
+				t.Errorf("open again, the lock is free: %v", err)
+			}
+		})
+	}
+}
+
+// A page that is in use and in the list of free ones would be written over.
+func TestFreePageInUse(t *testing.T) {
+	t.Parallel()
+	s := newSample(t)
+	p, err := openPages(bytes.NewReader(s.data), int64(len(s.data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := s.data[int64(p.meta.freelist)*p.pageSize:]
+	if native.Uint16(list[10:]) < 1 {
+		t.Fatal("the sample has no free page")
+	}
+	native.PutUint16(list[10:], 1)
+	native.PutUint64(list[pageHeader:], p.meta.root)
+	var d *DamagedError
+	if _, err := s.check(s.data); !errors.As(err, &d) || d.Part != "the list of free pages" {
+		t.Errorf("%v", err)
+	}
+}
+
 func FuzzCheck(f *testing.F) {
 	s := newSample(f)
 	f.Add(0, byte(0), len(s.data))

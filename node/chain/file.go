@@ -39,6 +39,8 @@ func lockFile(f *os.File, path string, timeout time.Duration) error {
 	}
 }
 
+func unlockFile(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_UN) }
+
 // openBolt opens a file with bbolt. prepare gets the open, locked file before
 // bbolt reads a byte of it.
 //
