@@ -110,7 +110,7 @@ chain is checked from its file (- is stdin); no node need run.`,
 				if err != nil {
 					return err
 				}
-				return c.printVerified(v)
+				return c.printVerified(v, "stop the node and put back a copy of the chain's file from a backup; parley status names it")
 			})
 		},
 	}
@@ -132,24 +132,30 @@ func (c *cli) verifyFile(name string) error {
 	if err != nil {
 		return err
 	}
-	return c.printVerified(v)
+	return c.printVerified(v, "make the export anew, or get another copy of the file")
 }
 
 // damagedError is a chain that is not what its author wrote.
-type damagedError struct{ v control.VerifyResult }
-
-func (e *damagedError) Error() string {
-	return fmt.Sprintf("the chain is damaged: record %d is the first wrong one: %s; put back a copy from a backup", e.v.Wrong, e.v.Reason)
+type damagedError struct {
+	v      control.VerifyResult
+	advice string
 }
 
-func (c *cli) printVerified(v control.VerifyResult) error {
+func (e *damagedError) Error() string {
+	if e.v.Author.IsZero() && e.v.Records == 0 {
+		return fmt.Sprintf("no chain could be read: %s; %s", e.v.Reason, e.advice)
+	}
+	return fmt.Sprintf("the chain is damaged: record %d is the first wrong one: %s; %s", e.v.Wrong, e.v.Reason, e.advice)
+}
+
+func (c *cli) printVerified(v control.VerifyResult, advice string) error {
 	if c.json {
 		if err := c.printJSON(v); err != nil {
 			return err
 		}
 	}
 	if !v.Valid {
-		return &damagedError{v}
+		return &damagedError{v, advice}
 	}
 	if c.json {
 		return nil
@@ -206,6 +212,9 @@ func isTerminal(w io.Writer) bool {
 
 // writeWhole makes the file path of what write writes, wholly or not at all.
 func writeWhole(path string, write func(io.Writer) error) error {
+	if _, err := os.Lstat(path); err == nil {
+		return exists(path)
+	}
 	tmp, err := os.CreateTemp(filepath.Dir(path), ".export-*")
 	if err != nil {
 		return fmt.Errorf("export: %w", err)
@@ -221,8 +230,20 @@ func writeWhole(path string, write func(io.Writer) error) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Link(tmp.Name(), path); err != nil { // unlike a rename, never replaces
+	// Unlike a rename a link never replaces a file; not every file system has links.
+	err = os.Link(tmp.Name(), path)
+	switch _, statErr := os.Lstat(path); {
+	case err == nil:
+		return nil
+	case statErr == nil:
+		return exists(path)
+	}
+	if err := os.Rename(tmp.Name(), path); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
 	return nil
+}
+
+func exists(path string) error {
+	return fmt.Errorf("export: %s is there already and is not replaced: name another file with --output", path)
 }

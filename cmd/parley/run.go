@@ -8,11 +8,12 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
-	"github.com/parley-p2p/parley/cmd/parley/internal/demo"
 	"github.com/parley-p2p/parley/node"
 )
 
@@ -25,6 +26,9 @@ type runFlags struct {
 	network    string
 	deadline   time.Duration
 	maxPayload int
+	resendFor  time.Duration
+	sessions   int
+	limits     node.Limits
 	logLevel   string
 	logJSON    bool
 }
@@ -60,6 +64,9 @@ Settings can stand in the data directory's parley.toml, by their flags' names:
 	p.StringVar(&f.network, "network", node.DefaultNetwork, "name of the network; nodes of another one don't hear this one")
 	p.DurationVar(&f.deadline, "deadline", node.DefaultDeadline, "how long a call or a send may take that states no deadline")
 	p.IntVar(&f.maxPayload, "max-payload", node.DefaultMaxPayload, "largest payload and reply, in bytes")
+	p.DurationVar(&f.resendFor, "resend-for", node.DefaultResendFor, "how long a message is sent again whose session broke")
+	p.IntVar(&f.sessions, "max-sessions", node.DefaultMaxSessions, "sessions with other nodes")
+	limitFlags(p, &f.limits)
 	p.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	p.BoolVar(&f.logJSON, "log-json", false, "log JSON lines")
 	return cmd
@@ -77,7 +84,7 @@ func (c *cli) runNode(cmd *cobra.Command, f *runFlags) error {
 	if err := applyFile(cmd.Flags(), settingsFile, file.flags()); err != nil {
 		return err
 	}
-	cfg, err := f.config(dir, c.errOut)
+	cfg, err := f.config(cmd.Flags(), dir, c.errOut)
 	if err != nil {
 		return err
 	}
@@ -86,14 +93,14 @@ func (c *cli) runNode(cmd *cobra.Command, f *runFlags) error {
 	}
 	n, err := node.New(cfg)
 	if err != nil {
-		return err
+		return runError(err, f.listen)
 	}
 	ctx, stop := stoppable(cmd.Context(), func() {
 		cfg.Log.Info("stopping; a second signal ends the node at once")
 	})
 	defer stop()
-	announced := make(chan struct{})
 	announceCtx, stopAnnounce := context.WithCancel(ctx)
+	announced := make(chan struct{})
 	go func() {
 		defer close(announced)
 		announce(announceCtx, n, cfg.Log)
@@ -101,24 +108,31 @@ func (c *cli) runNode(cmd *cobra.Command, f *runFlags) error {
 	err = n.Run(ctx)
 	stopAnnounce()
 	<-announced
+	if err != nil {
+		return runError(err, f.listen)
+	}
+	cfg.Log.Info("node stopped")
+	return nil
+}
+
+// runError adds what to do to errors of which the node can't know it.
+func runError(err error, listen string) error {
+	var config *node.ConfigError
+	switch {
+	case errors.As(err, &config):
+		return &usageError{err}
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w: end the program that uses %s, or choose another port with --listen; port 0 takes any free one", err, listen)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("%w: this machine has no such address; choose one with --listen that it has, and tell others another one with --advertise", err)
+	}
 	return err
 }
 
-// announce logs when other agents can find the node.
-func announce(ctx context.Context, n *node.Node, log *slog.Logger) {
-	if err := n.WaitReady(ctx); err != nil {
-		if ctx.Err() == nil {
-			log.Warn("others can't find this node yet", "error", err.Error())
-		}
-		return
-	}
-	log.Info("node ready: others can find it", "event", demo.ReadyEvent, "peer", node.Peer{Agent: n.Agent(), Host: n.Addr().String()}.String())
-}
-
 // config checks all flags and tells all that is wrong.
-func (f *runFlags) config(dir string, errOut io.Writer) (node.Config, error) {
+func (f *runFlags) config(flags *pflag.FlagSet, dir string, errOut io.Writer) (node.Config, error) {
 	cfg := node.Config{DataDir: dir, PluginDir: f.plugins, Listen: f.listen, Network: f.network,
-		Deadline: f.deadline, MaxPayload: f.maxPayload}
+		Deadline: f.deadline, ResendFor: f.resendFor, MaxPayload: f.maxPayload, MaxSessions: f.sessions, Limits: f.limits}
 	if f.listen == "none" {
 		cfg.Listen = ""
 	}
@@ -146,12 +160,10 @@ func (f *runFlags) config(dir string, errOut io.Writer) (node.Config, error) {
 	default:
 		errs = append(errs, fmt.Errorf("--log-level: %q is none of debug, info, warn, error", f.logLevel))
 	}
-	if f.deadline <= 0 {
-		errs = append(errs, fmt.Errorf("--deadline: %s is no time to wait", f.deadline))
+	if f.network == "" {
+		errs = append(errs, errors.New("--network: an empty name"))
 	}
-	if f.maxPayload <= 0 {
-		errs = append(errs, fmt.Errorf("--max-payload: %d is no size", f.maxPayload))
-	}
+	errs = append(errs, notPositive(flags)...)
 	if err := errors.Join(errs...); err != nil {
 		return cfg, &usageError{err}
 	}

@@ -1,14 +1,17 @@
 package main
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // runSettings parses a command line as parley run does, with an environment and
@@ -87,23 +90,90 @@ advertise = ["f"]
 	}
 }
 
-func TestEverySettingOfTheFileIsAFlag(t *testing.T) {
+// TestEverySettingEverywhere: each flag of run can stand in the file, and in the
+// document's table.
+func TestEverySettingEverywhere(t *testing.T) {
 	t.Parallel()
-	s, err := parseSettings([]byte("plugins='a'\nlisten='a'\nadvertise=['a']\nbootstrap=['a']\nnetwork='a'\ndeadline='1s'\nmax-payload=1\nlog-level='a'\nlog-json=true\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	cmd, _, err := (&cli{}).root().Find([]string{"run"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(s.flags()) != 9 {
-		t.Errorf("%d settings: %v", len(s.flags()), s.flags())
+	doc, err := os.ReadFile("../../docs/cli.md")
+	if err != nil {
+		t.Fatal(err)
 	}
-	for name := range s.flags() {
-		if cmd.Flags().Lookup(name) == nil {
-			t.Errorf("%s is no flag of run", name)
+	var file strings.Builder
+	want := map[string]string{}
+	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+		if f.Name == "help" {
+			return
 		}
+		value := map[string]string{"string": "x", "duration": "7s", "int": "7", "bool": "true", "stringSlice": "x,y"}[f.Value.Type()]
+		want[f.Name] = value
+		switch f.Value.Type() {
+		case "int", "bool":
+		case "stringSlice":
+			value = `["x", "y"]`
+		default:
+			value = `"` + value + `"`
+		}
+		file.WriteString(f.Name + " = " + value + "\n")
+		if !strings.Contains(string(doc), "\n| `"+f.Name+"` | ") {
+			t.Errorf("docs/cli.md has no row for %s", f.Name)
+		}
+	})
+	if len(want) < 20 {
+		t.Errorf("only %d settings", len(want))
+	}
+	s, err := parseSettings([]byte(file.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.flags(); !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// TestErrorsNameRealSettings: whatever setting an error of the source names is a
+// flag. The transport has names of its own, which the node translates.
+func TestErrorsNameRealSettings(t *testing.T) {
+	t.Parallel()
+	flags := map[string]bool{}
+	for _, c := range (&cli{}).root().Commands() {
+		c.Flags().VisitAll(func(f *pflag.Flag) { flags[f.Name] = true })
+	}
+	naming := regexp.MustCompile(`(?:Setting: +"|\(setting )([A-Za-z-]+)|(?:, "|\{")((?:max|handler|chain|control|resend)-[a-z-]+)"`)
+	found := 0
+	for _, part := range []string{"node", "plugin", "sdk", "cmd"} {
+		err := filepath.WalkDir("../../"+part, func(path string, e os.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case e.IsDir() && e.Name() == "sdktest":
+				return filepath.SkipDir
+			case e.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
+				return nil
+			}
+			text, err := os.ReadFile(path)
+			for line := range strings.Lines(string(text)) {
+				if strings.HasPrefix(strings.TrimSpace(line), "//") {
+					continue
+				}
+				for _, m := range naming.FindAllStringSubmatch(line, -1) {
+					found++
+					if name := m[1] + m[2]; !flags[name] {
+						t.Errorf("%s: %s is no setting: %s", path, name, line)
+					}
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if found < 20 {
+		t.Errorf("only %d names found: does the pattern still fit?", found)
 	}
 }
 

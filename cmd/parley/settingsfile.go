@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -24,16 +25,36 @@ const (
 
 // fileSettings is parley.toml. Paths in it are relative to its directory.
 type fileSettings struct {
-	Plugins    *string                    `toml:"plugins"`
-	Listen     *string                    `toml:"listen"`
-	Advertise  []string                   `toml:"advertise"`
-	Bootstrap  []string                   `toml:"bootstrap"`
-	Network    *string                    `toml:"network"`
-	Deadline   *string                    `toml:"deadline"`
-	MaxPayload *int64                     `toml:"max-payload"`
-	LogLevel   *string                    `toml:"log-level"`
-	LogJSON    *bool                      `toml:"log-json"`
-	DNA        map[string]fileDNASettings `toml:"dna"`
+	Plugins    *string  `toml:"plugins"`
+	Listen     *string  `toml:"listen"`
+	Advertise  []string `toml:"advertise"`
+	Bootstrap  []string `toml:"bootstrap"`
+	Network    *string  `toml:"network"`
+	Deadline   *string  `toml:"deadline"`
+	MaxPayload *int64   `toml:"max-payload"`
+	LogLevel   *string  `toml:"log-level"`
+	LogJSON    *bool    `toml:"log-json"`
+	ResendFor  *string  `toml:"resend-for"`
+	fileLimits
+	DNA map[string]fileDNASettings `toml:"dna"`
+}
+
+// fileLimits are node.Limits and the like, in the file.
+type fileLimits struct {
+	MaxSessions         *int64  `toml:"max-sessions"`
+	MaxRequests         *int64  `toml:"max-requests"`
+	ControlMaxCalls     *int64  `toml:"control-max-calls"`
+	HandlerMaxCalls     *int64  `toml:"handler-max-calls"`
+	HandlerMaxQueue     *int64  `toml:"handler-max-queue"`
+	HandlerStartTimeout *string `toml:"handler-start-timeout"`
+	HandlerDrainTimeout *string `toml:"handler-drain-timeout"`
+	HandlerRestartWait  *string `toml:"handler-restart-wait"`
+	ChainMaxEntries     *int64  `toml:"chain-max-entries"`
+	ChainMaxEntry       *int64  `toml:"chain-max-entry"`
+	ChainMaxBatch       *int64  `toml:"chain-max-batch"`
+	ChainMaxQuery       *int64  `toml:"chain-max-query"`
+	ChainReplyCount     *int64  `toml:"chain-reply-count"`
+	ChainReplyBytes     *int64  `toml:"chain-reply-bytes"`
 }
 
 type fileDNASettings struct {
@@ -86,6 +107,9 @@ func parseSettings(b []byte) (*fileSettings, error) {
 		return nil, errors.Join(errs...)
 	case errors.As(err, &wrong):
 		line, column := wrong.Position()
+		if key := wrong.Key(); len(key) > 0 {
+			return nil, fmt.Errorf("line %d: %s: a value of another type is expected; parley run --help shows examples", line, strings.Join(key, "."))
+		}
 		return nil, fmt.Errorf("line %d, column %d: %w", line, column, err)
 	case err != nil:
 		return nil, err
@@ -96,29 +120,37 @@ func parseSettings(b []byte) (*fileSettings, error) {
 // flags are the settings as the flags of the same names take them.
 func (s *fileSettings) flags() map[string]string {
 	m := map[string]string{}
-	text := func(name string, v *string) {
-		if v != nil {
-			m[name] = *v
+	collectFlags(m, reflect.ValueOf(s).Elem())
+	return m
+}
+
+// collectFlags adds the fields of a struct that are set, by their toml tags.
+func collectFlags(m map[string]string, s reflect.Value) {
+	for i := range s.NumField() {
+		if s.Type().Field(i).Anonymous {
+			collectFlags(m, s.Field(i))
+			continue
+		}
+		name := s.Type().Field(i).Tag.Get("toml")
+		switch v := s.Field(i).Interface().(type) {
+		case *string:
+			if v != nil {
+				m[name] = *v
+			}
+		case *int64:
+			if v != nil {
+				m[name] = strconv.FormatInt(*v, 10)
+			}
+		case *bool:
+			if v != nil {
+				m[name] = strconv.FormatBool(*v)
+			}
+		case []string:
+			if len(v) > 0 {
+				m[name] = strings.Join(v, ",")
+			}
 		}
 	}
-	text("plugins", s.Plugins)
-	text("listen", s.Listen)
-	text("network", s.Network)
-	text("deadline", s.Deadline)
-	text("log-level", s.LogLevel)
-	if s.MaxPayload != nil {
-		m["max-payload"] = strconv.FormatInt(*s.MaxPayload, 10)
-	}
-	if s.LogJSON != nil {
-		m["log-json"] = strconv.FormatBool(*s.LogJSON)
-	}
-	if len(s.Advertise) > 0 {
-		m["advertise"] = strings.Join(s.Advertise, ",")
-	}
-	if len(s.Bootstrap) > 0 {
-		m["bootstrap"] = strings.Join(s.Bootstrap, ",")
-	}
-	return m
 }
 
 // dnas are the settings of [dna.NAME] tables.

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/parley-p2p/parley/node"
+	"github.com/parley-p2p/parley/node/control"
+)
+
+var _ announcer = (*node.Node)(nil)
+
+// slowNode is ready when ready is closed.
+type slowNode struct {
+	ready  chan struct{}
+	status atomic.Pointer[control.Status]
+}
+
+func (n *slowNode) WaitReady(ctx context.Context) error {
+	select {
+	case <-n.ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (n *slowNode) Status(context.Context) (control.Status, error) { return *n.status.Load(), nil }
+
+// TestAnnounce: an operator is told of a node that finds no network, then of the
+// address by which others find it, then of a clock that is off.
+func TestAnnounce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var b strings.Builder
+		said := func() string {
+			synctest.Wait()
+			defer b.Reset()
+			return b.String()
+		}
+		n := &slowNode{ready: make(chan struct{})}
+		n.status.Store(&control.Status{NotReady: "nobody answers"})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); announce(ctx, n, newLog(&b, slog.LevelInfo, false)) }()
+		if s := said(); s != "" {
+			t.Errorf("at once: %q", s)
+		}
+		time.Sleep(patience)
+		if s := said(); !strings.Contains(s, "nobody answers") || !strings.Contains(s, "--network") || strings.Count(s, "\n") != 1 {
+			t.Errorf("after %s: %q", patience, s)
+		}
+		time.Sleep(remindEvery)
+		if s := said(); strings.Count(s, "nobody answers") != 1 {
+			t.Errorf("after %s more: %q", remindEvery, s)
+		}
+		n.status.Store(&control.Status{Ready: true, Listen: []netip.AddrPort{netip.MustParseAddrPort("[::]:7480")},
+			Advertised: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:7480")}})
+		close(n.ready)
+		if s := said(); !strings.Contains(s, "event=ready") || !strings.Contains(s, "@192.0.2.1:7480") {
+			t.Errorf("ready: %q", s)
+		}
+		n.status.Store(&control.Status{Ready: true, Clock: "9 minutes off"})
+		time.Sleep(3 * clockEvery)
+		if s := said(); strings.Count(s, "9 minutes off") != 1 {
+			t.Errorf("the clock is off: %q", s)
+		}
+		n.status.Store(&control.Status{Ready: true})
+		time.Sleep(remindEvery)
+		if s := said(); strings.Count(s, "\n") != 1 || !strings.Contains(s, "agrees") {
+			t.Errorf("the clock was set: %q", s)
+		}
+		cancel()
+		<-ended
+	})
+}
+
+func TestPeerOfANodeThatDoesNotListen(t *testing.T) {
+	t.Parallel()
+	n := &slowNode{}
+	n.status.Store(&control.Status{Ready: true})
+	if p := peerOf(t.Context(), n); p != "" {
+		t.Errorf("got %q", p)
+	}
+	var b strings.Builder
+	logReady(newLog(&b, slog.LevelInfo, true), "")
+	if s := b.String(); !strings.Contains(s, `"event":"ready"`) || strings.Contains(s, "peer") {
+		t.Errorf("%s", s)
+	}
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/pflag"
+
+	"github.com/parley-p2p/parley/node"
+)
+
+// limitFlags defines the flags of the limits: those names that the errors state.
+func limitFlags(p *pflag.FlagSet, l *node.Limits) {
+	d := node.DefaultLimits()
+	p.IntVar(&l.MaxRequests, "max-requests", d.MaxRequests, "requests of one other node that are served at once")
+	p.IntVar(&l.ControlMaxCalls, "control-max-calls", d.ControlMaxCalls, "requests of the control API that run at once")
+	p.IntVar(&l.HandlerMaxCalls, "handler-max-calls", d.HandlerMaxCalls, "calls of one handler that run at once")
+	p.IntVar(&l.HandlerMaxQueue, "handler-max-queue", d.HandlerMaxQueue, "calls that wait for one handler")
+	p.DurationVar(&l.HandlerStartTimeout, "handler-start-timeout", d.HandlerStartTimeout, "how long a handler may take to start")
+	p.DurationVar(&l.HandlerDrainTimeout, "handler-drain-timeout", d.HandlerDrainTimeout, "how long calls may go on when their handler is stopped")
+	p.DurationVar(&l.HandlerRestartWait, "handler-restart-wait", d.HandlerRestartWait, "how long a call waits for a handler that is being restarted")
+	p.IntVar(&l.ChainMaxEntries, "chain-max-entries", d.ChainMaxEntries, "entries that one call commits")
+	p.IntVar(&l.ChainMaxEntry, "chain-max-entry", d.ChainMaxEntry, "largest entry, in bytes")
+	p.IntVar(&l.ChainMaxBatch, "chain-max-batch", d.ChainMaxBatch, "entries and reply of one call together, in bytes")
+	p.IntVar(&l.ChainMaxQuery, "chain-max-query", d.ChainMaxQuery, "largest answer of one query, in bytes")
+	p.IntVar(&l.ChainReplyCount, "chain-reply-count", d.ChainReplyCount, "outcomes of messages that a chain keeps for their repetitions")
+	p.IntVar(&l.ChainReplyBytes, "chain-reply-bytes", d.ChainReplyBytes, "their bytes")
+}
+
+// notPositive tells of each number and duration that is 0 or less: node.Config
+// takes a 0 for "not set", and none of them may be negative.
+func notPositive(flags *pflag.FlagSet) (errs []error) {
+	flags.VisitAll(func(f *pflag.Flag) {
+		var positive bool
+		switch f.Value.Type() {
+		case "int":
+			n, err := flags.GetInt(f.Name)
+			positive = err == nil && n > 0
+		case "duration":
+			d, err := flags.GetDuration(f.Name)
+			positive = err == nil && d > 0
+		default:
+			return
+		}
+		if !positive {
+			errs = append(errs, fmt.Errorf("--%s: %s is not more than 0", f.Name, f.Value))
+		}
+	})
+	return errs
+}
