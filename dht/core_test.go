@@ -145,3 +145,30 @@ func TestCoreWrongReferral(t *testing.T) {
 		}
 	}
 }
+
+// A record's seq is beyond all that went before, whatever the clock says, and
+// beyond what holders know of an earlier life. A forged one proves nothing.
+func TestCoreSeq(t *testing.T) {
+	t.Parallel()
+	c := testCore(t)
+	last := c.own.rec.Seq
+	for i, now := range []time.Time{epoch, epoch, epoch.Add(-time.Hour)} {
+		c.setAddrs(now, []netip.AddrPort{testAddr(50 + i)})
+		if c.own.rec.Seq <= last {
+			t.Errorf("seq %d after %d", c.own.rec.Seq, last)
+		}
+		last = c.own.rec.Seq
+	}
+	o := &op{kind: opPublish, rec: c.own.rec, pending: 2}
+	forged, err := ParseRecord(testRecord(t, 1, 1<<61, epoch).Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged.raw[len(forged.raw)-1] ^= 1
+	o.putAnswered(Key{1}, &Response{Status: StatusNewer, Record: forged}, 0)
+	o.putAnswered(Key{2}, &Response{Status: StatusNewer, Record: testRecord(t, 1, 1<<60, epoch)}, 0)
+	c.published(epoch, o)
+	if c.own.rec.Seq != 1<<60+1 || !c.sched.publish.Equal(epoch) {
+		t.Errorf("seq %d, to be published at %s", c.own.rec.Seq, c.sched.publish)
+	}
+}

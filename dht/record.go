@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/binary"
@@ -246,6 +247,9 @@ func (r *Record) tombstone() bool { return r.Flags&FlagTombstone != 0 }
 func (r *Record) newer(old *Record) bool {
 	if old == nil || r.Seq != old.Seq {
 		return old == nil || r.Seq > old.Seq
+	}
+	if bytes.Equal(r.raw, old.raw) {
+		return false
 	}
 	a, b := sha256.Sum256(r.raw), sha256.Sum256(old.raw)
 	return slices.Compare(a[:], b[:]) > 0

@@ -135,7 +135,7 @@ func (d *DHT) Restore(b []byte) error {
 	// for itself only: seqs carry no meaning but their order.
 	c.own.seq = max(c.own.seq, s.seq)
 	for id, f := range s.floors {
-		if now.Before(f.until) {
+		if now.Before(f.until) && len(c.store.floors) < d.cfg.MaxFloors {
 			c.store.raise(id, f)
 		}
 	}

@@ -112,8 +112,9 @@ func TestStoreBounds(t *testing.T) {
 		for i := range 120 {
 			r := testRecord(t, i+1, 1, epoch)
 			ids = append(ids, NodeID(r.Key))
-			if st, _ := s.put(epoch, r); st != StatusOK && st != StatusNotClose {
-				t.Errorf("record %d: %s", i, st)
+			st, _ := s.put(epoch, r)
+			if kept := s.get(epoch, NodeID(r.Key)) != nil; st != StatusOK && st != StatusNotClose || kept != (st == StatusOK) {
+				t.Errorf("record %d: %s, and it is kept: %t", i, st, kept)
 			}
 			if len(s.records) > 20 || s.bytes > 20*size || len(s.floors) > 30 {
 				t.Fatalf("%d records, %d bytes, %d floors", len(s.records), s.bytes, len(s.floors))
@@ -124,6 +125,31 @@ func TestStoreBounds(t *testing.T) {
 			if s.get(epoch, id) == nil {
 				t.Errorf("the record %d nearest is not kept", i)
 			}
+		}
+	}
+}
+
+// Of too many floors those go that end first, and none of a record that is kept.
+func TestFloorBounds(t *testing.T) {
+	t.Parallel()
+	s := testStore(4, 1<<20, 64)
+	for i := range 4 {
+		s.put(epoch, testRecord(t, i+1, 7, epoch))
+	}
+	for i := range 1000 {
+		s.raise(ID{byte(i), byte(i >> 8), 1}, floor{1, epoch.Add(100*time.Hour + time.Duration(i)*time.Second)})
+		if len(s.floors) > 64 {
+			t.Fatalf("%d floors", len(s.floors))
+		}
+	}
+	for id := range s.records {
+		if s.floors[id].seq != 7 {
+			t.Error("the floor of a record that is kept is gone")
+		}
+	}
+	for i := 999; i > 999-50; i-- {
+		if _, ok := s.floors[ID{byte(i), byte(i >> 8), 1}]; !ok {
+			t.Errorf("floor %d of 1000 is gone, older ones are there", i)
 		}
 	}
 }

@@ -204,3 +204,37 @@ func TestTableSiblings(t *testing.T) {
 		t.Errorf("1000 nodes are estimated at %d", n)
 	}
 }
+
+// The 32 nearest are kept beyond k, and give way to nearer ones only.
+func TestTableSiblingsOfOneBucket(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(4, 1))
+	tb := newTable(ID{}, func(netip.Addr) string { return "" })
+	var ids []ID
+	add := func(prefix int) {
+		k := keyAt(rnd, tb.self, prefix)
+		ids = append(ids, NodeID(k))
+		tb.succeeded(epoch, at(k, "192.0.2.1:1"), time.Millisecond, time.Minute)
+	}
+	nearest := func(n int) {
+		t.Helper()
+		slices.SortFunc(ids, func(a, b ID) int { return compare(tb.self, a, b) })
+		for i, id := range ids[:n] {
+			if tb.getID(id) == nil {
+				t.Errorf("of %d nodes the one %d nearest is not kept", len(ids), i)
+			}
+		}
+		checkTable(t, tb)
+	}
+	for range siblingSize { // all in one bucket
+		add(0)
+	}
+	nearest(siblingSize)
+	for range siblingSize - bucketSize {
+		add(1)
+	}
+	nearest(siblingSize)
+	if n := len(tb.buckets[0].entries); n != bucketSize {
+		t.Errorf("%d in a bucket whose second half are no siblings any more", n)
+	}
+}
