@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -39,7 +41,7 @@ func TestRunRefuses(t *testing.T) {
 		code    int
 		want    string // in the one line on stderr
 	}{
-		{name: "port in use", args: []string{"--listen", taken.Addr().String()}, code: exitFailed, want: taken.Addr().String()},
+		{name: "port in use", args: []string{"--listen", taken.Addr().String()}, code: exitFailed, want: "another port with --listen"},
 		{name: "no plugin directory", args: []string{"--plugins", filepath.Join(t.TempDir(), "none")}, code: exitFailed, want: "none"},
 		{name: "second node", data: running.data, code: exitFailed, want: "another node"},
 		{name: "key readable by others", code: exitFailed, want: "chmod 600",
@@ -61,12 +63,25 @@ func TestRunRefuses(t *testing.T) {
 		{name: "advertise", args: []string{"--advertise", "somewhere:1"}, code: exitUsage, want: "--advertise"},
 		{name: "log level", args: []string{"--log-level", "loud"}, code: exitUsage, want: "loud"},
 		{name: "deadline", args: []string{"--deadline", "0s"}, code: exitUsage, want: "--deadline"},
+		{name: "address of another machine", args: []string{"--listen", "192.0.2.77:7480"}, code: exitFailed, want: "--advertise"},
+		{name: "address", args: []string{"--listen", "here"}, code: exitUsage, want: "listen"},
+		{name: "no network", args: []string{"--network", ""}, code: exitUsage, want: "--network"},
+		{name: "long network", args: []string{"--network", strings.Repeat("x", 65)}, code: exitUsage, want: "network"},
+		{name: "limit", args: []string{"--handler-max-queue", "0"}, code: exitUsage, want: "--handler-max-queue"},
+		{name: "limit out of bounds", args: []string{"--chain-max-entry", "999999999"}, code: exitUsage, want: "chain-max-entry"},
+		{name: "lost key", code: exitFailed, want: "restore it from a backup",
+			prepare: func(t *testing.T, dir string) {
+				chains := filepath.Join(dir, "chains")
+				if err := errors.Join(os.Remove(key(dir)), os.MkdirAll(filepath.Join(chains, "auction.db"), 0o700)); err != nil {
+					t.Fatal(err)
+				}
+			}},
 		{name: "payload", args: []string{"--max-payload", "-1"}, code: exitUsage, want: "--max-payload"},
 		{name: "flag", args: []string{"--portt", "1"}, code: exitUsage, want: "portt"},
 		{name: "argument", args: []string{"now"}, code: exitUsage, want: "usage"},
 		{name: "unknown setting", code: exitUsage, want: "line 2: lisen",
 			prepare: func(t *testing.T, dir string) { writeSettings(t, dir, "network = \"x\"\nlisen = \"127.0.0.1:1\"\n") }},
-		{name: "setting of a wrong type", code: exitUsage, want: "line 1",
+		{name: "setting of a wrong type", code: exitUsage, want: "line 1: network: a value of another type",
 			prepare: func(t *testing.T, dir string) { writeSettings(t, dir, "network = 5\n") }},
 		{name: "no TOML", code: exitUsage, want: "line 1",
 			prepare: func(t *testing.T, dir string) { writeSettings(t, dir, "network: x\n") }},
@@ -278,5 +293,70 @@ func TestNothingUsefulInThePluginDirectory(t *testing.T) {
 	empty := startNode(t, newData(t, ""), "--plugins", t.TempDir())
 	if s := okJSON[control.Status](t, cmd("status", "--json", "--data", empty.data)); len(s.Handlers)+len(s.Rejected) != 0 {
 		t.Errorf("an empty directory: %+v, %+v", s.Handlers, s.Rejected)
+	}
+}
+
+// TestDamagedChain: a flipped byte stops one DNA, and every command says so.
+func TestDamagedChain(t *testing.T) {
+	t.Parallel()
+	n := startNode(t, newData(t, ""), "--plugins", auctionPlugins(t))
+	cmd("call", "--data", n.data, "auction", "place_bid", bidJSON(n.agent(), 1)).ok(t)
+	n.stop()
+	files, err := filepath.Glob(filepath.Join(n.data, "chains", "auction-*.db"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	b, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(b, []byte("a lamp")) {
+		t.Fatal("the entry is not in the file")
+	}
+	// Everywhere: pages that are no longer in use hold older copies.
+	b = bytes.ReplaceAll(b, []byte("a lamp"), []byte("a lamb"))
+	if err := os.WriteFile(files[0], b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n = startNode(t, n.data, "--plugins", auctionPlugins(t))
+	s := okJSON[control.Status](t, cmd("status", "--json", "--data", n.data))
+	if len(s.Damaged) != 1 || s.Damaged[0].DNA != "auction" || s.Damaged[0].Seq != 1 || s.Damaged[0].Path != files[0] ||
+		strings.Contains(s.Damaged[0].Reason, files[0]) || len(s.Handlers) != 0 {
+		t.Errorf("status: %+v, %+v", s.Damaged, s.Handlers)
+	}
+	r := cmd("chain", "verify", "auction", "--data", n.data)
+	if r.code != exitFailed || !strings.Contains(r.err, "record 1 is the first wrong one") || strings.Count(r.err, "backup") != 1 {
+		t.Errorf("verify: %+v", r)
+	}
+	r = cmd("chain", "verify", "auction", "--json", "--data", n.data)
+	if r.code != exitFailed || !strings.Contains(r.out, `"wrong":1`) || strings.Contains(r.out, `"hash"`) {
+		t.Errorf("verify --json: %+v", r)
+	}
+	r = cmd("call", "--data", n.data, "auction", "bids")
+	if r.code != exitSDK+int(sdk.NoHandler) || !strings.Contains(r.err, "backup") {
+		t.Errorf("call: %+v", r)
+	}
+	if after, err := os.ReadFile(files[0]); err != nil || !bytes.Equal(after, b) {
+		t.Errorf("the file was changed, or %v", err)
+	}
+}
+
+// TestPayloadLimit: both directions, and the setting is named.
+func TestPayloadLimit(t *testing.T) {
+	t.Parallel()
+	n := startNode(t, newData(t, ""), "--plugins", auctionPlugins(t), "--max-payload", "300")
+	for range 3 {
+		cmd("call", "--data", n.data, "auction", "place_bid", bidJSON(n.agent(), 1)).ok(t)
+	}
+	big := strings.Repeat("x", 400)
+	for name, args := range map[string][]string{
+		"input":      {"call", "auction", "highest", `"` + big + `"`},
+		"huge input": {"call", "auction", "highest", `"` + strings.Repeat(big, 500) + `"`},
+		"reply":      {"call", "auction", "bids"},
+	} {
+		r := cmd(append(args, "--data", n.data)...)
+		if r.code != exitSDK+int(sdk.TooLarge) || !strings.Contains(r.err, "at most 300") || !strings.Contains(r.err, "setting max-payload") {
+			t.Errorf("%s: %+v", name, r)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -92,7 +93,25 @@ func chainCommands(t *testing.T, alice, bob *runningNode) {
 	}
 	file := filepath.Join(t.TempDir(), "bids.chain")
 	cmd("chain", "export", "auction", "--data", bob.data, "--output", file).ok(t)
-	if r := cmd("chain", "export", "auction", "--data", bob.data, "--output", file); r.code != exitFailed {
+	archive := filepath.Join(t.TempDir(), "archive.chain")
+	cmd("chain", "export", "auction", "--private", "--data", bob.data, "--output", archive).ok(t)
+	for name, content := range map[string]bool{file: false, archive: true} {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := okJSON[control.VerifyResult](t, cmd("chain", "verify", "--json", "--file", name))
+		if bytes.Contains(b, []byte("a lamp")) != content || v.Withheld == 0 != content || !v.Valid {
+			t.Errorf("%s: private entries in it: %v, want %v; %+v", name, !content, content, v)
+		}
+	}
+	if info, err := os.Stat(archive); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the archive's mode: %v, %v", info.Mode(), err)
+	}
+	if r := cmd("chain", "verify", "--file", "cycle_test.go"); r.code != exitFailed || !strings.Contains(r.err, "no chain could be read") {
+		t.Errorf("a file that is no export: %+v", r)
+	}
+	if r := cmd("chain", "export", "auction", "--data", bob.data, "--output", file); r.code != exitFailed || !strings.Contains(r.err, "--output") {
 		t.Errorf("an export replaced a file: %+v", r)
 	}
 	v := okJSON[control.VerifyResult](t, cmd("chain", "verify", "--json", "--file", file))
