@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"unicode/utf8"
 
@@ -41,7 +42,7 @@ func (n *Node) run(ctx context.Context, a *app, call *sdk.Call) ([]byte, *sdk.Er
 	defer a.leave()
 	base, _ := a.chain.Head()
 	lc := &liveCall{node: n, app: a, call: call, base: base}
-	reply, err := a.handler.Serve(ctx, lc, call)
+	reply, err := a.serve(ctx, lc, call)
 	staged, effects := lc.end()
 	if err == nil {
 		reply, err = n.settle(ctx, a, lc, staged, reply)
@@ -55,6 +56,18 @@ func (n *Node) run(ctx context.Context, a *app, call *sdk.Call) ([]byte, *sdk.Er
 	// a send may be repeated.
 	e.Retry = !effects && e.Code != sdk.OutcomeUnknown
 	return nil, e
+}
+
+// serve runs the handler. One in this process may panic: what waits for the
+// call's outcome must hear of it.
+func (a *app) serve(ctx context.Context, lc *liveCall, call *sdk.Call) (reply []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			a.log.Error("the handler panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			reply, err = nil, sdk.Fail(sdk.HandlerCodePanic, "the handler panicked; the stack is in its node's log")
+		}
+	}()
+	return a.handler.Serve(ctx, lc, call)
 }
 
 // settle makes a successful call's outcome durable and returns its reply.

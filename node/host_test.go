@@ -210,3 +210,31 @@ func TestStopEndsCalls(t *testing.T) {
 		})
 	}
 }
+
+// A handler in this process that panics fails its call and nothing else.
+func TestPanicInProcess(t *testing.T) {
+	t.Parallel()
+	n := startRaw(t, func(ctx context.Context, host sdk.Host, call *sdk.Call) ([]byte, error) {
+		if call.Kind == sdk.CallReceive {
+			if _, err := host.Commit(ctx, sdk.Entry{Type: "x"}); err != nil {
+				return nil, err
+			}
+			panic("as asked")
+		}
+		return host.Send(ctx, call.From, nil)
+	})
+	_, err := n.Call(t.Context(), "f", nil)
+	e := wantError(t, err, sdk.HandlerFailed, sdk.DeliveredYes, true)
+	if e.HandlerCode != sdk.HandlerCodePanic || strings.Contains(e.Text, "as asked") {
+		t.Errorf("got %v", e)
+	}
+	if got := n.apps.all()[0].chain.Len(); got != 1 {
+		t.Errorf("%d records", got)
+	}
+	n.outcomesMu.Lock()
+	defer n.outcomesMu.Unlock()
+	checkOutcomes(t, n.outcomes)
+	if len(n.outcomes.running) != 0 {
+		t.Error("a receive counts as running")
+	}
+}
