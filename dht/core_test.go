@@ -1,7 +1,9 @@
 package dht
 
 import (
+	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -170,5 +172,42 @@ func TestCoreSeq(t *testing.T) {
 	c.published(epoch, o)
 	if c.own.rec.Seq != 1<<60+1 || !c.sched.publish.Equal(epoch) {
 		t.Errorf("seq %d, to be published at %s", c.own.rec.Seq, c.sched.publish)
+	}
+}
+
+// One holder whose clock is off is no proof that ours is.
+func TestPublishError(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		holders, clocks int
+		clock, fails    bool
+	}{{3, 0, false, false}, {3, 3, false, false}, {3, 4, true, true}, {0, 1, true, true}, {0, 0, false, true}} {
+		o := &op{holders: test.holders}
+		for i := range test.clocks {
+			o.clock = append(o.clock, time.Duration(i+1)*time.Hour)
+		}
+		err := o.publishError()
+		var off *ClockError
+		if (err != nil) != test.fails || errors.As(err, &off) != test.clock {
+			t.Errorf("%+v: %v", test, err)
+		}
+		if test.clock && (off.Off != o.clock[test.clocks/2] || off.Peers != test.clocks) {
+			t.Errorf("%+v: %+v", test, off)
+		}
+	}
+}
+
+// Who asks is not told of himself.
+func TestCoreNames(t *testing.T) {
+	t.Parallel()
+	c := testCore(t)
+	for i := range 3 {
+		r := testRecord(t, 10+i, 1, epoch)
+		c.table.succeeded(epoch, Contact{Key: r.Key, Record: r}, time.Millisecond, checkFirst)
+	}
+	asker := pub(testKey(11))
+	resp := c.serve(epoch, asker, &Request{Op: OpFind, Target: NodeID(asker), Seq: 1})
+	if len(resp.Contacts) != 2 || slices.ContainsFunc(resp.Contacts, func(ct Contact) bool { return ct.Key == asker }) {
+		t.Errorf("%d contacts, the asker among them", len(resp.Contacts))
 	}
 }

@@ -224,10 +224,12 @@ func TestNestedErrors(t *testing.T) {
 		}
 	}
 	own := Define("d", "1", Receive(func(*Context, None) (None, error) {
-		return None{}, fmt.Errorf("bid: %w", Fail("mine", "too low"))
+		mine := Fail("mine", "too low")
+		mine.Delivered, mine.Retry = DeliveredNo, true // not for a receive to say: it has the message
+		return None{}, fmt.Errorf("bid: %w", mine)
 	}))
 	_, err := call(t, own, &fakeHost{}, "", nil)
-	if e, ok := errors.AsType[*Error](err); !ok || e.HandlerCode != "mine" || e.Text != "bid: too low" {
+	if e, ok := errors.AsType[*Error](err); !ok || e.HandlerCode != "mine" || !strings.HasSuffix(e.Text, "too low") || e.Delivered != DeliveredYes || e.Retry {
 		t.Errorf("a receive's own failure is %v", err)
 	}
 }

@@ -135,10 +135,12 @@ func TestUnmarshalNames(t *testing.T) {
 		Free  any              `json:"free"`
 		By    map[uint8]string `json:"by"`
 		OK    bool             `json:"ok"`
+		Small int8             `json:"narrow"`
 	}
 	for _, c := range []struct{ json, want string }{
 		{`{"lots":[{"item":"a"},{"amount":256}]}`, `field "lots[1].amount": 256 does not fit into uint8`},
 		{`{"lots":[{"amount":-1}]}`, `field "lots[0].amount": -1 does not fit into uint8`},
+		{`{"pair":[1,-9223372036854775808],"narrow":-129}`, `field "narrow": -129 does not fit into int8`},
 		{`{"lots":[{"amount":1.5}]}`, `field "lots[0].amount": expected a whole number, got a fraction`},
 		{`{"lots":[{"item":5}]}`, `field "lots[0].item": expected a string, got a number`},
 		{`{"lots":[{"to":"agent1x"}]}`, `field "lots[0].to": not an AgentID: it has 7 characters instead of 64`},

@@ -90,12 +90,33 @@ func TestTextDamage(t *testing.T) {
 				bad["swapped"+s[:i]] = s[:i] + string(s[i+1]) + string(s[i]) + s[i+2:]
 			}
 		}
+		bad["padding bits, and the checksum over them"] = setPadding(s)
 		for what, b := range bad {
 			if _, err := decodeText(agentPrefix, b); err == nil {
 				t.Errorf("%s: %q is accepted", what, b)
 			}
 		}
 	}
+}
+
+// setPadding sets a bit of the text that no identifier has, and its checksum.
+func setPadding(s string) string {
+	data := s[len(agentPrefix)+1:][:textData]
+	last := textValue[data[textData-1]] ^ 1
+	chk := textPrefixSum(agentPrefix)
+	for i := range textData - 1 {
+		chk = textPolymod(chk, byte(textValue[data[i]]))
+	}
+	chk = textPolymod(chk, byte(last))
+	for range textCheck {
+		chk = textPolymod(chk, 0)
+	}
+	chk ^= textChecksum
+	out := s[:len(agentPrefix)+textData] + string(textAlphabet[last])
+	for i := range textCheck {
+		out += string(textAlphabet[chk>>(5*(textCheck-1-i))&31])
+	}
+	return out
 }
 
 // TestBech32mVectors holds the checksum against BIP-350's valid and invalid

@@ -61,6 +61,9 @@ func TestErrorCut(t *testing.T) {
 			e.Attempts = append(e.Attempts, Attempt{long, long})
 		}
 		b := AppendError(nil, e)
+		if strings.Contains(string(b), "\u202e") {
+			t.Error("what turns a terminal's text around is passed on")
+		}
 		if len(b) > MaxErrorBytes {
 			t.Errorf("%q: %d bytes, at most %d allowed", unit, len(b), MaxErrorBytes)
 		}

@@ -16,6 +16,14 @@ import (
 // relay sends a text to another agent, who keeps it as long as wait says.
 var relay = sdk.Define("relay", "1",
 	sdk.Function("send", func(c *sdk.Context, m message) (string, error) { return sdk.Send[string](c, m.To, m) }),
+	sdk.Function("half", func(c *sdk.Context, m message) (sdk.None, error) {
+		if m.Text != "" {
+			if _, err := sdk.Send[string](c, m.To, m); err != nil {
+				return sdk.None{}, err
+			}
+		}
+		return sdk.None{}, sdk.Fail("relay.half", "given up half way")
+	}),
 	sdk.Function("exit", func(*sdk.Context, sdk.None) (sdk.None, error) { runtime.Goexit(); return sdk.None{}, nil }),
 	sdk.Receive(func(c *sdk.Context, m message) (string, error) {
 		if _, err := c.Commit("text", m.Text); err != nil {
@@ -61,6 +69,18 @@ func inBubble(t *testing.T, f func(t *testing.T, net *sdktest.Net, alice, bob *s
 	synctest.Test(t, func(t *testing.T) {
 		net := sdktest.New(t, sdktest.Options{MaxPayload: 1000, MaxCalls: 3})
 		f(t, net, net.Node("alice", relay), net.Node("bob", relay))
+	})
+}
+
+// A function that failed may be called again only if no message of it took effect.
+func TestRetryAfterSend(t *testing.T) {
+	inBubble(t, func(t *testing.T, net *sdktest.Net, alice, bob *sdktest.Node) {
+		for text, retry := range map[string]bool{"": true, "sent": false} {
+			_, err := sdktest.Call[sdk.None](alice, "half", message{To: bob.ID(), Text: text})
+			if e, ok := errors.AsType[*sdk.Error](err); !ok || e.HandlerCode != "relay.half" || e.Retry != retry {
+				t.Errorf("sent %q: %v", text, err)
+			}
+		}
 	})
 }
 
