@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -8,6 +9,8 @@ import (
 
 	"github.com/parley-p2p/parley/cmd/parley/internal/demo"
 )
+
+var errInterrupted = errors.New("the demo was interrupted and has stopped its nodes")
 
 func (c *cli) demoCommand() *cobra.Command {
 	var auction string
@@ -30,7 +33,11 @@ handler that was built before with --auction.`,
 			}
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
-			return demo.Run(ctx, demo.Options{Parley: self, Auction: auction, Out: c.out})
+			err = demo.Run(ctx, demo.Options{Parley: self, Auction: auction, Out: c.out})
+			if ctx.Err() != nil && err != nil {
+				return fmt.Errorf("%w (%w)", errInterrupted, err)
+			}
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&auction, "auction", "", "a built auction handler; without it the demo builds one")

@@ -36,6 +36,8 @@ func failure(err error) (name string, code int) {
 	var usage *usageError
 	var input *control.InputError
 	switch {
+	case errors.Is(err, errInterrupted):
+		return "interrupted", exitKilled
 	case errors.As(err, &e):
 		return e.Code.Name(), exitSDK + int(e.Code)
 	case errors.As(err, &usage), errors.As(err, &input):
@@ -75,7 +77,7 @@ func printError(w io.Writer, err error, asJSON bool) {
 	name, code := failure(err)
 	var body any = plainError{Code: name, Message: cleanLine(err.Error())}
 	var e *sdk.Error
-	if errors.As(err, &e) {
+	if errors.As(err, &e) && e.Code.Name() == name {
 		body = e
 	}
 	raw, jsonErr := json.Marshal(body)

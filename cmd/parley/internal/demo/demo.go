@@ -45,7 +45,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 	}
 	d := &demo{opts: opts, dir: dir, began: time.Now()}
 	defer func() {
-		if err != nil {
+		if err != nil && !interrupted(ctx) {
 			d.printLogs()
 		}
 		err = errors.Join(err, d.stopAll(), os.RemoveAll(dir))
@@ -79,6 +79,9 @@ func Run(ctx context.Context, opts Options) (err error) {
 	d.printf("\nDone in %.1f s. All five nodes have stopped; nothing is left of them.\n", time.Since(d.began).Seconds())
 	return nil
 }
+
+// interrupted tells whether the caller ended ctx, and not its deadline.
+func interrupted(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Canceled) }
 
 // all are the nodes that were started, in that order.
 func (d *demo) all() []*process {

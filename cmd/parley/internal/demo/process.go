@@ -76,7 +76,9 @@ func (d *demo) start(ctx context.Context, name, plugins string, bootstrap ...str
 	ready := make(chan string, 1)
 	go p.follow(stderr, ready)
 	if err := p.await(ctx, data, ready); err != nil {
-		d.printLog(p)
+		if !interrupted(ctx) {
+			d.printLog(p)
+		}
 		return nil, errors.Join(fmt.Errorf("start %s: %w", name, err), p.stop())
 	}
 	return p, nil
