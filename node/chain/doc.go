@@ -41,6 +41,7 @@
 //
 //	seq(i+1) = seq(i) + 1,  prev(i+1) = hash(i),  record 0 is the genesis record
 //	Append returned nil  ⇒  its records and its reply survive a crash
+//	a read returns a record or a reply  ⇒  it survives a crash
 //	a receive's (sender, message id) is appended at most once while its reply is
 //	kept, and it is kept for at least LongestDeadline
 package chain
