@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -84,6 +86,9 @@ func (c *cli) runNode(cmd *cobra.Command, f *runFlags) error {
 	if err := applyFile(cmd.Flags(), settingsFile, file.flags()); err != nil {
 		return err
 	}
+	if dir, err = filepath.Abs(dir); err != nil { // parley status shows it, from anywhere
+		return fmt.Errorf("data directory: %w", err)
+	}
 	cfg, err := f.config(cmd.Flags(), dir, c.errOut)
 	if err != nil {
 		return err
@@ -118,6 +123,7 @@ func (c *cli) runNode(cmd *cobra.Command, f *runFlags) error {
 // runError adds what to do to errors of which the node can't know it.
 func runError(err error, listen string) error {
 	var config *node.ConfigError
+	var op *net.OpError
 	switch {
 	case errors.As(err, &config):
 		return &usageError{err}
@@ -125,6 +131,8 @@ func runError(err error, listen string) error {
 		return fmt.Errorf("%w: end the program that uses %s, or choose another port with --listen; port 0 takes any free one", err, listen)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("%w: this machine has no such address; choose one with --listen that it has, and tell others another one with --advertise", err)
+	case errors.Is(err, syscall.EACCES) && errors.As(err, &op) && op.Op == "listen":
+		return fmt.Errorf("%w: a port below 1024 needs a privilege; choose another one with --listen", err)
 	}
 	return err
 }

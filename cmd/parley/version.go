@@ -52,7 +52,10 @@ func (c *cli) versionCommand() *cobra.Command {
 			if v.Modified {
 				commit += " (modified)"
 			}
-			return c.print(fmt.Sprintf("parley %s %s, %s, %s, handler protocol %d\n", v.Version, orDash(commit), v.Go, v.Platform, v.Protocol))
+			if commit != "" {
+				commit = " " + commit
+			}
+			return c.print(fmt.Sprintf("parley %s%s, %s, %s, handler protocol %d\n", v.Version, commit, v.Go, v.Platform, v.Protocol))
 		},
 	}
 }
