@@ -75,11 +75,11 @@ func (e *Endpoint) respond(h *halfOpen) (*Session, []byte, error) {
 		return nil, nil, err
 	}
 	r := newResponder(e.id, e.entropy)
-	ephemeral, err := r.precheck(msg)
+	mac, err := r.precheck(msg)
 	if err != nil {
 		return nil, nil, err
 	}
-	if !e.admit.arrived(h, ephemeral) {
+	if !e.admit.arrived(h, mac) {
 		return nil, nil, errors.New("message 1 is a replay")
 	}
 	if e.full() { // before the answer: what an initiator sends after it may have been delivered

@@ -9,17 +9,16 @@ import (
 
 // admission decides which incoming connections may try a handshake. What a
 // flood does to others: connections of an address over its own rate or number
-// are closed before a byte is read; when the table is full, the oldest
-// connection that has not sent its message 1 makes room, so that idle ones
-// can't keep out honest peers, who send it at once; sessions are not touched.
+// are closed before a byte is read; when the table is full, the address that
+// has the most connections in it loses one, so that whoever floods makes room
+// for those who don't; sessions are not touched.
 type admission struct {
 	perIP, total, rate, burst int
 
 	mu     sync.Mutex // guards:
 	byIP   map[netip.Addr]*source
 	open   map[*halfOpen]struct{}
-	oldest *halfOpen // list of those without message 1, oldest first
-	newest *halfOpen
+	lastID uint64
 	seen   replays
 }
 
@@ -32,10 +31,23 @@ type source struct {
 
 // halfOpen is a connection whose handshake is under way.
 type halfOpen struct {
-	conn       net.Conn
-	ip         netip.Addr
-	prev, next *halfOpen
-	listed     bool // waiting for message 1
+	conn    net.Conn
+	ip      netip.Addr
+	src     *source
+	id      uint64 // in the order of their coming
+	arrived bool   // it has sent a message 1 that is worth arithmetic
+}
+
+// before tells that h is to be evicted rather than o: of the address with more
+// connections, then of those without message 1, then the older one.
+func (h *halfOpen) before(o *halfOpen) bool {
+	switch {
+	case h.src.open != o.src.open:
+		return h.src.open > o.src.open
+	case h.arrived != o.arrived:
+		return !h.arrived
+	}
+	return h.id < o.id
 }
 
 func newAdmission(c *Config) *admission {
@@ -68,7 +80,7 @@ func (a *admission) begin(conn net.Conn, from netip.Addr, now time.Time) (h, evi
 	src := a.byIP[ip]
 	if src == nil {
 		if len(a.byIP) >= maxSources {
-			return nil, nil
+			a.forgetSource()
 		}
 		src = &source{tokens: float64(a.burst), at: now}
 		a.byIP[ip] = src
@@ -77,70 +89,64 @@ func (a *admission) begin(conn net.Conn, from netip.Addr, now time.Time) (h, evi
 	if src.tokens < 1 || src.open >= a.perIP {
 		return nil, nil
 	}
+	src.tokens--
 	if len(a.open) >= a.total {
-		if evicted = a.oldest; evicted == nil {
+		if evicted = a.victim(src.open); evicted == nil {
 			return nil, nil
 		}
 		a.forget(evicted)
 	}
-	src.tokens--
 	src.open++
-	h = &halfOpen{conn: conn, ip: ip}
+	a.lastID++
+	h = &halfOpen{conn: conn, ip: ip, src: src, id: a.lastID}
 	a.open[h] = struct{}{}
-	a.list(h)
 	return h, evicted
+}
+
+// victim is the half-open connection that makes room for one of an address
+// that has open others, or nil: one under way only goes if its address has more.
+func (a *admission) victim(open int) *halfOpen {
+	var worst *halfOpen
+	for h := range a.open {
+		if worst == nil || h.before(worst) {
+			worst = h
+		}
+	}
+	if worst == nil || worst.arrived && worst.src.open <= open+1 {
+		return nil
+	}
+	return worst
+}
+
+// forgetSource makes room for one more source. It forgets the allowance of one
+// that has nothing under way, whichever comes first.
+func (a *admission) forgetSource() {
+	for ip, src := range a.byIP {
+		if src.open == 0 {
+			delete(a.byIP, ip)
+			return
+		}
+	}
 }
 
 // maxSources bounds the addresses that are remembered for their rate; those
 // whose allowance is full again are forgotten at each tick.
 const maxSources = 1 << 16
 
-func (a *admission) list(h *halfOpen) {
-	h.listed, h.prev = true, a.newest
-	if a.newest == nil {
-		a.oldest = h
-	} else {
-		a.newest.next = h
-	}
-	a.newest = h
-}
-
-func (a *admission) unlist(h *halfOpen) {
-	if !h.listed {
-		return
-	}
-	h.listed = false
-	if h.prev == nil {
-		a.oldest = h.next
-	} else {
-		h.prev.next = h.next
-	}
-	if h.next == nil {
-		a.newest = h.prev
-	} else {
-		h.next.prev = h.prev
-	}
-	h.prev, h.next = nil, nil
-}
-
 func (a *admission) forget(h *halfOpen) {
-	if _, ok := a.open[h]; !ok {
-		return
-	}
-	delete(a.open, h)
-	a.unlist(h)
-	if src := a.byIP[h.ip]; src != nil {
-		src.open--
+	if _, ok := a.open[h]; ok {
+		delete(a.open, h)
+		h.src.open--
 	}
 }
 
-// arrived notes that h has sent a message 1 that is worth arithmetic: it can
-// no longer be evicted. It reports false for a replayed one.
-func (a *admission) arrived(h *halfOpen, ephemeral [dhSize]byte) bool {
+// arrived notes that h has sent a message 1 that is worth arithmetic. It
+// reports false for a replayed one.
+func (a *admission) arrived(h *halfOpen, mac messageMAC) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.unlist(h)
-	return a.seen.add(ephemeral)
+	h.arrived = true
+	return a.seen.add(mac)
 }
 
 // end forgets h, whose handshake is over.
@@ -170,29 +176,30 @@ func (a *admission) closeAll() {
 	}
 }
 
-// maxSeen is how many ephemeral keys each of the two generations of replays holds.
+// maxSeen is how many messages 1 each of the two generations of replays holds.
 const maxSeen = 1 << 15
 
-// replays remembers the ephemeral keys of the last messages 1, between maxSeen
-// and twice as many.
+// replays remembers the last messages 1 by their macs, between maxSeen and
+// twice as many. By their ephemeral keys alone, somebody who has seen one on its
+// way could have it refused by sending another with the same key first.
 type replays struct {
 	max       int
-	now, last map[[dhSize]byte]struct{}
+	now, last map[messageMAC]struct{}
 }
 
-func newReplays(n int) replays { return replays{max: n, now: make(map[[dhSize]byte]struct{})} }
+func newReplays(n int) replays { return replays{max: n, now: make(map[messageMAC]struct{})} }
 
-// add reports whether the key is new.
-func (r *replays) add(key [dhSize]byte) bool {
-	if _, ok := r.now[key]; ok {
+// add reports whether the message is new.
+func (r *replays) add(mac messageMAC) bool {
+	if _, ok := r.now[mac]; ok {
 		return false
 	}
-	if _, ok := r.last[key]; ok {
+	if _, ok := r.last[mac]; ok {
 		return false
 	}
 	if len(r.now) >= r.max {
-		r.last, r.now = r.now, make(map[[dhSize]byte]struct{})
+		r.last, r.now = r.now, make(map[messageMAC]struct{})
 	}
-	r.now[key] = struct{}{}
+	r.now[mac] = struct{}{}
 	return true
 }

@@ -29,7 +29,7 @@ func TestAdmission(t *testing.T) {
 	if h, _ := a.begin(nil, ip(1), now); h != nil || h2 == nil {
 		t.Fatal("a third of one address")
 	}
-	a.arrived(h1, [32]byte{1})
+	a.arrived(h1, messageMAC{1})
 	h3, evicted := a.begin(nil, ip(2), now)
 	if h3 == nil || evicted != nil {
 		t.Fatal("a third in all is refused")
@@ -38,8 +38,8 @@ func TestAdmission(t *testing.T) {
 	if h4 == nil || evicted != h2 {
 		t.Fatalf("the oldest without message 1 must go, not %p", evicted)
 	}
-	a.arrived(h3, [32]byte{2})
-	a.arrived(h4, [32]byte{3})
+	a.arrived(h3, messageMAC{2})
+	a.arrived(h4, messageMAC{3})
 	if h, _ := a.begin(nil, ip(4), now); h != nil {
 		t.Fatal("one that is under way was evicted")
 	}
@@ -59,7 +59,7 @@ func TestAdmission(t *testing.T) {
 		a.end(h)
 	}
 	a.tick(now.Add(time.Hour))
-	if len(a.byIP) != 0 || len(a.open) != 0 || a.oldest != nil || a.newest != nil {
+	if len(a.byIP) != 0 || len(a.open) != 0 {
 		t.Errorf("left over: %d %d", len(a.byIP), len(a.open))
 	}
 	six := netip.MustParseAddr
@@ -71,7 +71,7 @@ func TestAdmission(t *testing.T) {
 func TestReplays(t *testing.T) {
 	t.Parallel()
 	r := newReplays(10)
-	key := func(i int) [32]byte { return [32]byte{byte(i), 1} }
+	key := func(i int) messageMAC { return messageMAC{byte(i), 1} }
 	for i := range 100 {
 		if !r.add(key(i)) {
 			t.Fatalf("%d is new", i)
@@ -84,5 +84,60 @@ func TestReplays(t *testing.T) {
 		if len(r.now)+len(r.last) > 20 {
 			t.Fatal("no bound")
 		}
+	}
+}
+
+// TestFloodFromFewAddresses fills the table from a few addresses that know the
+// key and shake hands to the middle. Others still get in, and stay.
+func TestFloodFromFewAddresses(t *testing.T) {
+	t.Parallel()
+	c := Config{}.withDefaults()
+	c.MaxHandshakes, c.MaxHandshakesPerIP = 64, 16
+	a := newAdmission(&c)
+	now := time.Unix(0, 0)
+	ip := func(net, i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(net), byte(i)}) }
+	flood := func(i int) {
+		if h, _ := a.begin(nil, ip(0, i%4), now); h != nil {
+			a.arrived(h, messageMAC{byte(i), byte(i >> 8)})
+		}
+	}
+	for i := range 64 {
+		flood(i)
+	}
+	if len(a.open) != 64 {
+		t.Fatalf("%d are open", len(a.open))
+	}
+	var honest []*halfOpen
+	for i := range 20 {
+		h, evicted := a.begin(nil, ip(1, i), now)
+		if h == nil || evicted == nil || evicted.ip.As4()[2] != 0 {
+			t.Fatalf("honest %d: %v for %v", i, h, evicted)
+		}
+		honest = append(honest, h)
+		for j := range 8 {
+			flood(1000 + 8*i + j)
+		}
+	}
+	for i, h := range honest {
+		if _, ok := a.open[h]; !ok {
+			t.Errorf("honest %d was evicted by the flood", i)
+		}
+	}
+}
+
+func TestSourcesAreBounded(t *testing.T) {
+	t.Parallel()
+	c := Config{}.withDefaults()
+	a := newAdmission(&c)
+	now := time.Unix(0, 0)
+	for i := range maxSources + 100 {
+		h, _ := a.begin(nil, netip.AddrFrom4([4]byte{byte(i >> 16), byte(i >> 8), byte(i), 1}), now)
+		if h == nil {
+			t.Fatalf("address %d is kept out by those before", i)
+		}
+		a.end(h)
+	}
+	if len(a.byIP) > maxSources {
+		t.Errorf("%d sources", len(a.byIP))
 	}
 }

@@ -54,19 +54,20 @@ type Limits struct {
 	// session (64 MiB), those of up to 8 KiB not counted; MaxServingTotal
 	// those of all sessions together (256 MiB).
 	MaxServing, MaxServingTotal int
-	// MaxQueued bounds the bytes that wait to be written on one session (64 MiB),
-	// requests and replies apart. Further requests wait. Where the peer's replies of more
-	// than 8 KiB take half of it, its further requests wait too; one
-	// that does not fit is dropped and its request answered with Busy.
+	// MaxQueued bounds the bytes that wait to be written on one session (64 MiB).
+	// Our further requests wait. Where replies of more than 8 KiB take half of
+	// it, the peer's further requests wait too; such a reply that does not
+	// fit any more is dropped and its request answered with Busy.
 	MaxQueued int
-	// MaxQueuedTotal bounds the bytes of such replies of all sessions together (256 MiB).
+	// MaxQueuedTotal bounds the bytes of such replies of all sessions together
+	// (256 MiB). When three quarters are taken, the session that has the most ends.
 	MaxQueuedTotal int
 	// MaxReassembly bounds the bytes of incomplete messages of one session (64 MiB).
 	MaxReassembly int
 	// MaxReassemblyTotal bounds those of all sessions together (256 MiB).
 	MaxReassemblyTotal int
 	// MaxHandshakes bounds the half-open incoming handshakes (1,024). One more
-	// evicts the oldest that has not yet sent its first message.
+	// evicts one of the address that has the most.
 	MaxHandshakes int
 	// MaxHandshakesPerIP bounds those of one IPv4 address or IPv6 /64 (64).
 	MaxHandshakesPerIP int

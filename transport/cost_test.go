@@ -91,7 +91,8 @@ func TestIdleSessionIsSmall(t *testing.T) {
 	for range 2 { // idle workers end within two ticks
 		server.workers.tick()
 	}
-	for i := 0; i < 10000 && runtime.NumGoroutine() > goroutines+2*2*n; i++ {
+	for i := 0; i < 300 && runtime.NumGoroutine() > goroutines+2*2*n; i++ {
+		runtime.GC()
 		runtime.Gosched()
 	}
 	m, g := cost()

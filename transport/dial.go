@@ -57,7 +57,7 @@ func (e *Endpoint) Session(ctx context.Context, peer PeerKey, addrs []netip.Addr
 	if s != nil || err != nil {
 		return s, s != nil, err
 	}
-	defer e.leaveDial(d)
+	defer e.leaveDial(peer, d)
 	select {
 	case <-d.done:
 		return d.s, false, d.err
@@ -102,12 +102,17 @@ func (e *Endpoint) joinDial(peer PeerKey, addrs []netip.AddrPort) (*dialing, *Se
 	return d, nil, nil
 }
 
-// leaveDial ends a dial that nobody waits for.
-func (e *Endpoint) leaveDial(d *dialing) {
+// leaveDial ends a dial that nobody waits for. Who comes now starts another:
+// the cancelled one would tell them that it was cancelled.
+func (e *Endpoint) leaveDial(peer PeerKey, d *dialing) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if d.waiters--; d.waiters == 0 {
-		d.cancel(errNobodyWaits)
+	if d.waiters--; d.waiters > 0 {
+		return
+	}
+	d.cancel(errNobodyWaits)
+	if e.dials[peer] == d {
+		delete(e.dials, peer)
 	}
 }
 

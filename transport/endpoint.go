@@ -300,8 +300,28 @@ func (e *Endpoint) tick(now time.Time) {
 	e.mu.Unlock()
 	e.admit.tick(now)
 	e.workers.tick()
+	e.relieve(all)
 	for _, s := range all {
 		s.tick(now)
+	}
+}
+
+// relieve ends the session whose peer reads the slowest, when replies take so
+// much memory that those to others are about to be dropped.
+func (e *Endpoint) relieve(all []*Session) {
+	if e.replies.used.Load() <= e.replies.max/4*3 {
+		return
+	}
+	var slowest *Session
+	var most int64
+	for _, s := range all {
+		if n := s.serve.replies.used.Load(); n > most {
+			slowest, most = s, n
+		}
+	}
+	if slowest != nil {
+		slowest.fail(fmt.Errorf("%w: its replies take %d bytes, those of all sessions %d (setting MaxQueuedTotal)",
+			ErrSlowReader, most, e.replies.used.Load()))
 	}
 }
 

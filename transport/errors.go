@@ -140,6 +140,8 @@ var (
 	ErrPeerDead = errors.New("transport: the peer has fallen silent")
 	// ErrProtocol is what every violation of the wire format by a peer wraps.
 	ErrProtocol = errors.New("transport: the peer broke the protocol")
+	// ErrSlowReader: the peer does not read its replies, and their memory is needed.
+	ErrSlowReader = errors.New("transport: the peer does not read its replies")
 	// ErrReplaced: the session was drained in favour of a newer one.
 	ErrReplaced = errors.New("transport: the session was replaced by a newer one")
 	// ErrPeerClosed: the peer said goodbye.

@@ -208,16 +208,19 @@ func newResponder(id *identity, ent entropy) *responder {
 	return &responder{id: id, ent: ent.withDefaults()}
 }
 
+// messageMAC tells one message 1 from another.
+type messageMAC [macSize]byte
+
 // precheck drops, before any costly arithmetic, what can't be a message 1 for
-// us, and returns its ephemeral key. msg is message 1 without its length.
-func (r *responder) precheck(msg []byte) (ephemeral [dhSize]byte, err error) {
+// us, and returns its mac. msg is message 1 without its length.
+func (r *responder) precheck(msg []byte) (mac messageMAC, err error) {
 	if len(msg) < minMessage1 || len(msg) > maxMessage1 {
-		return ephemeral, errStranger
+		return mac, errStranger
 	}
 	if !hmac.Equal(msg[:macSize], message1MAC(r.id.macKey, msg[macSize:])) {
-		return ephemeral, errStranger
+		return mac, errStranger
 	}
-	return [dhSize]byte(msg[macSize:]), nil
+	return messageMAC(msg), nil
 }
 
 // read takes message 1 after precheck; then agent and peer are set.

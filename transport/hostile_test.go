@@ -38,8 +38,9 @@ func TestMain(m *testing.M) {
 			os.Exit(code) // the fuzzing engine keeps goroutines and files of its own
 		}
 	}
-	for i := 0; i < 10000 && code == 0 && (runtime.NumGoroutine() > 1 || descriptors() > before); i++ {
-		runtime.Gosched() // what is about to end may do so
+	for i := 0; i < 300 && code == 0 && (runtime.NumGoroutine() > 1 || descriptors() > before); i++ {
+		runtime.GC() // stops every thread, so that one that the system holds up can't keep its goroutines
+		runtime.Gosched()
 	}
 	if n := runtime.NumGoroutine(); code == 0 && n > 1 {
 		buf := make([]byte, 1<<20)
@@ -144,6 +145,21 @@ type rogue struct {
 
 func newRogue(t *testing.T, n *node) *rogue {
 	t.Helper()
+	return shakeRogue(t, n, rawDial(t, n))
+}
+
+// newMemRogue is one on a network in memory.
+func newMemRogue(t *testing.T, net *memNet, n *node) *rogue {
+	t.Helper()
+	conn, err := net.dialFrom("10.0.0.99")(t.Context(), n.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return shakeRogue(t, n, conn)
+}
+
+func shakeRogue(t *testing.T, n *node, conn net.Conn) *rogue {
+	t.Helper()
 	id, err := newIdentity(testKey(t, 9), "test")
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +169,7 @@ func newRogue(t *testing.T, n *node) *rogue {
 		t.Fatal(err)
 	}
 	m, _ := in.message1(hello{maxMessage: 1 << 20, maxRequests: 1 << 20})
-	r := &rogue{t: t, conn: rawDial(t, n)}
+	r := &rogue{t: t, conn: conn}
 	r.conn.Write(m)
 	reply, err := readMessage(r.conn, minMessage2, maxMessage2)
 	if err != nil {
