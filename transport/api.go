@@ -6,14 +6,17 @@ import (
 	"time"
 )
 
-// Handler serves what peers send. Its methods run concurrently, each call in a
-// goroutine of its own, at most MaxRequests for each session. A panic is not caught.
+// Handler serves what peers send. Its methods run concurrently, at most
+// MaxRequests calls for each session; a call never waits for another one. A
+// panic is logged with its stack, and the peer gets Unsupported. The goroutine
+// is not the handler's: runtime.Goexit must not be called.
 type Handler interface {
 	// ServeRequest answers a request. ctx ends at the request's deadline, when
 	// the peer cancels, or when Run ends; not when the session breaks, as the
 	// peer may repeat the request over a new session. A *PeerError travels as it
 	// is; any other error reaches the peer as Unsupported, without its text.
-	// The reply must not be changed after the return.
+	// The reply must not be changed after the return. Where replies that the
+	// peer does not read take MaxQueued, it is dropped for Busy, Served.
 	ServeRequest(ctx context.Context, r *Request) (reply []byte, err error)
 	// ServeNotify takes a one-way message. One that exceeds a limit is dropped. ctx ends at the deadline or when Run ends.
 	ServeNotify(ctx context.Context, r *Request)

@@ -27,7 +27,8 @@
 //	session.go    a session: its state, its end, its goodbye
 //	write.go      the writing half    read.go    the reading half
 //	request.go    our requests        answer.go  their answers
-//	serve.go      the peer's requests ping.go    pings
+//	serve.go      the peer's requests work.go    who runs their handlers
+//	ping.go       pings
 //	live.go       liveness and renewal
 //	endpoint.go   the table of sessions, start and end
 //	admission.go  who may try a handshake        accept.go  the listening side
@@ -36,10 +37,11 @@
 // # Who owns what
 //
 // Run owns every goroutine: the accept loop, one for each handshake or dial,
-// which becomes its session's reader, one writer for each session, and one for
-// each request that is served. The reader never waits for anything but the
+// which becomes its session's reader, one writer for each session, and the
+// workers that run handlers (work.go). The reader never waits for anything but the
 // connection, so that two sides whose queues are full can't block one another.
 // The right to pack and write (sender.busy) is taken under Session.mu, by the
 // writer or, where little is under way, by the goroutine that has just queued a
-// message. Locks are taken in the order Endpoint.mu, Session.mu, serveCtx.mu.
+// message. Locks are taken in the order Endpoint.mu, Session.mu,
+// serveCtx.mu or workers.mu.
 package transport
