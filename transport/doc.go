@@ -27,7 +27,8 @@
 //	session.go    a session: its state, its end, its goodbye
 //	write.go      the writing half    read.go    the reading half
 //	request.go    our requests        answer.go  their answers
-//	serve.go      the peer's requests work.go    who runs their handlers
+//	serve.go      the peer's requests handle.go  running their handlers
+//	work.go       the goroutines that do
 //	ping.go       pings
 //	live.go       liveness and renewal
 //	endpoint.go   the table of sessions, start and end
