@@ -30,7 +30,8 @@ one JSON value; - reads it from stdin. With --raw, input and answer are bytes as
 the handler sees them. Ctrl-C cancels the call.`,
 		Example: `  parley call --data alice auction highest '"a lamp"'
   echo '{"to": "agent1…", "item": "a lamp", "amount": 50}' | parley call --data alice auction place_bid -`,
-		Args: argsBetween(2, 3),
+		Args:              argsBetween(2, 3),
+		ValidArgsFunction: c.complete(completeFunction),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkTimeout(timeout); err != nil {
 				return err
@@ -81,6 +82,9 @@ func (c *cli) payload(arg []string, raw bool) ([]byte, error) {
 	}
 	if raw {
 		return text, nil
+	}
+	if len(bytes.TrimSpace(text)) == 0 {
+		return nil, usagef("input: it is empty; leave it out to call a function without input")
 	}
 	payload, err := sdk.PayloadFromJSON(text)
 	if err != nil {

@@ -43,10 +43,7 @@ func (c *cli) chainListCommand() *cobra.Command {
 					return err
 				}
 				if c.json {
-					if list == nil {
-						list = []control.ChainInfo{}
-					}
-					return c.printJSON(list)
+					return c.printJSON(listed(list))
 				}
 				t := newTable("DNA", "INTEGRITY", "RECORDS", "HASH", "HEAD")
 				for _, i := range list {
@@ -61,10 +58,11 @@ func (c *cli) chainListCommand() *cobra.Command {
 func (c *cli) chainShowCommand() *cobra.Command {
 	var q sdk.Query
 	cmd := &cobra.Command{
-		Use:     "show DNA",
-		Short:   "Show records of a source chain",
-		Example: "  parley chain show auction --data bob --type bid --reverse --limit 10",
-		Args:    argsBetween(1, 1),
+		Use:               "show DNA",
+		Short:             "Show records of a source chain",
+		Example:           "  parley chain show auction --data bob --type bid --reverse --limit 10",
+		Args:              argsBetween(1, 1),
+		ValidArgsFunction: c.complete(completeDNA),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.connected(cmd.Context(), localTimeout, func(ctx context.Context, n *control.Client) error {
 				records, err := n.Chain(ctx, args[0], q)
@@ -97,7 +95,8 @@ signature. It names the first record that is wrong, with exit code 1. An exporte
 chain is checked from its file (- is stdin); no node need run.`,
 		Example: `  parley chain verify auction --data bob
   parley chain verify --file bids.chain`,
-		Args: argsBetween(0, 1),
+		Args:              argsBetween(0, 1),
+		ValidArgsFunction: c.complete(completeDNA),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (file == "") == (len(args) == 0) {
 				return usagef("name either a DNA or a --file")
@@ -182,7 +181,8 @@ An export can be read and checked, not run. What a node can be restored from is
 a copy of its whole data directory, made while the node is stopped.`,
 		Example: `  parley chain export auction --data bob --output bids.chain
   parley chain export auction --data bob --private --output archive.chain`,
-		Args: argsBetween(1, 1),
+		Args:              argsBetween(1, 1),
+		ValidArgsFunction: c.complete(completeDNA),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.connected(cmd.Context(), wholeChainTimeout, func(ctx context.Context, n *control.Client) error {
 				export := func(w io.Writer) error { return n.ExportChain(ctx, args[0], o, w) }

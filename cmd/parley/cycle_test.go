@@ -259,3 +259,42 @@ func TestRunPrintsReadableLog(t *testing.T) {
 		t.Errorf("%q", s)
 	}
 }
+
+// TestCompletion: a shell is offered the DNAs and functions of the node, and no
+// files.
+func TestCompletion(t *testing.T) {
+	t.Parallel()
+	n := startNode(t, newData(t, ""), "--plugins", auctionPlugins(t))
+	for _, c := range []struct{ args, want string }{
+		{"call|", "auction\n:4\n"},
+		{"call|auction|", "bids\nhighest\nplace_bid\n:4\n"},
+		{"call|auction|h", "highest\n:4\n"},
+		{"call|chess|", ":4\n"},
+		{"chain|show|au", "auction\n:4\n"},
+		{"chain|export|auction|", ":4\n"},
+		{"ping|", ":4\n"},
+	} {
+		words := strings.Split(c.args, "|")
+		args := append([]string{"__complete", words[0], "--data", n.data}, words[1:]...)
+		if words[0] == "chain" {
+			args = append([]string{"__complete", "chain", words[1], "--data", n.data}, words[2:]...)
+		}
+		if r := cmd(args...); r.out != c.want || r.code != 0 {
+			t.Errorf("%v: %+v", args, r)
+		}
+	}
+	if r := cmd("__complete", "call", "--data", newData(t, ""), ""); r.out != ":4\n" {
+		t.Errorf("without a node: %+v", r)
+	}
+}
+
+// TestListsAreNeverNull: what is empty is an empty list in JSON.
+func TestListsAreNeverNull(t *testing.T) {
+	t.Parallel()
+	n := startNode(t, newData(t, ""), "--listen", "127.0.0.1:0")
+	for _, args := range [][]string{{"status"}, {"chain", "list"}, {"lookup", n.agent().String()}} {
+		if out := cmd(append(args, "--json", "--data", n.data)...).ok(t); strings.Contains(out, ":null") {
+			t.Errorf("%v: %s", args, out)
+		}
+	}
+}

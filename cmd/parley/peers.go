@@ -18,8 +18,9 @@ func (c *cli) peerCommand(name, short, long string, ask func(context.Context, *c
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use: name + " AGENT", Short: short, Long: long,
-		Example: "  parley " + name + " --data alice $(parley id --data bob)",
-		Args:    argsBetween(1, 1),
+		Example:           "  parley " + name + " --data alice $(parley id --data bob)",
+		Args:              argsBetween(1, 1),
+		ValidArgsFunction: c.complete(completeNothing),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkTimeout(timeout); err != nil {
 				return err
@@ -67,6 +68,7 @@ asked on the way.`,
 				return err
 			}
 			if c.json {
+				l.Addresses, l.Route = listed(l.Addresses), listed(l.Route)
 				return c.printJSON(l)
 			}
 			return c.print(lookupText(l))

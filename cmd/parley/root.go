@@ -58,6 +58,9 @@ version finds its node by the same --data directory.
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	f := root.PersistentFlags()
 	f.StringVar(&c.data, "data", defaultDataDir(), "the node's data directory")
+	if err := root.MarkPersistentFlagDirname("data"); err != nil {
+		panic(err) // there is no such flag
+	}
 	f.BoolVar(&c.json, "json", false, "print JSON, errors included")
 	root.AddCommand(c.initCommand(), c.runCommand(), c.idCommand(), c.callCommand(), c.pingCommand(),
 		c.lookupCommand(), c.statusCommand(), c.chainCommand(), c.demoCommand(), c.versionCommand())

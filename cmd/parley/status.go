@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,12 +28,32 @@ func (c *cli) statusCommand() *cobra.Command {
 					return err
 				}
 				if c.json {
-					return c.printJSON(s)
+					return c.printJSON(withLists(s))
 				}
 				return c.print(statusText(&s, time.Now()))
 			})
 		},
 	}
+}
+
+// withLists has an empty list for each that is nil: a program that reads JSON
+// need not care for null.
+func withLists(s control.Status) control.Status {
+	s.Listen, s.Advertised = listed(s.Listen), listed(s.Advertised)
+	s.Handlers, s.Rejected, s.Damaged = listed(s.Handlers), listed(s.Rejected), listed(s.Damaged)
+	s.Sessions, s.Limits = listed(s.Sessions), listed(s.Limits)
+	s.Handlers = slices.Clone(s.Handlers)
+	for i := range s.Handlers {
+		s.Handlers[i].Functions = listed(s.Handlers[i].Functions)
+	}
+	return s
+}
+
+func listed[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
 }
 
 func statusText(s *control.Status, now time.Time) string {
