@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -33,17 +35,32 @@ func (n *slowNode) WaitReady(ctx context.Context) error {
 
 func (n *slowNode) Status(context.Context) (control.Status, error) { return *n.status.Load(), nil }
 
+type lockedBuffer struct {
+	mu sync.Mutex // guards b
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+// take returns what was written since the last take.
+func (l *lockedBuffer) take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.b.Reset()
+	return l.b.String()
+}
+
 // TestAnnounce: an operator is told of a node that finds no network, then of the
 // address by which others find it, then of a clock that is off.
 func TestAnnounce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var b strings.Builder
-		said := func() string {
-			synctest.Wait()
-			defer b.Reset()
-			return b.String()
-		}
+		var b lockedBuffer
+		said := func() string { synctest.Wait(); return b.take() }
 		n := &slowNode{ready: make(chan struct{})}
 		n.status.Store(&control.Status{NotReady: "nobody answers"})
 		ctx, cancel := context.WithCancel(t.Context())
