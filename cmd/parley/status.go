@@ -82,6 +82,9 @@ func overview(s *control.Status, now time.Time) string {
 		t.row("state", "ready, started "+ago(now, s.Since))
 	} else {
 		t.row("state", "not ready: "+orDash(s.NotReady))
+		if now.Sub(s.Since) > patience {
+			t.row("", notReadyAdvice)
+		}
 	}
 	t.row("network", s.Network)
 	t.row("listening on", addrList(s.Listen))
