@@ -97,7 +97,8 @@ type Times struct {
 	RenewAfter time.Duration
 	// RenewBytes is how many bytes, both ways, do the same (64 GiB).
 	RenewBytes uint64
-	// DrainTimeout bounds how long a replaced session may finish what is in flight (2 min).
+	// DrainTimeout bounds how long a replaced session may finish what is in
+	// flight, counted anew with each part of a message that passes (2 min).
 	DrainTimeout time.Duration
 	// CloseTimeout bounds the goodbye at the end of Run (2 s).
 	CloseTimeout time.Duration

@@ -255,19 +255,21 @@ func TestDuty(t *testing.T) {
 		change func(*condition)
 		want   duty
 	}{
-		"nothing":                 {func(c *condition) {}, dutyNone},
-		"nothing sent":            {func(c *condition) { c.sent -= 9 * s }, dutyPing},
-		"nothing heard for 19 s":  {func(c *condition) { c.heard -= 19 * s }, dutyNone},
-		"nothing heard":           {func(c *condition) { c.heard -= 21 * s }, dutyDead},
-		"a write stalls":          {func(c *condition) { c.writing = c.now - 21*s }, dutyDead},
-		"old":                     {func(c *condition) { c.opened -= 3600 * s }, dutyRenew},
-		"old, tried just now":     {func(c *condition) { c.opened -= 3600 * s; c.tried = c.now - s }, dutyNone},
-		"old, responder":          {func(c *condition) { c.opened -= 3600 * s; c.initiator = false }, dutyNone},
-		"twice as old, responder": {func(c *condition) { c.opened -= 7200 * s; c.initiator = false }, dutyRenew},
-		"64 GiB":                  {func(c *condition) { c.bytes = 64 << 30 }, dutyRenew},
-		"64 GiB, responder":       {func(c *condition) { c.bytes = 64 << 30; c.initiator = false }, dutyNone},
-		"old, draining":           {func(c *condition) { c.opened -= 3600 * s; c.drained = c.now - s }, dutyNone},
-		"draining for too long":   {func(c *condition) { c.drained = c.now - 121*s }, dutyDrainOver},
+		"nothing":                             {func(c *condition) {}, dutyNone},
+		"nothing sent":                        {func(c *condition) { c.sent -= 9 * s }, dutyPing},
+		"nothing heard for 19 s":              {func(c *condition) { c.heard -= 19 * s }, dutyNone},
+		"nothing heard":                       {func(c *condition) { c.heard -= 21 * s }, dutyDead},
+		"a write stalls":                      {func(c *condition) { c.writing = c.now - 21*s }, dutyDead},
+		"old":                                 {func(c *condition) { c.opened -= 3600 * s }, dutyRenew},
+		"old, tried just now":                 {func(c *condition) { c.opened -= 3600 * s; c.tried = c.now - s }, dutyNone},
+		"old, responder":                      {func(c *condition) { c.opened -= 3600 * s; c.initiator = false }, dutyNone},
+		"twice as old, responder":             {func(c *condition) { c.opened -= 7200 * s; c.initiator = false }, dutyRenew},
+		"64 GiB":                              {func(c *condition) { c.bytes = 64 << 30 }, dutyRenew},
+		"64 GiB, responder":                   {func(c *condition) { c.bytes = 64 << 30; c.initiator = false }, dutyNone},
+		"old, draining":                       {func(c *condition) { c.opened -= 3600 * s; c.drained = c.now - s }, dutyNone},
+		"draining for long, but a body moves": {func(c *condition) { c.drained, c.moved = c.now-500*s, c.now-119*s }, dutyNone},
+		"draining for long, a body has moved": {func(c *condition) { c.drained, c.moved = c.now-500*s, c.now-121*s }, dutyDrainOver},
+		"draining for too long":               {func(c *condition) { c.drained = c.now - 121*s }, dutyDrainOver},
 	} {
 		now := base
 		c.change(&now)

@@ -10,6 +10,7 @@ import (
 type condition struct {
 	now, heard, sent, writing int64 // writing: when the write under way began, 0 = none
 	opened, drained           int64 // drained: since when it drains, 0 = it does not
+	moved                     int64 // when a part of a body last went either way
 	bytes                     uint64
 	initiator                 bool
 	tried                     int64 // when the last renewal was tried, 0 = never
@@ -42,7 +43,7 @@ func (c condition) duty(t *Times) duty {
 	switch {
 	case c.now-c.heard > int64(t.DeadAfter), c.writing != 0 && c.now-c.writing > int64(t.DeadAfter):
 		return dutyDead
-	case c.drained != 0 && c.now-c.drained > int64(t.DrainTimeout):
+	case c.drained != 0 && c.now-max(c.drained, c.moved) > int64(t.DrainTimeout):
 		return dutyDrainOver
 	case c.drained == 0 && (age > int64(over)*int64(t.RenewAfter) || c.bytes/over >= t.RenewBytes) &&
 		(c.tried == 0 || c.now-c.tried > int64(renewRetry)):
@@ -58,7 +59,7 @@ func (s *Session) tick(now time.Time) {
 	s.mu.Lock()
 	c := condition{now: int64(now.Sub(s.ep.start)) + 1, initiator: s.initiator,
 		opened: int64(s.opened.Sub(s.ep.start)) + 1, tried: s.stats.renewed.Load(),
-		heard: s.stats.heard.Load(), sent: s.stats.sent.Load(), writing: s.stats.writing.Load(),
+		heard: s.stats.heard.Load(), sent: s.stats.sent.Load(), writing: s.stats.writing.Load(), moved: s.stats.moved.Load(),
 		bytes: s.stats.bytesIn.Load() + s.stats.bytesOut.Load()}
 	if s.drain.on {
 		c.drained = int64(s.drain.since.Sub(s.ep.start)) + 1

@@ -178,8 +178,10 @@ func (s *Session) onFrame(f frame) error {
 	}
 	switch f.typ {
 	case typeMore:
+		s.stats.moved.Store(s.stats.heard.Load())
 		return s.onMore(f)
 	case typeMoreReply:
+		s.stats.moved.Store(s.stats.heard.Load())
 		return s.onMoreReply(f)
 	}
 	if err := f.checkControl(); err != nil {

@@ -42,6 +42,7 @@ type Session struct {
 type stats struct {
 	heard, sent       atomic.Int64 // since Endpoint.start, ns
 	writing           atomic.Int64 // when the write under way began; 0 = none
+	moved             atomic.Int64 // when a part of a body last went either way
 	bytesIn, bytesOut atomic.Uint64
 	rtt               atomic.Int64
 	renewed           atomic.Int64 // when the last renewal was tried

@@ -354,3 +354,60 @@ func TestRunEnds(t *testing.T) {
 		c.stop()
 	})
 }
+
+// TestDrainWaitsForSlowTransfer: a large message that is under way on a slow
+// line when the session is replaced is not cut off while it moves.
+func TestDrainWaitsForSlowTransfer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newMemNet()
+		b := memNode(t, n, 1, nil, nil)
+		r := newMemRogue(t, n, b)
+		const parts = 10
+		r.send(rawFrame(typeRequest, 0, 1, request(2, 0, (parts+1)*1000, make([]byte, 1000))))
+		synctest.Wait()
+		s, ok := b.Live(PeerKey(testKey(t, 9)[32:]))
+		if !ok {
+			t.Fatal("no session")
+		}
+		var got []frame
+		read := make(chan bool)
+		go func() {
+			defer close(read)
+			for fs := r.next(); fs != nil; fs = r.next() {
+				got = append(got, fs...)
+			}
+		}()
+		s.startDrain(reasonReplaced)
+		r.send(rawFrame(typeGoAway, flagLast, 0, []byte{goAwayDrain, reasonReplaced}))
+		for i := range parts {
+			for range 11 { // 110 s of pings only
+				time.Sleep(10 * time.Second)
+				r.send(rawFrame(typePing, flagLast, 1, nil))
+			}
+			flags := uint8(0)
+			if i == parts-1 {
+				flags = flagLast
+			}
+			r.send(rawFrame(typeMore, flags, 1, make([]byte, 1000)))
+		}
+		synctest.Wait()
+		if err := s.Err(); err != nil {
+			t.Fatalf("ended with %v", err)
+		}
+		for range 13 {
+			time.Sleep(10 * time.Second)
+			r.send(rawFrame(typePing, flagLast, 1, nil))
+		}
+		<-s.Done() // and when nothing moves any more, it ends
+		<-read
+		answered := false
+		for _, f := range got {
+			answered = answered || f.typ == typeResponse && f.id == 1
+		}
+		if !answered {
+			t.Error("no answer")
+		}
+		r.conn.Close()
+		b.stop()
+	})
+}

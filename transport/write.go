@@ -20,6 +20,7 @@ type sender struct {
 
 	// Owned by whoever set busy.
 	dir     *direction
+	body    bool   // what is being written holds a part of a body
 	rest    []byte // what an inline write could not get rid of
 	restBuf *writeBuf
 	tryBuf  []byte
@@ -99,7 +100,7 @@ func (s *Session) kickLocked() {
 
 // packLocked takes the right to write and packs a batch.
 func (s *Session) packLocked(size int) *writeBuf {
-	s.tx.busy = true
+	s.tx.busy, s.tx.body = true, s.out.bytes > 0
 	w := getWriteBuf(size)
 	s.out.pack(w, time.Now(), s.beganLocked, s.endedLocked)
 	return w
@@ -111,6 +112,9 @@ func (s *Session) wrote(n int, err error) {
 	s.stats.writing.Store(0)
 	s.stats.sent.Store(now)
 	s.stats.bytesOut.Add(uint64(n))
+	if n > 0 && s.tx.body {
+		s.stats.moved.Store(now)
+	}
 	if err != nil {
 		s.fail(fmt.Errorf("write: %w", err))
 	}
