@@ -167,6 +167,7 @@ func TestLimits(t *testing.T) {
 		{"reply", "chain-max-batch", Batch{Entries: entries("a", 1, 700), Cause: receive(1), Reply: make([]byte, 1301), KeepReply: true}},
 		{"no type", "", Batch{Entries: entries("", 1, 1), Cause: function(1)}},
 		{"long type", "", Batch{Entries: entries(long, 1, 1), Cause: function(1)}},
+		{"the node's own type", "", Batch{Entries: entries(genesisType, 1, 1), Cause: function(1)}},
 		{"no UTF-8", "", Batch{Entries: entries("\xff", 1, 1), Cause: function(1)}},
 		{"no cause", "", Batch{Entries: entries("a", 1, 1)}},
 		{"visibility", "", Batch{Entries: []sdk.Entry{{Type: "a", Visibility: 2}}, Cause: function(1)}},

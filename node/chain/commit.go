@@ -6,7 +6,6 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -124,9 +123,10 @@ func (c *Chain) request(b Batch) (*request, error) {
 	r.hashes = make([]sdk.Hash, len(b.Entries))
 	for i := range b.Entries {
 		e := &b.Entries[i]
+		if err := sdk.CheckEntryType(e.Type); err != nil {
+			return nil, errInput("entry %d: %v", i, err)
+		}
 		switch {
-		case len(e.Type) == 0 || len(e.Type) > sdk.MaxEntryType || !utf8.ValidString(e.Type):
-			return nil, errInput("entry %d has a type of %d bytes, 1 to %d bytes of UTF-8 expected", i, len(e.Type), sdk.MaxEntryType)
 		case e.Visibility > sdk.Public || e.Ordering > sdk.Strict:
 			return nil, errInput("entry %d has visibility %d and ordering %d, which are unknown", i, e.Visibility, e.Ordering)
 		case len(e.Content) > c.opts.MaxEntry:

@@ -72,6 +72,34 @@ func inBubble(t *testing.T, f func(t *testing.T, net *sdktest.Net, alice, bob *s
 	})
 }
 
+// What one call commits is bounded as in a node with its defaults.
+func TestCommitLimits(t *testing.T) {
+	t.Parallel()
+	net := sdktest.New(t)
+	d := sdk.Define("bulk", "1", sdk.Function("bulk", func(c *sdk.Context, in struct{ N, Size int }) (sdk.None, error) {
+		for range in.N {
+			if _, err := c.Commit("x", make([]byte, in.Size)); err != nil {
+				return sdk.None{}, err
+			}
+		}
+		return sdk.None{}, nil
+	}))
+	x := net.Node("x", d)
+	for _, test := range []struct {
+		n, size int
+		setting string
+	}{{1024, 1, ""}, {1025, 1, "chain-max-entries"}, {1, 4<<20 - 100, ""}, {1, 4 << 20, "chain-max-entry"}, {6, 3 << 20, "max-payload"}} {
+		_, err := sdktest.Call[sdk.None](x, "bulk", struct{ N, Size int }{test.n, test.size})
+		e, _ := errors.AsType[*sdk.Error](err)
+		if test.setting == "" && err != nil || test.setting != "" && (e == nil || e.Code != sdk.TooLarge || e.Limit.Setting != test.setting) {
+			t.Errorf("%d entries of %d bytes: %v, want %q", test.n, test.size, err, test.setting)
+		}
+	}
+	if n := len(x.Chain()); n != 1+1024+1 {
+		t.Errorf("%d records", n)
+	}
+}
+
 // A function that failed may be called again only if no message of it took effect.
 func TestRetryAfterSend(t *testing.T) {
 	inBubble(t, func(t *testing.T, net *sdktest.Net, alice, bob *sdktest.Node) {

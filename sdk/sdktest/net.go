@@ -14,7 +14,8 @@ import (
 
 // Options are the limits of a Net. The zero value has a node's defaults.
 type Options struct {
-	// MaxPayload bounds each message, answer and entry, in bytes. Default 16 MiB.
+	// MaxPayload bounds each message and answer, and the entries of one call
+	// together, in bytes. Default 16 MiB.
 	MaxPayload int
 	// MaxCalls bounds the calls that run at once in one node; more get Busy.
 	// Default 1024.
