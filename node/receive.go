@@ -54,7 +54,7 @@ func (n *Node) ServeNotify(_ context.Context, r *transport.Request) {
 
 func (n *Node) serveMessage(ctx context.Context, r *transport.Request) ([]byte, *sdk.Error) {
 	n.traffic.message(len(r.Body))
-	ctx, cancel := context.WithTimeout(ctx, maxDeadline)
+	ctx, cancel := within(ctx, maxDeadline)
 	defer cancel()
 	a, age, err := n.route(r.Header)
 	if err != nil && n.awaitHandlers(ctx) {

@@ -35,7 +35,7 @@ func (n *Node) send(ctx context.Context, a *app, to sdk.AgentID, payload []byte)
 	if len(payload) > n.cfg.MaxPayload {
 		return nil, tooLarge("payload", len(payload), n.cfg.MaxPayload, sdk.SideCaller, sdk.DeliveredNo)
 	}
-	ctx, cancel := context.WithTimeout(ctx, n.cfg.Deadline)
+	ctx, cancel := within(ctx, n.cfg.Deadline)
 	defer cancel()
 	m := &outgoing{to: to, id: newMessageID(), app: a, payload: payload, began: n.now()}
 	if to == n.id.agent {
@@ -185,6 +185,15 @@ func parsePeerError(body []byte) *sdk.Error {
 			Text: "the other node answered with an error that can't be read: " + err.Error()}
 	}
 	return e.Remote()
+}
+
+// within is context.WithTimeout for a context that may end sooner anyway, as most
+// messages' do: it then costs no timer.
+func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	if d, ok := ctx.Deadline(); ok && time.Until(d) <= limit {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, limit)
 }
 
 // sleep waits for d; false if ctx ended before.

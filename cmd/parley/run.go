@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -96,6 +97,7 @@ func (c *cli) runNode(cmd *cobra.Command, f *runFlags) error {
 	if cfg.DNAs, err = file.dnas(); err != nil {
 		return err
 	}
+	collectLess()
 	n, err := node.New(cfg)
 	if err != nil {
 		return runError(err, f.listen)
@@ -121,6 +123,15 @@ func (c *cli) runNode(cmd *cobra.Command, f *runFlags) error {
 }
 
 // runError adds what to do to errors of which the node can't know it.
+// collectLess trades memory for time: a node's heap is a few MiB, which the
+// default of 100 has collected all the time, for a sixth of the processor time
+// of a message. GOGC in the environment goes before it.
+func collectLess() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
+}
+
 func runError(err error, listen string) error {
 	var config *node.ConfigError
 	var op *net.OpError
