@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -51,6 +52,7 @@ func runRole(role string, args []string) {
 // nodeRole runs a node: [-advertise ADDR] [-seed SEED] DATA PLUGINS [BOOTSTRAP].
 // It prints its peer form.
 func nodeRole(args []string) {
+	debug.SetGCPercent(400) // as parley run does
 	flags := flag.NewFlagSet("node", flag.ExitOnError)
 	advertise := flags.String("advertise", "", "the address to publish")
 	seed := flags.String("seed", "", "the test DNA's network seed")
