@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -206,18 +207,22 @@ func TestStop(t *testing.T) {
 	t.Parallel()
 	const slow = "[dna.auction]\nproperties = { deliberate = \"1h\" }\n"
 	for _, c := range []struct {
-		name  string
-		again bool
-	}{{"in order", false}, {"at once", true}} {
+		name   string
+		signal syscall.Signal
+		again  bool
+	}{{"in order", syscall.SIGTERM, false}, {"terminal closed", syscall.SIGHUP, false}, {"at once", syscall.SIGTERM, true}} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
+			if signal.Ignored(c.signal) {
+				t.Skip("the tests run under nohup")
+			}
 			n := startNode(t, newData(t, slow), "--plugins", auctionPlugins(t))
 			done := make(chan result)
 			go func() {
 				done <- cmd("call", "--json", "--data", n.data, "auction", "place_bid", bidJSON(n.agent(), 1))
 			}()
 			n.awaitCall(t.Context())
-			n.signal(syscall.SIGTERM)
+			n.signal(c.signal)
 			if c.again {
 				for msg := range n.events {
 					if strings.HasPrefix(msg, "stopping") {

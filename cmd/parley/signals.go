@@ -17,11 +17,15 @@ func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
 const exitKilled = 130
 
 // stoppable is interruptible for a program that needs time to stop: a second
-// signal ends the process at once.
+// signal ends the process at once. A terminal that is closed stops it too, unless
+// it was started to survive that (nohup).
 func stoppable(ctx context.Context, warn func()) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
