@@ -63,7 +63,7 @@ func TestRunRefuses(t *testing.T) {
 		{name: "advertise", args: []string{"--advertise", "somewhere:1"}, code: exitUsage, want: "--advertise"},
 		{name: "log level", args: []string{"--log-level", "loud"}, code: exitUsage, want: "loud"},
 		{name: "deadline", args: []string{"--deadline", "0s"}, code: exitUsage, want: "--deadline"},
-		{name: "address of another machine", args: []string{"--listen", "192.0.2.77:7480"}, code: exitFailed, want: "--advertise"},
+		{name: "address of another machine", args: []string{"--listen", "240.0.0.1:7480"}, code: exitFailed, want: "--advertise"},
 		{name: "address", args: []string{"--listen", "here"}, code: exitUsage, want: "listen"},
 		{name: "no network", args: []string{"--network", ""}, code: exitUsage, want: "--network"},
 		{name: "long network", args: []string{"--network", strings.Repeat("x", 65)}, code: exitUsage, want: "network"},

@@ -3,15 +3,11 @@ package main
 import (
 	"context"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/parley-p2p/parley/node/control"
 )
-
-// completeTimeout bounds how long a shell's completion waits for the node.
-const completeTimeout = time.Second
 
 // complete offers what f says of a running node's handlers; nothing where none
 // runs. A file name is never what is asked for.
@@ -28,7 +24,7 @@ func (c *cli) complete(f func(args []string, h *control.HandlerStatus) []string)
 			}
 			return err
 		}
-		if err := c.connected(cmd.Context(), completeTimeout, ask); err != nil {
+		if err := c.connected(cmd.Context(), localTimeout, ask); err != nil {
 			cobra.CompDebugln(err.Error(), false)
 		}
 		return found, cobra.ShellCompDirectiveNoFileComp
