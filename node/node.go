@@ -180,7 +180,7 @@ func (n *Node) run1(ctx context.Context) (err error) {
 	case <-n.handlersUp():
 		n.begun = n.now()
 		close(n.started)
-		n.cfg.Log.Info("node started", "agent", n.id.agent.String(), "listen", n.endpoint.Addr().String(), "network", n.cfg.Network)
+		n.cfg.Log.Info("node started", "agent", n.id.agent.String(), "listen", addrOrNone(n.endpoint.Addr()), "network", n.cfg.Network)
 		<-ctx.Done()
 	case <-ctx.Done():
 	}
@@ -304,4 +304,12 @@ func (n *Node) awaitHandlers(ctx context.Context) bool {
 	case <-ctx.Done():
 	}
 	return false
+}
+
+// addrOrNone is how a log tells an address: a node that only dials has none.
+func addrOrNone(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return "none"
+	}
+	return a.String()
 }
