@@ -150,6 +150,7 @@ func TestCommandsRefuse(t *testing.T) {
 		{exitUsage, []string{"call", "auction", "bid", `{"a": 1`}},
 		{exitUsage, []string{"call", "auction", "bid", ""}},
 		{exitUsage, []string{"call", "auction", "bid", "-"}},
+		{exitUsage, []string{"call", "auction", "bid", "\"\xff\""}},
 		{exitUsage, []string{"call", "auction", "bid", `{"a": 1, "a": 2}`}},
 		{exitUsage, []string{"call", "auction", "bid", "1", "--timeout", "0s"}},
 		{exitUsage, []string{"chain", "verify"}},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -85,6 +86,9 @@ func (c *cli) payload(arg []string, raw bool) ([]byte, error) {
 	}
 	if len(bytes.TrimSpace(text)) == 0 {
 		return nil, usagef("input: it is empty; leave it out to call a function without input")
+	}
+	if !utf8.Valid(text) { // JSON's decoder would put U+FFFD into the value
+		return nil, usagef("input: it is not UTF-8; use --raw for bytes")
 	}
 	payload, err := sdk.PayloadFromJSON(text)
 	if err != nil {
