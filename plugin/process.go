@@ -242,15 +242,24 @@ func (p *process) watch() {
 		case <-tick.C:
 		}
 		ctx, cancel := context.WithTimeout(p.ctx, probeTimeout)
-		err := p.probe(ctx)
+		err := p.check(ctx)
 		cancel()
-		if err == nil && p.stream.s.Blocked() > probeTimeout {
-			err = handlerpb.ErrUnread
-		}
 		if p.ctx.Err() == nil && misses.result(err == nil) {
-			p.run.killFor(fmt.Errorf("it answered none of %d health probes: %w", probeMisses, err))
+			p.run.killFor(fmt.Errorf("it stood none of %d health probes: %w", probeMisses, err))
 		}
 	}
+}
+
+// check is a health probe and a look at the call socket: a process that does
+// not take what is sent to it for as long as a probe may last is as good as dead.
+func (p *process) check(ctx context.Context) error {
+	if err := p.probe(ctx); err != nil {
+		return err
+	}
+	if d := p.stream.s.Blocked(); d > probeTimeout {
+		return fmt.Errorf("%w for %s", handlerpb.ErrUnread, d.Round(time.Millisecond))
+	}
+	return nil
 }
 
 // probe asks the health service. Not serving is as bad as no answer.

@@ -9,8 +9,11 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/parley-p2p/parley/sdk"
 	"github.com/parley-p2p/parley/sdk/handlerpb"
@@ -159,9 +162,12 @@ func TestRogueHandler(t *testing.T) {
 		"a call that is not": {func(r *rogue) error {
 			return errors.Join(r.Result(77, &handlerpb.Result{}, true), r.result())
 		}, sdk.HandlerCrashed},
-		"a callback twice":    {func(r *rogue) error { return errors.Join(r.callback(send(1)), r.callback(send(1))) }, sdk.HandlerCrashed},
-		"reads nothing":       {(*rogue).flood, sdk.HandlerCrashed},
-		"cancels what is not": {func(r *rogue) error { _, err := r.Cancel(r.id, 77, handlerpb.Ticket{}); return errors.Join(err, r.result()) }, 0},
+		"a callback twice": {func(r *rogue) error { return errors.Join(r.callback(send(1)), r.callback(send(1))) }, sdk.HandlerCrashed},
+		"reads nothing":    {(*rogue).flood, sdk.HandlerCrashed},
+		"cancels what is not": {func(r *rogue) error {
+			_, err := r.Cancel(r.id, 77, handlerpb.Ticket{})
+			return errors.Join(err, r.result())
+		}, 0},
 		"results that are late": {func(r *rogue) error {
 			return errors.Join(r.result(), r.Result(r.id, &handlerpb.Result{Reply: []byte("again")}, true), r.callback(send(1)))
 		}, 0},
@@ -273,3 +279,37 @@ func TestDeafHandler(t *testing.T) {
 	}
 }
 
+// serving is the health service of a process that says that all is well.
+type serving struct{ grpc_health_v1.HealthClient }
+
+func (serving) Check(context.Context, *grpc_health_v1.HealthCheckRequest, ...grpc.CallOption) (*grpc_health_v1.HealthCheckResponse, error) {
+	return &grpc_health_v1.HealthCheckResponse{Status: grpc_health_v1.HealthCheckResponse_SERVING}, nil
+}
+
+// A process that takes nothing from its call socket does not pass for healthy.
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		out := newOutputs(slog.New(slog.DiscardHandler))
+		p := &process{out: out, run: newProcRunner(nil, out), health: serving{}}
+		p.ctx, p.cancel = context.WithCancelCause(t.Context())
+		ours, theirs := net.Pipe()
+		p.serveCalls(ours, 1<<20)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*probeTimeout)
+		defer cancel()
+		if err := p.check(ctx); err != nil {
+			t.Error(err)
+		}
+		_, err := p.call(ctx, &testHost{}, call("f", ""), 1<<20)
+		wantError(t, err, sdk.Timeout, sdk.SideHandler, sdk.DeliveredYes)
+		if n := p.stream.abandoned(); n != 1 {
+			t.Errorf("%d calls are open", n)
+		}
+		if err := p.check(t.Context()); !errors.Is(err, handlerpb.ErrUnread) {
+			t.Errorf("check: %v", err)
+		}
+		p.cancel(nil)
+		p.wg.Wait()
+		_ = theirs.Close()
+	})
+}

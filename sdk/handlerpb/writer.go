@@ -39,8 +39,8 @@ type writer struct {
 	conn   io.Writer
 	raw    syscall.RawConn       // of conn; nil where nobody can write without waiting
 	try    func(fd uintptr) bool // tryOnce, bound once
-	notify chan struct{} // capacity 1: the loop has something to do
-	done   chan struct{} // closed once, by fail
+	notify chan struct{}         // capacity 1: the loop has something to do
+	done   chan struct{}         // closed once, by fail
 
 	mu     sync.Mutex
 	busy   bool // somebody sends
@@ -214,7 +214,9 @@ func (w *writer) wake() {
 	}
 }
 
-func (w *writer) waitingLocked() bool { return len(*w.cur) > lengthSize || len(w.large) > 0 || w.rest != nil }
+func (w *writer) waitingLocked() bool {
+	return len(*w.cur) > lengthSize || len(w.large) > 0 || w.rest != nil
+}
 
 // sendLocked sends one batch. It unlocks meanwhile. With try it does not wait:
 // what the socket does not take is the loop's.
