@@ -163,6 +163,7 @@ func bench(b *testing.B, c, pid int, f func() error) {
 	wg.Wait()
 	b.StopTimer()
 	here, there = cpuTime(os.Getpid())-here, cpuTime(pid)-there
+	b.ReportMetric(float64((here+there).Nanoseconds())/1e3/float64(b.N), "cpu-us/op")
 	b.ReportMetric(float64(here.Nanoseconds())/1e3/float64(b.N), "host-cpu-us/op")
 	b.ReportMetric(float64(there.Nanoseconds())/1e3/float64(b.N), "peer-cpu-us/op")
 	var all []time.Duration

@@ -7,9 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"github.com/parley-p2p/parley/sdk"
 	"github.com/parley-p2p/parley/sdk/handlerpb"
 )
@@ -20,15 +17,30 @@ var errNotSent = errors.New("the call was not sent")
 
 // call runs one call in the process. Its error is errNotSent or a *sdk.Error.
 func (p *process) call(ctx context.Context, host sdk.Host, c *sdk.Call, maxPayload int) ([]byte, error) {
-	s, err := p.pool.get()
+	remaining := time.Duration(0)
+	if d, ok := ctx.Deadline(); ok {
+		if remaining = time.Until(d); remaining <= 0 {
+			return nil, ctxError(ctx, sdk.DeliveredNo)
+		}
+	}
+	r := &running{p: p, s: p.stream, ctx: ctx, host: host, maxPayload: maxPayload, news: make(chan struct{}, 1)}
+	quiet, err := r.s.add(r)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNotSent, err)
 	}
-	r := running{p: p, s: s, host: host, maxPayload: maxPayload}
-	stop := context.AfterFunc(ctx, s.cancel)
-	reply, err := r.run(ctx, c)
-	clean := stop() && !r.broken
-	p.pool.put(s, clean)
+	if r.ticket, err = r.s.s.Start(ctx, r.id, c, remaining, quiet); err != nil {
+		r.s.remove(r.id)
+		switch {
+		case errors.Is(err, handlerpb.ErrMalformed):
+			return nil, &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideCaller, Delivered: sdk.DeliveredNo,
+				HandlerCode: sdk.HandlerCodeInput, Text: err.Error()}
+		case ctx.Err() != nil:
+			return nil, ctxError(ctx, sdk.DeliveredNo)
+		}
+		return nil, fmt.Errorf("%w: %w", errNotSent, err)
+	}
+	reply, err := r.await()
+	r.endCallbacks()
 	return reply, err
 }
 
@@ -36,43 +48,31 @@ func (p *process) call(ctx context.Context, host sdk.Host, c *sdk.Call, maxPaylo
 type running struct {
 	p          *process
 	s          *callStream
+	id         uint64 // set by callStream.add
+	ctx        context.Context
 	host       sdk.Host
 	maxPayload int
-	broken     bool // the stream is of no use any more
-	sends      bool // the call sent a message
+	ticket     handlerpb.Ticket
+
+	news chan struct{} // capacity 1: look at what follows
 
 	wg sync.WaitGroup // the callbacks
 
-	mu   sync.Mutex
-	open map[uint64]context.CancelFunc // callbacks that run, by id
+	mu    sync.Mutex
+	res   *handlerpb.Result
+	logs  []*handlerpb.LogRecord
+	open  map[uint64]context.CancelFunc // callbacks that run, by id
+	ended bool                          // no callback begins any more
+	sends bool                          // the call sent a message
 }
 
-func (r *running) run(ctx context.Context, c *sdk.Call) ([]byte, error) {
-	remaining := time.Duration(0)
-	if d, ok := ctx.Deadline(); ok {
-		if remaining = time.Until(d); remaining <= 0 {
-			return nil, ctxError(ctx, sdk.DeliveredNo)
-		}
-	}
-	if err := r.s.Start(c, remaining); err != nil {
-		r.broken = true
-		if errors.Is(err, handlerpb.ErrMalformed) {
-			return nil, &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideCaller, Delivered: sdk.DeliveredNo,
-				HandlerCode: sdk.HandlerCodeInput, Text: err.Error()}
-		}
-		if ctx.Err() != nil {
-			return nil, ctxError(ctx, sdk.DeliveredNo)
-		}
-		return nil, fmt.Errorf("%w: %w", errNotSent, err)
-	}
-	reply, err := r.receive(ctx)
-	r.endCallbacks()
-	return reply, err
-}
+// maxCallLogs bounds the log lines of one call that wait for its goroutine.
+const maxCallLogs = 64
 
 // endCallbacks sees to it that nothing of the call goes on when it has ended.
 func (r *running) endCallbacks() {
 	r.mu.Lock()
+	r.ended = true
 	for _, cancel := range r.open {
 		cancel()
 	}
@@ -80,24 +80,75 @@ func (r *running) endCallbacks() {
 	r.wg.Wait()
 }
 
-// receive takes the call's frames until its result.
-func (r *running) receive(ctx context.Context) ([]byte, error) {
+// await waits for the call's result.
+func (r *running) await() ([]byte, error) {
 	for {
-		f, err := r.s.Recv()
-		switch {
-		case err != nil:
-			r.broken = true
-			return nil, r.streamError(ctx, err)
-		case f.Result != nil:
-			return r.result(f.Result)
-		case f.Callback != nil:
-			r.callback(ctx, f.Callback)
-		case f.Cancel != 0:
-			r.cancelCallback(f.Cancel)
-		case f.Log != nil:
-			r.log(ctx, f.Log)
+		select {
+		case <-r.news:
+		case <-r.s.dead:
+			if res := r.look(); res != nil { // it came just before
+				return r.result(res)
+			}
+			return nil, r.streamError()
+		case <-r.ctx.Done():
+			return nil, r.giveUp()
+		}
+		if res := r.look(); res != nil {
+			r.s.s.Release(r.ticket)
+			return r.result(res)
 		}
 	}
+}
+
+// look writes the log lines that have come, and gives the result if it has.
+func (r *running) look() *handlerpb.Result {
+	r.mu.Lock()
+	logs, res := r.logs, r.res
+	r.logs = nil
+	r.mu.Unlock()
+	for _, l := range logs {
+		r.log(l)
+	}
+	return res
+}
+
+// giveUp leaves the call to the handler, which is told.
+func (r *running) giveUp() error {
+	r.s.leave(r.id)
+	onItsWay, err := r.s.s.Cancel(r.id, r.ticket)
+	if err != nil {
+		r.s.fail(&faultError{err})
+	}
+	if !onItsWay {
+		r.s.remove(r.id)
+		return ctxError(r.ctx, sdk.DeliveredNo)
+	}
+	return ctxError(r.ctx, sdk.DeliveredYes)
+}
+
+// frame takes a frame of the call, in the stream's goroutine.
+func (r *running) frame(f handlerpb.FromHandler) error {
+	switch {
+	case f.Callback != nil:
+		return r.callback(f.Callback)
+	case f.Cancel != 0:
+		r.cancelCallback(f.Cancel)
+		return nil
+	case f.Log != nil && !r.p.out.lines.allow():
+		return nil
+	}
+	r.mu.Lock()
+	if f.Result != nil {
+		r.res = f.Result
+	} else if len(r.logs) < maxCallLogs {
+		r.logs = append(r.logs, f.Log)
+	}
+	r.mu.Unlock()
+	select {
+	case r.news <- struct{}{}:
+	default:
+	}
+	return nil
 }
 
 func (r *running) result(res *handlerpb.Result) ([]byte, error) {
@@ -111,57 +162,75 @@ func (r *running) result(res *handlerpb.Result) ([]byte, error) {
 }
 
 // log is limited together with what the process prints.
-func (r *running) log(ctx context.Context, l *handlerpb.LogRecord) {
-	if !r.p.out.lines.allow() {
-		return
-	}
+func (r *running) log(l *handlerpb.LogRecord) {
 	args := make([]any, 0, 2*len(l.Attrs))
 	for _, a := range l.Attrs {
 		args = append(args, printable([]byte(a.Key), maxWords), printable([]byte(a.Value), maxLine))
 	}
-	r.host.Log(ctx, l.Level, printable([]byte(l.Text), maxLine), args...)
+	r.host.Log(r.ctx, l.Level, printable([]byte(l.Text), maxLine), args...)
 }
 
-// callback runs a callback beside the receiving goroutine, so that callbacks
-// of one call run at once and the call's end is seen meanwhile.
-func (r *running) callback(ctx context.Context, cb *handlerpb.Callback) {
-	if cb.Op == handlerpb.OpSend {
-		r.sends = true
-	}
-	var cbCtx context.Context
-	var cancel context.CancelFunc
-	if cb.Remaining > 0 {
-		cbCtx, cancel = context.WithTimeout(ctx, cb.Remaining)
-	} else {
-		cbCtx, cancel = context.WithCancel(ctx)
-	}
+// callback is one callback that runs.
+type callback struct {
+	r      *running
+	cb     *handlerpb.Callback
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+// callback has a callback run in a worker.
+func (r *running) callback(cb *handlerpb.Callback) error {
 	r.mu.Lock()
+	if r.ended {
+		r.mu.Unlock()
+		return nil
+	}
+	if r.open[cb.ID] != nil {
+		r.mu.Unlock()
+		return fmt.Errorf("%w: callback %d of call %d is open already", handlerpb.ErrMalformed, cb.ID, r.id)
+	}
+	if len(r.open) >= handlerpb.MaxCallbacks {
+		r.mu.Unlock()
+		return r.s.s.Refuse(r.id, cb.ID, &sdk.Error{Code: sdk.Busy, Side: sdk.SideNode,
+			Delivered: sdk.DeliveredNo, Retry: true, Text: "too many callbacks of one call are open; wait for one of them",
+			Limit: &sdk.Limit{Name: "callbacks of one call", Value: handlerpb.MaxCallbacks + 1, Max: handlerpb.MaxCallbacks}})
+	}
+	c := &callback{r: r, cb: cb}
+	if cb.Remaining > 0 {
+		c.ctx, c.cancel = context.WithTimeout(r.ctx, cb.Remaining)
+	} else {
+		c.ctx, c.cancel = context.WithCancel(r.ctx)
+	}
 	if r.open == nil {
 		r.open = make(map[uint64]context.CancelFunc, 1)
 	}
-	full := len(r.open) >= handlerpb.MaxCallbacks
-	if !full {
-		r.open[cb.ID] = cancel
-	}
+	r.open[cb.ID] = c.cancel
+	r.sends = r.sends || cb.Op == handlerpb.OpSend
+	r.wg.Add(1)
 	r.mu.Unlock()
-	if full {
-		cancel()
-		_ = r.s.answer(&handlerpb.Answer{ID: cb.ID, Err: &sdk.Error{Code: sdk.Busy, Side: sdk.SideNode,
-			Delivered: sdk.DeliveredNo, Retry: true, Text: "too many callbacks of one call are open; wait for one of them",
-			Limit: &sdk.Limit{Name: "callbacks of one call", Value: handlerpb.MaxCallbacks + 1, Max: handlerpb.MaxCallbacks}}})
-		return
-	}
-	r.wg.Go(func() {
-		a := r.perform(cbCtx, cb)
-		r.mu.Lock()
-		delete(r.open, cb.ID)
-		r.mu.Unlock()
-		cancel()
-		if err := r.s.answer(a); errors.Is(err, handlerpb.ErrMalformed) {
-			_ = r.s.answer(&handlerpb.Answer{ID: cb.ID, Err: &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideNode,
-				HandlerCode: sdk.HandlerCodeOutput, Text: err.Error()}})
+	r.s.workers.Do(c)
+	return nil
+}
+
+// Run performs the callback and answers it. The call does not wait for the
+// answer to be sent; its slot is free only then.
+func (c *callback) Run() {
+	r, a := c.r, c.perform()
+	c.cancel()
+	r.mu.Lock()
+	ended := r.ended
+	r.mu.Unlock()
+	r.wg.Done()
+	if !ended {
+		err := r.s.s.Answer(r.p.ctx, r.id, a, r.s.quiet())
+		if errors.Is(err, handlerpb.ErrMalformed) {
+			_ = r.s.s.Answer(r.p.ctx, r.id, &handlerpb.Answer{ID: c.cb.ID, Err: &sdk.Error{Code: sdk.HandlerFailed,
+				Side: sdk.SideNode, HandlerCode: sdk.HandlerCodeOutput, Text: err.Error()}}, false)
 		}
-	})
+	}
+	r.mu.Lock()
+	delete(r.open, c.cb.ID)
+	r.mu.Unlock()
 }
 
 func (r *running) cancelCallback(id uint64) {
@@ -174,7 +243,8 @@ func (r *running) cancelCallback(id uint64) {
 }
 
 // perform asks the node for what the callback wants.
-func (r *running) perform(ctx context.Context, cb *handlerpb.Callback) *handlerpb.Answer {
+func (c *callback) perform() *handlerpb.Answer {
+	r, ctx, cb := c.r, c.ctx, c.cb
 	a := &handlerpb.Answer{ID: cb.ID, Op: cb.Op}
 	var err error
 	switch cb.Op {
@@ -203,17 +273,12 @@ func (r *running) perform(ctx context.Context, cb *handlerpb.Callback) *handlerp
 // to say how it came about.
 const crashGrace = time.Second
 
-// streamError says what a broken stream means for its call.
-func (r *running) streamError(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return ctxError(ctx, sdk.DeliveredYes)
+// streamError says what the stream's end means for the call.
+func (r *running) streamError() error {
+	err := r.s.cause()
+	if !r.s.s.Handed(r.ticket) {
+		return fmt.Errorf("%w: %w", errNotSent, err)
 	}
-	if status.Code(err) == codes.ResourceExhausted {
-		return &sdk.Error{Code: sdk.TooLarge, Side: sdk.SideHandler, Delivered: sdk.DeliveredYes,
-			Text:  "the handler sent more than the payload limit allows: " + status.Convert(err).Message(),
-			Limit: &sdk.Limit{Name: "payload", Setting: "max-payload", Max: uint64(r.maxPayload)}}
-	}
-	cause := err
 	grace := crashGrace
 	if errors.Is(err, handlerpb.ErrMalformed) {
 		grace = 0
@@ -222,13 +287,16 @@ func (r *running) streamError(ctx context.Context, err error) error {
 	defer t.Stop()
 	select {
 	case <-r.p.run.exited:
-		cause = r.p.run.why()
-	case <-ctx.Done():
+		err = r.p.run.why()
+	case <-r.ctx.Done():
+		return ctxError(r.ctx, sdk.DeliveredYes)
 	case <-t.C:
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	return &sdk.Error{Code: sdk.HandlerCrashed, Side: sdk.SideHandler, Delivered: sdk.DeliveredYes,
 		Retry: !r.sends, // its commits are gone; only a message that it sent may have taken effect
-		Text:  "the handler was lost while it ran the call: " + cause.Error()}
+		Text:  "the handler was lost while it ran the call: " + err.Error()}
 }
 
 func ctxError(ctx context.Context, delivered sdk.Delivered) *sdk.Error {

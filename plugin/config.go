@@ -89,8 +89,8 @@ func (c Config) withDefaults() Config {
 const (
 	// maxMaxPayload keeps messages within gRPC's 32-bit lengths.
 	maxMaxPayload = 1 << 30
-	// maxMaxCalls leaves streams for calls that don't end with their caller.
-	maxMaxCalls = handlerpb.MaxStreams / 2
+	// maxMaxCalls leaves room for calls that don't end with their caller.
+	maxMaxCalls = handlerpb.MaxOpenCalls / 2
 )
 
 func (c *Config) validate() error {

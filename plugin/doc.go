@@ -14,12 +14,13 @@
 // When a process dies, restartPolicy (policy.go) says when the next one starts.
 //
 // A call goes through Handler.Serve (handler.go): limits (gate.go), the process
-// that takes calls now, one of its pooled call streams (stream.go), and there
-// as frames until the result (call.go).
+// that takes calls now, its call socket (stream.go), and there as frames until
+// the result (call.go).
 //
 // Who owns what: Run waits for each supervisor, and the spawner, which ends
 // after the last process; a supervisor for its process; a process for its
-// Control stream and its health probes, a runner for its readers; a call for
-// its callbacks. docs/handlers.md is the contract that handlers in any language
+// Control stream, its health probes and the two goroutines of its call socket,
+// which end with the socket and wait for the workers; a runner for its readers; a
+// call for its callbacks. docs/handlers.md is the contract that handlers in any language
 // keep, with the numbers of the policy and the states as a picture.
 package plugin

@@ -243,7 +243,7 @@ func (h *Handler) status() HandlerStatus {
 		s.LastError = h.lastErr.Error()
 	}
 	if h.current != nil {
-		s.PID, s.Started, s.Streams = h.current.run.pid(), h.current.started, h.current.pool.size()
+		s.PID, s.Started, s.GivenUp = h.current.run.pid(), h.current.started, h.current.stream.abandoned()
 	}
 	return s
 }

@@ -256,7 +256,7 @@ func TestStuckCalls(t *testing.T) {
 	h := n.handler(t, "alpha")
 	started := make(chan struct{}, 1)
 	for i := 0; h.status().Restarts == 0; i++ {
-		if i > 2*handlerpb.MaxStreams {
+		if i > 2*handlerpb.MaxOpenCalls {
 			t.Fatalf("%d calls are stuck in it, and the process lives", i)
 		}
 		cctx, cancel := context.WithCancel(ctx)

@@ -43,7 +43,7 @@ type process struct {
 	out     *outputs
 	pb      *handlerpb.Client
 	health  grpc_health_v1.HealthClient
-	pool    *pool
+	stream  *callStream
 	started time.Time
 	// calls counts the calls that hold this process. Handler.process adds one
 	// under the lock under which another process would take its place, so that a
@@ -56,7 +56,7 @@ type process struct {
 	// process is to be used no more.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	wg     sync.WaitGroup // Control and health
+	wg     sync.WaitGroup // Control, the call stream and health
 }
 
 // start starts a process, shakes hands and opens Control. On an error nothing
@@ -90,10 +90,14 @@ func start(ctx context.Context, l launch) (p *process, err error) {
 	}
 	p.pb = handlerpb.NewClient(captured.conn)
 	p.health = grpc_health_v1.NewHealthClient(captured.conn)
-	p.pool = &pool{open: p.openStream}
 	if err := p.probe(ctx); err != nil {
 		return p, err
 	}
+	calls := p.run.takeCalls()
+	if calls == nil {
+		return p, errors.New("the process has ended")
+	}
+	p.serveCalls(calls, l.maxPayload)
 	p.wg.Go(p.control)
 	p.wg.Go(p.watch)
 	return p, nil
@@ -117,14 +121,9 @@ func (p *process) clientConfig(l launch, captured *capture) *goplugin.ClientConf
 		SyncStderr:       l.out.sync,
 		Stderr:           io.Discard,
 		GRPCDialOptions: []grpc.DialOption{
-			grpc.WithDefaultCallOptions(
-				grpc.MaxCallRecvMsgSize(handlerpb.MaxMessage(l.maxPayload)),
-				grpc.MaxCallSendMsgSize(handlerpb.MaxMessage(l.maxPayload))),
+			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(handlerpb.MaxControl)),
 			grpc.WithIdleTimeout(0),
 			grpc.WithDisableRetry(),
-			// Fixed windows: no pings to estimate them, no stall within a payload.
-			grpc.WithInitialWindowSize(handlerpb.StreamWindow),
-			grpc.WithInitialConnWindowSize(handlerpb.ConnWindow),
 		},
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, socketDir string) (runner.Runner, error) {
 			cmd := exec.Command(l.path)
@@ -193,20 +192,27 @@ func (p *process) startError(why, err error) error {
 	return err
 }
 
-func (p *process) openStream() (*callStream, error) {
-	ctx, cancel := context.WithCancel(p.ctx)
-	s, err := p.pb.Call(ctx)
-	if err != nil {
-		cancel()
-		return nil, err
-	}
-	return &callStream{NodeStream: s, cancel: cancel}, nil
+// serveCalls serves conn until p's end.
+func (p *process) serveCalls(conn io.ReadWriteCloser, maxPayload int) {
+	p.stream = newCallStream(conn, maxPayload)
+	stop := context.AfterFunc(p.ctx, func() { p.stream.fail(context.Cause(p.ctx)) })
+	p.wg.Go(func() {
+		defer stop()
+		p.ended(p.stream.serve())
+	})
 }
 
 // control holds the Control stream open. It ends with the process.
-func (p *process) control() {
-	err := p.pb.Control(p.ctx)
+func (p *process) control() { p.ended(p.pb.Control(p.ctx)) }
+
+// ended sees to the end of a process that has lost a stream which lasts for its
+// whole life.
+func (p *process) ended(err error) {
 	if p.ctx.Err() != nil {
+		return
+	}
+	if fault := (*faultError)(nil); errors.As(err, &fault) || errors.Is(err, handlerpb.ErrMalformed) {
+		p.run.killFor(fmt.Errorf("it broke the contract: %w", err))
 		return
 	}
 	// The process is going, and may still have something to say, or is broken.
@@ -214,6 +220,7 @@ func (p *process) control() {
 	defer t.Stop()
 	select {
 	case <-p.run.exited:
+	case <-p.ctx.Done():
 	case <-t.C:
 		p.run.killFor(fmt.Errorf("the handler ended its %w", err))
 	}
@@ -235,12 +242,24 @@ func (p *process) watch() {
 		case <-tick.C:
 		}
 		ctx, cancel := context.WithTimeout(p.ctx, probeTimeout)
-		err := p.probe(ctx)
+		err := p.check(ctx)
 		cancel()
 		if p.ctx.Err() == nil && misses.result(err == nil) {
-			p.run.killFor(fmt.Errorf("it answered none of %d health probes: %w", probeMisses, err))
+			p.run.killFor(fmt.Errorf("it stood none of %d health probes: %w", probeMisses, err))
 		}
 	}
+}
+
+// check is a health probe and a look at the call socket: a process that does
+// not take what is sent to it for as long as a probe may last is as good as dead.
+func (p *process) check(ctx context.Context) error {
+	if err := p.probe(ctx); err != nil {
+		return err
+	}
+	if d := p.stream.s.Blocked(); d > probeTimeout {
+		return fmt.Errorf("%w for %s", handlerpb.ErrUnread, d.Round(time.Millisecond))
+	}
+	return nil
 }
 
 // probe asks the health service. Not serving is as bad as no answer.

@@ -2,119 +2,103 @@ package plugin
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/status"
-	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/parley-p2p/parley/sdk"
 	"github.com/parley-p2p/parley/sdk/handlerpb"
 	"github.com/parley-p2p/parley/sdk/serve"
 )
 
-// These tests need no process: a process value over gRPC in memory, whose
-// other end breaks the contract in every way.
+// These tests need no process: a process value over a socket of this process,
+// whose other end breaks the contract in every way.
 
-// inMemory gives a process whose handler is a gRPC server with the given stream
-// handling, and counts the call streams that are open at the server.
-func inMemory(t testing.TB, register func(*grpc.Server), cut grpc.StreamServerInterceptor) (*process, *atomic.Int64) {
+// inMemory gives a process whose handler's end of the call socket is served so.
+func inMemory(t testing.TB, serve func(net.Conn)) *process {
 	t.Helper()
-	l := bufconn.Listen(1 << 20)
-	open := new(atomic.Int64)
-	count := func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-		open.Add(1)
-		defer open.Add(-1)
-		if cut != nil {
-			return cut(srv, ss, info, next)
-		}
-		return next(srv, ss)
-	}
-	s := grpc.NewServer(append(serve.ServerOptions(1<<20), grpc.StreamInterceptor(count))...)
-	register(s)
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
-	cc, err := grpc.NewClient("passthrough:bufnet", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }))
+	ours, file, err := callSocket()
 	if err != nil {
 		t.Fatal(err)
 	}
+	theirs, err := net.FileConn(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = file.Close()
+	done := make(chan struct{})
+	go func() { defer close(done); defer theirs.Close(); serve(theirs) }()
 	out := newOutputs(slog.New(slog.DiscardHandler))
-	p := &process{pb: handlerpb.NewClient(cc), out: out, run: newProcRunner(nil, out)}
+	p := &process{out: out, run: newProcRunner(nil, out)}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
-	p.pool = &pool{open: p.openStream}
+	p.serveCalls(ours, 1<<20)
 	t.Cleanup(func() {
 		p.cancel(nil)
-		_ = cc.Close()
-		s.Stop() // waits for the handlers
+		p.wg.Wait()
 		<-done
 	})
-	return p, open
+	return p
 }
 
-// cutting breaks a stream after n messages in both directions together.
+// cutting breaks after n reads and writes together.
 type cutting struct {
-	grpc.ServerStream
+	net.Conn
 	left *atomic.Int64
 }
 
-var errCut = status.Error(codes.Unavailable, "cut")
+var errCut = errors.New("cut")
 
-func (c cutting) RecvMsg(m any) error {
+func (c cutting) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
 	if c.left.Add(-1) < 0 {
-		return errCut
+		return 0, errCut
 	}
-	return c.ServerStream.RecvMsg(m)
+	return n, err
 }
 
-func (c cutting) SendMsg(m any) error {
+func (c cutting) Write(b []byte) (int, error) {
 	if c.left.Add(-1) < 0 {
-		return errCut
+		_ = c.Close()
+		return 0, errCut
 	}
-	return c.ServerStream.SendMsg(m)
+	return c.Conn.Write(b)
 }
 
-// A stream that breaks at any message gives "handler crashed", never a wrong
+// A socket that breaks at any frame gives "handler crashed", never a wrong
 // answer and never a hang, and is not used again.
 func TestStreamCut(t *testing.T) {
 	t.Parallel()
-	ctx := testContext(t)
 	for n := range 7 { // start, callback, answer, callback, answer, result: the seventh cuts the next call
-		left := new(atomic.Int64)
-		left.Store(int64(n))
-		var used atomic.Bool
-		h := &twice{}
-		p, _ := inMemory(t, func(s *grpc.Server) { serve.Register(s, h, 1<<20) },
-			func(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-				if used.Swap(true) {
-					return next(srv, ss)
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
+			ctx := testContext(t)
+			left := new(atomic.Int64)
+			left.Store(int64(n))
+			p := inMemory(t, func(c net.Conn) { _ = serve.Calls(cutting{c, left}, &twice{}, 1<<20) })
+			reply, err := p.call(ctx, &testHost{}, call("twice", "x"), 1<<20)
+			if n == 6 {
+				if err != nil || string(reply) != "reply to reply to x" {
+					t.Errorf("%q, %v", reply, err)
 				}
-				return next(srv, cutting{ss, left})
-			})
-		reply, err := p.call(ctx, &testHost{}, call("twice", "x"), 1<<20)
-		if n == 6 {
-			if err != nil || string(reply) != "reply to reply to x" {
-				t.Errorf("cut %d: %q, %v", n, reply, err)
+				_, err = p.call(ctx, &testHost{}, call("twice", "x"), 1<<20)
 			}
-		} else {
 			e := wantError(t, err, sdk.HandlerCrashed, sdk.SideHandler, sdk.DeliveredYes)
-			if sent := n >= 2; e.Retry == sent {
-				t.Errorf("cut %d: %v", n, e)
+			if sent := n >= 2 && n < 6; e.Retry == sent {
+				t.Errorf("%v", e)
 			}
-		}
-		for i := range 3 { // the broken one may be met once more, never with a wrong answer
-			reply, err = p.call(ctx, &testHost{}, call("twice", "y"), 1<<20)
-			if err == nil && string(reply) != "reply to reply to y" || err != nil && i > 0 {
-				t.Errorf("cut %d, call %d after it: %q, %v", n, i, reply, err)
+			if _, err = p.call(ctx, &testHost{}, call("twice", "y"), 1<<20); !errors.Is(err, errNotSent) {
+				t.Errorf("after it: %v", err)
 			}
-		}
+		})
 	}
 }
 
@@ -129,128 +113,203 @@ func (h *twice) Serve(ctx context.Context, host sdk.Host, c *sdk.Call) ([]byte, 
 	return host.Send(ctx, c.From, r)
 }
 
-// rogue is a handler that speaks the contract's frames by itself.
+// rogue is a handler that speaks the contract's frames by itself. It serves
+// the call id of one.
 type rogue struct {
-	handlerpb.Service
-	call func(ctx context.Context, s *handlerpb.HandlerStream) error
+	*handlerpb.HandlerStream
+	conn   net.Conn
+	id     uint64
+	frames []handlerpb.FromNode
 }
 
-func (r *rogue) Call(ctx context.Context, s *handlerpb.HandlerStream) error { return r.call(ctx, s) }
+func (r *rogue) next() (f handlerpb.FromNode, err error) {
+	for len(r.frames) == 0 {
+		if err := r.Recv(func(f handlerpb.FromNode) error { r.frames = append(r.frames, f); return nil }); err != nil {
+			return f, err
+		}
+	}
+	f = r.frames[0]
+	r.frames = r.frames[1:]
+	return f, nil
+}
+
+func (r *rogue) result() error { return r.reply([]byte("ok")) }
+
+func (r *rogue) reply(b []byte) error {
+	return r.Result(r.id, &handlerpb.Result{Reply: b}, true)
+}
+
+func (r *rogue) callback(c *handlerpb.Callback) error {
+	_, err := r.Callback(context.Background(), r.id, c, true)
+	return err
+}
 
 func TestRogueHandler(t *testing.T) {
 	t.Parallel()
-	ctx := testContext(t)
 	send := func(id uint64) *handlerpb.Callback { return &handlerpb.Callback{ID: id, Op: handlerpb.OpSend} }
-	result := func(s *handlerpb.HandlerStream) error { return s.Result(&handlerpb.Result{Reply: []byte("ok")}) }
 	for name, c := range map[string]struct {
-		call func(ctx context.Context, s *handlerpb.HandlerStream) error
+		call func(r *rogue) error
 		code sdk.Code // 0: the call is answered
 	}{
-		"ends the stream":     {func(context.Context, *handlerpb.HandlerStream) error { return nil }, sdk.HandlerCrashed},
-		"fails the stream":    {func(context.Context, *handlerpb.HandlerStream) error { return errors.New("no") }, sdk.HandlerCrashed},
-		"cancels what is not": {func(_ context.Context, s *handlerpb.HandlerStream) error { return errors.Join(s.Cancel(77), result(s)) }, 0},
-		"reply over the limit": {func(_ context.Context, s *handlerpb.HandlerStream) error {
-			return s.Result(&handlerpb.Result{Reply: make([]byte, 2<<20)})
-		}, sdk.TooLarge},
-		"send over the limit": {func(_ context.Context, s *handlerpb.HandlerStream) error {
-			return overLimit(s, &handlerpb.Callback{ID: 1, Op: handlerpb.OpSend, Payload: make([]byte, 1<<20+1)})
+		"ends the stream":     {func(r *rogue) error { return r.conn.Close() }, sdk.HandlerCrashed},
+		"ends within a batch": {func(r *rogue) error { _, _ = r.conn.Write([]byte{0, 0, 1}); return r.conn.Close() }, sdk.HandlerCrashed},
+		"no protobuf":         {func(r *rogue) error { _, err := r.conn.Write([]byte{0, 0, 0, 1, 0xff}); return err }, sdk.HandlerCrashed},
+		"an endless batch": {func(r *rogue) error {
+			_, err := r.conn.Write(binary.BigEndian.AppendUint32(nil, 1<<31))
+			return err
+		}, sdk.HandlerCrashed},
+		"an endless frame": {func(r *rogue) error { return r.reply(make([]byte, 4<<20)) }, sdk.HandlerCrashed},
+		"a call that is not": {func(r *rogue) error {
+			return errors.Join(r.Result(77, &handlerpb.Result{}, true), r.result())
+		}, sdk.HandlerCrashed},
+		"a callback twice": {func(r *rogue) error { return errors.Join(r.callback(send(1)), r.callback(send(1))) }, sdk.HandlerCrashed},
+		"reads nothing":    {(*rogue).flood, sdk.HandlerCrashed},
+		"cancels what is not": {func(r *rogue) error {
+			_, err := r.Cancel(r.id, 77, handlerpb.Ticket{})
+			return errors.Join(err, r.result())
 		}, 0},
-		"entry over the limit": {func(_ context.Context, s *handlerpb.HandlerStream) error {
-			return overLimit(s, &handlerpb.Callback{ID: 1, Op: handlerpb.OpCommit, Entry: sdk.Entry{Type: "t", Content: make([]byte, 1<<20+1)}})
+		"results that are late": {func(r *rogue) error {
+			return errors.Join(r.result(), r.Result(r.id, &handlerpb.Result{Reply: []byte("again")}, true), r.callback(send(1)))
 		}, 0},
-		"result with open calls": {func(_ context.Context, s *handlerpb.HandlerStream) error {
-			return errors.Join(s.Callback(send(1)), s.Callback(send(2)), result(s))
+		"reply over the limit": {func(r *rogue) error { return r.reply(make([]byte, 1<<20+1)) }, sdk.TooLarge},
+		"send over the limit": {func(r *rogue) error {
+			return r.refused(&handlerpb.Callback{ID: 1, Op: handlerpb.OpSend, Payload: make([]byte, 1<<20+1)}, sdk.TooLarge)
 		}, 0},
-		"too many callbacks": {tooMany, 0},
+		"entry over the limit": {func(r *rogue) error {
+			return r.refused(&handlerpb.Callback{ID: 1, Op: handlerpb.OpCommit, Entry: sdk.Entry{Type: "t", Content: make([]byte, 1<<20+1)}}, sdk.TooLarge)
+		}, 0},
+		"result with open calls": {func(r *rogue) error {
+			return errors.Join(r.callback(send(1)), r.callback(send(2)), r.result())
+		}, 0},
+		"too many callbacks": {func(r *rogue) error {
+			for id := range uint64(handlerpb.MaxCallbacks) {
+				if err := r.callback(send(id + 1)); err != nil {
+					return err
+				}
+			}
+			return r.refused(send(handlerpb.MaxCallbacks+1), sdk.Busy)
+		}, 0},
 	} {
-		p, _ := inMemory(t, func(s *grpc.Server) {
-			handlerpb.Register(s, &rogue{call: func(ctx context.Context, s *handlerpb.HandlerStream) error {
-				if _, err := s.Recv(); err != nil {
-					return err
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := testContext(t)
+			p := inMemory(t, func(conn net.Conn) {
+				r := &rogue{HandlerStream: handlerpb.NewHandlerStream(conn, 1<<20), conn: conn}
+				sent := make(chan struct{})
+				go func() { defer close(sent); r.Send() }()
+				f, err := r.next()
+				if err == nil {
+					r.id = f.ID
+					err = c.call(r)
 				}
-				if err := c.call(ctx, s); err != nil || c.code == sdk.HandlerCrashed {
-					return err
+				for err == nil {
+					_, err = r.next() // until the node ends it
 				}
-				<-ctx.Done()
-				return nil
-			}})
-		}, nil)
-		host := &testHost{send: func(ctx context.Context, _ []byte) ([]byte, error) {
-			<-ctx.Done() // only the end of the call ends it
-			return nil, ctx.Err()
-		}}
-		reply, err := p.call(ctx, host, call("f", ""), 1<<20)
-		if c.code == 0 && (err != nil || string(reply) != "ok") || c.code != 0 && !errors.Is(err, c.code) {
-			t.Errorf("%s: %q, %v; want %v", name, reply, err, c.code)
-		}
+				r.Fail(err)
+				_ = conn.Close()
+				<-sent
+			})
+			host := &testHost{send: func(ctx context.Context, _ []byte) ([]byte, error) {
+				<-ctx.Done() // only the end of the call ends it
+				return nil, ctx.Err()
+			}}
+			reply, err := p.call(ctx, host, call("f", ""), 1<<20)
+			if c.code == 0 && (err != nil || string(reply) != "ok") || c.code != 0 && !errors.Is(err, c.code) {
+				t.Errorf("%q, %v; want %v", reply, err, c.code)
+			}
+		})
 	}
 }
 
-// overLimit wants its callback refused.
-func overLimit(s *handlerpb.HandlerStream, cb *handlerpb.Callback) error {
-	if err := s.Callback(cb); err != nil {
-		return err
-	}
-	f, err := s.Recv()
-	if err != nil {
-		return err
-	}
-	if f.Answer == nil || f.Answer.Err == nil || f.Answer.Err.Code != sdk.TooLarge {
-		return s.Result(&handlerpb.Result{Reply: fmt.Appendf(nil, "answer %+v", f.Answer)})
-	}
-	return s.Result(&handlerpb.Result{Reply: []byte("ok")})
-}
-
-// tooMany opens more callbacks than a call may have.
-func tooMany(_ context.Context, s *handlerpb.HandlerStream) error {
-	for id := range uint64(handlerpb.MaxCallbacks + 1) {
-		if err := s.Callback(&handlerpb.Callback{ID: id + 1, Op: handlerpb.OpSend}); err != nil {
+// flood asks for more and more and reads none of the answers.
+func (r *rogue) flood() error {
+	for id := uint64(1); ; id++ {
+		if err := r.callback(&handlerpb.Callback{ID: id, Op: handlerpb.OpSend}); err != nil {
 			return err
 		}
 	}
-	f, err := s.Recv()
+}
+
+// refused wants its callback refused, and tells so in its reply.
+func (r *rogue) refused(cb *handlerpb.Callback, code sdk.Code) error {
+	if err := r.callback(cb); err != nil {
+		return err
+	}
+	f, err := r.next()
 	if err != nil {
 		return err
 	}
-	if f.Answer == nil || f.Answer.ID != handlerpb.MaxCallbacks+1 || f.Answer.Err == nil || f.Answer.Err.Code != sdk.Busy {
-		return s.Result(&handlerpb.Result{Reply: fmt.Appendf(nil, "answer %+v", f.Answer)})
+	if f.Answer == nil || f.Answer.ID != cb.ID || !errors.Is(f.Answer.Err, code) {
+		return r.reply(fmt.Appendf(nil, "answer %+v", f.Answer))
 	}
-	return s.Result(&handlerpb.Result{Reply: []byte("ok")})
+	return r.result()
 }
 
-// Idle streams are used again, the last one first, and are bounded.
-func TestPool(t *testing.T) {
+// A handler that does not read holds up no caller beyond its deadline, whatever
+// its call carries, and is found out.
+func TestDeafHandler(t *testing.T) {
 	t.Parallel()
-	opened := 0
-	p := &pool{open: func() (*callStream, error) {
-		opened++
-		return &callStream{cancel: func() { opened-- }}, nil
-	}}
-	a, _ := p.get()
-	b, _ := p.get()
-	p.put(a, true)
-	p.put(b, true)
-	if got, _ := p.get(); got != b || opened != 2 || p.size() != 2 {
-		t.Errorf("not the last one; %d open, size %d", opened, p.size())
+	ctx := testContext(t)
+	p := inMemory(t, func(conn net.Conn) {
+		raw, _ := conn.(*net.UnixConn).SyscallConn()
+		_ = raw.Read(func(fd uintptr) bool { // until the node hangs up
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}, -1)
+			return n == 1 || err != unix.EINTR
+		})
+	})
+	for _, size := range []int{100, 10_000, 1 << 20} {
+		for range 200 {
+			cctx, cancel := context.WithCancel(ctx)
+			ended := make(chan error, 1)
+			go func() {
+				_, err := p.call(cctx, &testHost{}, call("f", string(make([]byte, size))), 1<<20)
+				ended <- err
+			}()
+			cancel()
+			wantErrorCode(t, <-ended, sdk.Canceled)
+		}
 	}
-	p.put(b, false)
-	if opened != 1 || p.size() != 1 {
-		t.Errorf("a broken stream was kept: %d open, size %d", opened, p.size())
+	for p.stream.s.Blocked() == 0 && ctx.Err() == nil { // the loop is about to write
+		cctx, cancel := context.WithCancel(ctx)
+		cancel()
+		_, _ = p.call(cctx, &testHost{}, call("f", string(make([]byte, 1<<20))), 1<<20)
 	}
-	var all []*callStream
-	for range 2 * maxIdleStreams {
-		s, _ := p.get()
-		all = append(all, s)
+	if ctx.Err() != nil {
+		t.Error("it is not found out")
 	}
-	for _, s := range all {
-		p.put(s, true)
-	}
-	if opened != maxIdleStreams || p.size() != maxIdleStreams {
-		t.Errorf("%d open, size %d, at most %d may be idle", opened, p.size(), maxIdleStreams)
-	}
-	p.open = func() (*callStream, error) { return nil, errors.New("no") }
-	p.idle, p.live = nil, 0
-	if _, err := p.get(); err == nil || p.size() != 0 {
-		t.Errorf("a stream that did not open counts: %d, %v", p.size(), err)
-	}
+}
+
+// serving is the health service of a process that says that all is well.
+type serving struct{ grpc_health_v1.HealthClient }
+
+func (serving) Check(context.Context, *grpc_health_v1.HealthCheckRequest, ...grpc.CallOption) (*grpc_health_v1.HealthCheckResponse, error) {
+	return &grpc_health_v1.HealthCheckResponse{Status: grpc_health_v1.HealthCheckResponse_SERVING}, nil
+}
+
+// A process that takes nothing from its call socket does not pass for healthy.
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		out := newOutputs(slog.New(slog.DiscardHandler))
+		p := &process{out: out, run: newProcRunner(nil, out), health: serving{}}
+		p.ctx, p.cancel = context.WithCancelCause(t.Context())
+		ours, theirs := net.Pipe()
+		p.serveCalls(ours, 1<<20)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*probeTimeout)
+		defer cancel()
+		if err := p.check(ctx); err != nil {
+			t.Error(err)
+		}
+		_, err := p.call(ctx, &testHost{}, call("f", ""), 1<<20)
+		wantError(t, err, sdk.Timeout, sdk.SideHandler, sdk.DeliveredYes)
+		if n := p.stream.abandoned(); n != 1 {
+			t.Errorf("%d calls are open", n)
+		}
+		if err := p.check(t.Context()); !errors.Is(err, handlerpb.ErrUnread) {
+			t.Errorf("check: %v", err)
+		}
+		p.cancel(nil)
+		p.wg.Wait()
+		_ = theirs.Close()
+	})
 }

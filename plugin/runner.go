@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,6 +40,7 @@ type procRunner struct {
 	exited chan struct{} // closed when the process is reaped and its output read
 
 	mu      sync.Mutex
+	calls   net.Conn // our end of the call socket, until takeCalls
 	started bool
 	reaped  bool
 	killed  bool  // by us
@@ -69,17 +71,22 @@ func (r *procRunner) Start(context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("start %s: %w", r.Name(), err), stdout.Close(), stdoutW.Close())
 	}
+	calls, callsHandler, err := callSocket()
+	if err != nil {
+		return errors.Join(fmt.Errorf("start %s: %w", r.Name(), err), stdout.Close(), stdoutW.Close(), stderr.Close(), stderrW.Close())
+	}
 	r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr = nil, stdoutW, stderrW
+	r.cmd.ExtraFiles = []*os.File{callsHandler} // handlerpb.CallsFD
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	err = r.spawn.do(r.startCmd)
-	_, _ = stdoutW.Close(), stderrW.Close()
+	_, _, _ = stdoutW.Close(), stderrW.Close(), callsHandler.Close()
 	if err != nil {
-		_, _ = stdout.Close(), stderr.Close()
+		_, _, _ = stdout.Close(), stderr.Close(), calls.Close()
 		close(r.exited)
 		return fmt.Errorf("start %s: %w", r.Name(), err)
 	}
 	r.mu.Lock()
-	r.started = true
+	r.started, r.calls = true, calls
 	if r.reason != nil { // told to kill while it started
 		_ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL)
 	}
@@ -89,6 +96,30 @@ func (r *procRunner) Start(context.Context) error {
 	readers.Go(func() { readAll(stderr, r.out.stderr) })
 	go r.reap(&readers, stdout, stderr) // ends with the process; r.exited tells
 	return nil
+}
+
+// callSocket makes the socket for the calls: our end, and the handler's.
+func callSocket() (net.Conn, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("call socket: %w", err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "call socket"), os.NewFile(uintptr(fds[1]), "call socket")
+	defer ours.Close()
+	conn, err := net.FileConn(ours) // a duplicate
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("call socket: %w", err), theirs.Close())
+	}
+	return conn, theirs, nil
+}
+
+// takeCalls hands our end of the call socket over, once.
+func (r *procRunner) takeCalls() net.Conn {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.calls
+	r.calls = nil
+	return c
 }
 
 // startCmd retries ETXTBSY: a fork of another goroutine may hold the staged
@@ -103,6 +134,7 @@ func (r *procRunner) startCmd() error {
 		c := exec.Command(r.cmd.Path)
 		c.Args = r.cmd.Args
 		c.Env, c.Dir, c.Stdout, c.Stderr, c.SysProcAttr = r.cmd.Env, r.cmd.Dir, r.cmd.Stdout, r.cmd.Stderr, r.cmd.SysProcAttr
+		c.ExtraFiles = r.cmd.ExtraFiles
 		r.cmd = c
 	}
 	return err
@@ -128,6 +160,9 @@ func (r *procRunner) reap(readers *sync.WaitGroup, pipes ...*os.File) {
 	readers.Wait()
 	for _, p := range pipes {
 		_ = p.Close()
+	}
+	if calls := r.takeCalls(); calls != nil { // nobody came for it
+		_ = calls.Close()
 	}
 	r.out.close()
 	_ = r.handshakeW.Close()

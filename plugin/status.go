@@ -31,5 +31,5 @@ type HandlerStatus struct {
 	InFlight  int    // calls that run
 	Queued    int    // calls that wait
 	Calls     uint64 // calls that ended, ever
-	Streams   int    // open call streams
+	GivenUp   int    // calls whose caller gave up, and that still run in the process
 }

@@ -1,74 +1,151 @@
 package plugin
 
 import (
-	"context"
+	"errors"
+	"fmt"
+	"io"
 	"sync"
 
 	"github.com/parley-p2p/parley/sdk/handlerpb"
 )
 
-// callStream carries one call at a time. Its answers may be sent by several
-// goroutines, one after the other.
+// callStream is the node's end of a process's call socket: one goroutine
+// receives and hands on, another one sends what the calls don't send by
+// themselves. Neither waits for a call or a callback.
 type callStream struct {
-	*handlerpb.NodeStream
-	cancel context.CancelFunc
-	sendMu sync.Mutex
+	s       *handlerpb.NodeStream
+	conn    io.Closer
+	dead    chan struct{} // closed when the stream has failed
+	workers handlerpb.Workers
+
+	mu     sync.Mutex
+	calls  map[uint64]*running // that the handler has not ended; nil where nobody waits
+	nobody int                 // how many of them are nil
+	lastID uint64
+	err    error
 }
 
-func (s *callStream) answer(a *handlerpb.Answer) error {
-	s.sendMu.Lock()
-	defer s.sendMu.Unlock()
-	return s.Answer(a)
+// quietCalls is up to how many calls send their frames by themselves. That
+// saves a change of goroutines, where above it packing saves more.
+const quietCalls = 2
+
+// faultError is a breach of the contract that ends the process.
+type faultError struct{ err error }
+
+func (e *faultError) Error() string { return e.err.Error() }
+func (e *faultError) Unwrap() error { return e.err }
+
+func newCallStream(conn io.ReadWriteCloser, maxPayload int) *callStream {
+	return &callStream{s: handlerpb.NewNodeStream(conn, maxPayload), conn: conn, dead: make(chan struct{}), calls: map[uint64]*running{}}
 }
 
-// maxIdleStreams bounds the streams that wait for a call; a stream takes a
-// goroutine in the handler. More are opened under load and closed after it.
-const maxIdleStreams = 64
-
-// pool holds the idle call streams of one process, the last used on top: the
-// ones below are not touched under light load.
-type pool struct {
-	open func() (*callStream, error)
-
-	mu   sync.Mutex
-	idle []*callStream
-	live int // idle and in use
-}
-
-func (p *pool) get() (*callStream, error) {
-	p.mu.Lock()
-	if n := len(p.idle); n > 0 {
-		s := p.idle[n-1]
-		p.idle = p.idle[:n-1]
-		p.mu.Unlock()
-		return s, nil
+// serve receives until the stream ends. When it returns nothing of the
+// stream's goes on; its error says why.
+func (s *callStream) serve() error {
+	var sender sync.WaitGroup
+	sender.Go(s.s.Send)
+	var err error
+	for err == nil {
+		err = s.s.Recv(s.frame)
 	}
-	p.live++
-	p.mu.Unlock()
-	s, err := p.open()
-	if err != nil {
-		p.mu.Lock()
-		p.live--
-		p.mu.Unlock()
+	if errors.Is(err, handlerpb.ErrUnread) {
+		err = &faultError{err}
 	}
-	return s, err
+	s.fail(err)
+	sender.Wait()
+	s.workers.Close()
+	return fmt.Errorf("call stream: %w", s.cause())
 }
 
-// put takes a stream back. A stream that is not clean is closed.
-func (p *pool) put(s *callStream, clean bool) {
-	p.mu.Lock()
-	if clean && len(p.idle) < maxIdleStreams {
-		p.idle = append(p.idle, s)
-		p.mu.Unlock()
-		return
+// frame hands a frame to its call. One of a call that has ended is passed
+// over: it was under way when its call was given up.
+func (s *callStream) frame(f handlerpb.FromHandler) error {
+	s.mu.Lock()
+	r, open := s.calls[f.ID]
+	known := f.ID <= s.lastID
+	if f.Result != nil && open {
+		delete(s.calls, f.ID)
+		if r == nil {
+			s.nobody--
+		}
 	}
-	p.live--
-	p.mu.Unlock()
-	s.cancel()
+	s.mu.Unlock()
+	switch {
+	case !known:
+		return fmt.Errorf("%w: a frame of call %d, which was not started", handlerpb.ErrMalformed, f.ID)
+	case r == nil:
+		return nil
+	}
+	return r.frame(f)
 }
 
-func (p *pool) size() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.live
+// add gives a call its id, and tells whether few run.
+func (s *callStream) add(r *running) (quiet bool, err error) {
+	s.mu.Lock()
+	if s.err == nil && len(s.calls) >= handlerpb.MaxOpenCalls {
+		s.failLocked(&faultError{fmt.Errorf("%d calls that were given up have not ended in it", s.nobody)})
+	}
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return false, s.err
+	}
+	s.lastID++
+	r.id = s.lastID
+	s.calls[r.id] = r
+	return len(s.calls) <= quietCalls, nil
+}
+
+// leave keeps a call in mind that nobody waits for any more.
+func (s *callStream) leave(id uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.calls[id]; r != nil {
+		s.calls[id] = nil
+		s.nobody++
+	}
+}
+
+// remove forgets a call that was not sent.
+func (s *callStream) remove(id uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r, ok := s.calls[id]; ok && r == nil {
+		s.nobody--
+	}
+	delete(s.calls, id)
+}
+
+func (s *callStream) quiet() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.calls) <= quietCalls
+}
+
+// abandoned counts the calls that nobody waits for.
+func (s *callStream) abandoned() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.nobody
+}
+
+// fail ends the stream for its calls.
+func (s *callStream) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failLocked(err)
+}
+
+func (s *callStream) failLocked(err error) {
+	if s.err == nil {
+		s.err = err
+		close(s.dead)
+		s.s.Fail(err)
+		_ = s.conn.Close() // ends Recv, and a write that waits
+	}
+}
+
+func (s *callStream) cause() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
 }

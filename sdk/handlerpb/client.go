@@ -3,6 +3,7 @@ package handlerpb
 import (
 	"context"
 	"fmt"
+	"io"
 	"time"
 
 	"google.golang.org/grpc"
@@ -67,45 +68,86 @@ func (c *Client) Control(ctx context.Context) error {
 	return fmt.Errorf("control stream: %w", err)
 }
 
-// Call opens a call stream. It lives until ctx ends or the process does.
-func (c *Client) Call(ctx context.Context) (*NodeStream, error) {
-	s, err := c.c.Call(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("open a call stream: %w", err)
-	}
-	return &NodeStream{s: s}, nil
-}
-
-// NodeStream is the node's end of a call stream. One goroutine at a time may
-// send and another one receive.
+// NodeStream is the node's end of a call socket. Its methods may be used
+// concurrently, but for Recv and Send, which have one goroutine each.
 type NodeStream struct {
-	s Handler_CallClient
-	w HandlerMessage // used again by each Recv, which keeps nothing of it but what it holds
+	in receiver
+	w  *writer
 }
 
-// Start sends a call. remaining is the time left; 0 means no deadline.
-func (s *NodeStream) Start(call *sdk.Call, remaining time.Duration) error {
-	w, err := callToWire(call, remaining)
+// NewNodeStream speaks the calls' part of the contract over conn. maxPayload is
+// the limit that the handler was told. Who closes conn ends Recv and Send.
+func NewNodeStream(conn io.ReadWriter, maxPayload int) *NodeStream {
+	return &NodeStream{in: newReceiver(conn, maxPayload), w: newWriter(conn)}
+}
+
+// Send sends what is queued, until the stream fails.
+func (s *NodeStream) Send() { s.w.loop() }
+
+// Fail ends Send, and everybody who waits to send.
+func (s *NodeStream) Fail(err error) { s.w.fail(err) }
+
+// Blocked is for how long the handler has not taken what is being sent to it.
+func (s *NodeStream) Blocked() time.Duration { return s.w.blocked() }
+
+// Start queues a call. remaining is the time left; 0 means no deadline. quiet
+// tells that few calls run: this goroutine then sends by itself. The payload
+// belongs to the stream until Release or Cancel. An error that wraps
+// ErrMalformed means that the call is out of bounds.
+func (s *NodeStream) Start(ctx context.Context, id uint64, call *sdk.Call, remaining time.Duration, quiet bool) (Ticket, error) {
+	var a [2 * headSize]byte
+	head, err := startHead(a[:0], id, call, remaining)
+	if err != nil {
+		return Ticket{}, err
+	}
+	return s.w.put(ctx, head, call.Payload, quiet)
+}
+
+// Handed tells whether anything of a call may have reached the handler.
+func (s *NodeStream) Handed(t Ticket) bool { return s.w.handed(t) }
+
+// Cancel gives a call up. It tells whether the call is on its way, and so will
+// end with a result. It does not wait; ErrUnread says that it would have to.
+func (s *NodeStream) Cancel(id uint64, t Ticket) (onItsWay bool, err error) {
+	return s.w.release(t, callCancel(nil, id))
+}
+
+// Release gives the payload of a call that has ended back to its owner, should
+// the handler have answered before it had all of it.
+func (s *NodeStream) Release(t Ticket) { s.w.giveBack(t) }
+
+// Answer queues the answer to a callback of call id. Where the queue is full it
+// waits. An error that wraps ErrMalformed means that the answer is out of bounds.
+func (s *NodeStream) Answer(ctx context.Context, id uint64, a *Answer, quiet bool) error {
+	var b [2 * headSize]byte
+	head, tail, err := answerHead(b[:0], id, a)
 	if err != nil {
 		return err
 	}
-	return s.s.Send(&HostMessage{Message: &HostMessage_Start{Start: w}})
+	_, err = s.w.put(ctx, head, tail, quiet)
+	return err
 }
 
-// Answer answers a callback.
-func (s *NodeStream) Answer(a *Answer) error {
-	w, err := answerToWire(a)
+// Refuse answers a callback with an error, as Answer does, but does not wait:
+// ErrUnread says that it would have to.
+func (s *NodeStream) Refuse(id, cb uint64, e *sdk.Error) error {
+	head, tail, err := answerHead(nil, id, &Answer{ID: cb, Err: e})
 	if err != nil {
 		return err
 	}
-	return s.s.Send(&HostMessage{Message: &HostMessage_Result{Result: w}})
+	return s.w.urgent(append(head, tail...))
 }
 
-// Recv gives the next frame. An error that wraps ErrMalformed is about what
-// the handler sent, any other about the stream. The stream is of no use after either.
-func (s *NodeStream) Recv() (FromHandler, error) {
-	if err := s.s.RecvMsg(&s.w); err != nil {
-		return FromHandler{}, err
-	}
-	return fromHandlerWire(&s.w)
+// Recv receives one batch and calls f for each of its frames; what f is given
+// is its own. An error that wraps ErrMalformed is about what the handler sent;
+// f's errors are passed on; io.EOF says that the handler closed its end. The
+// stream is of no use after any of them.
+func (s *NodeStream) Recv(f func(FromHandler) error) error {
+	return s.in.recv(func(msg []byte) error {
+		fr, err := parseFromHandler(msg)
+		if err != nil {
+			return err
+		}
+		return f(fr)
+	})
 }

@@ -38,32 +38,6 @@ func CheckCall(c *sdk.Call) error {
 	return malformed("call kind %d", c.Kind)
 }
 
-func callToWire(c *sdk.Call, remaining time.Duration) (*CallStart, error) {
-	if err := CheckCall(c); err != nil {
-		return nil, err
-	}
-	return &CallStart{Kind: CallKind(c.Kind), Function: c.Function, Id: c.ID[:], From: c.From[:],
-		Payload: c.Payload, RemainingMs: remainingToWire(remaining)}, nil
-}
-
-func callFromWire(w *CallStart) (c *sdk.Call, remaining time.Duration, err error) {
-	if w.Kind != CallKind_CALL_KIND_FUNCTION && w.Kind != CallKind_CALL_KIND_RECEIVE {
-		return nil, 0, malformed("call kind %d", w.Kind)
-	}
-	c = &sdk.Call{Kind: sdk.CallKind(w.Kind), Function: w.Function, Payload: w.Payload}
-	if err = CheckCall(c); err != nil {
-		return nil, 0, err
-	}
-	if c.ID, err = fixed[sdk.MessageID]("message id", w.Id); err != nil {
-		return nil, 0, err
-	}
-	if c.From, err = fixed[sdk.AgentID]("sender", w.From); err != nil {
-		return nil, 0, err
-	}
-	remaining, err = remainingFromWire(w.RemainingMs)
-	return c, remaining, err
-}
-
 // CheckEntry tells whether e may cross the contract.
 func CheckEntry(e *sdk.Entry) error {
 	if e.Visibility > sdk.Public {

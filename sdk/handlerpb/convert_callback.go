@@ -2,7 +2,6 @@ package handlerpb
 
 import (
 	"log/slog"
-	"time"
 
 	"github.com/parley-p2p/parley/sdk"
 )
@@ -153,68 +152,4 @@ func logFromWire(w *LogLine) (l LogRecord, err error) {
 		l.Attrs = append(l.Attrs, LogAttr{Key: a.GetKey(), Value: a.GetValue()})
 	}
 	return l, nil
-}
-
-// FromHandler is one frame of a Call stream, as the node receives it. Exactly
-// one field is set.
-type FromHandler struct {
-	Result   *Result
-	Callback *Callback
-	Cancel   uint64 // a callback's ID
-	Log      *LogRecord
-}
-
-func fromHandlerWire(w *HandlerMessage) (f FromHandler, err error) {
-	switch m := w.GetMessage().(type) {
-	case *HandlerMessage_Result:
-		var r Result
-		r, err = resultFromWire(m.Result)
-		f.Result = &r
-	case *HandlerMessage_Callback:
-		var c Callback
-		c, err = callbackFromWire(m.Callback)
-		f.Callback = &c
-	case *HandlerMessage_Cancel:
-		if f.Cancel = m.Cancel; f.Cancel == 0 {
-			err = malformed("cancel without a callback's id")
-		}
-	case *HandlerMessage_Log:
-		var l LogRecord
-		l, err = logFromWire(m.Log)
-		f.Log = &l
-	default:
-		err = malformed("frame of an unknown kind")
-	}
-	if err != nil {
-		return FromHandler{}, err
-	}
-	return f, nil
-}
-
-// FromNode is one frame of a Call stream, as the handler receives it: a call
-// with the time that is left (0: no deadline), or an answer.
-type FromNode struct {
-	Call      *sdk.Call
-	Remaining time.Duration
-	Answer    *Answer
-}
-
-func fromNodeWire(w *HostMessage) (f FromNode, err error) {
-	switch m := w.GetMessage().(type) {
-	case *HostMessage_Start:
-		if m.Start == nil {
-			return f, malformed("empty call")
-		}
-		f.Call, f.Remaining, err = callFromWire(m.Start)
-	case *HostMessage_Result:
-		var a Answer
-		a, err = answerFromWire(m.Result)
-		f.Answer = &a
-	default:
-		err = malformed("frame of an unknown kind")
-	}
-	if err != nil {
-		return FromNode{}, err
-	}
-	return f, nil
 }

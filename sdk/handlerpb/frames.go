@@ -16,10 +16,16 @@ const (
 	OpQuery
 )
 
+// Start is a call with the time that is left; 0 means no deadline.
+type Start struct {
+	Call      sdk.Call
+	Remaining time.Duration
+}
+
 // Callback is a running call's request to its node. Which fields hold
 // something depends on Op.
 type Callback struct {
-	ID        uint64 // never 0; grows on each stream
+	ID        uint64 // never 0; no other open callback's of its call
 	Op        Op
 	To        sdk.AgentID   // OpSend
 	Payload   []byte        // OpSend

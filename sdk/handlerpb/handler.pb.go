@@ -535,13 +535,143 @@ func (*ControlEvent) Descriptor() ([]byte, []int) {
 	return file_handler_proto_rawDescGZIP(), []int{7}
 }
 
-// HostMessage is what the node sends on a Call stream.
+// HostBatch is what the node sends on the call socket, each after its length
+// (4 bytes, big endian): as many frames as wait when it is sent, and a piece of
+// one that is too large. frames come first.
+type HostBatch struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Frames []*HostMessage         `protobuf:"bytes,1,rep,name=frames,proto3" json:"frames,omitempty"`
+	// part and last_part carry an encoded HostMessage in pieces, in order. Only
+	// one frame at a time travels so; the frames in between are other ones.
+	Part          []byte `protobuf:"bytes,2,opt,name=part,proto3" json:"part,omitempty"`
+	LastPart      []byte `protobuf:"bytes,3,opt,name=last_part,json=lastPart,proto3" json:"last_part,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostBatch) Reset() {
+	*x = HostBatch{}
+	mi := &file_handler_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostBatch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostBatch) ProtoMessage() {}
+
+func (x *HostBatch) ProtoReflect() protoreflect.Message {
+	mi := &file_handler_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostBatch.ProtoReflect.Descriptor instead.
+func (*HostBatch) Descriptor() ([]byte, []int) {
+	return file_handler_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *HostBatch) GetFrames() []*HostMessage {
+	if x != nil {
+		return x.Frames
+	}
+	return nil
+}
+
+func (x *HostBatch) GetPart() []byte {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *HostBatch) GetLastPart() []byte {
+	if x != nil {
+		return x.LastPart
+	}
+	return nil
+}
+
+// HandlerBatch is what the handler sends on the call socket, likewise.
+type HandlerBatch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Frames        []*HandlerMessage      `protobuf:"bytes,1,rep,name=frames,proto3" json:"frames,omitempty"`
+	Part          []byte                 `protobuf:"bytes,2,opt,name=part,proto3" json:"part,omitempty"`
+	LastPart      []byte                 `protobuf:"bytes,3,opt,name=last_part,json=lastPart,proto3" json:"last_part,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HandlerBatch) Reset() {
+	*x = HandlerBatch{}
+	mi := &file_handler_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HandlerBatch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HandlerBatch) ProtoMessage() {}
+
+func (x *HandlerBatch) ProtoReflect() protoreflect.Message {
+	mi := &file_handler_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HandlerBatch.ProtoReflect.Descriptor instead.
+func (*HandlerBatch) Descriptor() ([]byte, []int) {
+	return file_handler_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *HandlerBatch) GetFrames() []*HandlerMessage {
+	if x != nil {
+		return x.Frames
+	}
+	return nil
+}
+
+func (x *HandlerBatch) GetPart() []byte {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *HandlerBatch) GetLastPart() []byte {
+	if x != nil {
+		return x.LastPart
+	}
+	return nil
+}
+
+// HostMessage is a frame of the node's.
 type HostMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
+	// call names the call. It is never 0, and no other call's for the life of the
+	// process.
+	Call uint64 `protobuf:"varint,1,opt,name=call,proto3" json:"call,omitempty"`
 	// Types that are valid to be assigned to Message:
 	//
 	//	*HostMessage_Start
 	//	*HostMessage_Result
+	//	*HostMessage_Cancel
 	Message       isHostMessage_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -549,7 +679,7 @@ type HostMessage struct {
 
 func (x *HostMessage) Reset() {
 	*x = HostMessage{}
-	mi := &file_handler_proto_msgTypes[8]
+	mi := &file_handler_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -561,7 +691,7 @@ func (x *HostMessage) String() string {
 func (*HostMessage) ProtoMessage() {}
 
 func (x *HostMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[8]
+	mi := &file_handler_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -574,7 +704,14 @@ func (x *HostMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostMessage.ProtoReflect.Descriptor instead.
 func (*HostMessage) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{8}
+	return file_handler_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *HostMessage) GetCall() uint64 {
+	if x != nil {
+		return x.Call
+	}
+	return 0
 }
 
 func (x *HostMessage) GetMessage() isHostMessage_Message {
@@ -602,25 +739,44 @@ func (x *HostMessage) GetResult() *CallbackResult {
 	return nil
 }
 
+func (x *HostMessage) GetCancel() bool {
+	if x != nil {
+		if x, ok := x.Message.(*HostMessage_Cancel); ok {
+			return x.Cancel
+		}
+	}
+	return false
+}
+
 type isHostMessage_Message interface {
 	isHostMessage_Message()
 }
 
 type HostMessage_Start struct {
-	Start *CallStart `protobuf:"bytes,1,opt,name=start,proto3,oneof"`
+	Start *CallStart `protobuf:"bytes,2,opt,name=start,proto3,oneof"`
 }
 
 type HostMessage_Result struct {
-	Result *CallbackResult `protobuf:"bytes,2,opt,name=result,proto3,oneof"`
+	Result *CallbackResult `protobuf:"bytes,3,opt,name=result,proto3,oneof"`
+}
+
+type HostMessage_Cancel struct {
+	// cancel, always true, says that nobody waits for the call's result any
+	// more. The call still ends with one.
+	Cancel bool `protobuf:"varint,4,opt,name=cancel,proto3,oneof"`
 }
 
 func (*HostMessage_Start) isHostMessage_Message() {}
 
 func (*HostMessage_Result) isHostMessage_Message() {}
 
-// HandlerMessage is what the handler sends on a Call stream.
+func (*HostMessage_Cancel) isHostMessage_Message() {}
+
+// HandlerMessage is a frame of the handler's.
 type HandlerMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
+	// call names a call that was started and has not ended.
+	Call uint64 `protobuf:"varint,1,opt,name=call,proto3" json:"call,omitempty"`
 	// Types that are valid to be assigned to Message:
 	//
 	//	*HandlerMessage_Result
@@ -634,7 +790,7 @@ type HandlerMessage struct {
 
 func (x *HandlerMessage) Reset() {
 	*x = HandlerMessage{}
-	mi := &file_handler_proto_msgTypes[9]
+	mi := &file_handler_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -646,7 +802,7 @@ func (x *HandlerMessage) String() string {
 func (*HandlerMessage) ProtoMessage() {}
 
 func (x *HandlerMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[9]
+	mi := &file_handler_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -659,7 +815,14 @@ func (x *HandlerMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandlerMessage.ProtoReflect.Descriptor instead.
 func (*HandlerMessage) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{9}
+	return file_handler_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *HandlerMessage) GetCall() uint64 {
+	if x != nil {
+		return x.Call
+	}
+	return 0
 }
 
 func (x *HandlerMessage) GetMessage() isHandlerMessage_Message {
@@ -710,22 +873,22 @@ type isHandlerMessage_Message interface {
 }
 
 type HandlerMessage_Result struct {
-	Result *CallResult `protobuf:"bytes,1,opt,name=result,proto3,oneof"`
+	Result *CallResult `protobuf:"bytes,2,opt,name=result,proto3,oneof"`
 }
 
 type HandlerMessage_Callback struct {
-	Callback *CallbackRequest `protobuf:"bytes,2,opt,name=callback,proto3,oneof"`
+	Callback *CallbackRequest `protobuf:"bytes,3,opt,name=callback,proto3,oneof"`
 }
 
 type HandlerMessage_Cancel struct {
 	// cancel names the cb of a callback whose answer nobody waits for any more.
 	// The node ends it; it is still answered.
-	Cancel uint64 `protobuf:"varint,3,opt,name=cancel,proto3,oneof"`
+	Cancel uint64 `protobuf:"varint,4,opt,name=cancel,proto3,oneof"`
 }
 
 type HandlerMessage_Log struct {
 	// log is one line for the node's log. It is not answered.
-	Log *LogLine `protobuf:"bytes,4,opt,name=log,proto3,oneof"`
+	Log *LogLine `protobuf:"bytes,5,opt,name=log,proto3,oneof"`
 }
 
 func (*HandlerMessage_Result) isHandlerMessage_Message() {}
@@ -750,7 +913,7 @@ type CallStart struct {
 
 func (x *CallStart) Reset() {
 	*x = CallStart{}
-	mi := &file_handler_proto_msgTypes[10]
+	mi := &file_handler_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -762,7 +925,7 @@ func (x *CallStart) String() string {
 func (*CallStart) ProtoMessage() {}
 
 func (x *CallStart) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[10]
+	mi := &file_handler_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -775,7 +938,7 @@ func (x *CallStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallStart.ProtoReflect.Descriptor instead.
 func (*CallStart) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{10}
+	return file_handler_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CallStart) GetKind() CallKind {
@@ -831,7 +994,7 @@ type CallResult struct {
 
 func (x *CallResult) Reset() {
 	*x = CallResult{}
-	mi := &file_handler_proto_msgTypes[11]
+	mi := &file_handler_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -843,7 +1006,7 @@ func (x *CallResult) String() string {
 func (*CallResult) ProtoMessage() {}
 
 func (x *CallResult) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[11]
+	mi := &file_handler_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -856,7 +1019,7 @@ func (x *CallResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallResult.ProtoReflect.Descriptor instead.
 func (*CallResult) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{11}
+	return file_handler_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CallResult) GetReply() []byte {
@@ -876,8 +1039,7 @@ func (x *CallResult) GetError() *Error {
 // Callback is a request of the running call to its node.
 type CallbackRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// cb names the callback. It is never 0 and grows on each stream, over all of
-	// its calls.
+	// cb names the callback among the open ones of its call. It is never 0.
 	Cb uint64 `protobuf:"varint,1,opt,name=cb,proto3" json:"cb,omitempty"`
 	// Types that are valid to be assigned to Op:
 	//
@@ -891,7 +1053,7 @@ type CallbackRequest struct {
 
 func (x *CallbackRequest) Reset() {
 	*x = CallbackRequest{}
-	mi := &file_handler_proto_msgTypes[12]
+	mi := &file_handler_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -903,7 +1065,7 @@ func (x *CallbackRequest) String() string {
 func (*CallbackRequest) ProtoMessage() {}
 
 func (x *CallbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[12]
+	mi := &file_handler_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -916,7 +1078,7 @@ func (x *CallbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallbackRequest.ProtoReflect.Descriptor instead.
 func (*CallbackRequest) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{12}
+	return file_handler_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CallbackRequest) GetCb() uint64 {
@@ -993,7 +1155,7 @@ type Send struct {
 
 func (x *Send) Reset() {
 	*x = Send{}
-	mi := &file_handler_proto_msgTypes[13]
+	mi := &file_handler_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1005,7 +1167,7 @@ func (x *Send) String() string {
 func (*Send) ProtoMessage() {}
 
 func (x *Send) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[13]
+	mi := &file_handler_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1018,7 +1180,7 @@ func (x *Send) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Send.ProtoReflect.Descriptor instead.
 func (*Send) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{13}
+	return file_handler_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Send) GetTo() []byte {
@@ -1054,7 +1216,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_handler_proto_msgTypes[14]
+	mi := &file_handler_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1228,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[14]
+	mi := &file_handler_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1241,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{14}
+	return file_handler_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Entry) GetType() string {
@@ -1123,7 +1285,7 @@ type Query struct {
 
 func (x *Query) Reset() {
 	*x = Query{}
-	mi := &file_handler_proto_msgTypes[15]
+	mi := &file_handler_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1135,7 +1297,7 @@ func (x *Query) String() string {
 func (*Query) ProtoMessage() {}
 
 func (x *Query) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[15]
+	mi := &file_handler_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1148,7 +1310,7 @@ func (x *Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Query.ProtoReflect.Descriptor instead.
 func (*Query) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{15}
+	return file_handler_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Query) GetType() string {
@@ -1203,7 +1365,7 @@ type CallbackResult struct {
 
 func (x *CallbackResult) Reset() {
 	*x = CallbackResult{}
-	mi := &file_handler_proto_msgTypes[16]
+	mi := &file_handler_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1215,7 +1377,7 @@ func (x *CallbackResult) String() string {
 func (*CallbackResult) ProtoMessage() {}
 
 func (x *CallbackResult) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[16]
+	mi := &file_handler_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1228,7 +1390,7 @@ func (x *CallbackResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallbackResult.ProtoReflect.Descriptor instead.
 func (*CallbackResult) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{16}
+	return file_handler_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CallbackResult) GetCb() uint64 {
@@ -1318,7 +1480,7 @@ type Records struct {
 
 func (x *Records) Reset() {
 	*x = Records{}
-	mi := &file_handler_proto_msgTypes[17]
+	mi := &file_handler_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1330,7 +1492,7 @@ func (x *Records) String() string {
 func (*Records) ProtoMessage() {}
 
 func (x *Records) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[17]
+	mi := &file_handler_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1343,7 +1505,7 @@ func (x *Records) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Records.ProtoReflect.Descriptor instead.
 func (*Records) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{17}
+	return file_handler_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Records) GetRecords() []*Record {
@@ -1364,7 +1526,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_handler_proto_msgTypes[18]
+	mi := &file_handler_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1376,7 +1538,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[18]
+	mi := &file_handler_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1389,7 +1551,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{18}
+	return file_handler_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Record) GetHeader() []byte {
@@ -1424,7 +1586,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_handler_proto_msgTypes[19]
+	mi := &file_handler_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1436,7 +1598,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[19]
+	mi := &file_handler_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1449,7 +1611,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{19}
+	return file_handler_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *LogLine) GetLevel() int32 {
@@ -1483,7 +1645,7 @@ type Attr struct {
 
 func (x *Attr) Reset() {
 	*x = Attr{}
-	mi := &file_handler_proto_msgTypes[20]
+	mi := &file_handler_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1495,7 +1657,7 @@ func (x *Attr) String() string {
 func (*Attr) ProtoMessage() {}
 
 func (x *Attr) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[20]
+	mi := &file_handler_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1508,7 +1670,7 @@ func (x *Attr) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attr.ProtoReflect.Descriptor instead.
 func (*Attr) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{20}
+	return file_handler_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Attr) GetKey() string {
@@ -1542,7 +1704,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_handler_proto_msgTypes[21]
+	mi := &file_handler_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1554,7 +1716,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[21]
+	mi := &file_handler_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1567,7 +1729,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{21}
+	return file_handler_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Error) GetCode() uint32 {
@@ -1639,7 +1801,7 @@ type Limit struct {
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_handler_proto_msgTypes[22]
+	mi := &file_handler_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1651,7 +1813,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[22]
+	mi := &file_handler_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1664,7 +1826,7 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{22}
+	return file_handler_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Limit) GetName() string {
@@ -1712,7 +1874,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_handler_proto_msgTypes[23]
+	mi := &file_handler_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1724,7 +1886,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[23]
+	mi := &file_handler_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1737,7 +1899,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{23}
+	return file_handler_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Attempt) GetAddress() string {
@@ -1778,16 +1940,27 @@ const file_handler_proto_rawDesc = "" +
 	"\fDrainRequest\"\x0f\n" +
 	"\rDrainResponse\"\x10\n" +
 	"\x0eControlRequest\"\x0e\n" +
-	"\fControlEvent\"\x8b\x01\n" +
-	"\vHostMessage\x124\n" +
-	"\x05start\x18\x01 \x01(\v2\x1c.parley.handler.v1.CallStartH\x00R\x05start\x12;\n" +
-	"\x06result\x18\x02 \x01(\v2!.parley.handler.v1.CallbackResultH\x00R\x06resultB\t\n" +
-	"\amessage\"\xe0\x01\n" +
-	"\x0eHandlerMessage\x127\n" +
-	"\x06result\x18\x01 \x01(\v2\x1d.parley.handler.v1.CallResultH\x00R\x06result\x12@\n" +
-	"\bcallback\x18\x02 \x01(\v2\".parley.handler.v1.CallbackRequestH\x00R\bcallback\x12\x18\n" +
-	"\x06cancel\x18\x03 \x01(\x04H\x00R\x06cancel\x12.\n" +
-	"\x03log\x18\x04 \x01(\v2\x1a.parley.handler.v1.LogLineH\x00R\x03logB\t\n" +
+	"\fControlEvent\"t\n" +
+	"\tHostBatch\x126\n" +
+	"\x06frames\x18\x01 \x03(\v2\x1e.parley.handler.v1.HostMessageR\x06frames\x12\x12\n" +
+	"\x04part\x18\x02 \x01(\fR\x04part\x12\x1b\n" +
+	"\tlast_part\x18\x03 \x01(\fR\blastPart\"z\n" +
+	"\fHandlerBatch\x129\n" +
+	"\x06frames\x18\x01 \x03(\v2!.parley.handler.v1.HandlerMessageR\x06frames\x12\x12\n" +
+	"\x04part\x18\x02 \x01(\fR\x04part\x12\x1b\n" +
+	"\tlast_part\x18\x03 \x01(\fR\blastPart\"\xb9\x01\n" +
+	"\vHostMessage\x12\x12\n" +
+	"\x04call\x18\x01 \x01(\x04R\x04call\x124\n" +
+	"\x05start\x18\x02 \x01(\v2\x1c.parley.handler.v1.CallStartH\x00R\x05start\x12;\n" +
+	"\x06result\x18\x03 \x01(\v2!.parley.handler.v1.CallbackResultH\x00R\x06result\x12\x18\n" +
+	"\x06cancel\x18\x04 \x01(\bH\x00R\x06cancelB\t\n" +
+	"\amessage\"\xf4\x01\n" +
+	"\x0eHandlerMessage\x12\x12\n" +
+	"\x04call\x18\x01 \x01(\x04R\x04call\x127\n" +
+	"\x06result\x18\x02 \x01(\v2\x1d.parley.handler.v1.CallResultH\x00R\x06result\x12@\n" +
+	"\bcallback\x18\x03 \x01(\v2\".parley.handler.v1.CallbackRequestH\x00R\bcallback\x12\x18\n" +
+	"\x06cancel\x18\x04 \x01(\x04H\x00R\x06cancel\x12.\n" +
+	"\x03log\x18\x05 \x01(\v2\x1a.parley.handler.v1.LogLineH\x00R\x03logB\t\n" +
 	"\amessage\"\xb9\x01\n" +
 	"\tCallStart\x12/\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1b.parley.handler.v1.CallKindR\x04kind\x12\x1a\n" +
@@ -1873,12 +2046,11 @@ const file_handler_proto_rawDesc = "" +
 	"\x11VISIBILITY_PUBLIC\x10\x01*5\n" +
 	"\bOrdering\x12\x14\n" +
 	"\x10ORDERING_RELAXED\x10\x00\x12\x13\n" +
-	"\x0fORDERING_STRICT\x10\x012\x96\x03\n" +
+	"\x0fORDERING_STRICT\x10\x012\xc7\x02\n" +
 	"\aHandler\x12S\n" +
 	"\bDescribe\x12\".parley.handler.v1.DescribeRequest\x1a#.parley.handler.v1.DescribeResponse\x12J\n" +
 	"\x05Setup\x12\x1f.parley.handler.v1.SetupRequest\x1a .parley.handler.v1.SetupResponse\x12J\n" +
-	"\x05Drain\x12\x1f.parley.handler.v1.DrainRequest\x1a .parley.handler.v1.DrainResponse\x12M\n" +
-	"\x04Call\x12\x1e.parley.handler.v1.HostMessage\x1a!.parley.handler.v1.HandlerMessage(\x010\x01\x12O\n" +
+	"\x05Drain\x12\x1f.parley.handler.v1.DrainRequest\x1a .parley.handler.v1.DrainResponse\x12O\n" +
 	"\aControl\x12!.parley.handler.v1.ControlRequest\x1a\x1f.parley.handler.v1.ControlEvent0\x01B,Z*github.com/parley-p2p/parley/sdk/handlerpbb\x06proto3"
 
 var (
@@ -1894,7 +2066,7 @@ func file_handler_proto_rawDescGZIP() []byte {
 }
 
 var file_handler_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_handler_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_handler_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_handler_proto_goTypes = []any{
 	(CallKind)(0),            // 0: parley.handler.v1.CallKind
 	(Visibility)(0),          // 1: parley.handler.v1.Visibility
@@ -1907,58 +2079,60 @@ var file_handler_proto_goTypes = []any{
 	(*DrainResponse)(nil),    // 8: parley.handler.v1.DrainResponse
 	(*ControlRequest)(nil),   // 9: parley.handler.v1.ControlRequest
 	(*ControlEvent)(nil),     // 10: parley.handler.v1.ControlEvent
-	(*HostMessage)(nil),      // 11: parley.handler.v1.HostMessage
-	(*HandlerMessage)(nil),   // 12: parley.handler.v1.HandlerMessage
-	(*CallStart)(nil),        // 13: parley.handler.v1.CallStart
-	(*CallResult)(nil),       // 14: parley.handler.v1.CallResult
-	(*CallbackRequest)(nil),  // 15: parley.handler.v1.CallbackRequest
-	(*Send)(nil),             // 16: parley.handler.v1.Send
-	(*Entry)(nil),            // 17: parley.handler.v1.Entry
-	(*Query)(nil),            // 18: parley.handler.v1.Query
-	(*CallbackResult)(nil),   // 19: parley.handler.v1.CallbackResult
-	(*Records)(nil),          // 20: parley.handler.v1.Records
-	(*Record)(nil),           // 21: parley.handler.v1.Record
-	(*LogLine)(nil),          // 22: parley.handler.v1.LogLine
-	(*Attr)(nil),             // 23: parley.handler.v1.Attr
-	(*Error)(nil),            // 24: parley.handler.v1.Error
-	(*Limit)(nil),            // 25: parley.handler.v1.Limit
-	(*Attempt)(nil),          // 26: parley.handler.v1.Attempt
+	(*HostBatch)(nil),        // 11: parley.handler.v1.HostBatch
+	(*HandlerBatch)(nil),     // 12: parley.handler.v1.HandlerBatch
+	(*HostMessage)(nil),      // 13: parley.handler.v1.HostMessage
+	(*HandlerMessage)(nil),   // 14: parley.handler.v1.HandlerMessage
+	(*CallStart)(nil),        // 15: parley.handler.v1.CallStart
+	(*CallResult)(nil),       // 16: parley.handler.v1.CallResult
+	(*CallbackRequest)(nil),  // 17: parley.handler.v1.CallbackRequest
+	(*Send)(nil),             // 18: parley.handler.v1.Send
+	(*Entry)(nil),            // 19: parley.handler.v1.Entry
+	(*Query)(nil),            // 20: parley.handler.v1.Query
+	(*CallbackResult)(nil),   // 21: parley.handler.v1.CallbackResult
+	(*Records)(nil),          // 22: parley.handler.v1.Records
+	(*Record)(nil),           // 23: parley.handler.v1.Record
+	(*LogLine)(nil),          // 24: parley.handler.v1.LogLine
+	(*Attr)(nil),             // 25: parley.handler.v1.Attr
+	(*Error)(nil),            // 26: parley.handler.v1.Error
+	(*Limit)(nil),            // 27: parley.handler.v1.Limit
+	(*Attempt)(nil),          // 28: parley.handler.v1.Attempt
 }
 var file_handler_proto_depIdxs = []int32{
-	24, // 0: parley.handler.v1.SetupResponse.error:type_name -> parley.handler.v1.Error
-	13, // 1: parley.handler.v1.HostMessage.start:type_name -> parley.handler.v1.CallStart
-	19, // 2: parley.handler.v1.HostMessage.result:type_name -> parley.handler.v1.CallbackResult
-	14, // 3: parley.handler.v1.HandlerMessage.result:type_name -> parley.handler.v1.CallResult
-	15, // 4: parley.handler.v1.HandlerMessage.callback:type_name -> parley.handler.v1.CallbackRequest
-	22, // 5: parley.handler.v1.HandlerMessage.log:type_name -> parley.handler.v1.LogLine
-	0,  // 6: parley.handler.v1.CallStart.kind:type_name -> parley.handler.v1.CallKind
-	24, // 7: parley.handler.v1.CallResult.error:type_name -> parley.handler.v1.Error
-	16, // 8: parley.handler.v1.CallbackRequest.send:type_name -> parley.handler.v1.Send
-	17, // 9: parley.handler.v1.CallbackRequest.commit:type_name -> parley.handler.v1.Entry
-	18, // 10: parley.handler.v1.CallbackRequest.query:type_name -> parley.handler.v1.Query
-	1,  // 11: parley.handler.v1.Entry.visibility:type_name -> parley.handler.v1.Visibility
-	2,  // 12: parley.handler.v1.Entry.ordering:type_name -> parley.handler.v1.Ordering
-	20, // 13: parley.handler.v1.CallbackResult.records:type_name -> parley.handler.v1.Records
-	24, // 14: parley.handler.v1.CallbackResult.error:type_name -> parley.handler.v1.Error
-	21, // 15: parley.handler.v1.Records.records:type_name -> parley.handler.v1.Record
-	23, // 16: parley.handler.v1.LogLine.attrs:type_name -> parley.handler.v1.Attr
-	25, // 17: parley.handler.v1.Error.limit:type_name -> parley.handler.v1.Limit
-	26, // 18: parley.handler.v1.Error.attempts:type_name -> parley.handler.v1.Attempt
-	3,  // 19: parley.handler.v1.Handler.Describe:input_type -> parley.handler.v1.DescribeRequest
-	5,  // 20: parley.handler.v1.Handler.Setup:input_type -> parley.handler.v1.SetupRequest
-	7,  // 21: parley.handler.v1.Handler.Drain:input_type -> parley.handler.v1.DrainRequest
-	11, // 22: parley.handler.v1.Handler.Call:input_type -> parley.handler.v1.HostMessage
-	9,  // 23: parley.handler.v1.Handler.Control:input_type -> parley.handler.v1.ControlRequest
-	4,  // 24: parley.handler.v1.Handler.Describe:output_type -> parley.handler.v1.DescribeResponse
-	6,  // 25: parley.handler.v1.Handler.Setup:output_type -> parley.handler.v1.SetupResponse
-	8,  // 26: parley.handler.v1.Handler.Drain:output_type -> parley.handler.v1.DrainResponse
-	12, // 27: parley.handler.v1.Handler.Call:output_type -> parley.handler.v1.HandlerMessage
+	26, // 0: parley.handler.v1.SetupResponse.error:type_name -> parley.handler.v1.Error
+	13, // 1: parley.handler.v1.HostBatch.frames:type_name -> parley.handler.v1.HostMessage
+	14, // 2: parley.handler.v1.HandlerBatch.frames:type_name -> parley.handler.v1.HandlerMessage
+	15, // 3: parley.handler.v1.HostMessage.start:type_name -> parley.handler.v1.CallStart
+	21, // 4: parley.handler.v1.HostMessage.result:type_name -> parley.handler.v1.CallbackResult
+	16, // 5: parley.handler.v1.HandlerMessage.result:type_name -> parley.handler.v1.CallResult
+	17, // 6: parley.handler.v1.HandlerMessage.callback:type_name -> parley.handler.v1.CallbackRequest
+	24, // 7: parley.handler.v1.HandlerMessage.log:type_name -> parley.handler.v1.LogLine
+	0,  // 8: parley.handler.v1.CallStart.kind:type_name -> parley.handler.v1.CallKind
+	26, // 9: parley.handler.v1.CallResult.error:type_name -> parley.handler.v1.Error
+	18, // 10: parley.handler.v1.CallbackRequest.send:type_name -> parley.handler.v1.Send
+	19, // 11: parley.handler.v1.CallbackRequest.commit:type_name -> parley.handler.v1.Entry
+	20, // 12: parley.handler.v1.CallbackRequest.query:type_name -> parley.handler.v1.Query
+	1,  // 13: parley.handler.v1.Entry.visibility:type_name -> parley.handler.v1.Visibility
+	2,  // 14: parley.handler.v1.Entry.ordering:type_name -> parley.handler.v1.Ordering
+	22, // 15: parley.handler.v1.CallbackResult.records:type_name -> parley.handler.v1.Records
+	26, // 16: parley.handler.v1.CallbackResult.error:type_name -> parley.handler.v1.Error
+	23, // 17: parley.handler.v1.Records.records:type_name -> parley.handler.v1.Record
+	25, // 18: parley.handler.v1.LogLine.attrs:type_name -> parley.handler.v1.Attr
+	27, // 19: parley.handler.v1.Error.limit:type_name -> parley.handler.v1.Limit
+	28, // 20: parley.handler.v1.Error.attempts:type_name -> parley.handler.v1.Attempt
+	3,  // 21: parley.handler.v1.Handler.Describe:input_type -> parley.handler.v1.DescribeRequest
+	5,  // 22: parley.handler.v1.Handler.Setup:input_type -> parley.handler.v1.SetupRequest
+	7,  // 23: parley.handler.v1.Handler.Drain:input_type -> parley.handler.v1.DrainRequest
+	9,  // 24: parley.handler.v1.Handler.Control:input_type -> parley.handler.v1.ControlRequest
+	4,  // 25: parley.handler.v1.Handler.Describe:output_type -> parley.handler.v1.DescribeResponse
+	6,  // 26: parley.handler.v1.Handler.Setup:output_type -> parley.handler.v1.SetupResponse
+	8,  // 27: parley.handler.v1.Handler.Drain:output_type -> parley.handler.v1.DrainResponse
 	10, // 28: parley.handler.v1.Handler.Control:output_type -> parley.handler.v1.ControlEvent
-	24, // [24:29] is the sub-list for method output_type
-	19, // [19:24] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	25, // [25:29] is the sub-list for method output_type
+	21, // [21:25] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_handler_proto_init() }
@@ -1966,35 +2140,36 @@ func file_handler_proto_init() {
 	if File_handler_proto != nil {
 		return
 	}
-	file_handler_proto_msgTypes[8].OneofWrappers = []any{
+	file_handler_proto_msgTypes[10].OneofWrappers = []any{
 		(*HostMessage_Start)(nil),
 		(*HostMessage_Result)(nil),
+		(*HostMessage_Cancel)(nil),
 	}
-	file_handler_proto_msgTypes[9].OneofWrappers = []any{
+	file_handler_proto_msgTypes[11].OneofWrappers = []any{
 		(*HandlerMessage_Result)(nil),
 		(*HandlerMessage_Callback)(nil),
 		(*HandlerMessage_Cancel)(nil),
 		(*HandlerMessage_Log)(nil),
 	}
-	file_handler_proto_msgTypes[12].OneofWrappers = []any{
+	file_handler_proto_msgTypes[14].OneofWrappers = []any{
 		(*CallbackRequest_Send)(nil),
 		(*CallbackRequest_Commit)(nil),
 		(*CallbackRequest_Query)(nil),
 	}
-	file_handler_proto_msgTypes[16].OneofWrappers = []any{
+	file_handler_proto_msgTypes[18].OneofWrappers = []any{
 		(*CallbackResult_Reply)(nil),
 		(*CallbackResult_Hash)(nil),
 		(*CallbackResult_Records)(nil),
 		(*CallbackResult_Error)(nil),
 	}
-	file_handler_proto_msgTypes[18].OneofWrappers = []any{}
+	file_handler_proto_msgTypes[20].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_handler_proto_rawDesc), len(file_handler_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   24,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,7 +26,6 @@ const (
 	Handler_Describe_FullMethodName = "/parley.handler.v1.Handler/Describe"
 	Handler_Setup_FullMethodName    = "/parley.handler.v1.Handler/Setup"
 	Handler_Drain_FullMethodName    = "/parley.handler.v1.Handler/Drain"
-	Handler_Call_FullMethodName     = "/parley.handler.v1.Handler/Call"
 	Handler_Control_FullMethodName  = "/parley.handler.v1.Handler/Control"
 )
 
@@ -38,15 +37,11 @@ const (
 type HandlerClient interface {
 	// Describe says what the handler is. Asked once, before anything else.
 	Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error)
-	// Setup tells the handler where it runs, once, before the first Call.
+	// Setup tells the handler where it runs, once, before the first call.
 	Setup(ctx context.Context, in *SetupRequest, opts ...grpc.CallOption) (*SetupResponse, error)
-	// Drain announces that no new Call will come: the handler stops whatever it
+	// Drain announces that no new call will come: the handler stops whatever it
 	// does of its own accord. Calls that run are not disturbed.
 	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainResponse, error)
-	// Call carries calls, one at a time. The node keeps a pool of such streams
-	// and may use one for any number of calls, one after the other. To cancel a
-	// call the node cancels the stream.
-	Call(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[HostMessage, HandlerMessage], error)
 	// Control stays open for the life of the process. The node sends nothing on
 	// it so far. Its break tells the handler that its node is gone: it exits.
 	Control(ctx context.Context, in *ControlRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ControlEvent], error)
@@ -90,22 +85,9 @@ func (c *handlerClient) Drain(ctx context.Context, in *DrainRequest, opts ...grp
 	return out, nil
 }
 
-func (c *handlerClient) Call(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[HostMessage, HandlerMessage], error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Handler_ServiceDesc.Streams[0], Handler_Call_FullMethodName, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	x := &grpc.GenericClientStream[HostMessage, HandlerMessage]{ClientStream: stream}
-	return x, nil
-}
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Handler_CallClient = grpc.BidiStreamingClient[HostMessage, HandlerMessage]
-
 func (c *handlerClient) Control(ctx context.Context, in *ControlRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ControlEvent], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Handler_ServiceDesc.Streams[1], Handler_Control_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Handler_ServiceDesc.Streams[0], Handler_Control_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -130,15 +112,11 @@ type Handler_ControlClient = grpc.ServerStreamingClient[ControlEvent]
 type HandlerServer interface {
 	// Describe says what the handler is. Asked once, before anything else.
 	Describe(context.Context, *DescribeRequest) (*DescribeResponse, error)
-	// Setup tells the handler where it runs, once, before the first Call.
+	// Setup tells the handler where it runs, once, before the first call.
 	Setup(context.Context, *SetupRequest) (*SetupResponse, error)
-	// Drain announces that no new Call will come: the handler stops whatever it
+	// Drain announces that no new call will come: the handler stops whatever it
 	// does of its own accord. Calls that run are not disturbed.
 	Drain(context.Context, *DrainRequest) (*DrainResponse, error)
-	// Call carries calls, one at a time. The node keeps a pool of such streams
-	// and may use one for any number of calls, one after the other. To cancel a
-	// call the node cancels the stream.
-	Call(grpc.BidiStreamingServer[HostMessage, HandlerMessage]) error
 	// Control stays open for the life of the process. The node sends nothing on
 	// it so far. Its break tells the handler that its node is gone: it exits.
 	Control(*ControlRequest, grpc.ServerStreamingServer[ControlEvent]) error
@@ -160,9 +138,6 @@ func (UnimplementedHandlerServer) Setup(context.Context, *SetupRequest) (*SetupR
 }
 func (UnimplementedHandlerServer) Drain(context.Context, *DrainRequest) (*DrainResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Drain not implemented")
-}
-func (UnimplementedHandlerServer) Call(grpc.BidiStreamingServer[HostMessage, HandlerMessage]) error {
-	return status.Error(codes.Unimplemented, "method Call not implemented")
 }
 func (UnimplementedHandlerServer) Control(*ControlRequest, grpc.ServerStreamingServer[ControlEvent]) error {
 	return status.Error(codes.Unimplemented, "method Control not implemented")
@@ -242,13 +217,6 @@ func _Handler_Drain_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
-func _Handler_Call_Handler(srv interface{}, stream grpc.ServerStream) error {
-	return srv.(HandlerServer).Call(&grpc.GenericServerStream[HostMessage, HandlerMessage]{ServerStream: stream})
-}
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Handler_CallServer = grpc.BidiStreamingServer[HostMessage, HandlerMessage]
-
 func _Handler_Control_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(ControlRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -281,12 +249,6 @@ var Handler_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams: []grpc.StreamDesc{
-		{
-			StreamName:    "Call",
-			Handler:       _Handler_Call_Handler,
-			ServerStreams: true,
-			ClientStreams: true,
-		},
 		{
 			StreamName:    "Control",
 			Handler:       _Handler_Control_Handler,

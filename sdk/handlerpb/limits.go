@@ -15,16 +15,14 @@ const (
 	DefaultMaxPayload = 16 << 20
 	// MaxCallbacks bounds the callbacks of one call that are open at once.
 	MaxCallbacks = 64
-	// MaxStreams bounds the streams that a handler serves, those included that
-	// the node has given up and whose call does not heed its context. Beyond it
-	// the process takes nothing in, its health probes fail, and it is replaced.
-	MaxStreams = 4096
-
-	// StreamWindow and ConnWindow are HTTP/2's flow control windows at both
-	// ends, in bytes: what may be under way unread. gRPC then neither pings to
-	// estimate them nor stalls in the middle of a usual payload.
-	StreamWindow = 1 << 20
-	ConnWindow   = 16 << 20
+	// MaxOpenCalls bounds the calls that have not ended, those included that the
+	// node has given up and that don't heed their context. A process that would
+	// exceed it is replaced.
+	MaxOpenCalls = 4096
+	// CallsFD is the descriptor of the call socket in the handler process.
+	CallsFD = 3
+	// MaxControl is the limit of gRPC's messages, which carry no payloads.
+	MaxControl = 1 << 20
 
 	maxName        = 64
 	maxIntegrity   = 64
@@ -48,8 +46,7 @@ const (
 	frameMargin = 1 << 20
 )
 
-// MaxMessage is the gRPC message limit that goes with a payload limit. Both
-// sides set it for both directions.
+// MaxMessage bounds a batch, and a frame that comes in pieces, in bytes.
 func MaxMessage(maxPayload int) int { return maxPayload + frameMargin }
 
 // ErrMalformed is wrapped by every error about what a message holds. The

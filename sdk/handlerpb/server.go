@@ -3,6 +3,7 @@ package handlerpb
 import (
 	"context"
 	"errors"
+	"io"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -11,17 +12,16 @@ import (
 	"github.com/parley-p2p/parley/sdk"
 )
 
-// Service is the handler's side of the contract. An error of Call or Control
+// Service is the handler's side of the contract. An error of Control
 // breaks the stream; an error of Setup is a refusal that the node shows.
 type Service interface {
 	Describe(ctx context.Context) (sdk.Description, error)
 	Setup(ctx context.Context, s sdk.Setup) error
 	Drain(ctx context.Context) error
 	Control(ctx context.Context) error
-	Call(ctx context.Context, s *HandlerStream) error
 }
 
-// Register makes a gRPC server offer the contract.
+// Register makes a gRPC server offer the contract, but for the calls.
 func Register(r grpc.ServiceRegistrar, s Service) { RegisterHandlerServer(r, &server{s: s}) }
 
 type server struct {
@@ -71,46 +71,88 @@ func (v *server) Control(_ *ControlRequest, s Handler_ControlServer) error {
 	return v.s.Control(s.Context())
 }
 
-func (v *server) Call(s Handler_CallServer) error {
-	return v.s.Call(s.Context(), &HandlerStream{s: s})
-}
-
-// HandlerStream is the handler's end of a call stream. One goroutine at a time
-// may send and another one receive.
+// HandlerStream is the handler's end of a call socket. Its methods may be used
+// concurrently, but for Recv and Send, which have one goroutine each.
 type HandlerStream struct {
-	s Handler_CallServer
-	w HostMessage // used again by each Recv, which keeps nothing of it but what it holds
+	in receiver
+	w  *writer
 }
 
-// Recv gives the next frame; io.EOF when the node ended the stream.
-func (s *HandlerStream) Recv() (FromNode, error) {
-	if err := s.s.RecvMsg(&s.w); err != nil {
-		return FromNode{}, err
-	}
-	return fromNodeWire(&s.w)
+// NewHandlerStream speaks the calls' part of the contract over conn. maxPayload
+// is the limit that the node told. Who closes conn ends Recv and Send.
+func NewHandlerStream(conn io.ReadWriter, maxPayload int) *HandlerStream {
+	return &HandlerStream{in: newReceiver(conn, maxPayload), w: newWriter(conn)}
 }
 
-// Result ends the call.
-func (s *HandlerStream) Result(r *Result) error {
-	return s.s.Send(&HandlerMessage{Message: &HandlerMessage_Result{Result: resultToWire(r)}})
+// Send sends what is queued, until the stream fails.
+func (s *HandlerStream) Send() { s.w.loop() }
+
+// Fail ends Send, and everybody who waits to send.
+func (s *HandlerStream) Fail(err error) { s.w.fail(err) }
+
+// Recv receives one batch and calls f for each of its frames; what f is given
+// is its own. io.EOF says that the node ended the stream; f's errors are passed on.
+func (s *HandlerStream) Recv(f func(FromNode) error) error {
+	return s.in.recv(func(msg []byte) error {
+		fr, err := parseFromNode(msg)
+		if err != nil {
+			return err
+		}
+		return f(fr)
+	})
 }
 
-// Callback asks the node for something. An error that wraps ErrMalformed means
-// that the callback is out of bounds: nothing was sent, the stream is intact.
-func (s *HandlerStream) Callback(c *Callback) error {
-	w, err := callbackToWire(c)
+// Result ends the call id. The reply belongs to the stream from now on. Where
+// the queue is full it waits. quiet tells that few calls run: this goroutine
+// then sends by itself.
+func (s *HandlerStream) Result(id uint64, r *Result, quiet bool) error {
+	var a [2 * headSize]byte
+	head, tail, err := resultHead(a[:0], id, r)
 	if err != nil {
 		return err
 	}
-	return s.s.Send(&HandlerMessage{Message: &HandlerMessage_Callback{Callback: w}})
+	_, err = s.w.put(context.Background(), head, tail, quiet)
+	return err
 }
 
-// Cancel says that nobody waits for a callback's answer any more.
-func (s *HandlerStream) Cancel(id uint64) error {
-	return s.s.Send(&HandlerMessage{Message: &HandlerMessage_Cancel{Cancel: id}})
+// Refuse ends the call id with an error and does not wait: ErrUnread says that
+// it would have to.
+func (s *HandlerStream) Refuse(id uint64, e *sdk.Error) error {
+	head, tail, err := resultHead(nil, id, &Result{Err: e})
+	if err != nil {
+		return err
+	}
+	return s.w.urgent(append(head, tail...))
 }
+
+// Callback asks the node for something on behalf of the call id. The payload
+// belongs to the stream until Release or Cancel. Where the queue is
+// full it waits for ctx. An error that wraps ErrMalformed means that the
+// callback is out of bounds: nothing was sent.
+func (s *HandlerStream) Callback(ctx context.Context, id uint64, c *Callback, quiet bool) (Ticket, error) {
+	var a [3 * headSize]byte
+	head, tail, err := callbackHead(a[:0], id, c)
+	if err != nil {
+		return Ticket{}, err
+	}
+	return s.w.put(ctx, head, tail, quiet)
+}
+
+// Cancel says that nobody waits for a callback's answer any more. It tells
+// whether the callback is on its way; if it is not, it is not sent either.
+func (s *HandlerStream) Cancel(id, cb uint64, t Ticket) (onItsWay bool, err error) {
+	return s.w.release(t, callbackCancel(nil, id, cb))
+}
+
+// Release gives the payload of a callback back to its owner.
+func (s *HandlerStream) Release(t Ticket) { s.w.giveBack(t) }
 
 // Log sends a line for the node's log.
-func (s *HandlerStream) Log(l *LogRecord) error {
-	return s.s.Send(&HandlerMessage{Message: &HandlerMessage_Log{Log: logToWire(l)}})
+func (s *HandlerStream) Log(id uint64, l *LogRecord) error {
+	head, tail, err := generic(nil, id, handlerLog, logToWire(l))
+	if err != nil {
+		return err
+	}
+	_, err = s.w.put(context.Background(), head, tail, false)
+	return err
 }

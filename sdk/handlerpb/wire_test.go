@@ -52,69 +52,75 @@ func vectors() []vector {
 	empty := testRecord()
 	empty.Content = []byte{}
 	return []vector{
-		{"call-function", "a call of \"place_bid\" with 1.5 s left (rounded up to 1500 ms)", true, &FromNode{Call: &sdk.Call{Kind: sdk.CallFunction,
-			Function: "place_bid", ID: seq[sdk.MessageID](1), From: seq[sdk.AgentID](2), Payload: []byte("payload")}, Remaining: 1500 * time.Millisecond}},
-		{"call-receive", "a receive without a deadline", true, &FromNode{Call: &sdk.Call{Kind: sdk.CallReceive,
-			ID: seq[sdk.MessageID](1), From: seq[sdk.AgentID](2), Payload: []byte("payload")}}},
-		{"answer-send", "the reply to callback 1", true, &FromNode{Answer: &Answer{ID: 1, Op: OpSend, Reply: []byte("reply")}}},
-		{"answer-commit", "the entry's hash for callback 2", true, &FromNode{Answer: &Answer{ID: 2, Op: OpCommit, Hash: seq[sdk.Hash](3)}}},
+		{"call-function", "a call of \"place_bid\" with 1.5 s left (rounded up to 1500 ms)", true, &FromNode{ID: 9, Start: &Start{Call: sdk.Call{Kind: sdk.CallFunction,
+			Function: "place_bid", ID: seq[sdk.MessageID](1), From: seq[sdk.AgentID](2), Payload: []byte("payload")}, Remaining: 1500 * time.Millisecond}}},
+		{"call-receive", "a receive without a deadline", true, &FromNode{ID: 300, Start: &Start{Call: sdk.Call{Kind: sdk.CallReceive,
+			ID: seq[sdk.MessageID](1), From: seq[sdk.AgentID](2), Payload: []byte("payload")}}}},
+		{"call-cancel", "nobody waits for call 9 any more", true, &FromNode{ID: 9, Cancel: true}},
+		{"answer-send", "the reply to callback 1", true, &FromNode{ID: 9, Answer: &Answer{ID: 1, Op: OpSend, Reply: []byte("reply")}}},
+		{"answer-commit", "the entry's hash for callback 2", true, &FromNode{ID: 9, Answer: &Answer{ID: 2, Op: OpCommit, Hash: seq[sdk.Hash](3)}}},
 		{"answer-query", "three records for callback 3: one with its entry, one withheld, one empty", true,
-			&FromNode{Answer: &Answer{ID: 3, Op: OpQuery, Records: []sdk.Record{testRecord(), withheld, empty}}}},
-		{"answer-error", "an error with every field for callback 4", true, &FromNode{Answer: &Answer{ID: 4, Err: fullError}}},
-		{"result-reply", "the end of a call", false, &FromHandler{Result: &Result{Reply: []byte("reply")}}},
-		{"result-error", "the end of a call with an error", false, &FromHandler{Result: &Result{Err: fullError}}},
-		{"callback-send", "a send with 2 s of its own", false, &FromHandler{Callback: &Callback{ID: 1, Op: OpSend, To: seq[sdk.AgentID](1),
+			&FromNode{ID: 9, Answer: &Answer{ID: 3, Op: OpQuery, Records: []sdk.Record{testRecord(), withheld, empty}}}},
+		{"answer-error", "an error with every field for callback 4", true, &FromNode{ID: 9, Answer: &Answer{ID: 4, Err: fullError}}},
+		{"result-reply", "the end of a call", false, &FromHandler{ID: 9, Result: &Result{Reply: []byte("reply")}}},
+		{"result-error", "the end of a call with an error", false, &FromHandler{ID: 9, Result: &Result{Err: fullError}}},
+		{"callback-send", "a send with 2 s of its own", false, &FromHandler{ID: 9, Callback: &Callback{ID: 1, Op: OpSend, To: seq[sdk.AgentID](1),
 			Payload: []byte("payload"), Remaining: 2 * time.Second}}},
-		{"callback-commit", "a public entry, strict ordering", false, &FromHandler{Callback: &Callback{ID: 2, Op: OpCommit,
+		{"callback-commit", "a public entry, strict ordering", false, &FromHandler{ID: 9, Callback: &Callback{ID: 2, Op: OpCommit,
 			Entry: sdk.Entry{Type: "bid", Visibility: sdk.Public, Ordering: sdk.Strict, Content: []byte("content")}}}},
-		{"callback-query", "the last 10 bids below sequence 100", false, &FromHandler{Callback: &Callback{ID: 3, Op: OpQuery,
+		{"callback-query", "the last 10 bids below sequence 100", false, &FromHandler{ID: 9, Callback: &Callback{ID: 3, Op: OpQuery,
 			Query: sdk.Query{Type: "bid", From: 1, To: 100, Reverse: true, Limit: 10}}}},
-		{"cancel", "nobody waits for callback 5 any more", false, &FromHandler{Cancel: 5}},
-		{"log", "a warning with one attribute", false, &FromHandler{Log: &LogRecord{Level: slog.LevelWarn, Text: "careful",
+		{"cancel", "nobody waits for callback 5 any more", false, &FromHandler{ID: 9, Cancel: 5}},
+		{"log", "a warning with one attribute", false, &FromHandler{ID: 9, Log: &LogRecord{Level: slog.LevelWarn, Text: "careful",
 			Attrs: []LogAttr{{Key: "n", Value: "7"}}}}},
 	}
 }
 
 // encode is what the streams do.
-func encode(v any) (proto.Message, error) {
+func encode(v any) ([]byte, error) {
+	var head, tail []byte
+	var err error
 	switch f := v.(type) {
 	case *FromNode:
-		if f.Call != nil {
-			w, err := callToWire(f.Call, f.Remaining)
-			return &HostMessage{Message: &HostMessage_Start{Start: w}}, err
+		switch {
+		case f.Start != nil:
+			head, err = startHead(nil, f.ID, &f.Start.Call, f.Start.Remaining)
+			tail = f.Start.Call.Payload
+		case f.Answer != nil:
+			head, tail, err = answerHead(nil, f.ID, f.Answer)
+		default:
+			head = callCancel(nil, f.ID)
 		}
-		w, err := answerToWire(f.Answer)
-		return &HostMessage{Message: &HostMessage_Result{Result: w}}, err
 	case *FromHandler:
 		switch {
 		case f.Result != nil:
-			return &HandlerMessage{Message: &HandlerMessage_Result{Result: resultToWire(f.Result)}}, nil
+			head, tail, err = resultHead(nil, f.ID, f.Result)
 		case f.Callback != nil:
-			w, err := callbackToWire(f.Callback)
-			return &HandlerMessage{Message: &HandlerMessage_Callback{Callback: w}}, err
+			head, tail, err = callbackHead(nil, f.ID, f.Callback)
 		case f.Log != nil:
-			return &HandlerMessage{Message: &HandlerMessage_Log{Log: logToWire(f.Log)}}, nil
+			head, tail, err = generic(nil, f.ID, handlerLog, logToWire(f.Log))
+		default:
+			head = callbackCancel(nil, f.ID, f.Cancel)
 		}
-		return &HandlerMessage{Message: &HandlerMessage_Cancel{Cancel: f.Cancel}}, nil
 	}
-	return nil, fmt.Errorf("%T", v)
+	return append(head, tail...), err
 }
 
 func decode(node bool, b []byte) (any, error) {
 	if node {
-		var w HostMessage
-		if err := proto.Unmarshal(b, &w); err != nil {
-			return nil, err
-		}
-		f, err := fromNodeWire(&w)
+		f, err := parseFromNode(b)
 		return &f, err
 	}
-	var w HandlerMessage
-	if err := proto.Unmarshal(b, &w); err != nil {
-		return nil, err
-	}
-	f, err := fromHandlerWire(&w)
+	f, err := parseFromHandler(b)
 	return &f, err
+}
+
+// message gives a frame's generated type.
+func message(node bool) proto.Message {
+	if node {
+		return &HostMessage{}
+	}
+	return &HandlerMessage{}
 }
 
 var marshal = proto.MarshalOptions{Deterministic: true}
@@ -122,13 +128,20 @@ var marshal = proto.MarshalOptions{Deterministic: true}
 // The golden vectors are for handlers in other languages, and hold the format.
 func TestVectors(t *testing.T) {
 	for _, v := range vectors() {
-		w, err := encode(v.value)
+		b, err := encode(v.value)
 		if err != nil {
 			t.Fatalf("%s: %v", v.name, err)
 		}
-		b, err := marshal.Marshal(w)
+		w := message(v.node)
+		if err := proto.Unmarshal(b, w); err != nil || len(w.ProtoReflect().GetUnknown()) != 0 {
+			t.Fatalf("%s: not what handler.proto says: %v, %v", v.name, w, err)
+		}
+		others, err := marshal.Marshal(w) // as another language writes it
 		if err != nil {
-			t.Fatalf("%s: %v", v.name, err)
+			t.Fatal(err)
+		}
+		if got, err := decode(v.node, others); err != nil || !reflect.DeepEqual(got, v.value) {
+			t.Errorf("%s: decoded as %+v, %v", v.name, got, err)
 		}
 		message := map[bool]string{true: "HostMessage", false: "HandlerMessage"}[v.node]
 		file := filepath.Join("testdata", v.name+".hex")
@@ -222,6 +235,8 @@ func TestMalformed(t *testing.T) {
 	answer := func(r *CallbackResult) *HostMessage { return &HostMessage{Message: &HostMessage_Result{Result: r}} }
 	for name, w := range map[string]*HostMessage{
 		"nothing":          {},
+		"no call":          start(func(*CallStart) {}),
+		"not cancelled":    {Message: &HostMessage_Cancel{}},
 		"empty call":       {Message: &HostMessage_Start{}},
 		"kind":             start(func(c *CallStart) { c.Kind = 3 }),
 		"kind 257":         start(func(c *CallStart) { c.Kind = 257 }),
@@ -240,7 +255,14 @@ func TestMalformed(t *testing.T) {
 		"many records":     answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Records{Records: &Records{Records: make([]*Record, 1001)}}}),
 		"nil error":        answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Error{}}),
 	} {
-		if f, err := fromNodeWire(w); !errors.Is(err, ErrMalformed) {
+		if w.Call = 1; name == "no call" {
+			w.Call = 0
+		}
+		b, err := proto.Marshal(w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f, err := parseFromNode(b); !errors.Is(err, ErrMalformed) {
 			t.Errorf("node, %s: %+v, %v", name, f, err)
 		}
 	}
@@ -261,7 +283,6 @@ func TestMalformed(t *testing.T) {
 		"to":          cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_Send{Send: &Send{To: id}}}),
 		"nil send":    cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_Send{}}),
 		"nil commit":  cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_Commit{}}),
-		"nil query":   cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_Query{}}),
 		"entry type":  entry(&Entry{}),
 		"long type":   entry(&Entry{Type: strings.Repeat("t", 65)}),
 		"visibility":  entry(&Entry{Type: "t", Visibility: 2}),
@@ -269,7 +290,6 @@ func TestMalformed(t *testing.T) {
 		"ordering":    entry(&Entry{Type: "t", Ordering: 256}),
 		"limit":       cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_Query{Query: &Query{Limit: 1001}}}),
 		"cancel 0":    {Message: &HandlerMessage_Cancel{}},
-		"nil log":     {Message: &HandlerMessage_Log{}},
 		"long log":    {Message: &HandlerMessage_Log{Log: &LogLine{Text: strings.Repeat("t", maxText+1)}}},
 		"log attrs":   {Message: &HandlerMessage_Log{Log: &LogLine{Attrs: make([]*Attr, maxAttrs+1)}}},
 		"code 0":      failed(&Error{Side: 1}),
@@ -283,14 +303,19 @@ func TestMalformed(t *testing.T) {
 		"both": {Message: &HandlerMessage_Result{Result: &CallResult{Reply: id,
 			Error: &Error{Code: 1, Side: 1}}}},
 	} {
-		if f, err := fromHandlerWire(w); !errors.Is(err, ErrMalformed) {
+		w.Call = 1
+		b, err := proto.Marshal(w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f, err := parseFromHandler(b); !errors.Is(err, ErrMalformed) {
 			t.Errorf("handler, %s: %+v, %v", name, f, err)
 		}
 	}
 	if _, err := callbackToWire(&Callback{ID: 1, Op: OpCommit, Entry: sdk.Entry{Type: "\xff"}}); !errors.Is(err, ErrMalformed) {
 		t.Errorf("an entry type that is not UTF-8: %v", err)
 	}
-	if _, err := callToWire(&sdk.Call{Kind: sdk.CallFunction, Function: "\xff"}, 0); !errors.Is(err, ErrMalformed) {
+	if _, err := startHead(nil, 1, &sdk.Call{Kind: sdk.CallFunction, Function: "\xff"}, 0); !errors.Is(err, ErrMalformed) {
 		t.Errorf("a function that is not UTF-8: %v", err)
 	}
 }
@@ -333,15 +358,14 @@ func TestRemaining(t *testing.T) {
 }
 
 // fuzz: what is accepted is within bounds, so it can be sent on, and means the
-// same when it arrives again.
+// same when it arrives again, and to the generated code.
 func fuzz(f *testing.F, node bool) {
 	for _, v := range vectors() {
 		if v.node == node {
-			w, err := encode(v.value)
+			b, err := encode(v.value)
 			if err != nil {
 				f.Fatal(err)
 			}
-			b, _ := marshal.Marshal(w)
 			f.Add(b)
 		}
 	}
@@ -350,24 +374,31 @@ func fuzz(f *testing.F, node bool) {
 		if err != nil {
 			return
 		}
-		w, err := encode(v)
+		again, err := encode(v)
 		if err != nil {
 			t.Fatalf("%+v was accepted and can't be sent: %v", v, err)
-		}
-		again, err := marshal.Marshal(w)
-		if err != nil {
-			t.Fatal(err)
 		}
 		v2, err := decode(node, again)
 		if err != nil {
 			t.Fatalf("%+v: %v", v, err)
 		}
-		w2, err := encode(v2)
+		if third, err := encode(v2); err != nil || !bytes.Equal(again, third) {
+			t.Fatalf("%x became %x, %v", again, third, err)
+		}
+		w := message(node)
+		if err := proto.Unmarshal(again, w); err != nil {
+			t.Fatalf("the generated code does not take %x: %v", again, err)
+		}
+		others, err := marshal.Marshal(w)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if third, _ := marshal.Marshal(w2); !bytes.Equal(again, third) {
-			t.Fatalf("%x became %x", again, third)
+		v3, err := decode(node, others)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fourth, err := encode(v3); err != nil || !bytes.Equal(again, fourth) {
+			t.Fatalf("%x became %x, %v", again, fourth, err)
 		}
 	})
 }

@@ -15,54 +15,46 @@ import (
 var errEnded = &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideHandler, Delivered: sdk.DeliveredNo,
 	HandlerCode: sdk.HandlerCodeContext, Text: "the call has returned; its host can't be used any more"}
 
-// host is the node as one running call sees it.
-type host struct {
-	s          *stream
-	ctx        context.Context // the call's
-	maxPayload int
-	ended      bool // guarded by s.sendMu
-}
+var _ sdk.Host = (*call)(nil)
 
-var _ sdk.Host = (*host)(nil)
-
-func (h *host) Send(ctx context.Context, to sdk.AgentID, payload []byte) ([]byte, error) {
-	if len(payload) > h.maxPayload {
-		return nil, tooLarge("the message", len(payload), h.maxPayload, sdk.SideCaller, sdk.DeliveredNo)
+func (c *call) Send(ctx context.Context, to sdk.AgentID, payload []byte) ([]byte, error) {
+	if len(payload) > c.s.v.maxPayload {
+		return nil, tooLarge("the message", len(payload), c.s.v.maxPayload, sdk.SideCaller, sdk.DeliveredNo)
 	}
 	cb := handlerpb.Callback{Op: handlerpb.OpSend, To: to, Payload: payload}
 	if d, ok := ctx.Deadline(); ok {
-		if own, has := h.ctx.Deadline(); !has || d.Before(own) {
+		if own, has := c.ctx.Deadline(); !has || d.Before(own) {
 			cb.Remaining = max(time.Until(d), 1)
 		}
 	}
-	a, err := h.ask(ctx, &cb)
+	a, err := c.ask(ctx, &cb)
 	if err != nil {
 		return nil, err
 	}
 	return a.Reply, nil
 }
 
-func (h *host) Commit(ctx context.Context, e sdk.Entry) (sdk.Hash, error) {
-	if len(e.Content) > h.maxPayload {
-		return sdk.Hash{}, tooLarge("the entry", len(e.Content), h.maxPayload, sdk.SideCaller, sdk.DeliveredNo)
+func (c *call) Commit(ctx context.Context, e sdk.Entry) (sdk.Hash, error) {
+	if len(e.Content) > c.s.v.maxPayload {
+		return sdk.Hash{}, tooLarge("the entry", len(e.Content), c.s.v.maxPayload, sdk.SideCaller, sdk.DeliveredNo)
 	}
-	a, err := h.ask(ctx, &handlerpb.Callback{Op: handlerpb.OpCommit, Entry: e})
+	a, err := c.ask(ctx, &handlerpb.Callback{Op: handlerpb.OpCommit, Entry: e})
 	if err != nil {
 		return sdk.Hash{}, err
 	}
 	return a.Hash, nil
 }
 
-func (h *host) Query(ctx context.Context, q sdk.Query) ([]sdk.Record, error) {
-	a, err := h.ask(ctx, &handlerpb.Callback{Op: handlerpb.OpQuery, Query: q})
+func (c *call) Query(ctx context.Context, q sdk.Query) ([]sdk.Record, error) {
+	a, err := c.ask(ctx, &handlerpb.Callback{Op: handlerpb.OpQuery, Query: q})
 	if err != nil {
 		return nil, err
 	}
 	return a.Records, nil
 }
 
-// Log waits for the stream's send window at most. A line that can't be sent is dropped.
-func (h *host) Log(_ context.Context, level slog.Level, text string, args ...any) {
+// Log waits for room in the queue at most. A line that can't be sent is dropped.
+func (c *call) Log(_ context.Context, level slog.Level, text string, args ...any) {
 	l := handlerpb.LogRecord{Level: level, Text: text}
 	var r slog.Record
 	r.Add(args...)
@@ -70,29 +62,22 @@ func (h *host) Log(_ context.Context, level slog.Level, text string, args ...any
 		l.Attrs = append(l.Attrs, handlerpb.LogAttr{Key: a.Key, Value: a.Value.Resolve().String()})
 		return true
 	})
-	h.s.sendMu.Lock()
-	defer h.s.sendMu.Unlock()
-	if !h.ended {
-		_ = h.s.hs.Log(&l)
+	c.sending.RLock()
+	defer c.sending.RUnlock()
+	if !c.over() {
+		_ = c.s.hs.Log(c.id, &l)
 	}
-}
-
-// over tells whether the call has returned.
-func (h *host) over() bool {
-	h.s.sendMu.Lock()
-	defer h.s.sendMu.Unlock()
-	return h.ended
 }
 
 // ask sends a callback and gives the node's answer. Every error is a *sdk.Error.
-func (h *host) ask(ctx context.Context, cb *handlerpb.Callback) (*handlerpb.Answer, error) {
+func (c *call) ask(ctx context.Context, cb *handlerpb.Callback) (*handlerpb.Answer, error) {
 	err := ctx.Err()
 	var a *handlerpb.Answer
 	if err == nil {
-		a, err = h.s.callback(ctx, h, cb)
+		a, err = c.callback(ctx, cb)
 	}
 	switch {
-	case err != nil && h.over():
+	case err != nil && c.over():
 		return nil, errEnded
 	case err != nil:
 		return nil, callbackError(cb.Op, err, cb.ID != 0)

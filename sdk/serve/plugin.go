@@ -4,7 +4,9 @@ import (
 	"context"
 	"log"
 	"log/slog"
+	"net"
 	"os"
+	"runtime/debug"
 	"strings"
 
 	"github.com/hashicorp/go-hclog"
@@ -19,8 +21,19 @@ import (
 // the node ended it or is gone.
 func servePlugin(h sdk.Handler, maxPayload int) int {
 	logToNode()
+	if os.Getenv("GOGC") == "" {
+		// A handler's live heap is a few megabytes. At Go's default of 100 it is
+		// collected so often that this takes about a seventh of the processor's time.
+		debug.SetGCPercent(400)
+	}
 	svc := newService(h, maxPayload)
 	svc.exit = os.Exit
+	conn, err := callSocket()
+	if err != nil {
+		slog.Error("no call socket from the node", "error", err)
+		return 1
+	}
+	go svc.Calls(conn) // for the life of the process
 	stopGuard := svc.guardStart()
 	defer stopGuard()
 	goplugin.Serve(&goplugin.ServeConfig{
@@ -33,28 +46,19 @@ func servePlugin(h sdk.Handler, maxPayload int) int {
 			handlerpb.Protocol: {handlerpb.PluginName: &grpcPlugin{svc: svc}},
 		},
 		GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
-			return grpc.NewServer(append(opts, ServerOptions(maxPayload)...)...)
+			return grpc.NewServer(append(opts, grpc.MaxRecvMsgSize(handlerpb.MaxControl))...)
 		},
 		Logger: hclog.New(&hclog.LoggerOptions{Name: "go-plugin", Level: hclog.Warn, Output: os.Stderr, JSONFormat: true}),
 	})
 	return 0
 }
 
-// ServerOptions are the options of a gRPC server that offers the contract.
-func ServerOptions(maxPayload int) []grpc.ServerOption {
-	return []grpc.ServerOption{
-		grpc.MaxRecvMsgSize(handlerpb.MaxMessage(maxPayload)),
-		grpc.MaxSendMsgSize(handlerpb.MaxMessage(maxPayload)),
-		grpc.MaxConcurrentStreams(handlerpb.MaxStreams),
-		grpc.InitialWindowSize(handlerpb.StreamWindow),
-		grpc.InitialConnWindowSize(handlerpb.ConnWindow),
-	}
-}
-
-// Register offers h on a gRPC server: what Main does, for servers of one's own
-// (tests, other ways to start). The server needs ServerOptions.
-func Register(r grpc.ServiceRegistrar, h sdk.Handler, maxPayload int) {
-	handlerpb.Register(r, newService(h, maxPayload))
+// callSocket is the socket that the node left open for this process's calls.
+// Processes that this one starts don't get it.
+func callSocket() (net.Conn, error) {
+	f := os.NewFile(handlerpb.CallsFD, "call socket")
+	defer f.Close()
+	return net.FileConn(f) // a duplicate that is closed on exec
 }
 
 type grpcPlugin struct {

@@ -9,11 +9,14 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
@@ -39,58 +42,87 @@ func testContext(t testing.TB) context.Context {
 	return ctx
 }
 
-// connect gives the node's side of h, over real gRPC in memory.
-func connect(t testing.TB, h sdk.Handler, maxPayload int) *handlerpb.Client {
-	t.Helper()
-	l := bufconn.Listen(1 << 20)
-	s := grpc.NewServer(ServerOptions(maxPayload)...)
-	Register(s, h, maxPayload)
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
-	cc, err := grpc.NewClient("passthrough:bufnet", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20), grpc.MaxCallSendMsgSize(64<<20)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cc.Close()
-		s.Stop() // waits for the handlers
-		<-done
-	})
-	return handlerpb.NewClient(cc)
+// peer is a handler that the test's nodes call.
+type peer struct {
+	h          sdk.Handler
+	maxPayload int
 }
 
-// node is the node's end of one call stream, driven by the test.
+func connect(_ testing.TB, h sdk.Handler, maxPayload int) peer { return peer{h, maxPayload} }
+
+// node is the node's end of a call socket, driven by the test. It has one call
+// at a time.
 type node struct {
 	*handlerpb.NodeStream
-	t      testing.TB
-	cancel context.CancelFunc
+	t       testing.TB
+	call    uint64
+	ticket  handlerpb.Ticket
+	frames  []handlerpb.FromHandler // received and not looked at
+	cancel  func()                  // breaks the socket
+	stopped chan struct{}           // closed when the handler's end has left nothing behind
 }
 
-func open(t testing.TB, c *handlerpb.Client) *node {
+func open(t testing.TB, p peer) *node {
 	t.Helper()
-	ctx, cancel := context.WithCancel(testContext(t))
-	t.Cleanup(cancel)
-	s, err := c.Call(ctx)
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &node{s, t, cancel}
+	var conns [2]net.Conn
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "call socket")
+		if conns[i], err = net.FileConn(f); err != nil {
+			t.Fatal(err)
+		}
+		_ = f.Close()
+	}
+	n := &node{NodeStream: handlerpb.NewNodeStream(conns[0], p.maxPayload), t: t, stopped: make(chan struct{})}
+	go func() { defer close(n.stopped); _ = Calls(conns[1], p.h, p.maxPayload) }()
+	var sender sync.WaitGroup
+	sender.Go(n.Send)
+	n.cancel = sync.OnceFunc(func() { n.Fail(io.EOF); _ = conns[0].Close(); sender.Wait() })
+	t.Cleanup(func() {
+		n.cancel()
+		select {
+		case <-n.stopped:
+		case <-testContext(t).Done():
+			t.Error("the handler's end goes on")
+		}
+	})
+	return n
 }
 
+// start starts the next call.
 func (n *node) start(payload string) {
 	n.t.Helper()
-	if err := n.Start(&sdk.Call{Kind: sdk.CallFunction, Function: "f", Payload: []byte(payload)}, 0); err != nil {
+	n.call++
+	var err error
+	n.ticket, err = n.Start(testContext(n.t), n.call, &sdk.Call{Kind: sdk.CallFunction, Function: "f", Payload: []byte(payload)}, 0, true)
+	if err != nil {
 		n.t.Fatal(err)
 	}
+}
+
+func (n *node) next() (handlerpb.FromHandler, error) {
+	for len(n.frames) == 0 {
+		err := n.Recv(func(f handlerpb.FromHandler) error { n.frames = append(n.frames, f); return nil })
+		if err != nil {
+			return handlerpb.FromHandler{}, err
+		}
+	}
+	f := n.frames[0]
+	n.frames = n.frames[1:]
+	return f, nil
 }
 
 func (n *node) recv() handlerpb.FromHandler {
 	n.t.Helper()
-	f, err := n.Recv()
+	f, err := n.next()
 	if err != nil {
 		n.t.Fatal(err)
+	}
+	if f.ID != n.call {
+		n.t.Fatalf("frame %+v, want one of call %d", f, n.call)
 	}
 	return f
 }
@@ -106,7 +138,7 @@ func (n *node) callback() *handlerpb.Callback {
 
 func (n *node) reply(id uint64, reply string) {
 	n.t.Helper()
-	if err := n.Answer(&handlerpb.Answer{ID: id, Op: handlerpb.OpSend, Reply: []byte(reply)}); err != nil {
+	if err := n.Answer(testContext(n.t), n.call, &handlerpb.Answer{ID: id, Op: handlerpb.OpSend, Reply: []byte(reply)}, true); err != nil {
 		n.t.Fatal(err)
 	}
 }
@@ -174,9 +206,9 @@ func TestSequentialCallbacks(t *testing.T) {
 		return out, nil
 	}), 1<<20)
 	n := open(t, c)
-	var last uint64
 	for i := range 10 {
 		n.start(fmt.Sprint(i))
+		var last uint64
 		for range 3 {
 			cb := n.callback()
 			if cb.ID <= last {
@@ -323,7 +355,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// A node that breaks the contract loses the stream, nothing else.
+// A node that breaks the contract loses the socket and its calls, nothing else.
 func TestBadNode(t *testing.T) {
 	t.Parallel()
 	entered := make(chan struct{}, 1)
@@ -339,9 +371,10 @@ func TestBadNode(t *testing.T) {
 	n.start("x")
 	<-entered
 	n.callback()
-	n.start("a second call on the same stream")
+	n.call-- // the id of the call that runs
+	n.start("a second call of the same id")
 	for {
-		if f, err := n.Recv(); err != nil {
+		if f, err := n.next(); err != nil {
 			break
 		} else if f.Result == nil || f.Result.Err == nil {
 			t.Fatalf("frame %+v", f)
@@ -350,6 +383,79 @@ func TestBadNode(t *testing.T) {
 	n = open(t, c)
 	n.start("fine")
 	n.wantResult("fine")
+}
+
+// The node's cancel ends a call's context and whatever it waits for; it still
+// has a result, and the next call is not disturbed.
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	c := connect(t, handlerFunc(func(ctx context.Context, host sdk.Host, c *sdk.Call) ([]byte, error) {
+		switch string(c.Payload) {
+		case "fine":
+			return []byte("fine"), nil
+		case "send":
+			_, err := host.Send(context.Background(), sdk.AgentID{}, nil) // not with the call's context
+			return nil, err
+		}
+		host.Log(ctx, slog.LevelInfo, "waiting")
+		<-ctx.Done()
+		_, err := host.Send(context.Background(), sdk.AgentID{}, nil)
+		return nil, err
+	}), 1<<20)
+	n := open(t, c)
+	for _, how := range []string{"send", "wait"} {
+		n.start(how)
+		n.recv() // the callback, the log line
+		if onItsWay, err := n.Cancel(n.call, n.ticket); !onItsWay || err != nil {
+			t.Fatalf("cancel: %t, %v", onItsWay, err)
+		}
+		if f := n.recv(); f.Result == nil || !errors.Is(f.Result.Err, sdk.Canceled) {
+			t.Fatalf("%s: frame %+v, want a result", how, f)
+		}
+		_, _ = n.Cancel(n.call, n.ticket) // of a call that has ended
+		n.start("fine")
+		n.wantResult("fine")
+	}
+}
+
+// A call that ends its goroutine ends with an error.
+func TestGoexit(t *testing.T) {
+	t.Parallel()
+	c := connect(t, handlerFunc(func(ctx context.Context, host sdk.Host, c *sdk.Call) ([]byte, error) {
+		runtime.Goexit()
+		return nil, nil
+	}), 1<<20)
+	n := open(t, c)
+	for range 3 {
+		n.start("")
+		if f := n.recv(); f.Result == nil || !errors.Is(f.Result.Err, sdk.HandlerFailed) || f.Result.Err.HandlerCode != sdk.HandlerCodePanic {
+			t.Fatalf("frame %+v", f)
+		}
+	}
+}
+
+// More calls than a handler may have open are refused.
+func TestOpenCalls(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	c := connect(t, handlerFunc(func(ctx context.Context, host sdk.Host, c *sdk.Call) ([]byte, error) {
+		<-release
+		return nil, nil
+	}), 1<<20)
+	n := open(t, c)
+	for range handlerpb.MaxOpenCalls + 1 {
+		n.start("")
+	}
+	f := n.recv() // of the last one
+	close(release)
+	if f.Result == nil || !errors.Is(f.Result.Err, sdk.Busy) || f.Result.Err.Limit == nil {
+		t.Fatalf("frame %+v", f)
+	}
+	for range handlerpb.MaxOpenCalls {
+		if f, err := n.next(); err != nil || f.Result == nil || f.Result.Err != nil {
+			t.Fatalf("frame %+v, %v", f, err)
+		}
+	}
 }
 
 // A stream that breaks after any number of frames leaves nothing behind: the
@@ -419,9 +525,30 @@ func TestLog(t *testing.T) {
 	n.wantResult("")
 }
 
+// control gives the node's side of what goes over gRPC, in memory.
+func control(t testing.TB, h sdk.Handler) *handlerpb.Client {
+	t.Helper()
+	l := bufconn.Listen(1 << 20)
+	s := grpc.NewServer()
+	handlerpb.Register(s, newService(h, 1<<20))
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	cc, err := grpc.NewClient("passthrough:bufnet", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cc.Close()
+		s.Stop() // waits for the handlers
+		<-done
+	})
+	return handlerpb.NewClient(cc)
+}
+
 func TestSetupOnce(t *testing.T) {
 	t.Parallel()
-	c, ctx := connect(t, handlerFunc(nil), 1<<20), testContext(t)
+	c, ctx := control(t, handlerFunc(nil)), testContext(t)
 	if err := c.Setup(ctx, sdk.Setup{}); err != nil {
 		t.Fatal(err)
 	}

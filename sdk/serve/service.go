@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"runtime/debug"
 	"sync"
@@ -80,45 +79,6 @@ func (v *service) guardStart() (stop func()) {
 		}
 	})
 	return func() { t.Stop() }
-}
-
-// Call serves the calls of one stream, one after the other.
-func (v *service) Call(ctx context.Context, hs *handlerpb.HandlerStream) error {
-	s := newStream(ctx, hs)
-	defer s.pumps.Wait()
-	for {
-		call, remaining, err := s.next()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := v.serve(ctx, s, call, remaining); err != nil {
-			return err
-		}
-	}
-}
-
-// serve runs one call. Its error is the stream's.
-func (v *service) serve(ctx context.Context, s *stream, call *sdk.Call, remaining time.Duration) error {
-	var cancel context.CancelFunc
-	if remaining > 0 {
-		ctx, cancel = context.WithTimeout(ctx, remaining)
-	} else {
-		ctx, cancel = context.WithCancel(ctx)
-	}
-	defer cancel()
-	host := &host{s: s, ctx: ctx, maxPayload: v.maxPayload}
-	reply, err := v.protect(ctx, host, call)
-	r := handlerpb.Result{Reply: reply}
-	switch {
-	case err != nil:
-		r = handlerpb.Result{Err: asError(ctx, err)}
-	case len(reply) > v.maxPayload:
-		r = handlerpb.Result{Err: tooLarge("the reply", len(reply), v.maxPayload, sdk.SideHandler, sdk.DeliveredYes)}
-	}
-	return s.finish(host, &r)
 }
 
 // protect turns a panic into an error; the process lives on.

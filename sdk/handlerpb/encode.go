@@ -1,0 +1,172 @@
+package handlerpb
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/parley-p2p/parley/sdk"
+)
+
+// The frames that make up the traffic (calls, sends, their answers, results)
+// are written by hand: generated code takes several allocations for each, at
+// both ends. All others go through it, inside a frame. What is written is
+// plain protobuf either way; the tests hold both forms against each other.
+//
+// A payload is always the last field of its frame. So a frame is a head and a
+// tail, and the tail is the caller's payload itself, not a copy.
+
+// Field numbers of handler.proto.
+const (
+	fieldFrames   = 1 // HostBatch, HandlerBatch
+	fieldPart     = 2
+	fieldLastPart = 3
+
+	fieldCall = 1 // HostMessage, HandlerMessage
+
+	hostStart  = 2 // HostMessage
+	hostAnswer = 3
+	hostCancel = 4
+
+	handlerResult   = 2 // HandlerMessage
+	handlerCallback = 3
+	handlerCancel   = 4
+	handlerLog      = 5
+
+	startKind      = 1 // CallStart
+	startFunction  = 2
+	startID        = 3
+	startFrom      = 4
+	startPayload   = 5
+	startRemaining = 6
+
+	resultReply = 1 // CallResult
+	resultError = 2
+
+	callbackID   = 1 // CallbackRequest
+	callbackSend = 2
+
+	sendTo        = 1 // Send
+	sendPayload   = 2
+	sendRemaining = 3
+
+	answerID    = 1 // CallbackResult
+	answerReply = 2
+	answerHash  = 3
+)
+
+// headSize is room for the head of any frame that is written by hand.
+const headSize = 192
+
+func appendUint(b []byte, field protowire.Number, v uint64) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(b, field, protowire.VarintType), v)
+}
+
+func appendBytes(b []byte, field protowire.Number, v []byte) []byte {
+	return append(appendLen(b, field, len(v)), v...)
+}
+
+// appendLen begins a field of n bytes.
+func appendLen(b []byte, field protowire.Number, n int) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(b, field, protowire.BytesType), uint64(n))
+}
+
+// appendFrame appends a frame's head whose message is inner and then the tail.
+func appendFrame(b []byte, call uint64, field protowire.Number, inner []byte, tail int) []byte {
+	b = appendUint(b, fieldCall, call)
+	b = appendLen(b, field, len(inner)+tail)
+	return append(b, inner...)
+}
+
+// startHead appends the head of a call's start; the payload is the tail.
+func startHead(b []byte, call uint64, c *sdk.Call, remaining time.Duration) ([]byte, error) {
+	if err := CheckCall(c); err != nil {
+		return nil, err
+	}
+	var a [headSize]byte
+	in := appendUint(a[:0], startKind, uint64(c.Kind))
+	if c.Function != "" {
+		in = protowire.AppendString(protowire.AppendTag(in, startFunction, protowire.BytesType), c.Function)
+	}
+	in = appendBytes(in, startID, c.ID[:])
+	in = appendBytes(in, startFrom, c.From[:])
+	if ms := remainingToWire(remaining); ms != 0 {
+		in = appendUint(in, startRemaining, ms)
+	}
+	if len(c.Payload) > 0 {
+		in = appendLen(in, startPayload, len(c.Payload))
+	}
+	return appendFrame(b, call, hostStart, in, len(c.Payload)), nil
+}
+
+func callCancel(b []byte, call uint64) []byte {
+	return appendUint(appendUint(b, fieldCall, call), hostCancel, 1)
+}
+
+// answerHead appends the head of a callback's answer, and gives its tail.
+func answerHead(b []byte, call uint64, a *Answer) (head, tail []byte, err error) {
+	var s [headSize]byte
+	switch {
+	case a.ID != 0 && a.Err == nil && a.Op == OpSend:
+		in := appendUint(s[:0], answerID, a.ID)
+		in = appendLen(in, answerReply, len(a.Reply)) // also where it is empty: it says what is answered
+		return appendFrame(b, call, hostAnswer, in, len(a.Reply)), a.Reply, nil
+	case a.ID != 0 && a.Err == nil && a.Op == OpCommit:
+		in := appendBytes(appendUint(s[:0], answerID, a.ID), answerHash, a.Hash[:])
+		return appendFrame(b, call, hostAnswer, in, 0), nil, nil
+	}
+	w, err := answerToWire(a)
+	if err != nil {
+		return nil, nil, err
+	}
+	return generic(b, call, hostAnswer, w)
+}
+
+// generic appends the head of a frame whose message is m, which is the tail.
+func generic(b []byte, call uint64, field protowire.Number, m proto.Message) (head, tail []byte, err error) {
+	tail, err = proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		return nil, nil, malformed("%v", err)
+	}
+	return appendFrame(b, call, field, nil, len(tail)), tail, nil
+}
+
+// resultHead appends the head of a call's result, and gives its tail.
+func resultHead(b []byte, call uint64, r *Result) (head, tail []byte, err error) {
+	if r.Err != nil {
+		return generic(b, call, handlerResult, resultToWire(r))
+	}
+	if len(r.Reply) == 0 {
+		return appendFrame(b, call, handlerResult, nil, 0), nil, nil
+	}
+	var a [headSize]byte
+	in := appendLen(a[:0], resultReply, len(r.Reply))
+	return appendFrame(b, call, handlerResult, in, len(r.Reply)), r.Reply, nil
+}
+
+// callbackHead appends the head of a callback, and gives its tail.
+func callbackHead(b []byte, call uint64, c *Callback) (head, tail []byte, err error) {
+	if c.ID == 0 || c.Op != OpSend {
+		w, err := callbackToWire(c)
+		if err != nil {
+			return nil, nil, err
+		}
+		return generic(b, call, handlerCallback, w)
+	}
+	var a, o [headSize]byte
+	in := appendBytes(a[:0], sendTo, c.To[:])
+	if ms := remainingToWire(c.Remaining); ms != 0 {
+		in = appendUint(in, sendRemaining, ms)
+	}
+	if len(c.Payload) > 0 {
+		in = appendLen(in, sendPayload, len(c.Payload))
+	}
+	out := appendUint(o[:0], callbackID, c.ID)
+	out = append(appendLen(out, callbackSend, len(in)+len(c.Payload)), in...)
+	return appendFrame(b, call, handlerCallback, out, len(c.Payload)), c.Payload, nil
+}
+
+func callbackCancel(b []byte, call, cb uint64) []byte {
+	return appendUint(appendUint(b, fieldCall, call), handlerCancel, cb)
+}
