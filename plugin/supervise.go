@@ -129,15 +129,16 @@ func (s *supervisor) introduce(ctx context.Context, p *process) error {
 
 // reject notes why the handler does not run. An attached one is detached.
 func (s *supervisor) reject(ctx context.Context, err error) {
+	// The state first: calls that come meanwhile fail at once.
+	if ctx.Err() != nil {
+		s.h.set(StateStopped, nil, nil)
+	} else {
+		s.h.set(StateRejected, nil, err)
+		s.log.Error("handler rejected", "reason", err)
+	}
 	if s.attached {
 		s.cfg.Detach(s.h)
 	}
-	if ctx.Err() != nil {
-		s.h.set(StateStopped, nil, nil)
-		return
-	}
-	s.h.set(StateRejected, nil, err)
-	s.log.Error("handler rejected", "reason", err)
 }
 
 // watch waits for the end of p or of ctx and gives the process that follows:
