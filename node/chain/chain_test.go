@@ -253,6 +253,12 @@ func TestCancelTakenFromQueue(t *testing.T) {
 	b := Batch{Entries: entries("a", 1, 1), Cause: function(1)}
 	const rounds = 20
 	for range rounds {
+		// Until the committer has let go of the last round: the first batch is to
+		// commit by itself, so that the committer takes one of the others.
+		for !c.writing.TryLock() {
+			runtime.Gosched()
+		}
+		c.writing.Unlock()
 		var wg sync.WaitGroup
 		wg.Go(func() { mustAppend(t, c, b) })
 		<-inside
