@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"io"
 	"sync"
-
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // lengthSize is the size of a batch's length, which goes before it.
@@ -128,9 +126,4 @@ func (a *assembly) add(piece []byte, last bool) ([]byte, error) {
 func appendBatched(b, head, tail []byte) []byte {
 	b = appendLen(b, fieldFrames, len(head)+len(tail))
 	return append(append(b, head...), tail...)
-}
-
-// batchedSize is the size of what appendBatched appends.
-func batchedSize(head, tail []byte) int {
-	return protowire.SizeTag(fieldFrames) + protowire.SizeBytes(len(head)+len(tail))
 }
