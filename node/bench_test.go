@@ -22,25 +22,18 @@ import (
 //
 // floor: four processes that pass bare frames. send: Alice's handler sends,
 // Bob's answers, four processes. commit: a client calls Alice, Bob commits,
-// Alice commits, both durable. sync: append of 512 bytes and fdatasync.
+// Alice commits, both durable. sync: append of 512 bytes and fdatasync. durable
+// floor: the floor, with such a sync in each node before it passes an answer on.
 
 const benchPayload = 100
 
 func BenchmarkCycle(b *testing.B) {
 	for _, c := range []int{1, 16, 128} {
 		b.Run(fmt.Sprintf("floor/c=%d", c), func(b *testing.B) {
-			trip := floorCycle(b, c)
-			payload := make([]byte, benchPayload)
-			measure(b, c, func(worker, n int, took []time.Duration) []time.Duration {
-				for range n {
-					began := time.Now()
-					trip(worker, payload)
-					took = append(took, time.Since(began))
-				}
-				return took
-			})
+			benchFloor(b, c, false)
 		})
 	}
+	b.Run("durable floor/c=1", func(b *testing.B) { benchFloor(b, 1, true) })
 	b.Run("sync", benchSync)
 	alice, bob := benchPair(b)
 	for _, c := range []int{1, 16, 128} {
@@ -69,6 +62,19 @@ func BenchmarkCycle(b *testing.B) {
 			})
 		})
 	}
+}
+
+func benchFloor(b *testing.B, c int, durable bool) {
+	trip := floorCycle(b, c, durable)
+	payload := make([]byte, benchPayload)
+	measure(b, c, func(worker, n int, took []time.Duration) []time.Duration {
+		for range n {
+			began := time.Now()
+			trip(worker, payload)
+			took = append(took, time.Since(began))
+		}
+		return took
+	})
 }
 
 // measure spreads b.N operations over c callers and reports the median and the

@@ -99,6 +99,8 @@ func (b *bareConn) close() {
 //	echo UNIX          answers each frame with itself
 //	relay UNIX TCP     listens on UNIX for its handler, dials TCP
 //	relay UNIX ""      listens on both; prints its TCP address
+//	relay … FILE       the same, and appends and syncs 512 bytes to FILE before it
+//	                   passes an answer on
 func floorRole(args []string) {
 	switch args[0] {
 	case "echo":
@@ -124,10 +126,29 @@ func floorRole(args []string) {
 		near, err := ul.Accept()
 		exitOn(err)
 		f, n := newBareConn(far), newBareConn(near)
-		go f.read(n.send)
-		n.read(f.send)
+		toNear, toFar := n.send, f.send
+		if len(args) > 3 && args[2] == "" { // Bob's answers go to the far side
+			toFar = syncing(args[3], toFar)
+		} else if len(args) > 3 {
+			toNear = syncing(args[3], toNear)
+		}
+		go f.read(toNear)
+		n.read(toFar)
 	}
 	os.Exit(0)
+}
+
+// syncing is send after one append and fdatasync.
+func syncing(path string, send func(uint64, []byte)) func(uint64, []byte) {
+	f, err := os.Create(path)
+	exitOn(err)
+	record := make([]byte, 512)
+	return func(id uint64, payload []byte) {
+		_, err := f.Write(record)
+		exitOn(err)
+		exitOn(fdatasync(f))
+		send(id, payload)
+	}
 }
 
 func exitOn(err error) {
@@ -139,13 +160,18 @@ func exitOn(err error) {
 
 // floorCycle starts the floor's other three processes and returns a round trip
 // through all of them, for up to slots callers at once.
-func floorCycle(b *testing.B, slots int) func(slot int, payload []byte) {
+// With durable, both relays sync before they pass an answer on: one at a time.
+func floorCycle(b *testing.B, slots int, durable bool) func(slot int, payload []byte) {
 	dir := b.TempDir()
 	bob, alice := dir+"/b", dir+"/a"
-	far := startRole(b, "floor", "relay", bob, "")
+	var bobLog, aliceLog []string
+	if durable {
+		bobLog, aliceLog = []string{dir + "/b.log"}, []string{dir + "/a.log"}
+	}
+	far := startRole(b, "floor", append([]string{"relay", bob, ""}, bobLog...)...)
 	tcp := far.line()
 	startRole(b, "floor", "echo", bob)
-	startRole(b, "floor", "relay", alice, tcp).line()
+	startRole(b, "floor", append([]string{"relay", alice, tcp}, aliceLog...)...).line()
 	c, err := net.Dial("unix", alice)
 	if err != nil {
 		b.Fatal(err)

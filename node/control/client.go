@@ -33,6 +33,9 @@ var _ Node = (*Client)(nil)
 // reply of the largest payload that a node can be set to.
 const maxResponse = math.MaxInt32
 
+// maxIdleConns is how many connections a client keeps for its next calls.
+const maxIdleConns = 64
+
 // Dial returns a client of the node whose data directory is dir. It connects
 // when it is first used; Close it after the last use.
 func Dial(dir string) (*Client, error) {
@@ -43,10 +46,11 @@ func Dial(dir string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	var protocols http.Protocols
-	protocols.SetUnencryptedHTTP2(true)
+	// HTTP/1.1: the server's goroutine of a connection serves its calls by itself,
+	// where HTTP/2 passes each through three others. Calls at once take a
+	// connection each.
 	t := &http.Transport{
-		Protocols: &protocols,
+		MaxIdleConnsPerHost: maxIdleConns,
 		DialContext: func(context.Context, string, string) (net.Conn, error) {
 			c, err := dialSocket(abs)
 			if err != nil {
