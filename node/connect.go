@@ -54,6 +54,10 @@ func (n *Node) connect(ctx context.Context, to sdk.AgentID) (*connection, *sdk.E
 		return &connection{session: s, reused: true, source: sourceSession}, nil
 	}
 	// Checked here alone: whoever has a session has proven its key.
+	if to.IsZero() {
+		return nil, &sdk.Error{Code: sdk.UnknownAgent, Side: sdk.SideCaller, Delivered: sdk.DeliveredNo,
+			Text: "no agent was given: the AgentID is the zero value"}
+	}
 	if err := transport.ValidKey(transport.PeerKey(to)); err != nil {
 		return nil, &sdk.Error{Code: sdk.UnknownAgent, Side: sdk.SideNode, Delivered: sdk.DeliveredNo,
 			Text: fmt.Sprintf("%s is no agent's key: %v", to, err)}

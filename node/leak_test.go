@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"runtime"
@@ -32,7 +33,7 @@ func checkLeaks(m *testing.M) int {
 			return 1
 		}
 		runtime.Gosched()
-		time.Sleep(10 * time.Millisecond)
+		sleep(context.Background(), 10*time.Millisecond)
 	}
 }
 

@@ -48,7 +48,7 @@ type Config struct {
 	// restarted, if its deadline allows (setting handler-restart-wait, 5 s).
 	RestartWait time.Duration
 	// Env holds more variables ("KEY=value") for the handlers' environment,
-	// which has nothing of the node's own (setting handler-env).
+	// which has nothing of the node's own.
 	Env []string
 
 	probeEvery time.Duration         // between health probes; for tests

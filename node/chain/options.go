@@ -43,8 +43,8 @@ type Options struct {
 
 	// ReplyCount and ReplyBytes bound the kept replies (settings
 	// chain-reply-count, 1,048,576, and chain-reply-bytes, 256 MiB); ReplyAge
-	// is after how long they may be dropped (setting chain-reply-age; 10
-	// minutes, at least LongestDeadline).
+	// is after how long they may be dropped (10 minutes,
+	// at least LongestDeadline; no setting of the node).
 	ReplyCount int
 	ReplyBytes int64
 	ReplyAge   time.Duration
@@ -105,7 +105,7 @@ func (o Options) validate() error {
 	fault(o.Queue < 1 || o.Queue > 1<<16, "the queue is %d, 1 to 65536 allowed", o.Queue)
 	fault(o.ReplyCount < 1, "chain-reply-count is %d, at least 1 needed", o.ReplyCount)
 	fault(o.ReplyBytes < 1, "chain-reply-bytes is %d, at least 1 needed", o.ReplyBytes)
-	fault(o.ReplyAge < LongestDeadline, "chain-reply-age is %s, at least %s, the longest deadline, needed", o.ReplyAge, LongestDeadline)
+	fault(o.ReplyAge < LongestDeadline, "ReplyAge is %s, at least %s, the longest deadline, needed", o.ReplyAge, LongestDeadline)
 	fault(o.LockTimeout < 0, "the lock timeout is %s", o.LockTimeout)
 	return errors.Join(errs...)
 }
