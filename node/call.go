@@ -159,23 +159,23 @@ func (c *liveCall) Send(ctx context.Context, to sdk.AgentID, payload []byte) ([]
 	return reply, nil
 }
 
-// Bounds of what one call may stage. The chain has bounds of its own.
-const maxStaged = 1024
-
 func (c *liveCall) Commit(_ context.Context, e sdk.Entry) (sdk.Hash, error) {
 	if err := validEntry(&e); err != nil {
 		return sdk.Hash{}, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	limit := c.node.cfg.MaxPayload
+	// Held before anything waits in memory for the chain, which has the first too.
+	entries, size := c.node.cfg.Limits.ChainMaxEntries, c.node.cfg.MaxPayload
 	switch {
 	case c.ended:
 		return sdk.Hash{}, errCallOver()
-	case len(c.staged) >= maxStaged:
-		return sdk.Hash{}, tooLarge("entries of one call", len(c.staged)+1, maxStaged, sdk.SideNode, sdk.DeliveredYes)
-	case c.bytes+len(e.Content) > limit:
-		return sdk.Hash{}, tooLarge("entries of one call, bytes", c.bytes+len(e.Content), limit, sdk.SideNode, sdk.DeliveredYes)
+	case len(c.staged) >= entries:
+		e := tooLarge("entries of one call", len(c.staged)+1, entries, sdk.SideNode, sdk.DeliveredYes)
+		e.Limit.Setting = "chain-max-entries"
+		return sdk.Hash{}, e
+	case c.bytes+len(e.Content) > size:
+		return sdk.Hash{}, tooLarge("entries of one call, bytes", c.bytes+len(e.Content), size, sdk.SideNode, sdk.DeliveredYes)
 	}
 	c.staged = append(c.staged, e)
 	c.bytes += len(e.Content)

@@ -49,3 +49,41 @@ func TestRequestErrorNamesSettings(t *testing.T) {
 		}
 	}
 }
+
+// TestEntriesOfOneCall: the setting that the error names moves the limit.
+func TestEntriesOfOneCall(t *testing.T) {
+	t.Parallel()
+	w := newTestNetwork(t, func() *sdk.Definition {
+		return sdk.Define("many", "1", sdk.Function("commit", func(c *sdk.Context, n int) (int, error) {
+			for i := range n {
+				if _, err := c.Commit("number", i); err != nil {
+					return i, err
+				}
+			}
+			return n, nil
+		}))
+	})
+	const most = 1100
+	w.base.Limits.ChainMaxEntries = most
+	alice := w.start("alice")
+	for _, n := range []int{most, most + 1} {
+		payload, err := sdk.Marshal(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = alice.Call(t.Context(), "commit", payload)
+		if n <= most {
+			if err != nil {
+				t.Fatalf("%d entries: %v", n, err)
+			}
+			continue
+		}
+		e := wantError(t, err, sdk.TooLarge, sdk.DeliveredYes, true)
+		if e.Limit == nil || e.Limit.Setting != "chain-max-entries" || e.Limit.Value != most+1 || e.Limit.Max != most {
+			t.Errorf("got %v", e)
+		}
+	}
+	if got := alice.apps.all()[0].chain.Len(); got != 1+most {
+		t.Errorf("%d records, want %d", got, 1+most)
+	}
+}

@@ -57,7 +57,7 @@ func parseHeader(b []byte) (messageHeader, error) {
 }
 
 func tooLarge(what string, value, limit int, side sdk.Side, delivered sdk.Delivered) *sdk.Error {
-	return &sdk.Error{Code: sdk.TooLarge, Side: side, Delivered: delivered,
+	return &sdk.Error{Code: sdk.TooLarge, Side: side, Delivered: delivered, Retry: delivered == sdk.DeliveredNo,
 		Text:  fmt.Sprintf("%s of %d", what, value),
 		Limit: &sdk.Limit{Name: what, Setting: "max-payload", Value: uint64(value), Max: uint64(limit)}}
 }
@@ -120,7 +120,7 @@ func contextError(ctx context.Context, delivered sdk.Delivered, doing string) *s
 		Text: "the caller gave up while " + doing}
 	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 		e.Code, e.Side, e.Text = sdk.Timeout, sdk.SideNode, "the deadline passed while "+doing
-		e.Limit = &sdk.Limit{Name: "deadline", Setting: "timeout"}
+		e.Limit = &sdk.Limit{Name: "deadline", Setting: "deadline"}
 	}
 	return e
 }

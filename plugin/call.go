@@ -328,7 +328,7 @@ func asError(ctx context.Context, err error) *sdk.Error {
 }
 
 func tooLarge(what string, n, limit int, side sdk.Side, delivered sdk.Delivered) *sdk.Error {
-	return &sdk.Error{Code: sdk.TooLarge, Side: side, Delivered: delivered,
+	return &sdk.Error{Code: sdk.TooLarge, Side: side, Delivered: delivered, Retry: delivered == sdk.DeliveredNo,
 		Text:  fmt.Sprintf("%s has %d bytes, at most %d are allowed", what, n, limit),
 		Limit: &sdk.Limit{Name: "payload", Setting: "max-payload", Value: uint64(n), Max: uint64(limit)}}
 }
