@@ -96,7 +96,7 @@ func BenchmarkCommit(b *testing.B) {
 		for _, kind := range []string{"append", "receive"} {
 			b.Run(fmt.Sprintf("%s/c=%d", kind, c), func(b *testing.B) {
 				o := testOptions(b)
-				o.Now = time.Now
+				o.Now, o.walHalf = time.Now, 0
 				ch := mustOpen(b, o)
 				content := make([]byte, 512)
 				var n atomic.Uint64

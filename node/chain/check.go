@@ -18,6 +18,8 @@ var (
 	bucketTypes   = []byte("types")
 	bucketReplies = []byte("replies")
 	keyFormat     = []byte("format")
+	keyStored     = []byte("stored")
+	keyWAL        = []byte("wal")
 )
 
 // fileFormat is the value of meta/format.
@@ -27,6 +29,8 @@ const fileFormat = 1
 type contents struct {
 	link    linker
 	replies replyIndex
+	stored  uint64 // number of the last frame of a log that is in the file
+	wal     walID  // of the log beside the file; zero if there is none
 }
 
 // checker reads a file from end to end before bbolt maps it.
@@ -36,8 +40,9 @@ type checker struct {
 	p    *pages
 	contents
 
-	seed    maphash.Seed
-	indexed uint64 // sum of a hash of each (type, sequence)
+	seed      maphash.Seed
+	indexed   uint64 // sum of a hash of each (type, sequence)
+	formatted bool   // the format mark was there
 }
 
 // errOther is wrapped where the file is sound but not this node's chain of
@@ -96,8 +101,11 @@ func (c *checker) all() error {
 			}
 			return c.damaged(string(s.part), "%v", err)
 		}
-		if string(s.name) == string(bucketRecords) && c.link.next == 0 {
+		switch {
+		case string(s.name) == string(bucketRecords) && c.link.next == 0:
 			return c.damaged("", "there is no genesis record")
+		case string(s.name) == string(bucketMeta) && !c.formatted:
+			return c.damaged(string(s.part), "it is missing")
 		}
 	}
 	if c.indexed != 0 {
@@ -113,11 +121,17 @@ func (c *checker) all() error {
 }
 
 func (c *checker) format(_ uint32, key, value []byte) error {
-	if !bytes.Equal(key, keyFormat) || len(value) != 1 {
-		return errors.New("it is not what was written")
-	}
-	if value[0] != fileFormat {
+	switch {
+	case bytes.Equal(key, keyFormat) && len(value) == 1 && value[0] != fileFormat:
 		return fmt.Errorf("chain file %s: format %d, this program knows %d: use a newer one; %w", c.path, value[0], fileFormat, errOther)
+	case bytes.Equal(key, keyFormat) && len(value) == 1:
+		c.formatted = true
+	case bytes.Equal(key, keyStored) && len(value) == 8:
+		c.stored = binary.BigEndian.Uint64(value)
+	case bytes.Equal(key, keyWAL) && len(value) == len(c.wal):
+		copy(c.wal[:], value)
+	default:
+		return errors.New("it is not what was written")
 	}
 	return nil
 }

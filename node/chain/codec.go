@@ -105,6 +105,7 @@ type keptReply struct {
 	id    sdk.MessageID
 	micro int64
 	reply []byte
+	value []byte // the encoded whole, in the tail
 }
 
 func encodeReply(key []byte, r *keptReply) []byte {

@@ -2,12 +2,10 @@ package chain
 
 import (
 	"context"
+	"errors"
 	"runtime"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 
 	"github.com/parley-p2p/parley/sdk"
 )
@@ -195,8 +193,8 @@ func (c *Chain) gather(first *request) []*request {
 // commit appends a group in one transaction and answers each of its requests.
 // The caller holds writing.
 func (c *Chain) commit(group []*request) {
-	if c.stopped != nil {
-		c.refuse(group)
+	if cause := c.stopReason(); cause != nil {
+		c.refuse(group, cause)
 		return
 	}
 	now := c.opts.Now()
@@ -249,11 +247,11 @@ func (c *Chain) tick(now time.Time) int64 {
 }
 
 // refuse answers a group after the chain has stopped.
-func (c *Chain) refuse(group []*request) {
+func (c *Chain) refuse(group []*request, cause error) {
 	for _, r := range group {
-		err := errStopped(c.opts.Path, c.stopped)
+		err := errStopped(c.opts.Path, cause)
 		if _, ok := c.unsure[r.replyID()]; ok && r.batch.Cause.Kind == sdk.CallReceive {
-			err = errUnsynced(c.opts.Path, c.stopped)
+			err = errUnsynced(c.opts.Path, cause)
 		}
 		r.done <- outcome{err: err}
 	}
@@ -287,35 +285,42 @@ func (c *Chain) answerDuplicate(r *request, commit error) {
 	r.done <- outcome{err: err}
 }
 
-// write commits the plan to disk.
-func (c *Chain) write(p *plan) (err error) {
-	var tx *bolt.Tx
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // see view
-	defer func() {
-		if r := recover(); r != nil {
-			err = c.changed(r)
-			c.stop(err)
-			if tx != nil {
-				_ = tx.Rollback()
-			}
+// write makes a plan durable: in the log, or in the chain file where it is large.
+// The caller holds writing.
+func (c *Chain) write(p *plan) error {
+	p.number = c.number + 1
+	if c.wal == nil {
+		if err := c.startLog(); err != nil {
+			return err
 		}
-	}()
-	if tx, err = c.begin(true); err != nil {
-		return err
 	}
-	p.tx = tx.ID()
-	c.room.ensure(tx.Size(), p.size())
-	if err = p.put(tx); err != nil {
-		_ = tx.Rollback()
-		return err
+	w := c.wal
+	n := p.frameSize()
+	if n > w.maxFrame() {
+		p.large = true
+		c.storing.Lock()
+		defer c.storing.Unlock()
+		return c.checkpointLocked(p)
 	}
-	return c.commitTx(tx)
+	half := w.half
+	if !w.turn(n, c.storedNumber()) {
+		if err := c.checkpoint(); err != nil {
+			return err
+		}
+		w.turn(n, c.storedNumber()) // it has room: all of the other half is stored
+	}
+	if w.half != half {
+		wake(c.full)
+	}
+	w.buf = w.id.appendFrame(w.buf[:0], p)
+	return w.append(w.buf, p.number)
 }
 
-func (c *Chain) stop(err error) {
-	c.mu.Lock()
-	c.stopped = err
-	c.mu.Unlock()
+func wake(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
 }
 
 // advance makes a durable plan visible.
@@ -327,25 +332,29 @@ func (c *Chain) advance(p *plan) {
 	for i := range p.replies {
 		c.replies.add(&p.replies[i], p.tick)
 	}
+	c.number = p.number
+	if p.large {
+		return // it is in the chain file
+	}
+	if len(c.tail.plans) == 0 {
+		wake(c.moved)
+	}
+	c.tail.add(p)
 }
 
-// failed finds out what a failed commit left and returns what to answer. Usually bbolt has rolled back,
-// and the old head stands. If only the last sync failed, the new records can
-// be read but may not be on disk: nothing more is appended then, since a crash
-// could take away what later records were built upon.
+// failed returns what to answer the requests of a plan that was not written. If
+// only a sync failed, nobody knows what is on disk: nothing more is appended
+// then, since a crash could take away what later records were built upon.
 func (c *Chain) failed(p *plan, cause error) error {
 	c.opts.Log.Error("chain commit failed", "file", c.opts.Path, "records", len(p.records), "error", cause)
-	var last int
-	err := c.view(func(tx *bolt.Tx) error { last = tx.ID(); return nil })
-	answer := errCommit(c.opts.Path, cause)
+	damaged := (*DamagedError)(nil)
 	switch {
-	case c.stopped == nil && err == nil && last < p.tx:
-		return answer
-	case c.stopped == nil && p.tx == 0: // it did not even begin
-	default:
-		answer, c.unsure = errUnsynced(c.opts.Path, cause), p.kept
+	case errors.Is(cause, errUnsyncedWAL), p.large && (errors.Is(cause, errUnsure) || errors.As(cause, &damaged)):
+		c.unsure = p.kept
+		c.stop(cause)
+		return errUnsynced(c.opts.Path, cause)
+	case c.stopReason() != nil:
+		return errStopped(c.opts.Path, cause)
 	}
-	c.stop(cause)
-	c.opts.Log.Error("chain takes no more records until a restart", "file", c.opts.Path)
-	return answer
+	return errCommit(c.opts.Path, cause)
 }

@@ -35,6 +35,9 @@ func newSample(t testing.TB) *sample {
 	}
 	mustAppend(t, c, Batch{Entries: entries("picture", 1, 9000), Cause: function(99)}) // overflow pages
 	mustAppend(t, c, Batch{Entries: entries("bid", 1, 0), Cause: function(100)})
+	if err := c.checkpoint(); err != nil {
+		t.Fatal(err)
+	}
 	err := c.view(func(tx *bolt.Tx) error {
 		base := c.db.Info().Data
 		return tx.Bucket(bucketRecords).ForEach(func(_, v []byte) error {
@@ -156,7 +159,7 @@ func TestCutShort(t *testing.T) {
 	}
 	_, err := Open(s.o)
 	var d *DamagedError
-	if !errors.As(err, &d) || !strings.Contains(err.Error(), "cut short") || !strings.Contains(err.Error(), "not changed") {
+	if !errors.As(err, &d) || !strings.Contains(err.Error(), "cut short") || !strings.Contains(err.Error(), "nothing was changed") {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(mustRead(t, s.o.Path), cut) {

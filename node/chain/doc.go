@@ -3,14 +3,16 @@
 // receives that did. One chain is one bbolt file, mode 0600.
 //
 // Start with Open, Append and Query. One goroutine at a time commits: it takes
-// every batch that waits, links and signs their records, and writes them in one
-// transaction; a batch is appended whole or not at all, and Append returns when
-// it is on disk. That goroutine is the chain's committer, or an Append's own
-// where nobody is ahead of it.
+// every batch that waits, links and signs their records, and makes them durable
+// in one write to the log; a batch is appended whole or not at all, and Append
+// returns when it is on disk. That goroutine is the chain's committer, or an
+// Append's own where nobody is ahead of it. The keeper takes what is in the log
+// over into the chain file, many commits in one transaction, and reads see both.
 //
-//	Append ─┐            ┌─ plan: link, hash ─ sign (all cores) ─ write, sync ─┐
-//	Append ─┼─ queue ─ committer                                               ├─ answers
-//	Append ─┘            └───────────────── one transaction ───────────────────┘
+//	Append ─┐            ┌─ plan: link, hash ─ sign (all cores) ─ log: write, sync ─┐
+//	Append ─┼─ queue ─ committer                                                    ├─ answers
+//	Append ─┘            └──────────────────── one frame ───────────────────────────┘
+//	                                               keeper: log ── chain file
 //
 // # The file
 //
@@ -20,6 +22,9 @@
 //	bucket     key                                  value
 //	┌─────────┬────────────────────────────────────┬──────────────────────────────────┐
 //	│ meta    │ "format"                           │ 1 byte: 1                        │
+//	│         │ "wal", while there is a log        │ id of the log 16                 │
+//	│         │ "stored", once there was one       │ number of its last frame that is │
+//	│         │                                    │ in this file 8                   │
 //	├─────────┼────────────────────────────────────┼──────────────────────────────────┤
 //	│ records │ sequence 8                         │ format, header, signature, entry,│
 //	│         │                                    │ CRC-32C of the key and the value │
@@ -30,11 +35,14 @@
 //	│         │                                    │ CRC-32C of the key and the value │
 //	└─────────┴────────────────────────────────────┴──────────────────────────────────┘
 //
+// Beside it, under the same name with ".wal" behind it, is the write-ahead log
+// while the chain is open: wal.go. A chain that was closed is one file.
+//
 // # What is checked when
 //
 // Open reads the file with plain reads before bbolt maps it: every page that
 // can be reached, every record's checksum, place, link and hashes, the type
-// index and the kept replies. Signatures are covered by the checksum against
+// index and the kept replies; then the log. Signatures are covered by the checksum against
 // accident; Verify checks them against intent.
 //
 // # What holds

@@ -35,8 +35,8 @@ func (e *DamagedError) Error() string {
 	if e.Part != "" {
 		what = fmt.Sprintf("%s is damaged behind %d intact records", e.Part, e.Seq)
 	}
-	return fmt.Sprintf("chain file %s: %s: %s; the file was not changed: stop the node and put back a copy of the file "+
-		"from a backup, or move it away to begin an empty chain", e.Path, what, e.Reason)
+	return fmt.Sprintf("chain file %s: %s: %s; nothing was changed: stop the node and put back a copy of the file, and of its log (%s) "+
+		"if there was one, from a backup, or move both away to begin an empty chain", e.Path, what, e.Reason, walSuffix)
 }
 
 // DuplicateError is returned by Append for a receive whose outcome is kept

@@ -91,8 +91,8 @@ func checkMode(path string, info fs.FileInfo) error {
 }
 
 // openExisting checks the file at path from end to end and opens it.
-func openExisting(o *Options, author sdk.AgentID) (db *bolt.DB, room *room, found contents, err error) {
-	db, f, err := openBolt(o.Path, 0, o.LockTimeout, func(f *os.File) error {
+func openExisting(o *Options, author sdk.AgentID) (db *bolt.DB, f *os.File, found contents, err error) {
+	db, f, err = openBolt(o.Path, 0, o.LockTimeout, func(f *os.File) error {
 		info, err := f.Stat()
 		if err != nil {
 			return err
@@ -107,13 +107,10 @@ func openExisting(o *Options, author sdk.AgentID) (db *bolt.DB, room *room, foun
 		return nil, nil, found, err
 	}
 	// Whoever made the file may have been killed before its name was durable.
-	if err = syncDir(filepath.Dir(o.Path)); err == nil {
-		room, err = newRoom(f)
-	}
-	if err != nil {
+	if err = syncDir(filepath.Dir(o.Path)); err != nil {
 		return nil, nil, found, errors.Join(err, db.Close())
 	}
-	return db, room, found, nil
+	return db, f, found, nil
 }
 
 // create makes the file at path with its genesis record, durably.

@@ -36,7 +36,7 @@ func (c *clock) now() time.Time { c.micro++; return time.UnixMicro(c.micro).UTC(
 func testOptions(t testing.TB) Options {
 	c := &clock{micro: 1_700_000_000_000_000}
 	return Options{Path: filepath.Join(t.TempDir(), "auction.chain"), DNA: testDNA, Key: alice, Now: c.now,
-		LockTimeout: time.Nanosecond}
+		LockTimeout: time.Nanosecond, walHalf: 32 << 10}
 }
 
 func mustOpen(t testing.TB, o Options) *Chain {

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"time"
 
+	bolt "go.etcd.io/bbolt"
+
 	"github.com/parley-p2p/parley/sdk"
 )
 
@@ -56,6 +58,10 @@ type Options struct {
 	Now func() time.Time
 	// Log gets a line about failed commits; nil discards.
 	Log *slog.Logger
+
+	walHalf  int64                 // size of a half of the log; tests make it small
+	wrapWAL  func(walFile) walFile // tests fail its steps
+	commitTx func(*bolt.Tx) error  // (*bolt.Tx).Commit; tests fail it
 }
 
 func orDefault[T int | int64 | time.Duration](v *T, d T) {
@@ -74,11 +80,18 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.ReplyBytes, 256<<20)
 	orDefault(&o.ReplyAge, 10*time.Minute)
 	orDefault(&o.LockTimeout, 2*time.Second)
+	orDefault(&o.walHalf, defaultHalf)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.wrapWAL == nil {
+		o.wrapWAL = func(f walFile) walFile { return f }
+	}
+	if o.commitTx == nil {
+		o.commitTx = (*bolt.Tx).Commit
 	}
 	return o
 }

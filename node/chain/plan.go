@@ -3,7 +3,6 @@ package chain
 import (
 	"crypto/ed25519"
 	"crypto/sha256"
-	"encoding/binary"
 	"runtime"
 	"sync"
 	"time"
@@ -30,10 +29,11 @@ type plan struct {
 	drop    int   // the oldest kept replies, which go
 
 	tick       int64  // see Chain.tick
-	firstReply uint64 // key of the oldest kept reply
-	nextReply  uint64 // key of replies[0]
+	firstReply uint64 // order of the oldest kept reply
+	nextReply  uint64 // order of replies[0]
 	kept       map[replyID]int
-	tx         int // bbolt's number of the transaction, once it began
+	number     uint64 // of its frame
+	large      bool   // it goes into the chain file at once
 }
 
 // genesis is the plan of record 0.
@@ -85,13 +85,16 @@ func (p *plan) sign(key ed25519.PrivateKey) {
 	wg.Wait()
 }
 
-// size is an upper guess of the bytes by which the plan grows the file.
-func (p *plan) size() int64 {
-	n := p.bytes
+// frameSize is the length of the plan's frame in the log.
+func (p *plan) frameSize() int64 {
+	n := int64(frameHead)
 	for i := range p.records {
-		n += int64(len(p.records[i].value) + len(p.records[i].typeKey) + 64)
+		n += 4 + int64(len(p.records[i].value))
 	}
-	return n + n/2
+	for i := range p.replies {
+		n += 4 + int64(len(p.replies[i].value))
+	}
+	return n
 }
 
 // put writes the plan into a transaction.
@@ -113,8 +116,7 @@ func (p *plan) put(tx *bolt.Tx) error {
 		}
 	}
 	for i := range p.replies {
-		key := binary.BigEndian.AppendUint64(nil, p.nextReply+uint64(i))
-		if err := replies.Put(key, encodeReply(key, &p.replies[i])); err != nil {
+		if err := replies.Put(seqKey(p.nextReply+uint64(i)), p.replies[i].value); err != nil {
 			return err
 		}
 	}
@@ -136,6 +138,7 @@ func (c *Chain) batch(p *plan, r *request, now time.Time) (first uint64, err err
 			return 0, errRepliesFull(limit)
 		}
 		p.drop = max(p.drop, drop)
+		reply.value = encodeReply(seqKey(p.nextReply+uint64(len(p.replies))), &reply)
 		p.kept[replyID{reply.from, reply.id}] = len(p.replies)
 		p.replies, p.bytes = append(p.replies, reply), p.bytes+reply.size()
 	}

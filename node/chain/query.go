@@ -2,7 +2,6 @@ package chain
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -17,10 +16,24 @@ const (
 	maxLimit     = 1000
 )
 
+// durable is the end of what is on disk, and the part of it that is in the log.
+func (c *Chain) durable() (end uint64, recent tail) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.head + 1, c.tail
+}
+
 // Record is the durable record of sequence number seq, or ErrNotFound.
 func (c *Chain) Record(seq uint64) (r sdk.Record, err error) {
-	if seq >= c.Len() {
-		return r, cmp.Or(c.alive(), ErrNotFound)
+	end, recent := c.durable()
+	if err := c.readable(); err != nil {
+		return r, err
+	}
+	if seq >= end {
+		return r, ErrNotFound
+	}
+	if p := recent.record(seq); p != nil {
+		return decodeRecord(p.key, p.value)
 	}
 	err = c.view(func(tx *bolt.Tx) error {
 		key := seqKey(seq)
@@ -46,30 +59,40 @@ func (c *Chain) Query(q sdk.Query) ([]sdk.Record, error) {
 		limit = defaultLimit
 	}
 	limit = min(limit, maxLimit)
-	// bbolt shows a transaction to readers before its last sync, and one whose
-	// last sync failed for as long as the file is open. Nobody may act on those.
-	if end := c.Len(); q.To == 0 || q.To > end {
+	// bbolt may hold more by now, and shows a transaction to readers before its
+	// last sync. Nobody may act on that.
+	end, recent := c.durable()
+	if q.To == 0 || q.To > end {
 		q.To = end
 	}
-	if len(q.Type) > sdk.MaxEntryType || q.From >= q.To {
-		return nil, c.alive()
+	if err := c.readable(); err != nil || len(q.Type) > sdk.MaxEntryType || q.From >= q.To {
+		return nil, err
 	}
 	var out []sdk.Record
-	err := c.view(func(tx *bolt.Tx) error {
-		out = nil
-		total := 0
-		return c.scan(tx, q, func(seq uint64, key, value []byte) (bool, error) {
-			if total += len(value); total > c.opts.MaxQuery && len(out) > 0 {
-				return false, nil
-			}
-			r, err := decodeRecord(key, value)
-			if err != nil {
-				return false, c.damagedAt(seq, err.Error())
-			}
-			out = append(out, r)
-			return len(out) < limit, nil
-		})
-	})
+	total := 0
+	take := func(seq uint64, key, value []byte) (bool, error) {
+		if total += len(value); total > c.opts.MaxQuery && len(out) > 0 {
+			return false, nil
+		}
+		r, err := decodeRecord(key, value)
+		if err != nil {
+			return false, c.damagedAt(seq, err.Error())
+		}
+		out = append(out, r)
+		return len(out) < limit, nil
+	}
+	more, err := true, error(nil)
+	if q.Reverse {
+		more, err = recent.scan(q, take)
+	}
+	if old := q; more && err == nil {
+		if old.To = min(old.To, recent.base(end)); old.From < old.To {
+			err = c.view(func(tx *bolt.Tx) error { more, err = c.scan(tx, old, take); return err })
+		}
+	}
+	if !q.Reverse && more && err == nil {
+		_, err = recent.scan(q, take)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +101,7 @@ func (c *Chain) Query(q sdk.Query) ([]sdk.Record, error) {
 
 // scan calls fn with the records that q selects, in its order, until it
 // returns false. q.To is set.
-func (c *Chain) scan(tx *bolt.Tx, q sdk.Query, fn func(seq uint64, key, value []byte) (bool, error)) error {
+func (c *Chain) scan(tx *bolt.Tx, q sdk.Query, fn func(seq uint64, key, value []byte) (bool, error)) (more bool, err error) {
 	records := tx.Bucket(bucketRecords)
 	bucket, prefix := records, []byte(nil)
 	if q.Type != "" {
@@ -90,20 +113,19 @@ func (c *Chain) scan(tx *bolt.Tx, q sdk.Query, fn func(seq uint64, key, value []
 		key := k[len(prefix):]
 		seq := binary.BigEndian.Uint64(key)
 		if seq < q.From || seq >= q.To {
-			return nil
+			return true, nil
 		}
 		value := v
 		if q.Type != "" {
 			if value = records.Get(key); value == nil {
-				return c.damagedAt(seq, "the type index names it, but it is not there")
+				return false, c.damagedAt(seq, "the type index names it, but it is not there")
 			}
 		}
-		more, err := fn(seq, key, value)
-		if err != nil || !more {
-			return err
+		if more, err := fn(seq, key, value); err != nil || !more {
+			return false, err
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // seek puts the cursor on the first element of q under prefix, in q's order.
@@ -140,23 +162,38 @@ const (
 
 // chunk reads records from seq on, below end.
 func (c *Chain) chunk(seq, end uint64) (out []stored, err error) {
-	err = c.view(func(tx *bolt.Tx) error {
-		out = nil
-		cur, total := tx.Bucket(bucketRecords).Cursor(), 0
-		for k, v := cur.Seek(seqKey(seq)); seq < end && len(out) < chunkRecords && total < chunkBytes; k, v = cur.Next() {
-			if len(k) != 8 || binary.BigEndian.Uint64(k) != seq {
-				return c.damagedAt(seq, "it is missing")
-			}
-			header, sig, content, err := splitRecord(k, bytes.Clone(v))
-			if err != nil {
-				return c.damagedAt(seq, err.Error())
-			}
-			out = append(out, stored{seq, header, sig, content})
-			total += len(v)
-			seq++
+	_, recent := c.durable()
+	total := 0
+	take := func(key, value []byte) error {
+		header, sig, content, err := splitRecord(key, value)
+		if err != nil {
+			return c.damagedAt(seq, err.Error())
 		}
+		out = append(out, stored{seq, header, sig, content})
+		total += len(value)
+		seq++
 		return nil
-	})
+	}
+	room := func() bool { return seq < end && len(out) < chunkRecords && total < chunkBytes }
+	if base := recent.base(end); seq < base {
+		end = min(end, base)
+		err = c.view(func(tx *bolt.Tx) error {
+			cur := tx.Bucket(bucketRecords).Cursor()
+			for k, v := cur.Seek(seqKey(seq)); room(); k, v = cur.Next() {
+				if len(k) != 8 || binary.BigEndian.Uint64(k) != seq {
+					return c.damagedAt(seq, "it is missing")
+				}
+				if err := take(k, bytes.Clone(v)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	} else if err = c.readable(); err == nil {
+		for p := recent.record(seq); err == nil && room(); p = recent.record(seq) {
+			err = take(p.key, p.value)
+		}
+	}
 	// What was read before the damage is handed over first, so that a walk
 	// names the first wrong record even where an earlier one is wrong too.
 	if d := (*DamagedError)(nil); errors.As(err, &d) {

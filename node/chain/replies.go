@@ -1,7 +1,6 @@
 package chain
 
 import (
-	"encoding/binary"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -119,12 +118,16 @@ func (x *replyIndex) room(b replyBounds, now int64, count int, bytes int64) (dro
 func (c *Chain) Reply(from sdk.AgentID, id sdk.MessageID) (reply []byte, found bool, err error) {
 	c.mu.RLock()
 	order, found := c.replies.at[replyID{from, id}]
+	recent := c.tail.reply(order)
 	c.mu.RUnlock()
-	if !found {
-		return nil, false, c.alive()
+	if err := c.readable(); err != nil || !found {
+		return nil, false, err
+	}
+	if recent != nil {
+		return append(make([]byte, 0, len(recent.reply)), recent.reply...), true, nil
 	}
 	err = c.view(func(tx *bolt.Tx) error {
-		key := binary.BigEndian.AppendUint64(nil, order)
+		key := seqKey(order)
 		value := tx.Bucket(bucketReplies).Get(key)
 		if value == nil { // it went since
 			found = false
