@@ -40,7 +40,7 @@ func TestDiskFull(t *testing.T) {
 	sides := map[string]sdk.Side{"function": sdk.SideNode, "receive": sdk.SideRemoteNode}
 	var want []string
 	for _, kind := range []string{"function", "receive"} {
-		files, err := filepath.Glob(filepath.Join(bob.dir, "chains", "test-*"))
+		files, err := filepath.Glob(filepath.Join(bob.dir, "chains", "test-*.db"))
 		if err != nil || len(files) != 1 {
 			t.Fatal(files, err)
 		}
