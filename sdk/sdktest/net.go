@@ -17,6 +17,10 @@ type Options struct {
 	// MaxPayload bounds each message and answer, and the entries of one call
 	// together, in bytes. Default 16 MiB.
 	MaxPayload int
+	// MaxEntries bounds the entries of one call. Default 1024.
+	MaxEntries int
+	// MaxEntry bounds one entry, in bytes. Default 4 MiB.
+	MaxEntry int
 	// MaxCalls bounds the calls that run at once in one node; more get Busy.
 	// Default 1024.
 	MaxCalls int
@@ -28,6 +32,12 @@ func (o Options) withDefaults() Options {
 	if o.MaxPayload == 0 {
 		o.MaxPayload = 16 << 20
 	}
+	if o.MaxEntries == 0 {
+		o.MaxEntries = 1024
+	}
+	if o.MaxEntry == 0 {
+		o.MaxEntry = 4 << 20
+	}
 	if o.MaxCalls == 0 {
 		o.MaxCalls = 1024
 	}
@@ -35,6 +45,10 @@ func (o Options) withDefaults() Options {
 		o.Timeout = time.Minute
 	}
 	return o
+}
+
+func (o *Options) commitLimits() sdk.CommitLimits {
+	return sdk.CommitLimits{Entries: o.MaxEntries, Entry: o.MaxEntry, Bytes: o.MaxPayload}
 }
 
 // Net is a network of nodes within a test. Its methods may be called
