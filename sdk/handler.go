@@ -37,6 +37,8 @@ type Setup struct {
 	Agent      AgentID
 	DNA        DNAHash
 	Properties []byte
+	// Commits are what the node lets one call commit.
+	Commits CommitLimits
 }
 
 // CallKind tells why a handler runs.

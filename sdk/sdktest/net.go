@@ -123,7 +123,7 @@ func (n *Net) Node(name string, h sdk.Handler, options ...NodeOptions) *Node {
 		dna: sdk.DNA{Name: desc.Name, Integrity: desc.Integrity, NetworkSeed: o.NetworkSeed, Properties: o.Properties}}
 	copy(x.id[:], key.Public().(ed25519.PublicKey))
 	x.chain = newChain(key, x.dna)
-	if err := h.Setup(n.ctx, sdk.Setup{Agent: x.id, DNA: x.dna.Hash(), Properties: o.Properties}); err != nil {
+	if err := h.Setup(n.ctx, sdk.Setup{Agent: x.id, DNA: x.dna.Hash(), Properties: o.Properties, Commits: n.options.commitLimits()}); err != nil {
 		n.t.Fatalf("node %s: setup: %v", name, err)
 	}
 	n.mu.Lock()
