@@ -20,8 +20,8 @@ type Network interface {
 	Start(name string) Peer
 	// MaxPayload is the payload limit of every node, in bytes.
 	MaxPayload() int
-	// CommitLimits are what every node lets one call commit. None is 0; at most
-	// 200 entries, since a chain is read in one query, of 400 KiB or more each.
+	// CommitLimits are what every node lets one call commit: at most 200 entries,
+	// since a chain is read in one query, and some of 100 KiB among them.
 	CommitLimits() sdk.CommitLimits
 }
 
