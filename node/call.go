@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
-	"unicode/utf8"
 
 	"github.com/parley-p2p/parley/node/chain"
 	"github.com/parley-p2p/parley/sdk"
@@ -23,8 +22,8 @@ type liveCall struct {
 	base uint64 // the chain's head when the call began
 
 	mu      sync.Mutex // guards what follows
+	stage   sdk.Stage  // of staged
 	staged  []sdk.Entry
-	bytes   int
 	effects bool // a send took effect elsewhere, or may have
 	sending int  // sends under way
 	ended   bool
@@ -41,7 +40,7 @@ func (n *Node) run(ctx context.Context, a *app, call *sdk.Call) ([]byte, *sdk.Er
 	}
 	defer a.leave()
 	base, _ := a.chain.Head()
-	lc := &liveCall{node: n, app: a, call: call, base: base}
+	lc := &liveCall{node: n, app: a, call: call, base: base, stage: sdk.Stage{Limits: n.cfg.commitLimits()}}
 	reply, err := a.serve(ctx, lc, call)
 	staged, effects := lc.end()
 	if err == nil {
@@ -160,37 +159,24 @@ func (c *liveCall) Send(ctx context.Context, to sdk.AgentID, payload []byte) ([]
 }
 
 func (c *liveCall) Commit(_ context.Context, e sdk.Entry) (sdk.Hash, error) {
-	if err := validEntry(&e); err != nil {
+	if err := c.keep(e); err != nil {
 		return sdk.Hash{}, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	// Held before anything waits in memory for the chain, which has the first too.
-	entries, size := c.node.cfg.Limits.ChainMaxEntries, c.node.cfg.MaxPayload
-	switch {
-	case c.ended:
-		return sdk.Hash{}, errCallOver()
-	case len(c.staged) >= entries:
-		e := tooLarge("entries of one call", len(c.staged)+1, entries, sdk.SideNode, sdk.DeliveredYes)
-		e.Limit.Setting = "chain-max-entries"
-		return sdk.Hash{}, e
-	case c.bytes+len(e.Content) > size:
-		return sdk.Hash{}, tooLarge("entries of one call, bytes", c.bytes+len(e.Content), size, sdk.SideNode, sdk.DeliveredYes)
-	}
-	c.staged = append(c.staged, e)
-	c.bytes += len(e.Content)
 	return sdk.EntryHash(e.Content), nil
 }
 
-func validEntry(e *sdk.Entry) error {
-	switch {
-	case len(e.Type) == 0 || len(e.Type) > sdk.MaxEntryType || !utf8.ValidString(e.Type):
-		return sdk.Fail(sdk.HandlerCodeInput, "commit: an entry type is 1 to %d bytes of UTF-8, this one has %d", sdk.MaxEntryType, len(e.Type))
-	case e.Visibility > sdk.Public:
-		return sdk.Fail(sdk.HandlerCodeInput, "commit: visibility %d is unknown", e.Visibility)
-	case e.Ordering > sdk.Strict:
-		return sdk.Fail(sdk.HandlerCodeInput, "commit: ordering %d is unknown", e.Ordering)
+// keep holds an entry until the call has returned. It is refused before
+// anything of it waits in memory for the chain, which has limits of its own.
+func (c *liveCall) keep(e sdk.Entry) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return errCallOver()
 	}
+	if err := c.stage.Add(&e); err != nil {
+		return err
+	}
+	c.staged = append(c.staged, e)
 	return nil
 }
 

@@ -14,10 +14,14 @@ import (
 // TestHostInProcess and TestHostPlugin hold real nodes, over real sockets and
 // real chain files, against the suite that the SDK's test network passes.
 
+var conformanceLimits = Limits{ChainMaxEntries: 100, ChainMaxEntry: 400 << 10}
+
 func TestHostInProcess(t *testing.T) {
 	t.Parallel()
 	sdktest.TestHost(t, func(t *testing.T) sdktest.Network {
-		return newTestNetwork(t, sdktest.ConformanceDNA)
+		w := newTestNetwork(t, sdktest.ConformanceDNA)
+		w.base.Limits = conformanceLimits
+		return w
 	})
 }
 
@@ -26,7 +30,7 @@ func TestHostPlugin(t *testing.T) {
 	plugins := pluginDir(t, "conformance")
 	sdktest.TestHost(t, func(t *testing.T) sdktest.Network {
 		w := newTestNetwork(t, nil)
-		w.base.PluginDir = plugins
+		w.base.PluginDir, w.base.Limits = plugins, conformanceLimits
 		w.base.handlerEnv = []string{"GORACE=atexit_sleep_ms=0"}
 		return w
 	})
@@ -48,6 +52,8 @@ func newTestNetwork(t *testing.T, handler func() *sdk.Definition) *testNetwork {
 }
 
 func (w *testNetwork) MaxPayload() int { return w.base.MaxPayload }
+
+func (w *testNetwork) CommitLimits() sdk.CommitLimits { return w.base.commitLimits() }
 
 func (w *testNetwork) Start(name string) sdktest.Peer { return w.start(name) }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/parley-p2p/parley/node/chain"
 	"github.com/parley-p2p/parley/plugin"
+	"github.com/parley-p2p/parley/sdk"
 )
 
 // Limits are the settings that few operators change. The errors that a limit
@@ -107,6 +108,12 @@ func (l Limits) validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// commitLimits bound what one call stages. chain-max-batch is not among them: it
+// counts the call's reply too, which is known only at its end.
+func (c *Config) commitLimits() sdk.CommitLimits {
+	return sdk.CommitLimits{Entries: c.Limits.ChainMaxEntries, Entry: c.Limits.ChainMaxEntry, Bytes: c.MaxPayload}
 }
 
 // ofPlugin and ofChain carry the limits to the parts.

@@ -242,7 +242,7 @@ func (n *Node) attachOne(ctx context.Context, h sdk.Handler, desc sdk.Descriptio
 }
 
 func (n *Node) setup(a *app) sdk.Setup {
-	return sdk.Setup{Agent: n.id.agent, DNA: a.hash, Properties: a.dna.Properties}
+	return sdk.Setup{Agent: n.id.agent, DNA: a.hash, Properties: a.dna.Properties, Commits: n.cfg.commitLimits()}
 }
 
 // attach is called by the plugin manager with a handler that described itself.

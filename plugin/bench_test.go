@@ -37,11 +37,11 @@ func BenchmarkCall(b *testing.B) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
 	payload := string(make([]byte, 100))
-	for k, function := range []string{"echo", "send"} {
+	for _, k := range []struct{ callbacks, function string }{{"0", "echo"}, {"1", "send"}, {"commit", "commit"}} {
 		for _, c := range benchCallers {
-			b.Run(fmt.Sprintf("callbacks=%d/c=%d", k, c), func(b *testing.B) {
+			b.Run(fmt.Sprintf("callbacks=%s/c=%d", k.callbacks, c), func(b *testing.B) {
 				bench(b, c, pid, func() error {
-					_, err := h.Serve(ctx, host, call(function, payload))
+					_, err := h.Serve(ctx, host, call(k.function, payload))
 					return err
 				})
 			})

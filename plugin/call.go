@@ -58,12 +58,13 @@ type running struct {
 
 	wg sync.WaitGroup // the callbacks
 
-	mu    sync.Mutex
-	res   *handlerpb.Result
-	logs  []*handlerpb.LogRecord
-	open  map[uint64]context.CancelFunc // callbacks that run, by id
-	ended bool                          // no callback begins any more
-	sends bool                          // the call sent a message
+	mu      sync.Mutex
+	res     *handlerpb.Result
+	logs    []*handlerpb.LogRecord
+	open    map[uint64]context.CancelFunc // callbacks that run, by id
+	ended   bool                          // no callback begins any more
+	sends   bool                          // the call sent a message
+	refused *sdk.Error                    // the first commit without an answer that the node did not take
 }
 
 // maxCallLogs bounds the log lines of one call that wait for its goroutine.
@@ -100,11 +101,15 @@ func (r *running) await() ([]byte, error) {
 	}
 }
 
-// look writes the log lines that have come, and gives the result if it has.
+// look writes the log lines that have come, and gives the result if it has. A
+// refusal that the handler could not be told is the result, whatever it sent.
 func (r *running) look() *handlerpb.Result {
 	r.mu.Lock()
 	logs, res := r.logs, r.res
 	r.logs = nil
+	if res != nil && r.refused != nil {
+		res = &handlerpb.Result{Err: r.refused}
+	}
 	r.mu.Unlock()
 	for _, l := range logs {
 		r.log(l)
@@ -129,6 +134,9 @@ func (r *running) giveUp() error {
 // frame takes a frame of the call, in the stream's goroutine.
 func (r *running) frame(f handlerpb.FromHandler) error {
 	switch {
+	case f.Callback != nil && f.Callback.ID == 0: // a commit: the contract has no other
+		r.stage(f.Callback.Entry)
+		return nil
 	case f.Callback != nil:
 		return r.callback(f.Callback)
 	case f.Cancel != 0:
@@ -168,6 +176,25 @@ func (r *running) log(l *handlerpb.LogRecord) {
 		args = append(args, printable([]byte(a.Key), maxWords), printable([]byte(a.Value), maxLine))
 	}
 	r.host.Log(r.ctx, l.Level, printable([]byte(l.Text), maxLine), args...)
+}
+
+// stage performs a commit that wants no answer, in the stream's goroutine: so
+// entries keep their order, and come before the call's result. After a refusal
+// the call's entries are of no use.
+func (r *running) stage(e sdk.Entry) {
+	r.mu.Lock()
+	if r.ended || r.refused != nil {
+		r.mu.Unlock()
+		return
+	}
+	r.wg.Add(1) // the host is this call's until it has ended
+	r.mu.Unlock()
+	defer r.wg.Done()
+	if _, err := r.host.Commit(r.ctx, e); err != nil {
+		r.mu.Lock()
+		r.refused = asError(r.ctx, err)
+		r.mu.Unlock()
+	}
 }
 
 // callback is one callback that runs.
@@ -255,10 +282,6 @@ func (c *callback) perform() *handlerpb.Answer {
 		}
 		a.Reply, err = r.host.Send(ctx, cb.To, cb.Payload)
 	case handlerpb.OpCommit:
-		if len(cb.Entry.Content) > r.maxPayload {
-			err = tooLarge("the entry", len(cb.Entry.Content), r.maxPayload, sdk.SideCaller, sdk.DeliveredNo)
-			break
-		}
 		a.Hash, err = r.host.Commit(ctx, cb.Entry)
 	case handlerpb.OpQuery:
 		a.Records, err = r.host.Query(ctx, cb.Query)

@@ -251,8 +251,9 @@ func openFiles() ([]byte, error) {
 
 // testHost is a node as a call sees it.
 type testHost struct {
-	send func(context.Context, []byte) ([]byte, error)
-	logs func(slog.Level, string, ...any)
+	send  func(context.Context, []byte) ([]byte, error)
+	logs  func(slog.Level, string, ...any)
+	stage func(*sdk.Entry) error // nil: the entries that testHandler commits
 }
 
 func (h *testHost) Send(ctx context.Context, _ sdk.AgentID, p []byte) ([]byte, error) {
@@ -263,6 +264,9 @@ func (h *testHost) Send(ctx context.Context, _ sdk.AgentID, p []byte) ([]byte, e
 }
 
 func (h *testHost) Commit(_ context.Context, e sdk.Entry) (sdk.Hash, error) {
+	if h.stage != nil {
+		return sdk.EntryHash(e.Content), h.stage(&e)
+	}
 	if e.Type != "note" || e.Visibility != sdk.Public {
 		return sdk.Hash{}, fmt.Errorf("entry %+v", e)
 	}

@@ -122,6 +122,26 @@ type rogue struct {
 	frames []handlerpb.FromNode
 }
 
+// withRogue gives a process that serves one call so.
+func withRogue(t testing.TB, call func(*rogue) error) *process {
+	return inMemory(t, func(conn net.Conn) {
+		r := &rogue{HandlerStream: handlerpb.NewHandlerStream(conn, 1<<20), conn: conn}
+		sent := make(chan struct{})
+		go func() { defer close(sent); r.Send() }()
+		f, err := r.next()
+		if err == nil {
+			r.id = f.ID
+			err = call(r)
+		}
+		for err == nil {
+			_, err = r.next() // until the node ends it
+		}
+		r.Fail(err)
+		_ = conn.Close()
+		<-sent
+	})
+}
+
 func (r *rogue) next() (f handlerpb.FromNode, err error) {
 	for len(r.frames) == 0 {
 		if err := r.Recv(func(f handlerpb.FromNode) error { r.frames = append(r.frames, f); return nil }); err != nil {
@@ -193,23 +213,9 @@ func TestRogueHandler(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx := testContext(t)
-			p := inMemory(t, func(conn net.Conn) {
-				r := &rogue{HandlerStream: handlerpb.NewHandlerStream(conn, 1<<20), conn: conn}
-				sent := make(chan struct{})
-				go func() { defer close(sent); r.Send() }()
-				f, err := r.next()
-				if err == nil {
-					r.id = f.ID
-					err = c.call(r)
-				}
-				for err == nil {
-					_, err = r.next() // until the node ends it
-				}
-				r.Fail(err)
-				_ = conn.Close()
-				<-sent
-			})
-			host := &testHost{send: func(ctx context.Context, _ []byte) ([]byte, error) {
+			p := withRogue(t, c.call)
+			stage := sdk.Stage{Limits: sdk.CommitLimits{Bytes: 1 << 20}}
+			host := &testHost{stage: stage.Add, send: func(ctx context.Context, _ []byte) ([]byte, error) {
 				<-ctx.Done() // only the end of the call ends it
 				return nil, ctx.Err()
 			}}

@@ -133,7 +133,7 @@ const (
 	HandlerCodePanic   = "parley.panic"   // the handler panicked
 	HandlerCodeInput   = "parley.input"   // the payload is not what the function takes
 	HandlerCodeOutput  = "parley.output"  // the answer could not be encoded
-	HandlerCodeCommit  = "parley.commit"  // the chain could not take the commits (disk full, I/O error)
+	HandlerCodeCommit  = "parley.commit"  // an entry can't be staged, or the chain could not take the commits (disk full, I/O error)
 	HandlerCodeContext = "parley.context" // a call's context was used after the call had returned
 )
 

@@ -37,6 +37,8 @@ type Setup struct {
 	Agent      AgentID
 	DNA        DNAHash
 	Properties []byte
+	// Commits are what the node lets one call commit.
+	Commits CommitLimits
 }
 
 // CallKind tells why a handler runs.
@@ -68,7 +70,9 @@ type Host interface {
 	Send(ctx context.Context, to AgentID, payload []byte) ([]byte, error)
 	// Commit stages an entry. All entries that a call staged are appended
 	// together when it returns without an error, and only then. The hash is the
-	// entry's (EntryHash).
+	// entry's (EntryHash). What is refused is what a Stage refuses. Commit must
+	// not block: a node calls it where it receives the frames of all calls. The
+	// content must not be changed until the call has returned.
 	Commit(ctx context.Context, e Entry) (Hash, error)
 	// Query reads records of the source chain, durable ones only: not those
 	// that this call staged.

@@ -49,13 +49,6 @@ func CheckEntry(e *sdk.Entry) error {
 	return checkText("entry type", e.Type, 1, maxEntryType)
 }
 
-func entryToWire(e *sdk.Entry) (*Entry, error) {
-	if err := CheckEntry(e); err != nil {
-		return nil, err
-	}
-	return &Entry{Type: e.Type, Visibility: Visibility(e.Visibility), Ordering: Ordering(e.Ordering), Content: e.Content}, nil
-}
-
 func entryFromWire(w *Entry) (e sdk.Entry, err error) {
 	if w.Visibility < 0 || w.Visibility > 0xff || w.Ordering < 0 || w.Ordering > 0xff {
 		return e, malformed("visibility %d, ordering %d", w.Visibility, w.Ordering)

@@ -6,38 +6,16 @@ import (
 	"github.com/parley-p2p/parley/sdk"
 )
 
-func callbackToWire(c *Callback) (*CallbackRequest, error) {
-	if c.ID == 0 {
-		return nil, malformed("callback without an id")
-	}
-	w := &CallbackRequest{Cb: c.ID}
-	switch c.Op {
-	case OpSend:
-		w.Op = &CallbackRequest_Send{Send: &Send{To: c.To[:], Payload: c.Payload, RemainingMs: remainingToWire(c.Remaining)}}
-	case OpCommit:
-		e, err := entryToWire(&c.Entry)
-		if err != nil {
-			return nil, err
-		}
-		w.Op = &CallbackRequest_Commit{Commit: e}
-	case OpQuery:
-		q, err := queryToWire(&c.Query)
-		if err != nil {
-			return nil, err
-		}
-		w.Op = &CallbackRequest_Query{Query: q}
-	default:
-		return nil, malformed("callback operation %d", c.Op)
-	}
-	return w, nil
-}
+// errNoID is of callbacks that are answered; a commit need not be.
+var errNoID = malformed("callback without an id")
 
 func callbackFromWire(w *CallbackRequest) (c Callback, err error) {
 	c.ID = w.GetCb()
-	if c.ID == 0 {
-		return c, malformed("callback without an id")
+	op := w.GetOp()
+	if _, commit := op.(*CallbackRequest_Commit); c.ID == 0 && !commit {
+		return c, errNoID
 	}
-	switch op := w.GetOp().(type) {
+	switch op := op.(type) {
 	case *CallbackRequest_Send:
 		c.Op, c.Payload = OpSend, op.Send.GetPayload()
 		if c.To, err = fixed[sdk.AgentID]("receiver", op.Send.GetTo()); err != nil {

@@ -1,6 +1,7 @@
 package handlerpb
 
 import (
+	"math"
 	"sort"
 
 	"github.com/parley-p2p/parley/sdk"
@@ -70,7 +71,11 @@ func setupToWire(s *sdk.Setup) (*SetupRequest, error) {
 	if err := checkLen("properties", len(s.Properties), 0, maxProperties); err != nil {
 		return nil, err
 	}
-	return &SetupRequest{Agent: s.Agent[:], Dna: s.DNA[:], Properties: s.Properties}, nil
+	commits, err := commitLimitsToWire(&s.Commits)
+	if err != nil {
+		return nil, err
+	}
+	return &SetupRequest{Agent: s.Agent[:], Dna: s.DNA[:], Properties: s.Properties, Commits: commits}, nil
 }
 
 func setupFromWire(w *SetupRequest) (s sdk.Setup, err error) {
@@ -81,5 +86,24 @@ func setupFromWire(w *SetupRequest) (s sdk.Setup, err error) {
 		return s, err
 	}
 	s.Properties = w.Properties
+	if s.Commits, err = commitLimitsFromWire(w.Commits); err != nil {
+		return s, err
+	}
 	return s, checkLen("properties", len(w.Properties), 0, maxProperties)
+}
+
+func commitLimitsToWire(l *sdk.CommitLimits) (*CommitLimits, error) {
+	for _, n := range []int{l.Entries, l.Entry, l.Bytes} {
+		if n < 0 || n > math.MaxInt32 {
+			return nil, malformed("commit limit %d, at most %d allowed", n, math.MaxInt32)
+		}
+	}
+	return &CommitLimits{Entries: uint32(l.Entries), Entry: uint32(l.Entry), Bytes: uint32(l.Bytes)}, nil
+}
+
+func commitLimitsFromWire(w *CommitLimits) (sdk.CommitLimits, error) {
+	if n := max(w.GetEntries(), w.GetEntry(), w.GetBytes()); n > math.MaxInt32 {
+		return sdk.CommitLimits{}, malformed("commit limit %d, at most %d allowed", n, math.MaxInt32)
+	}
+	return sdk.CommitLimits{Entries: int(w.GetEntries()), Entry: int(w.GetEntry()), Bytes: int(w.GetBytes())}, nil
 }

@@ -280,66 +280,6 @@ func parseResult(msg []byte) (*Result, error) {
 	return r, err
 }
 
-func parseCallback(msg []byte) (*Callback, error) {
-	if err := inner(msg); err != nil {
-		return nil, err
-	}
-	var send []byte
-	c := &Callback{}
-	other := false
-	err := fields(msg, func(n protowire.Number, v uint64, b []byte) error {
-		switch {
-		case n == callbackID:
-			c.ID = v
-		case n == callbackSend && send == nil && b != nil:
-			send = b
-		default:
-			other = true
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	if other || send == nil {
-		var w CallbackRequest
-		if err := proto.Unmarshal(msg, &w); err != nil {
-			return nil, malformed("%v", err)
-		}
-		*c, err = callbackFromWire(&w)
-		return c, err
-	}
-	if c.ID == 0 {
-		return nil, malformed("callback without an id")
-	}
-	return c, parseSend(c, send)
-}
-
-func parseSend(c *Callback, msg []byte) error {
-	c.Op = OpSend
-	var to []byte
-	var ms uint64
-	err := fields(msg, func(n protowire.Number, v uint64, b []byte) error {
-		switch n {
-		case sendTo:
-			to = b
-		case sendPayload:
-			c.Payload = own(b)
-		case sendRemaining:
-			ms = v
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	if c.To, err = fixed[sdk.AgentID]("receiver", to); err != nil {
-		return err
-	}
-	c.Remaining, err = remainingFromWire(ms)
-	return err
-}
-
 func parseLog(msg []byte) (*LogRecord, error) {
 	if err := inner(msg); err != nil {
 		return nil, err

@@ -44,12 +44,18 @@ const (
 	resultReply = 1 // CallResult
 	resultError = 2
 
-	callbackID   = 1 // CallbackRequest
-	callbackSend = 2
+	callbackID     = 1 // CallbackRequest
+	callbackSend   = 2
+	callbackCommit = 3
 
 	sendTo        = 1 // Send
 	sendPayload   = 2
 	sendRemaining = 3
+
+	entryType       = 1 // Entry
+	entryVisibility = 2
+	entryOrdering   = 3
+	entryContent    = 4
 
 	answerID    = 1 // CallbackResult
 	answerReply = 2
@@ -147,13 +153,24 @@ func resultHead(b []byte, call uint64, r *Result) (head, tail []byte, err error)
 
 // callbackHead appends the head of a callback, and gives its tail.
 func callbackHead(b []byte, call uint64, c *Callback) (head, tail []byte, err error) {
-	if c.ID == 0 || c.Op != OpSend {
-		w, err := callbackToWire(c)
+	switch {
+	case c.Op == OpCommit:
+		return commitHead(b, call, c)
+	case c.ID == 0:
+		return nil, nil, errNoID
+	case c.Op == OpSend:
+		return sendHead(b, call, c)
+	case c.Op == OpQuery:
+		q, err := queryToWire(&c.Query)
 		if err != nil {
 			return nil, nil, err
 		}
-		return generic(b, call, handlerCallback, w)
+		return generic(b, call, handlerCallback, &CallbackRequest{Cb: c.ID, Op: &CallbackRequest_Query{Query: q}})
 	}
+	return nil, nil, malformed("callback operation %d", c.Op)
+}
+
+func sendHead(b []byte, call uint64, c *Callback) (head, tail []byte, err error) {
 	var a, o [headSize]byte
 	in := appendBytes(a[:0], sendTo, c.To[:])
 	if ms := remainingToWire(c.Remaining); ms != 0 {
@@ -165,6 +182,31 @@ func callbackHead(b []byte, call uint64, c *Callback) (head, tail []byte, err er
 	out := appendUint(o[:0], callbackID, c.ID)
 	out = append(appendLen(out, callbackSend, len(in)+len(c.Payload)), in...)
 	return appendFrame(b, call, handlerCallback, out, len(c.Payload)), c.Payload, nil
+}
+
+// commitHead is of a commit. Without an id it wants no answer.
+func commitHead(b []byte, call uint64, c *Callback) (head, tail []byte, err error) {
+	e := &c.Entry
+	if err := CheckEntry(e); err != nil {
+		return nil, nil, err
+	}
+	var a, o [headSize]byte
+	in := protowire.AppendString(protowire.AppendTag(a[:0], entryType, protowire.BytesType), e.Type)
+	if e.Visibility != 0 {
+		in = appendUint(in, entryVisibility, uint64(e.Visibility))
+	}
+	if e.Ordering != 0 {
+		in = appendUint(in, entryOrdering, uint64(e.Ordering))
+	}
+	if len(e.Content) > 0 {
+		in = appendLen(in, entryContent, len(e.Content))
+	}
+	out := o[:0]
+	if c.ID != 0 {
+		out = appendUint(out, callbackID, c.ID)
+	}
+	out = append(appendLen(out, callbackCommit, len(in)+len(e.Content)), in...)
+	return appendFrame(b, call, handlerCallback, out, len(e.Content)), e.Content, nil
 }
 
 func callbackCancel(b []byte, call, cb uint64) []byte {

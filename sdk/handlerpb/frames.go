@@ -25,7 +25,7 @@ type Start struct {
 // Callback is a running call's request to its node. Which fields hold
 // something depends on Op.
 type Callback struct {
-	ID        uint64 // never 0; no other open callback's of its call
+	ID        uint64 // no other open callback's of its call; 0 for a commit that wants no answer
 	Op        Op
 	To        sdk.AgentID   // OpSend
 	Payload   []byte        // OpSend

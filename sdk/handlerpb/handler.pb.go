@@ -291,6 +291,7 @@ type SetupRequest struct {
 	Agent         []byte                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`           // 32 bytes
 	Dna           []byte                 `protobuf:"bytes,2,opt,name=dna,proto3" json:"dna,omitempty"`               // 32 bytes
 	Properties    []byte                 `protobuf:"bytes,3,opt,name=properties,proto3" json:"properties,omitempty"` // at most 64 KiB
+	Commits       *CommitLimits          `protobuf:"bytes,4,opt,name=commits,proto3" json:"commits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -346,6 +347,75 @@ func (x *SetupRequest) GetProperties() []byte {
 	return nil
 }
 
+func (x *SetupRequest) GetCommits() *CommitLimits {
+	if x != nil {
+		return x.Commits
+	}
+	return nil
+}
+
+// CommitLimits are what the node lets one call commit. 0 is a limit that it does
+// not tell. Each is at most 2^31 - 1.
+type CommitLimits struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Entries       uint32                 `protobuf:"varint,1,opt,name=entries,proto3" json:"entries,omitempty"` // entries of one call
+	Entry         uint32                 `protobuf:"varint,2,opt,name=entry,proto3" json:"entry,omitempty"`     // bytes of one entry's content
+	Bytes         uint32                 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`     // bytes of the contents of one call's entries together
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommitLimits) Reset() {
+	*x = CommitLimits{}
+	mi := &file_handler_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommitLimits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommitLimits) ProtoMessage() {}
+
+func (x *CommitLimits) ProtoReflect() protoreflect.Message {
+	mi := &file_handler_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommitLimits.ProtoReflect.Descriptor instead.
+func (*CommitLimits) Descriptor() ([]byte, []int) {
+	return file_handler_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *CommitLimits) GetEntries() uint32 {
+	if x != nil {
+		return x.Entries
+	}
+	return 0
+}
+
+func (x *CommitLimits) GetEntry() uint32 {
+	if x != nil {
+		return x.Entry
+	}
+	return 0
+}
+
+func (x *CommitLimits) GetBytes() uint32 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
 // Exactly one of the two: empty means that the handler accepts.
 type SetupResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -356,7 +426,7 @@ type SetupResponse struct {
 
 func (x *SetupResponse) Reset() {
 	*x = SetupResponse{}
-	mi := &file_handler_proto_msgTypes[3]
+	mi := &file_handler_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -368,7 +438,7 @@ func (x *SetupResponse) String() string {
 func (*SetupResponse) ProtoMessage() {}
 
 func (x *SetupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[3]
+	mi := &file_handler_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -381,7 +451,7 @@ func (x *SetupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetupResponse.ProtoReflect.Descriptor instead.
 func (*SetupResponse) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{3}
+	return file_handler_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SetupResponse) GetError() *Error {
@@ -399,7 +469,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_handler_proto_msgTypes[4]
+	mi := &file_handler_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -411,7 +481,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[4]
+	mi := &file_handler_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -424,7 +494,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{4}
+	return file_handler_proto_rawDescGZIP(), []int{5}
 }
 
 type DrainResponse struct {
@@ -435,7 +505,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_handler_proto_msgTypes[5]
+	mi := &file_handler_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -447,7 +517,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[5]
+	mi := &file_handler_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -460,7 +530,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{5}
+	return file_handler_proto_rawDescGZIP(), []int{6}
 }
 
 type ControlRequest struct {
@@ -471,7 +541,7 @@ type ControlRequest struct {
 
 func (x *ControlRequest) Reset() {
 	*x = ControlRequest{}
-	mi := &file_handler_proto_msgTypes[6]
+	mi := &file_handler_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -483,7 +553,7 @@ func (x *ControlRequest) String() string {
 func (*ControlRequest) ProtoMessage() {}
 
 func (x *ControlRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[6]
+	mi := &file_handler_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -496,7 +566,7 @@ func (x *ControlRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlRequest.ProtoReflect.Descriptor instead.
 func (*ControlRequest) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{6}
+	return file_handler_proto_rawDescGZIP(), []int{7}
 }
 
 type ControlEvent struct {
@@ -507,7 +577,7 @@ type ControlEvent struct {
 
 func (x *ControlEvent) Reset() {
 	*x = ControlEvent{}
-	mi := &file_handler_proto_msgTypes[7]
+	mi := &file_handler_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -519,7 +589,7 @@ func (x *ControlEvent) String() string {
 func (*ControlEvent) ProtoMessage() {}
 
 func (x *ControlEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[7]
+	mi := &file_handler_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -532,7 +602,7 @@ func (x *ControlEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlEvent.ProtoReflect.Descriptor instead.
 func (*ControlEvent) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{7}
+	return file_handler_proto_rawDescGZIP(), []int{8}
 }
 
 // HostBatch is what the node sends on the call socket, each after its length
@@ -551,7 +621,7 @@ type HostBatch struct {
 
 func (x *HostBatch) Reset() {
 	*x = HostBatch{}
-	mi := &file_handler_proto_msgTypes[8]
+	mi := &file_handler_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -563,7 +633,7 @@ func (x *HostBatch) String() string {
 func (*HostBatch) ProtoMessage() {}
 
 func (x *HostBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[8]
+	mi := &file_handler_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -576,7 +646,7 @@ func (x *HostBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostBatch.ProtoReflect.Descriptor instead.
 func (*HostBatch) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{8}
+	return file_handler_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *HostBatch) GetFrames() []*HostMessage {
@@ -612,7 +682,7 @@ type HandlerBatch struct {
 
 func (x *HandlerBatch) Reset() {
 	*x = HandlerBatch{}
-	mi := &file_handler_proto_msgTypes[9]
+	mi := &file_handler_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -624,7 +694,7 @@ func (x *HandlerBatch) String() string {
 func (*HandlerBatch) ProtoMessage() {}
 
 func (x *HandlerBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[9]
+	mi := &file_handler_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -637,7 +707,7 @@ func (x *HandlerBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandlerBatch.ProtoReflect.Descriptor instead.
 func (*HandlerBatch) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{9}
+	return file_handler_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *HandlerBatch) GetFrames() []*HandlerMessage {
@@ -679,7 +749,7 @@ type HostMessage struct {
 
 func (x *HostMessage) Reset() {
 	*x = HostMessage{}
-	mi := &file_handler_proto_msgTypes[10]
+	mi := &file_handler_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -691,7 +761,7 @@ func (x *HostMessage) String() string {
 func (*HostMessage) ProtoMessage() {}
 
 func (x *HostMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[10]
+	mi := &file_handler_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -704,7 +774,7 @@ func (x *HostMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostMessage.ProtoReflect.Descriptor instead.
 func (*HostMessage) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{10}
+	return file_handler_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *HostMessage) GetCall() uint64 {
@@ -790,7 +860,7 @@ type HandlerMessage struct {
 
 func (x *HandlerMessage) Reset() {
 	*x = HandlerMessage{}
-	mi := &file_handler_proto_msgTypes[11]
+	mi := &file_handler_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -802,7 +872,7 @@ func (x *HandlerMessage) String() string {
 func (*HandlerMessage) ProtoMessage() {}
 
 func (x *HandlerMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[11]
+	mi := &file_handler_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -815,7 +885,7 @@ func (x *HandlerMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandlerMessage.ProtoReflect.Descriptor instead.
 func (*HandlerMessage) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{11}
+	return file_handler_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *HandlerMessage) GetCall() uint64 {
@@ -913,7 +983,7 @@ type CallStart struct {
 
 func (x *CallStart) Reset() {
 	*x = CallStart{}
-	mi := &file_handler_proto_msgTypes[12]
+	mi := &file_handler_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -925,7 +995,7 @@ func (x *CallStart) String() string {
 func (*CallStart) ProtoMessage() {}
 
 func (x *CallStart) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[12]
+	mi := &file_handler_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -938,7 +1008,7 @@ func (x *CallStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallStart.ProtoReflect.Descriptor instead.
 func (*CallStart) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{12}
+	return file_handler_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CallStart) GetKind() CallKind {
@@ -994,7 +1064,7 @@ type CallResult struct {
 
 func (x *CallResult) Reset() {
 	*x = CallResult{}
-	mi := &file_handler_proto_msgTypes[13]
+	mi := &file_handler_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1006,7 +1076,7 @@ func (x *CallResult) String() string {
 func (*CallResult) ProtoMessage() {}
 
 func (x *CallResult) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[13]
+	mi := &file_handler_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1019,7 +1089,7 @@ func (x *CallResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallResult.ProtoReflect.Descriptor instead.
 func (*CallResult) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{13}
+	return file_handler_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CallResult) GetReply() []byte {
@@ -1036,10 +1106,12 @@ func (x *CallResult) GetError() *Error {
 	return nil
 }
 
-// Callback is a request of the running call to its node.
+// CallbackRequest is a request of the running call to its node.
 type CallbackRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// cb names the callback among the open ones of its call. It is never 0.
+	// cb names the callback among the open ones of its call. A commit of cb 0
+	// wants no answer: if the node refuses it, the call fails with that error.
+	// Other callbacks are never of cb 0.
 	Cb uint64 `protobuf:"varint,1,opt,name=cb,proto3" json:"cb,omitempty"`
 	// Types that are valid to be assigned to Op:
 	//
@@ -1053,7 +1125,7 @@ type CallbackRequest struct {
 
 func (x *CallbackRequest) Reset() {
 	*x = CallbackRequest{}
-	mi := &file_handler_proto_msgTypes[14]
+	mi := &file_handler_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1137,7 @@ func (x *CallbackRequest) String() string {
 func (*CallbackRequest) ProtoMessage() {}
 
 func (x *CallbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[14]
+	mi := &file_handler_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +1150,7 @@ func (x *CallbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallbackRequest.ProtoReflect.Descriptor instead.
 func (*CallbackRequest) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{14}
+	return file_handler_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CallbackRequest) GetCb() uint64 {
@@ -1155,7 +1227,7 @@ type Send struct {
 
 func (x *Send) Reset() {
 	*x = Send{}
-	mi := &file_handler_proto_msgTypes[15]
+	mi := &file_handler_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1167,7 +1239,7 @@ func (x *Send) String() string {
 func (*Send) ProtoMessage() {}
 
 func (x *Send) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[15]
+	mi := &file_handler_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1180,7 +1252,7 @@ func (x *Send) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Send.ProtoReflect.Descriptor instead.
 func (*Send) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{15}
+	return file_handler_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Send) GetTo() []byte {
@@ -1216,7 +1288,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_handler_proto_msgTypes[16]
+	mi := &file_handler_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1228,7 +1300,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[16]
+	mi := &file_handler_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1241,7 +1313,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{16}
+	return file_handler_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Entry) GetType() string {
@@ -1285,7 +1357,7 @@ type Query struct {
 
 func (x *Query) Reset() {
 	*x = Query{}
-	mi := &file_handler_proto_msgTypes[17]
+	mi := &file_handler_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1297,7 +1369,7 @@ func (x *Query) String() string {
 func (*Query) ProtoMessage() {}
 
 func (x *Query) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[17]
+	mi := &file_handler_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1310,7 +1382,7 @@ func (x *Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Query.ProtoReflect.Descriptor instead.
 func (*Query) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{17}
+	return file_handler_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Query) GetType() string {
@@ -1365,7 +1437,7 @@ type CallbackResult struct {
 
 func (x *CallbackResult) Reset() {
 	*x = CallbackResult{}
-	mi := &file_handler_proto_msgTypes[18]
+	mi := &file_handler_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1377,7 +1449,7 @@ func (x *CallbackResult) String() string {
 func (*CallbackResult) ProtoMessage() {}
 
 func (x *CallbackResult) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[18]
+	mi := &file_handler_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1390,7 +1462,7 @@ func (x *CallbackResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallbackResult.ProtoReflect.Descriptor instead.
 func (*CallbackResult) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{18}
+	return file_handler_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CallbackResult) GetCb() uint64 {
@@ -1480,7 +1552,7 @@ type Records struct {
 
 func (x *Records) Reset() {
 	*x = Records{}
-	mi := &file_handler_proto_msgTypes[19]
+	mi := &file_handler_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1492,7 +1564,7 @@ func (x *Records) String() string {
 func (*Records) ProtoMessage() {}
 
 func (x *Records) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[19]
+	mi := &file_handler_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1505,7 +1577,7 @@ func (x *Records) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Records.ProtoReflect.Descriptor instead.
 func (*Records) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{19}
+	return file_handler_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Records) GetRecords() []*Record {
@@ -1526,7 +1598,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_handler_proto_msgTypes[20]
+	mi := &file_handler_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1538,7 +1610,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[20]
+	mi := &file_handler_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1551,7 +1623,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{20}
+	return file_handler_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Record) GetHeader() []byte {
@@ -1586,7 +1658,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_handler_proto_msgTypes[21]
+	mi := &file_handler_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1598,7 +1670,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[21]
+	mi := &file_handler_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1611,7 +1683,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{21}
+	return file_handler_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *LogLine) GetLevel() int32 {
@@ -1645,7 +1717,7 @@ type Attr struct {
 
 func (x *Attr) Reset() {
 	*x = Attr{}
-	mi := &file_handler_proto_msgTypes[22]
+	mi := &file_handler_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1657,7 +1729,7 @@ func (x *Attr) String() string {
 func (*Attr) ProtoMessage() {}
 
 func (x *Attr) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[22]
+	mi := &file_handler_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1670,7 +1742,7 @@ func (x *Attr) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attr.ProtoReflect.Descriptor instead.
 func (*Attr) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{22}
+	return file_handler_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Attr) GetKey() string {
@@ -1704,7 +1776,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_handler_proto_msgTypes[23]
+	mi := &file_handler_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1716,7 +1788,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[23]
+	mi := &file_handler_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1729,7 +1801,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{23}
+	return file_handler_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Error) GetCode() uint32 {
@@ -1801,7 +1873,7 @@ type Limit struct {
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_handler_proto_msgTypes[24]
+	mi := &file_handler_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1813,7 +1885,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[24]
+	mi := &file_handler_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1826,7 +1898,7 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{24}
+	return file_handler_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Limit) GetName() string {
@@ -1874,7 +1946,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_handler_proto_msgTypes[25]
+	mi := &file_handler_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1886,7 +1958,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[25]
+	mi := &file_handler_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1899,7 +1971,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{25}
+	return file_handler_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Attempt) GetAddress() string {
@@ -1928,13 +2000,18 @@ const file_handler_proto_rawDesc = "" +
 	"\tfunctions\x18\x03 \x03(\tR\tfunctions\x12\x1a\n" +
 	"\breceives\x18\x04 \x01(\bR\breceives\x12\x10\n" +
 	"\x03sdk\x18\x05 \x01(\tR\x03sdk\x12\x1a\n" +
-	"\bprotocol\x18\x06 \x01(\rR\bprotocol\"V\n" +
+	"\bprotocol\x18\x06 \x01(\rR\bprotocol\"\x91\x01\n" +
 	"\fSetupRequest\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\fR\x05agent\x12\x10\n" +
 	"\x03dna\x18\x02 \x01(\fR\x03dna\x12\x1e\n" +
 	"\n" +
 	"properties\x18\x03 \x01(\fR\n" +
-	"properties\"?\n" +
+	"properties\x129\n" +
+	"\acommits\x18\x04 \x01(\v2\x1f.parley.handler.v1.CommitLimitsR\acommits\"T\n" +
+	"\fCommitLimits\x12\x18\n" +
+	"\aentries\x18\x01 \x01(\rR\aentries\x12\x14\n" +
+	"\x05entry\x18\x02 \x01(\rR\x05entry\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\rR\x05bytes\"?\n" +
 	"\rSetupResponse\x12.\n" +
 	"\x05error\x18\x01 \x01(\v2\x18.parley.handler.v1.ErrorR\x05error\"\x0e\n" +
 	"\fDrainRequest\"\x0f\n" +
@@ -2066,7 +2143,7 @@ func file_handler_proto_rawDescGZIP() []byte {
 }
 
 var file_handler_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_handler_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_handler_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_handler_proto_goTypes = []any{
 	(CallKind)(0),            // 0: parley.handler.v1.CallKind
 	(Visibility)(0),          // 1: parley.handler.v1.Visibility
@@ -2074,65 +2151,67 @@ var file_handler_proto_goTypes = []any{
 	(*DescribeRequest)(nil),  // 3: parley.handler.v1.DescribeRequest
 	(*DescribeResponse)(nil), // 4: parley.handler.v1.DescribeResponse
 	(*SetupRequest)(nil),     // 5: parley.handler.v1.SetupRequest
-	(*SetupResponse)(nil),    // 6: parley.handler.v1.SetupResponse
-	(*DrainRequest)(nil),     // 7: parley.handler.v1.DrainRequest
-	(*DrainResponse)(nil),    // 8: parley.handler.v1.DrainResponse
-	(*ControlRequest)(nil),   // 9: parley.handler.v1.ControlRequest
-	(*ControlEvent)(nil),     // 10: parley.handler.v1.ControlEvent
-	(*HostBatch)(nil),        // 11: parley.handler.v1.HostBatch
-	(*HandlerBatch)(nil),     // 12: parley.handler.v1.HandlerBatch
-	(*HostMessage)(nil),      // 13: parley.handler.v1.HostMessage
-	(*HandlerMessage)(nil),   // 14: parley.handler.v1.HandlerMessage
-	(*CallStart)(nil),        // 15: parley.handler.v1.CallStart
-	(*CallResult)(nil),       // 16: parley.handler.v1.CallResult
-	(*CallbackRequest)(nil),  // 17: parley.handler.v1.CallbackRequest
-	(*Send)(nil),             // 18: parley.handler.v1.Send
-	(*Entry)(nil),            // 19: parley.handler.v1.Entry
-	(*Query)(nil),            // 20: parley.handler.v1.Query
-	(*CallbackResult)(nil),   // 21: parley.handler.v1.CallbackResult
-	(*Records)(nil),          // 22: parley.handler.v1.Records
-	(*Record)(nil),           // 23: parley.handler.v1.Record
-	(*LogLine)(nil),          // 24: parley.handler.v1.LogLine
-	(*Attr)(nil),             // 25: parley.handler.v1.Attr
-	(*Error)(nil),            // 26: parley.handler.v1.Error
-	(*Limit)(nil),            // 27: parley.handler.v1.Limit
-	(*Attempt)(nil),          // 28: parley.handler.v1.Attempt
+	(*CommitLimits)(nil),     // 6: parley.handler.v1.CommitLimits
+	(*SetupResponse)(nil),    // 7: parley.handler.v1.SetupResponse
+	(*DrainRequest)(nil),     // 8: parley.handler.v1.DrainRequest
+	(*DrainResponse)(nil),    // 9: parley.handler.v1.DrainResponse
+	(*ControlRequest)(nil),   // 10: parley.handler.v1.ControlRequest
+	(*ControlEvent)(nil),     // 11: parley.handler.v1.ControlEvent
+	(*HostBatch)(nil),        // 12: parley.handler.v1.HostBatch
+	(*HandlerBatch)(nil),     // 13: parley.handler.v1.HandlerBatch
+	(*HostMessage)(nil),      // 14: parley.handler.v1.HostMessage
+	(*HandlerMessage)(nil),   // 15: parley.handler.v1.HandlerMessage
+	(*CallStart)(nil),        // 16: parley.handler.v1.CallStart
+	(*CallResult)(nil),       // 17: parley.handler.v1.CallResult
+	(*CallbackRequest)(nil),  // 18: parley.handler.v1.CallbackRequest
+	(*Send)(nil),             // 19: parley.handler.v1.Send
+	(*Entry)(nil),            // 20: parley.handler.v1.Entry
+	(*Query)(nil),            // 21: parley.handler.v1.Query
+	(*CallbackResult)(nil),   // 22: parley.handler.v1.CallbackResult
+	(*Records)(nil),          // 23: parley.handler.v1.Records
+	(*Record)(nil),           // 24: parley.handler.v1.Record
+	(*LogLine)(nil),          // 25: parley.handler.v1.LogLine
+	(*Attr)(nil),             // 26: parley.handler.v1.Attr
+	(*Error)(nil),            // 27: parley.handler.v1.Error
+	(*Limit)(nil),            // 28: parley.handler.v1.Limit
+	(*Attempt)(nil),          // 29: parley.handler.v1.Attempt
 }
 var file_handler_proto_depIdxs = []int32{
-	26, // 0: parley.handler.v1.SetupResponse.error:type_name -> parley.handler.v1.Error
-	13, // 1: parley.handler.v1.HostBatch.frames:type_name -> parley.handler.v1.HostMessage
-	14, // 2: parley.handler.v1.HandlerBatch.frames:type_name -> parley.handler.v1.HandlerMessage
-	15, // 3: parley.handler.v1.HostMessage.start:type_name -> parley.handler.v1.CallStart
-	21, // 4: parley.handler.v1.HostMessage.result:type_name -> parley.handler.v1.CallbackResult
-	16, // 5: parley.handler.v1.HandlerMessage.result:type_name -> parley.handler.v1.CallResult
-	17, // 6: parley.handler.v1.HandlerMessage.callback:type_name -> parley.handler.v1.CallbackRequest
-	24, // 7: parley.handler.v1.HandlerMessage.log:type_name -> parley.handler.v1.LogLine
-	0,  // 8: parley.handler.v1.CallStart.kind:type_name -> parley.handler.v1.CallKind
-	26, // 9: parley.handler.v1.CallResult.error:type_name -> parley.handler.v1.Error
-	18, // 10: parley.handler.v1.CallbackRequest.send:type_name -> parley.handler.v1.Send
-	19, // 11: parley.handler.v1.CallbackRequest.commit:type_name -> parley.handler.v1.Entry
-	20, // 12: parley.handler.v1.CallbackRequest.query:type_name -> parley.handler.v1.Query
-	1,  // 13: parley.handler.v1.Entry.visibility:type_name -> parley.handler.v1.Visibility
-	2,  // 14: parley.handler.v1.Entry.ordering:type_name -> parley.handler.v1.Ordering
-	22, // 15: parley.handler.v1.CallbackResult.records:type_name -> parley.handler.v1.Records
-	26, // 16: parley.handler.v1.CallbackResult.error:type_name -> parley.handler.v1.Error
-	23, // 17: parley.handler.v1.Records.records:type_name -> parley.handler.v1.Record
-	25, // 18: parley.handler.v1.LogLine.attrs:type_name -> parley.handler.v1.Attr
-	27, // 19: parley.handler.v1.Error.limit:type_name -> parley.handler.v1.Limit
-	28, // 20: parley.handler.v1.Error.attempts:type_name -> parley.handler.v1.Attempt
-	3,  // 21: parley.handler.v1.Handler.Describe:input_type -> parley.handler.v1.DescribeRequest
-	5,  // 22: parley.handler.v1.Handler.Setup:input_type -> parley.handler.v1.SetupRequest
-	7,  // 23: parley.handler.v1.Handler.Drain:input_type -> parley.handler.v1.DrainRequest
-	9,  // 24: parley.handler.v1.Handler.Control:input_type -> parley.handler.v1.ControlRequest
-	4,  // 25: parley.handler.v1.Handler.Describe:output_type -> parley.handler.v1.DescribeResponse
-	6,  // 26: parley.handler.v1.Handler.Setup:output_type -> parley.handler.v1.SetupResponse
-	8,  // 27: parley.handler.v1.Handler.Drain:output_type -> parley.handler.v1.DrainResponse
-	10, // 28: parley.handler.v1.Handler.Control:output_type -> parley.handler.v1.ControlEvent
-	25, // [25:29] is the sub-list for method output_type
-	21, // [21:25] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	6,  // 0: parley.handler.v1.SetupRequest.commits:type_name -> parley.handler.v1.CommitLimits
+	27, // 1: parley.handler.v1.SetupResponse.error:type_name -> parley.handler.v1.Error
+	14, // 2: parley.handler.v1.HostBatch.frames:type_name -> parley.handler.v1.HostMessage
+	15, // 3: parley.handler.v1.HandlerBatch.frames:type_name -> parley.handler.v1.HandlerMessage
+	16, // 4: parley.handler.v1.HostMessage.start:type_name -> parley.handler.v1.CallStart
+	22, // 5: parley.handler.v1.HostMessage.result:type_name -> parley.handler.v1.CallbackResult
+	17, // 6: parley.handler.v1.HandlerMessage.result:type_name -> parley.handler.v1.CallResult
+	18, // 7: parley.handler.v1.HandlerMessage.callback:type_name -> parley.handler.v1.CallbackRequest
+	25, // 8: parley.handler.v1.HandlerMessage.log:type_name -> parley.handler.v1.LogLine
+	0,  // 9: parley.handler.v1.CallStart.kind:type_name -> parley.handler.v1.CallKind
+	27, // 10: parley.handler.v1.CallResult.error:type_name -> parley.handler.v1.Error
+	19, // 11: parley.handler.v1.CallbackRequest.send:type_name -> parley.handler.v1.Send
+	20, // 12: parley.handler.v1.CallbackRequest.commit:type_name -> parley.handler.v1.Entry
+	21, // 13: parley.handler.v1.CallbackRequest.query:type_name -> parley.handler.v1.Query
+	1,  // 14: parley.handler.v1.Entry.visibility:type_name -> parley.handler.v1.Visibility
+	2,  // 15: parley.handler.v1.Entry.ordering:type_name -> parley.handler.v1.Ordering
+	23, // 16: parley.handler.v1.CallbackResult.records:type_name -> parley.handler.v1.Records
+	27, // 17: parley.handler.v1.CallbackResult.error:type_name -> parley.handler.v1.Error
+	24, // 18: parley.handler.v1.Records.records:type_name -> parley.handler.v1.Record
+	26, // 19: parley.handler.v1.LogLine.attrs:type_name -> parley.handler.v1.Attr
+	28, // 20: parley.handler.v1.Error.limit:type_name -> parley.handler.v1.Limit
+	29, // 21: parley.handler.v1.Error.attempts:type_name -> parley.handler.v1.Attempt
+	3,  // 22: parley.handler.v1.Handler.Describe:input_type -> parley.handler.v1.DescribeRequest
+	5,  // 23: parley.handler.v1.Handler.Setup:input_type -> parley.handler.v1.SetupRequest
+	8,  // 24: parley.handler.v1.Handler.Drain:input_type -> parley.handler.v1.DrainRequest
+	10, // 25: parley.handler.v1.Handler.Control:input_type -> parley.handler.v1.ControlRequest
+	4,  // 26: parley.handler.v1.Handler.Describe:output_type -> parley.handler.v1.DescribeResponse
+	7,  // 27: parley.handler.v1.Handler.Setup:output_type -> parley.handler.v1.SetupResponse
+	9,  // 28: parley.handler.v1.Handler.Drain:output_type -> parley.handler.v1.DrainResponse
+	11, // 29: parley.handler.v1.Handler.Control:output_type -> parley.handler.v1.ControlEvent
+	26, // [26:30] is the sub-list for method output_type
+	22, // [22:26] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_handler_proto_init() }
@@ -2140,36 +2219,36 @@ func file_handler_proto_init() {
 	if File_handler_proto != nil {
 		return
 	}
-	file_handler_proto_msgTypes[10].OneofWrappers = []any{
+	file_handler_proto_msgTypes[11].OneofWrappers = []any{
 		(*HostMessage_Start)(nil),
 		(*HostMessage_Result)(nil),
 		(*HostMessage_Cancel)(nil),
 	}
-	file_handler_proto_msgTypes[11].OneofWrappers = []any{
+	file_handler_proto_msgTypes[12].OneofWrappers = []any{
 		(*HandlerMessage_Result)(nil),
 		(*HandlerMessage_Callback)(nil),
 		(*HandlerMessage_Cancel)(nil),
 		(*HandlerMessage_Log)(nil),
 	}
-	file_handler_proto_msgTypes[14].OneofWrappers = []any{
+	file_handler_proto_msgTypes[15].OneofWrappers = []any{
 		(*CallbackRequest_Send)(nil),
 		(*CallbackRequest_Commit)(nil),
 		(*CallbackRequest_Query)(nil),
 	}
-	file_handler_proto_msgTypes[18].OneofWrappers = []any{
+	file_handler_proto_msgTypes[19].OneofWrappers = []any{
 		(*CallbackResult_Reply)(nil),
 		(*CallbackResult_Hash)(nil),
 		(*CallbackResult_Records)(nil),
 		(*CallbackResult_Error)(nil),
 	}
-	file_handler_proto_msgTypes[20].OneofWrappers = []any{}
+	file_handler_proto_msgTypes[21].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_handler_proto_rawDesc), len(file_handler_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -138,6 +138,22 @@ func (s *HandlerStream) Callback(ctx context.Context, id uint64, c *Callback, qu
 	return s.w.put(ctx, head, tail, quiet)
 }
 
+// Commit queues an entry of the call id that wants no answer. It is sent with
+// whatever is sent next, the call's result at the latest, and arrives before it.
+// A large entry would be overtaken: it is not queued, and is a Callback's. Where
+// the queue is full it waits for ctx.
+func (s *HandlerStream) Commit(ctx context.Context, id uint64, e *sdk.Entry) (queued bool, err error) {
+	var a [3 * headSize]byte
+	head, tail, err := commitHead(a[:0], id, &Callback{Op: OpCommit, Entry: *e})
+	if err != nil || len(head)+len(tail) > smallFrame {
+		return false, err
+	}
+	if err := s.w.hold(ctx, head, tail); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
 // Cancel says that nobody waits for a callback's answer any more. It tells
 // whether the callback is on its way; if it is not, it is not sent either.
 func (s *HandlerStream) Cancel(id, cb uint64, t Ticket) (onItsWay bool, err error) {

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -68,6 +69,8 @@ func vectors() []vector {
 			Payload: []byte("payload"), Remaining: 2 * time.Second}}},
 		{"callback-commit", "a public entry, strict ordering", false, &FromHandler{ID: 9, Callback: &Callback{ID: 2, Op: OpCommit,
 			Entry: sdk.Entry{Type: "bid", Visibility: sdk.Public, Ordering: sdk.Strict, Content: []byte("content")}}}},
+		{"callback-commit-unanswered", "a private entry that wants no answer (no cb)", false, &FromHandler{ID: 9, Callback: &Callback{Op: OpCommit,
+			Entry: sdk.Entry{Type: "bid", Content: []byte("content")}}}},
 		{"callback-query", "the last 10 bids below sequence 100", false, &FromHandler{ID: 9, Callback: &Callback{ID: 3, Op: OpQuery,
 			Query: sdk.Query{Type: "bid", From: 1, To: 100, Reverse: true, Limit: 10}}}},
 		{"cancel", "nobody waits for callback 5 any more", false, &FromHandler{ID: 9, Cancel: 5}},
@@ -185,7 +188,8 @@ func TestDescriptionAndSetup(t *testing.T) {
 	if w, err := descriptionToWire(unsorted); err != nil || w.Functions[0] != "a" || unsorted.Functions[0] != "b" {
 		t.Errorf("unsorted: %v, %v", w, err)
 	}
-	s := sdk.Setup{Agent: seq[sdk.AgentID](1), DNA: seq[sdk.DNAHash](2), Properties: []byte("{}")}
+	s := sdk.Setup{Agent: seq[sdk.AgentID](1), DNA: seq[sdk.DNAHash](2), Properties: []byte("{}"),
+		Commits: sdk.CommitLimits{Entries: 7, Entry: 8, Bytes: math.MaxInt32}}
 	sw, err := setupToWire(&s)
 	if err != nil {
 		t.Fatal(err)
@@ -216,9 +220,18 @@ func TestDescriptionAndSetup(t *testing.T) {
 			t.Errorf("%s: received, %v", name, err)
 		}
 	}
-	for _, w := range []*SetupRequest{{}, {Agent: sw.Agent}, {Agent: sw.Agent, Dna: sw.Dna[1:]}, {Agent: sw.Agent, Dna: sw.Dna, Properties: make([]byte, maxProperties+1)}} {
+	for _, w := range []*SetupRequest{{}, {Agent: sw.Agent}, {Agent: sw.Agent, Dna: sw.Dna[1:]}, {Agent: sw.Agent, Dna: sw.Dna, Properties: make([]byte, maxProperties+1)},
+		{Agent: sw.Agent, Dna: sw.Dna, Commits: &CommitLimits{Entries: 1 << 31}}, {Agent: sw.Agent, Dna: sw.Dna, Commits: &CommitLimits{Bytes: 1<<32 - 1}}} {
 		if _, err := setupFromWire(w); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%v: %v", w, err)
+		}
+	}
+	if got, err := setupFromWire(&SetupRequest{Agent: sw.Agent, Dna: sw.Dna}); err != nil || got.Commits != (sdk.CommitLimits{}) {
+		t.Errorf("no limits told: %+v, %v", got, err)
+	}
+	for _, l := range []sdk.CommitLimits{{Entries: -1}, {Bytes: -1}} {
+		if _, err := setupToWire(&sdk.Setup{Commits: l}); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%+v: %v", l, err)
 		}
 	}
 }
@@ -279,7 +292,11 @@ func TestMalformed(t *testing.T) {
 		"nothing":     {},
 		"cb 0":        cb(&CallbackRequest{Op: &CallbackRequest_Query{Query: &Query{}}}),
 		"nil":         cb(nil),
+		"send, cb 0":  cb(&CallbackRequest{Op: &CallbackRequest_Send{Send: &Send{To: agent}}}),
 		"no op":       cb(&CallbackRequest{Cb: 1}),
+		"neither":     cb(&CallbackRequest{}),
+		"nothing, 0":  cb(&CallbackRequest{Op: &CallbackRequest_Commit{}}),
+		"no type, 0":  cb(&CallbackRequest{Op: &CallbackRequest_Commit{Commit: &Entry{Content: id}}}),
 		"to":          cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_Send{Send: &Send{To: id}}}),
 		"nil send":    cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_Send{}}),
 		"nil commit":  cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_Commit{}}),
@@ -312,8 +329,10 @@ func TestMalformed(t *testing.T) {
 			t.Errorf("handler, %s: %+v, %v", name, f, err)
 		}
 	}
-	if _, err := callbackToWire(&Callback{ID: 1, Op: OpCommit, Entry: sdk.Entry{Type: "\xff"}}); !errors.Is(err, ErrMalformed) {
-		t.Errorf("an entry type that is not UTF-8: %v", err)
+	for _, c := range []Callback{{ID: 1, Op: OpCommit, Entry: sdk.Entry{Type: "\xff"}}, {Op: OpCommit}, {Op: OpSend}, {Op: OpQuery}, {ID: 1}} {
+		if _, _, err := callbackHead(nil, 1, &c); !errors.Is(err, ErrMalformed) {
+			t.Errorf("callback %+v: %v", c, err)
+		}
 	}
 	if _, err := startHead(nil, 1, &sdk.Call{Kind: sdk.CallFunction, Function: "\xff"}, 0); !errors.Is(err, ErrMalformed) {
 		t.Errorf("a function that is not UTF-8: %v", err)

@@ -24,6 +24,8 @@ const (
 	// one may exceed it.
 	maxQueued = 256 << 10
 	maxLarge  = 1 << 20
+	// maxHeld is up to which size a batch waits for a frame that is sent at once.
+	maxHeld = 16 << 10
 	// maxUrgent bounds what waits together with frames that can't wait.
 	maxUrgent = 2 * maxQueued
 )
@@ -89,28 +91,8 @@ type Ticket struct {
 // waits for ctx and the stream. quiet tells that little else is under way.
 func (w *writer) put(ctx context.Context, head, tail []byte, quiet bool) (Ticket, error) {
 	n := len(head) + len(tail)
-	w.mu.Lock()
-	for {
-		if w.err != nil {
-			err := w.err
-			w.mu.Unlock()
-			return Ticket{}, err
-		}
-		if n <= smallFrame && len(*w.cur) < maxQueued || n > smallFrame && w.size < maxLarge {
-			break
-		}
-		if w.space == nil {
-			w.space = make(chan struct{})
-		}
-		space := w.space
-		w.mu.Unlock()
-		select {
-		case <-space:
-		case <-w.done:
-		case <-ctx.Done():
-			return Ticket{}, ctx.Err()
-		}
-		w.mu.Lock()
+	if err := w.lockWithRoom(ctx, n); err != nil {
+		return Ticket{}, err
 	}
 	t := Ticket{batch: w.number}
 	if n <= smallFrame {
@@ -123,6 +105,49 @@ func (w *writer) put(ctx context.Context, head, tail []byte, quiet bool) (Ticket
 	}
 	w.flushLocked(quiet)
 	return t, nil
+}
+
+// hold queues a small frame that is in no hurry: whatever is sent next takes it
+// along. Nobody is woken for it unless much is held already.
+func (w *writer) hold(ctx context.Context, head, tail []byte) error {
+	if err := w.lockWithRoom(ctx, len(head)+len(tail)); err != nil {
+		return err
+	}
+	*w.cur = appendBatched(*w.cur, head, tail)
+	if len(*w.cur) <= maxHeld {
+		w.mu.Unlock()
+		return nil
+	}
+	w.flushLocked(false)
+	return nil
+}
+
+// lockWithRoom waits until a frame of n bytes may be queued, for ctx and the
+// stream at most. It locks, unless there is an error.
+func (w *writer) lockWithRoom(ctx context.Context, n int) error {
+	w.mu.Lock()
+	for {
+		if w.err != nil {
+			err := w.err
+			w.mu.Unlock()
+			return err
+		}
+		if n <= smallFrame && len(*w.cur) < maxQueued || n > smallFrame && w.size < maxLarge {
+			return nil
+		}
+		if w.space == nil {
+			w.space = make(chan struct{})
+		}
+		space := w.space
+		w.mu.Unlock()
+		select {
+		case <-space:
+		case <-w.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		w.mu.Lock()
+	}
 }
 
 // urgent queues a small frame without waiting.

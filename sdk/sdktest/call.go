@@ -32,6 +32,7 @@ type running struct {
 
 	mu     sync.Mutex // guards what follows
 	ended  bool
+	stage  sdk.Stage // of staged
 	staged []sdk.Entry
 }
 
@@ -42,7 +43,7 @@ var errCrashed = errors.New("the handler crashed")
 // start begins a call in a goroutine of its own. The caller waits on done; the
 // Net waits for the goroutine.
 func (x *Node) start(deadline time.Time, call *sdk.Call) (*running, *sdk.Error) {
-	r := &running{node: x, call: call, base: x.chain.len(), done: make(chan struct{})}
+	r := &running{node: x, call: call, base: x.chain.len(), done: make(chan struct{}), stage: sdk.Stage{Limits: x.net.options.commitLimits()}}
 	x.mu.Lock()
 	if max := x.net.options.MaxCalls; len(x.running) >= max {
 		x.mu.Unlock()

@@ -20,6 +20,9 @@ type Network interface {
 	Start(name string) Peer
 	// MaxPayload is the payload limit of every node, in bytes.
 	MaxPayload() int
+	// CommitLimits are what every node lets one call commit: at most 200 entries,
+	// since a chain is read in one query, and some of 100 KiB among them.
+	CommitLimits() sdk.CommitLimits
 }
 
 // Peer is one node of a Network.
@@ -43,6 +46,7 @@ func TestHost(t *testing.T, start func(t *testing.T) Network) {
 		run  func(*bench)
 	}{
 		{"who", testWho}, {"reply", testReply}, {"commit", testCommit}, {"rollback", testRollback},
+		{"commit order", testOrder}, {"commit limits", testLimits}, {"commit too much", testTooMuch},
 		{"strict", testStrict}, {"query", testQuery}, {"errors", testErrors}, {"nested error", testNested},
 		{"unknown agent", testUnknownAgent}, {"unknown function", testUnknownFunction},
 		{"deadline crosses", testDeadline}, {"timeout", testTimeout}, {"cancel crosses", testCancel},

@@ -62,6 +62,69 @@ func testRollback(b *bench) {
 	b.wantNotes(b.bob)
 }
 
+// testOrder: entries stand in the order of their Commits, whatever their size.
+func testOrder(b *bench) {
+	texts := []string{"1", strings.Repeat("2", 20<<10), "3", strings.Repeat("4", 100<<10), strings.Repeat("5", 10<<10), "6"}
+	var s *Step
+	for _, text := range slices.Backward(texts) {
+		s = &Step{Op: "commit", Text: text, Then: s}
+	}
+	b.do(b.alice, b.send(*s))
+	b.do(b.alice, *s)
+	b.wantNotes(b.bob, texts...)
+	b.wantNotes(b.alice, texts...)
+}
+
+// testLimits: what can't be staged is refused by Commit itself, with the error of
+// an sdk.Stage. The call may go on, and the other entries are appended.
+func testLimits(b *bench) {
+	limits := b.net.CommitLimits()
+	small, big := strings.Repeat("x", limits.Bytes/limits.Entries*2), strings.Repeat("x", limits.Entry-100)
+	var notes []string
+	for _, try := range []Step{
+		{Text: "x", N: limits.Entries}, {Text: small, N: limits.Entries - 1}, {Text: big, N: limits.Entries - 1},
+		{Text: strings.Repeat("x", limits.Entry)}, {Text: strings.Repeat("x", 100<<10), N: limits.Entries},
+		{Spoil: "type"}, {Spoil: "own type"}, {Spoil: "visibility"}, {Spoil: "ordering"},
+	} {
+		try.Op = "try"
+		content, err := sdk.Marshal(try.Text)
+		if err != nil {
+			b.Fatal(err)
+		}
+		stage, e := sdk.Stage{Limits: limits}, sdk.Entry{Type: "note", Content: content}
+		spoilt(try.Spoil)(&e)
+		notes = append(notes, "before")
+		err = stage.Add(&sdk.Entry{Type: "note", Content: make([]byte, 1+len("before"))})
+		for err == nil {
+			if err = stage.Add(&e); err == nil {
+				notes = append(notes, try.Text)
+			}
+		}
+		s := Step{Op: "commit", Text: "before", Then: &try}
+		for _, r := range []Result{b.do(b.bob, s), b.do(b.alice, b.send(s))} {
+			if r.Text != err.Error() {
+				b.Errorf("%d entries of %d bytes, spoilt %q:\ngot  %s\nwant %v", try.N+1, len(content), try.Spoil, r.Text, err)
+			}
+		}
+	}
+	if got, want := len(b.notes(b.bob)), 2*len(notes); got != want {
+		b.Errorf("%d entries are on the chain, want %d", got, want)
+	}
+}
+
+// testTooMuch: a call that fails by a refused commit leaves nothing.
+func testTooMuch(b *bench) {
+	limits := b.net.CommitLimits()
+	for _, s := range []Step{{Op: "commit", Text: "x", N: limits.Entries}, {Op: "commit", Text: strings.Repeat("x", 12<<10), N: limits.Bytes >> 13}} {
+		_, err := b.try(b.ctx, b.alice, s)
+		b.wantRetry(b.want(err, sdk.TooLarge, "", sdk.SideNode, sdk.DeliveredYes))
+		_, err = b.try(b.ctx, b.alice, b.send(s))
+		b.wantRetry(b.want(err, sdk.HandlerFailed, sdk.TooLarge.Name(), sdk.SideRemoteHandler, sdk.DeliveredYes))
+	}
+	b.wantNotes(b.alice)
+	b.wantNotes(b.bob)
+}
+
 // testStrict lets a call begin, another one commit, and then the first one.
 func testStrict(b *bench) {
 	for strict, want := range map[bool][]string{false: {"between", "gated"}, true: {"between"}} {

@@ -19,6 +19,8 @@ type Step struct {
 	//	echo      answer Text
 	//	who       answer the call's agents and ids
 	//	commit    stage Text as entry "note" N+1 times, then do Then
+	//	try       stage Text as entry "note" N+1 times, spoilt as Spoil says: "type",
+	//	          "own type", "visibility" or "ordering". Answer the first error
 	//	query     answer the texts of all entries "note"
 	//	fail      fail with handler code Text
 	//	panic     panic
@@ -37,6 +39,7 @@ type Step struct {
 	Text   string      `codec:",omitempty"`
 	N      int         `codec:",omitempty"`
 	Strict bool        `codec:",omitempty"`
+	Spoil  string      `codec:",omitempty"`
 	To     sdk.AgentID `codec:",omitempty"`
 	Then   *Step       `codec:",omitempty"`
 }
@@ -69,6 +72,8 @@ func do(c *sdk.Context, s Step) (r Result, err error) {
 		r.Agent, r.From, r.Message, r.DNA = c.Agent(), c.From(), c.MessageID(), c.DNA()
 	case "commit":
 		return doCommit(c, s)
+	case "try":
+		return doTry(c, s), nil
 	case "query":
 		notes, err := sdk.QueryAs[string](c, sdk.Query{Type: "note", Limit: 1000})
 		for _, n := range notes {
@@ -112,6 +117,32 @@ func doCommit(c *sdk.Context, s Step) (r Result, err error) {
 		return r, nil
 	}
 	return do(c, *s.Then)
+}
+
+// spoilt is the entry of a try.
+func spoilt(how string) sdk.CommitOption {
+	return func(e *sdk.Entry) {
+		switch how {
+		case "type":
+			e.Type = ""
+		case "own type":
+			e.Type = "parley.note"
+		case "visibility":
+			e.Visibility = sdk.Public + 1
+		case "ordering":
+			e.Ordering = sdk.Strict + 1
+		}
+	}
+}
+
+func doTry(c *sdk.Context, s Step) (r Result) {
+	for range s.N + 1 {
+		if _, err := c.Commit("note", s.Text, spoilt(s.Spoil)); err != nil {
+			r.Text = err.Error()
+			return r
+		}
+	}
+	return r
 }
 
 // doSignal does the steps by which a test knows how far a call has come, where

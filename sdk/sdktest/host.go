@@ -20,42 +20,16 @@ func (r *running) live(what string) *sdk.Error {
 	return nil
 }
 
-// A node's defaults of chain-max-entry and chain-max-entries.
-const (
-	maxEntry   = 4 << 20
-	maxEntries = 1024
-)
-
 // Commit stages an entry, as sdk.Host says.
 func (r *running) Commit(_ context.Context, e sdk.Entry) (sdk.Hash, error) {
 	if err := r.live("Commit"); err != nil {
 		return sdk.Hash{}, err
 	}
-	err := sdk.CheckEntryType(e.Type)
-	if e.Visibility > sdk.Public || e.Ordering > sdk.Strict {
-		err = fmt.Errorf("visibility %d, ordering %d: unknown", e.Visibility, e.Ordering)
-	}
-	if err != nil {
-		return sdk.Hash{}, &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideNode, Delivered: sdk.DeliveredNo,
-			HandlerCode: sdk.HandlerCodeCommit, Text: "commit: " + err.Error()}
-	}
 	e.Content = append([]byte{}, e.Content...)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	total := len(e.Content)
-	for _, s := range r.staged {
-		total += len(s.Content)
-	}
-	tooLarge := r.node.net.tooLarge("entries of one call", total)
-	switch {
-	case len(e.Content) > maxEntry:
-		tooLarge = overLimit("entry", "chain-max-entry", len(e.Content), maxEntry)
-	case len(r.staged) >= maxEntries:
-		tooLarge = overLimit("entries of one call", "chain-max-entries", len(r.staged)+1, maxEntries)
-	}
-	if tooLarge != nil {
-		tooLarge.Delivered = sdk.DeliveredYes
-		return sdk.Hash{}, tooLarge
+	if err := r.stage.Add(&e); err != nil {
+		return sdk.Hash{}, err
 	}
 	r.staged = append(r.staged, e)
 	return sdk.EntryHash(e.Content), nil

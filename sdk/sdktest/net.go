@@ -17,6 +17,10 @@ type Options struct {
 	// MaxPayload bounds each message and answer, and the entries of one call
 	// together, in bytes. Default 16 MiB.
 	MaxPayload int
+	// MaxEntries bounds the entries of one call. Default 1024.
+	MaxEntries int
+	// MaxEntry bounds one entry, in bytes. Default 4 MiB.
+	MaxEntry int
 	// MaxCalls bounds the calls that run at once in one node; more get Busy.
 	// Default 1024.
 	MaxCalls int
@@ -28,6 +32,12 @@ func (o Options) withDefaults() Options {
 	if o.MaxPayload == 0 {
 		o.MaxPayload = 16 << 20
 	}
+	if o.MaxEntries == 0 {
+		o.MaxEntries = 1024
+	}
+	if o.MaxEntry == 0 {
+		o.MaxEntry = 4 << 20
+	}
 	if o.MaxCalls == 0 {
 		o.MaxCalls = 1024
 	}
@@ -35,6 +45,10 @@ func (o Options) withDefaults() Options {
 		o.Timeout = time.Minute
 	}
 	return o
+}
+
+func (o *Options) commitLimits() sdk.CommitLimits {
+	return sdk.CommitLimits{Entries: o.MaxEntries, Entry: o.MaxEntry, Bytes: o.MaxPayload}
 }
 
 // Net is a network of nodes within a test. Its methods may be called
@@ -109,7 +123,7 @@ func (n *Net) Node(name string, h sdk.Handler, options ...NodeOptions) *Node {
 		dna: sdk.DNA{Name: desc.Name, Integrity: desc.Integrity, NetworkSeed: o.NetworkSeed, Properties: o.Properties}}
 	copy(x.id[:], key.Public().(ed25519.PublicKey))
 	x.chain = newChain(key, x.dna)
-	if err := h.Setup(n.ctx, sdk.Setup{Agent: x.id, DNA: x.dna.Hash(), Properties: o.Properties}); err != nil {
+	if err := h.Setup(n.ctx, sdk.Setup{Agent: x.id, DNA: x.dna.Hash(), Properties: o.Properties, Commits: n.options.commitLimits()}); err != nil {
 		n.t.Fatalf("node %s: setup: %v", name, err)
 	}
 	n.mu.Lock()

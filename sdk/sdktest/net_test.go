@@ -12,7 +12,8 @@ import (
 // network adapts a Net to the conformance suite.
 type network struct {
 	*sdktest.Net
-	max int
+	max     int
+	commits sdk.CommitLimits
 }
 
 type peer struct {
@@ -20,7 +21,8 @@ type peer struct {
 	net *sdktest.Net
 }
 
-func (n network) MaxPayload() int { return n.max }
+func (n network) MaxPayload() int                { return n.max }
+func (n network) CommitLimits() sdk.CommitLimits { return n.commits }
 func (n network) Start(name string) sdktest.Peer {
 	return peer{n.Node(name, sdktest.ConformanceDNA()), n.Net}
 }
@@ -30,8 +32,9 @@ func (p peer) Crash()                                        { p.net.Crash(p.Nod
 func TestHost(t *testing.T) {
 	t.Parallel()
 	sdktest.TestHost(t, func(t *testing.T) sdktest.Network {
-		const max = 1 << 20
-		return network{sdktest.New(t, sdktest.Options{MaxPayload: max}), max}
+		limits := sdk.CommitLimits{Entries: 100, Entry: 400 << 10, Bytes: 1 << 20}
+		net := sdktest.New(t, sdktest.Options{MaxPayload: limits.Bytes, MaxEntries: limits.Entries, MaxEntry: limits.Entry})
+		return network{net, limits.Bytes, limits}
 	})
 }
 

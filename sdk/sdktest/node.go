@@ -88,14 +88,8 @@ func (n *Net) tooLarge(what string, size int) *sdk.Error {
 	if size <= n.options.MaxPayload {
 		return nil
 	}
-	e := overLimit("payload", "max-payload", size, n.options.MaxPayload)
-	e.Text = fmt.Sprintf("%s of %d bytes", what, size)
-	return e
-}
-
-func overLimit(name, setting string, value, max int) *sdk.Error {
-	return &sdk.Error{Code: sdk.TooLarge, Side: sdk.SideNode, Delivered: sdk.DeliveredNo,
-		Limit: &sdk.Limit{Name: name, Setting: setting, Value: uint64(value), Max: uint64(max)}}
+	return &sdk.Error{Code: sdk.TooLarge, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Text: fmt.Sprintf("%s of %d bytes", what, size),
+		Limit: &sdk.Limit{Name: "payload", Setting: "max-payload", Value: uint64(size), Max: uint64(n.options.MaxPayload)}}
 }
 
 // ctxError is the typed form of ctx's end.

@@ -27,6 +27,7 @@ type call struct {
 	slots   chan struct{}                     // one per open callback; made by the first one
 	pending map[uint64]chan *handlerpb.Answer // by callback id; each of capacity 1
 	lastID  uint64                            // of a callback
+	stage   sdk.Stage                         // at least what the node has staged for the call
 }
 
 // errExited is the error of a call whose goroutine was ended by runtime.Goexit.

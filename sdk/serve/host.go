@@ -34,15 +34,57 @@ func (c *call) Send(ctx context.Context, to sdk.AgentID, payload []byte) ([]byte
 	return a.Reply, nil
 }
 
+// Commit asks the node only about a large entry. Of any other it knows all that
+// the node would answer: whether the call may stage it, and its hash.
 func (c *call) Commit(ctx context.Context, e sdk.Entry) (sdk.Hash, error) {
-	if len(e.Content) > c.s.v.maxPayload {
-		return sdk.Hash{}, tooLarge("the entry", len(e.Content), c.s.v.maxPayload, sdk.SideCaller, sdk.DeliveredNo)
+	queued, err := c.stageEntry(ctx, &e)
+	switch {
+	case err != nil:
+		return sdk.Hash{}, c.failed(handlerpb.OpCommit, err, false)
+	case queued:
+		return sdk.EntryHash(e.Content), nil
 	}
-	a, err := c.ask(ctx, &handlerpb.Callback{Op: handlerpb.OpCommit, Entry: e})
+	cb := handlerpb.Callback{Op: handlerpb.OpCommit, Entry: e}
+	a, err := c.ask(ctx, &cb)
 	if err != nil {
+		if cb.ID == 0 { // it was not sent
+			c.unstage(&e)
+		}
 		return sdk.Hash{}, err
 	}
 	return a.Hash, nil
+}
+
+// stageEntry counts an entry in, and queues it if it is small.
+func (c *call) stageEntry(ctx context.Context, e *sdk.Entry) (queued bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	c.sending.RLock()
+	defer c.sending.RUnlock()
+	c.mu.Lock()
+	if c.done || c.gaveUp {
+		c.mu.Unlock()
+		return false, c.noAnswer()
+	}
+	if err = c.stage.Add(e); err == nil && len(e.Content) > c.s.v.maxPayload { // of a node that told no limit
+		c.stage.Remove(e)
+		err = tooLarge("the entry", len(e.Content), c.s.v.maxPayload, sdk.SideCaller, sdk.DeliveredNo)
+	}
+	c.mu.Unlock()
+	if err != nil {
+		return false, err
+	}
+	if queued, err = c.s.hs.Commit(ctx, c.id, e); err != nil {
+		c.unstage(e)
+	}
+	return queued, err
+}
+
+func (c *call) unstage(e *sdk.Entry) {
+	c.mu.Lock()
+	c.stage.Remove(e)
+	c.mu.Unlock()
 }
 
 func (c *call) Query(ctx context.Context, q sdk.Query) ([]sdk.Record, error) {
@@ -77,16 +119,22 @@ func (c *call) ask(ctx context.Context, cb *handlerpb.Callback) (*handlerpb.Answ
 		a, err = c.callback(ctx, cb)
 	}
 	switch {
-	case err != nil && c.over():
-		return nil, errEnded
 	case err != nil:
-		return nil, callbackError(cb.Op, err, cb.ID != 0)
+		return nil, c.failed(cb.Op, err, cb.ID != 0)
 	case a.Err != nil:
 		return nil, a.Err
 	case a.Op != cb.Op:
 		return nil, callbackError(cb.Op, fmt.Errorf("%w: the answer is to another operation", handlerpb.ErrMalformed), true)
 	}
 	return a, nil
+}
+
+// failed is why a callback has no answer, or was not sent.
+func (c *call) failed(op handlerpb.Op, err error, sent bool) error {
+	if c.over() {
+		return errEnded
+	}
+	return callbackError(op, err, sent)
 }
 
 var opNames = map[handlerpb.Op]string{handlerpb.OpSend: "send", handlerpb.OpCommit: "commit", handlerpb.OpQuery: "query"}

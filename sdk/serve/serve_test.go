@@ -46,9 +46,12 @@ func testContext(t testing.TB) context.Context {
 type peer struct {
 	h          sdk.Handler
 	maxPayload int
+	commits    sdk.CommitLimits // that its Setup is told
 }
 
-func connect(_ testing.TB, h sdk.Handler, maxPayload int) peer { return peer{h, maxPayload} }
+func connect(_ testing.TB, h sdk.Handler, maxPayload int) peer {
+	return peer{h: h, maxPayload: maxPayload}
+}
 
 // node is the node's end of a call socket, driven by the test. It has one call
 // at a time.
@@ -77,7 +80,11 @@ func open(t testing.TB, p peer) *node {
 		_ = f.Close()
 	}
 	n := &node{NodeStream: handlerpb.NewNodeStream(conns[0], p.maxPayload), t: t, stopped: make(chan struct{})}
-	go func() { defer close(n.stopped); _ = Calls(conns[1], p.h, p.maxPayload) }()
+	v := newService(p.h, p.maxPayload)
+	if err := v.Setup(testContext(t), sdk.Setup{Commits: p.commits}); err != nil {
+		t.Fatal(err)
+	}
+	go func() { defer close(n.stopped); _ = v.Calls(conns[1]) }()
 	var sender sync.WaitGroup
 	sender.Go(n.Send)
 	n.cancel = sync.OnceFunc(func() { n.Fail(io.EOF); _ = conns[0].Close(); sender.Wait() })
@@ -338,7 +345,7 @@ func TestErrors(t *testing.T) {
 		"panic":      {Code: sdk.HandlerFailed, Side: sdk.SideHandler, HandlerCode: sdk.HandlerCodePanic, Text: "panic: at the disco"},
 		"large":      {Code: sdk.TooLarge, Side: sdk.SideHandler},
 		"large send": {Code: sdk.TooLarge, Side: sdk.SideCaller},
-		"bad entry":  {Code: sdk.HandlerFailed, Side: sdk.SideCaller, HandlerCode: sdk.HandlerCodeInput},
+		"bad entry":  {Code: sdk.HandlerFailed, Side: sdk.SideHandler, HandlerCode: sdk.HandlerCodeCommit},
 		"nil panic":  {Code: sdk.HandlerFailed, Side: sdk.SideHandler, HandlerCode: sdk.HandlerCodePanic},
 	} {
 		n := open(t, c)

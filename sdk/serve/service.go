@@ -20,7 +20,8 @@ type service struct {
 	maxPayload int
 	exit       func(int) // ends the process; nil where there is none to end
 
-	controls atomic.Int64 // Control streams ever opened
+	controls atomic.Int64                     // Control streams ever opened
+	commits  atomic.Pointer[sdk.CommitLimits] // that Setup told; nil before it
 
 	mu    sync.Mutex
 	setup bool // guarded by mu
@@ -48,8 +49,17 @@ func (v *service) Setup(ctx context.Context, s sdk.Setup) (err error) {
 	if err := v.h.Setup(ctx, s); err != nil {
 		return err
 	}
+	v.commits.Store(&s.Commits)
 	v.setup = true
 	return nil
+}
+
+// stage gives a new call its count of commits.
+func (v *service) stage() (s sdk.Stage) {
+	if l := v.commits.Load(); l != nil {
+		s.Limits = *l
+	}
+	return s
 }
 
 // Drain does nothing yet: the SDK gives a handler no background work.

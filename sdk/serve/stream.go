@@ -87,7 +87,7 @@ func (s *stream) start(id uint64, st *handlerpb.Start) error {
 			Text:  "too many calls have not ended in the handler",
 			Limit: &sdk.Limit{Name: "open calls of a handler", Value: handlerpb.MaxOpenCalls + 1, Max: handlerpb.MaxOpenCalls}})
 	}
-	c := &call{s: s, id: id, call: &st.Call}
+	c := &call{s: s, id: id, call: &st.Call, stage: s.v.stage()}
 	s.calls[id] = c
 	s.mu.Unlock()
 	if st.Remaining > 0 {
