@@ -234,7 +234,9 @@ func TestPanicInProcess(t *testing.T) {
 	n.outcomesMu.Lock()
 	defer n.outcomesMu.Unlock()
 	checkOutcomes(t, n.outcomes)
-	if len(n.outcomes.running) != 0 {
-		t.Error("a receive counts as running")
+	for from, s := range n.outcomes.senders {
+		if s.running != 0 {
+			t.Errorf("%d receives of %s count as running", s.running, from)
+		}
 	}
 }

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"container/list"
 	"context"
 	"time"
 
@@ -34,21 +33,76 @@ type messageKey struct {
 
 // outcome is how one received message ended, or will end.
 type outcome struct {
-	key  messageKey
-	done chan struct{} // closed when reply and err are final
-	// cancel ends the running receive's context.
+	key messageKey
+	// cancel ends the running receive's context; nil once it has ended.
 	cancel context.CancelCauseFunc
+	done   chan struct{} // closed when reply and err are final; nil while nobody waits
 
 	// Written once, before done is closed.
 	reply []byte
 	err   *sdk.Error
 
-	ended   time.Time     // zero while it runs
-	size    int           // of reply and err, bytes
-	dropped bool          // both were given up for room
-	age     *list.Element // in outcomes.ages, once it has ended
-	mine    *list.Element // in its sender's list, once it has ended
-	held    *list.Element // in outcomes.replies, until it is dropped
+	ended   time.Time // zero while it runs
+	size    int       // of reply and err, bytes
+	dropped bool      // both were given up for room
+	held    bool      // it is in outcomes.replies
+	links   [3]struct{ prev, next *outcome }
+}
+
+// outcomeList is a list of outcomes, oldest first. An outcome can be in one of
+// each kind.
+type outcomeList struct {
+	kind        int
+	first, last *outcome
+	n           int
+}
+
+const (
+	byAge = iota
+	bySender
+	byReply
+)
+
+func (l *outcomeList) push(o *outcome) {
+	o.links[l.kind].prev = l.last
+	if l.last == nil {
+		l.first = o
+	} else {
+		l.last.links[l.kind].next = o
+	}
+	l.last = o
+	l.n++
+}
+
+func (l *outcomeList) remove(o *outcome) {
+	at := &o.links[l.kind]
+	if at.prev == nil {
+		l.first = at.next
+	} else {
+		at.prev.links[l.kind].next = at.next
+	}
+	if at.next == nil {
+		l.last = at.prev
+	} else {
+		at.next.links[l.kind].prev = at.prev
+	}
+	at.prev, at.next = nil, nil
+	l.n--
+}
+
+// replace puts rest, which is a copy of o, in o's place.
+func (l *outcomeList) replace(o, rest *outcome) {
+	at := &rest.links[l.kind]
+	if at.prev == nil {
+		l.first = rest
+	} else {
+		at.prev.links[l.kind].next = rest
+	}
+	if at.next == nil {
+		l.last = rest
+	} else {
+		at.next.links[l.kind].prev = rest
+	}
 }
 
 // outcomes remembers received messages so that a repeated one is answered with
@@ -56,18 +110,23 @@ type outcome struct {
 // calls and passes the time.
 type outcomes struct {
 	byKey   map[messageKey]*outcome
-	ages    *list.List                 // ended ones, oldest first
-	senders map[sdk.AgentID]*list.List // ended ones of a sender, oldest first
-	running map[sdk.AgentID]int        // of a sender, those that have not ended
-	replies *list.List                 // ended ones that hold a reply or an error, oldest first
-	bytes   int                        // of those
+	ages    outcomeList             // ended ones
+	senders map[sdk.AgentID]*sender // that have any
+	replies outcomeList             // ended ones that hold a reply or an error
+	bytes   int                     // of those
 	// since: of messages first sent after it, none is missing.
 	since time.Time
 }
 
+// sender is what there is of one agent.
+type sender struct {
+	ended   outcomeList
+	running int
+}
+
 func newOutcomes(now time.Time) *outcomes {
-	return &outcomes{byKey: map[messageKey]*outcome{}, ages: list.New(),
-		senders: map[sdk.AgentID]*list.List{}, running: map[sdk.AgentID]int{}, replies: list.New(), since: now}
+	return &outcomes{byKey: map[messageKey]*outcome{}, senders: map[sdk.AgentID]*sender{},
+		ages: outcomeList{kind: byAge}, replies: outcomeList{kind: byReply}, since: now}
 }
 
 // complete tells whether a message first sent at that time, which the table does
@@ -81,11 +140,16 @@ func (t *outcomes) begin(now time.Time, key messageKey, cancel context.CancelCau
 	if o := t.byKey[key]; o != nil {
 		return o, false
 	}
-	if t.running[key.from] >= runningPerSender {
+	s := t.senders[key.from]
+	if s == nil {
+		s = &sender{ended: outcomeList{kind: bySender}}
+		t.senders[key.from] = s
+	}
+	if s.running >= runningPerSender {
 		return nil, false
 	}
-	t.running[key.from]++
-	o = &outcome{key: key, done: make(chan struct{}), cancel: cancel}
+	s.running++
+	o = &outcome{key: key, cancel: cancel}
 	t.byKey[key] = o
 	return o, true
 }
@@ -93,33 +157,40 @@ func (t *outcomes) begin(now time.Time, key messageKey, cancel context.CancelCau
 // end fixes the outcome and lets go of older ones where a bound is reached.
 // Messages that are still running are never let go of.
 func (t *outcomes) end(now time.Time, o *outcome, reply []byte, err *sdk.Error) {
-	o.reply, o.err, o.ended = reply, err, now
-	close(o.done)
-	if t.running[o.key.from]--; t.running[o.key.from] == 0 {
-		delete(t.running, o.key.from)
+	o.reply, o.err, o.ended, o.cancel = reply, err, now, nil
+	if o.done != nil {
+		close(o.done)
 	}
-	o.age = t.ages.PushBack(o)
-	mine := t.senders[o.key.from]
-	if mine == nil {
-		mine = list.New()
-		t.senders[o.key.from] = mine
-	}
-	o.mine = mine.PushBack(o)
+	s := t.senders[o.key.from]
+	s.running--
+	t.ages.push(o)
+	s.ended.push(o)
 	if o.size = len(reply) + errorSize(err); o.size > 0 {
-		o.held = t.replies.PushBack(o)
+		o.held = true
+		t.replies.push(o)
 		t.bytes += o.size
 	}
-	if mine.Len() > outcomesPerSender {
-		t.forget(mine.Front().Value.(*outcome))
+	if s.ended.n > outcomesPerSender {
+		t.forget(s.ended.first)
 	}
-	if t.ages.Len() > outcomesTotal {
-		oldest := t.ages.Front().Value.(*outcome)
-		t.since = oldest.ended
-		t.forget(oldest)
+	if t.ages.n > outcomesTotal {
+		t.since = t.ages.first.ended
+		t.forget(t.ages.first)
 	}
 	for t.bytes > outcomesBytes {
-		t.dropReply(t.replies.Front().Value.(*outcome))
+		t.dropReply(t.replies.first)
 	}
+}
+
+// wait is closed when o has ended.
+func (t *outcomes) wait(o *outcome) <-chan struct{} {
+	if o.done == nil {
+		o.done = make(chan struct{})
+		if !o.ended.IsZero() {
+			close(o.done)
+		}
+	}
+	return o.done
 }
 
 func errorSize(e *sdk.Error) int {
@@ -134,38 +205,34 @@ func errorSize(e *sdk.Error) int {
 }
 
 // revoke cancels a message that still runs, on behalf of its sender.
-func (t *outcomes) revoke(key messageKey) {
+func (t *outcomes) revoke(key messageKey, cause error) {
 	if o := t.byKey[key]; o != nil && o.ended.IsZero() {
-		o.cancel(context.Canceled)
+		o.cancel(cause)
 	}
 }
 
 func (t *outcomes) expire(now time.Time) {
-	for e := t.ages.Front(); e != nil; e = t.ages.Front() {
-		o := e.Value.(*outcome)
-		if now.Sub(o.ended) < outcomesAge {
-			return
-		}
+	for o := t.ages.first; o != nil && now.Sub(o.ended) >= outcomesAge; o = t.ages.first {
 		t.forget(o)
 	}
 }
 
 func (t *outcomes) forget(o *outcome) {
 	delete(t.byKey, o.key)
-	t.ages.Remove(o.age)
-	mine := t.senders[o.key.from]
-	mine.Remove(o.mine)
-	if mine.Len() == 0 {
+	t.ages.remove(o)
+	s := t.senders[o.key.from]
+	s.ended.remove(o)
+	if s.ended.n == 0 && s.running == 0 {
 		delete(t.senders, o.key.from)
 	}
 	t.release(o)
 }
 
 func (t *outcomes) release(o *outcome) {
-	if o.held != nil {
-		t.replies.Remove(o.held)
+	if o.held {
+		t.replies.remove(o)
 		t.bytes -= o.size
-		o.held = nil
+		o.held = false
 	}
 }
 
@@ -173,7 +240,9 @@ func (t *outcomes) release(o *outcome) {
 // the reply or the error. Whoever already waits for o holds it and still gets it.
 func (t *outcomes) dropReply(o *outcome) {
 	t.release(o)
-	rest := &outcome{key: o.key, done: o.done, cancel: o.cancel, ended: o.ended, dropped: true, age: o.age, mine: o.mine}
-	t.byKey[o.key] = rest
-	o.age.Value, o.mine.Value = rest, rest
+	rest := *o
+	rest.reply, rest.err, rest.size, rest.dropped = nil, nil, 0, true
+	t.byKey[o.key] = &rest
+	t.ages.replace(o, &rest)
+	t.senders[o.key.from].ended.replace(o, &rest)
 }

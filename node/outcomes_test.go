@@ -28,34 +28,47 @@ func checkOutcomes(t *testing.T, o *outcomes) {
 		if v.key != k {
 			t.Fatalf("an outcome of %v stands under %v", v.key, k)
 		}
-		if v.held != nil {
+		if v.held {
 			bytes, held = bytes+len(v.reply)+errorSize(v.err), held+1
 		}
 		if !v.ended.IsZero() {
 			ended++
 		}
 	}
-	running := 0
-	for _, n := range o.running {
-		if running += n; n < 1 {
-			t.Fatalf("a sender with %d running", n)
+	running, mine := 0, 0
+	for from, s := range o.senders {
+		if running, mine = running+s.running, mine+s.ended.n; s.running < 0 || s.running+s.ended.n == 0 || s.ended.n > outcomesPerSender {
+			t.Fatalf("sender %v has %d outcomes and %d that run", from, s.ended.n, s.running)
 		}
+		checkList(t, &s.ended)
 	}
+	checkList(t, &o.ages)
+	checkList(t, &o.replies)
 	if running != len(o.byKey)-ended {
 		t.Fatalf("%d counted as running, %d are", running, len(o.byKey)-ended)
 	}
-	mine := 0
-	for from, l := range o.senders {
-		mine += l.Len()
-		if l.Len() == 0 || l.Len() > outcomesPerSender {
-			t.Fatalf("sender %v has %d outcomes", from, l.Len())
+	if bytes != o.bytes || held != o.replies.n || ended != o.ages.n || mine != ended {
+		t.Fatalf("bytes %d/%d, replies %d/%d, ended %d/%d/%d", bytes, o.bytes, held, o.replies.n, ended, o.ages.n, mine)
+	}
+	if o.bytes > outcomesBytes || o.ages.n > outcomesTotal {
+		t.Fatalf("over a bound: %d bytes, %d outcomes", o.bytes, o.ages.n)
+	}
+}
+
+// checkList walks a list both ways.
+func checkList(t *testing.T, l *outcomeList) {
+	t.Helper()
+	n := 0
+	var last *outcome
+	for o := l.first; o != nil; o = o.links[l.kind].next {
+		if o.links[l.kind].prev != last {
+			t.Fatal("a list's links do not agree")
 		}
+		last = o
+		n++
 	}
-	if bytes != o.bytes || held != o.replies.Len() || ended != o.ages.Len() || mine != ended {
-		t.Fatalf("bytes %d/%d, replies %d/%d, ended %d/%d/%d", bytes, o.bytes, held, o.replies.Len(), ended, o.ages.Len(), mine)
-	}
-	if o.bytes > outcomesBytes || o.ages.Len() > outcomesTotal {
-		t.Fatalf("over a bound: %d bytes, %d outcomes", o.bytes, o.ages.Len())
+	if last != l.last || n != l.n {
+		t.Fatalf("a list of %d counts %d", n, l.n)
 	}
 }
 
@@ -136,11 +149,13 @@ func TestOutcomesReachThoseWhoWait(t *testing.T) {
 	_, cancel := context.WithCancelCause(t.Context())
 	a, _ := o.begin(t0, testKey(1, 1), cancel)
 	waiter, _ := o.begin(t0, testKey(1, 1), nothing)
+	ended := o.wait(waiter)
 	o.end(t0, a, make([]byte, outcomesBytes), nil)
 	x, _ := o.begin(t0, testKey(1, 2), nothing)
 	o.end(t0, x, []byte("pushes the large one out"), nil)
 	checkOutcomes(t, o)
-	<-waiter.done
+	<-ended
+	<-o.wait(waiter)
 	if waiter.dropped || len(waiter.reply) != outcomesBytes {
 		t.Fatal("who waited for the outcome lost the reply")
 	}

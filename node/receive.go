@@ -49,7 +49,7 @@ func (n *Node) ServeNotify(_ context.Context, r *transport.Request) {
 	}
 	n.outcomesMu.Lock()
 	defer n.outcomesMu.Unlock()
-	n.outcomes.revoke(messageKey{from: sdk.AgentID(r.Peer), dna: a.hash, id: sdk.MessageID(r.ID)})
+	n.outcomes.revoke(messageKey{from: sdk.AgentID(r.Peer), dna: a.hash, id: sdk.MessageID(r.ID)}, context.Canceled)
 }
 
 func (n *Node) serveMessage(ctx context.Context, r *transport.Request) ([]byte, *sdk.Error) {
@@ -67,7 +67,7 @@ func (n *Node) serveMessage(ctx context.Context, r *transport.Request) ([]byte, 
 		return nil, tooLarge("payload", len(r.Body), n.cfg.MaxPayload, sdk.SideNode, sdk.DeliveredNo)
 	}
 	key := messageKey{from: sdk.AgentID(r.Peer), dna: a.hash, id: sdk.MessageID(r.ID)}
-	return n.receive(ctx, a, key, r.Body, age)
+	return n.receive(ctx, r.Cancel, a, key, r.Body, age)
 }
 
 // route finds the app that a message is for, and how long ago it was first
@@ -101,21 +101,24 @@ func (n *Node) route(header []byte) (a *app, age time.Duration, e *sdk.Error) {
 func shortHash(h sdk.DNAHash) string { return h.String()[:14] }
 
 // receive runs a message's receive once, however often the message arrives,
-// and answers every arrival with that one outcome. age is as in route.
-func (n *Node) receive(ctx context.Context, a *app, key messageKey, payload []byte, age time.Duration) ([]byte, *sdk.Error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+// and answers every arrival with that one outcome. cancel ends ctx, which its
+// owner ends when receive has returned. age is as in route.
+func (n *Node) receive(ctx context.Context, cancel context.CancelCauseFunc, a *app, key messageKey, payload []byte, age time.Duration) ([]byte, *sdk.Error) {
 	n.outcomesMu.Lock()
 	now := n.now()
 	o, first := n.outcomes.begin(now, key, cancel)
 	missed := age > 0 && !n.outcomes.complete(now.Add(-age-transit(len(payload))))
+	var ended <-chan struct{}
+	if !first && o != nil {
+		ended = n.outcomes.wait(o)
+	}
 	n.outcomesMu.Unlock()
 	if o == nil {
 		return nil, &sdk.Error{Code: sdk.Busy, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, Text: "too many receives run for this sender",
 			Limit: &sdk.Limit{Name: "receives of one sender", Value: runningPerSender + 1, Max: runningPerSender, RetryAfter: time.Second}}
 	}
 	if !first {
-		return n.firstOutcome(ctx, a, o)
+		return n.firstOutcome(ctx, a, o, ended)
 	}
 	reply, err := n.receiveOnce(ctx, a, key, payload, age, missed)
 	n.outcomesMu.Lock()
@@ -155,11 +158,13 @@ func (n *Node) receiveOnce(ctx context.Context, a *app, key messageKey, payload 
 // firstOutcome waits for the outcome that another arrival of the message brings
 // about. A sender that gives up while it waits cancels the receive: the arrival
 // that runs it came over a session that is no more.
-func (n *Node) firstOutcome(ctx context.Context, a *app, o *outcome) ([]byte, *sdk.Error) {
+func (n *Node) firstOutcome(ctx context.Context, a *app, o *outcome, ended <-chan struct{}) ([]byte, *sdk.Error) {
 	select {
-	case <-o.done:
+	case <-ended:
 	case <-ctx.Done():
-		o.cancel(context.Cause(ctx))
+		n.outcomesMu.Lock()
+		n.outcomes.revoke(o.key, context.Cause(ctx))
+		n.outcomesMu.Unlock()
 		return nil, contextError(ctx, sdk.DeliveredYes, "receive ran")
 	}
 	if !o.dropped {

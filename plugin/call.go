@@ -61,10 +61,10 @@ type running struct {
 	mu      sync.Mutex
 	res     *handlerpb.Result
 	logs    []*handlerpb.LogRecord
-	open    map[uint64]context.CancelFunc // callbacks that run, by id
-	ended   bool                          // no callback begins any more
-	sends   bool                          // the call sent a message
-	refused *sdk.Error                    // the first commit without an answer that the node did not take
+	open    map[uint64]*callback // that run, by id
+	ended   bool                 // no callback begins any more
+	sends   bool                 // the call sent a message
+	refused *sdk.Error           // the first commit without an answer that the node did not take
 }
 
 // maxCallLogs bounds the log lines of one call that wait for its goroutine.
@@ -72,12 +72,20 @@ const maxCallLogs = 64
 
 // endCallbacks sees to it that nothing of the call goes on when it has ended.
 func (r *running) endCallbacks() {
+	var open []*callback
 	r.mu.Lock()
 	r.ended = true
-	for _, cancel := range r.open {
-		cancel()
+	for _, c := range r.open {
+		open = append(open, c)
 	}
 	r.mu.Unlock()
+	for _, c := range open {
+		if err := r.ctx.Err(); err != nil {
+			c.ctx.End(err, context.Cause(r.ctx))
+		} else {
+			c.ctx.End(context.Canceled, nil)
+		}
+	}
 	r.wg.Wait()
 }
 
@@ -197,12 +205,12 @@ func (r *running) stage(e sdk.Entry) {
 	}
 }
 
-// callback is one callback that runs.
+// callback is one callback that runs. Its context ends with the call's:
+// endCallbacks.
 type callback struct {
-	r      *running
-	cb     *handlerpb.Callback
-	ctx    context.Context
-	cancel context.CancelFunc
+	r   *running
+	cb  *handlerpb.Callback
+	ctx handlerpb.Context
 }
 
 // callback has a callback run in a worker.
@@ -223,15 +231,17 @@ func (r *running) callback(cb *handlerpb.Callback) error {
 			Limit: &sdk.Limit{Name: "callbacks of one call", Value: handlerpb.MaxCallbacks + 1, Max: handlerpb.MaxCallbacks}})
 	}
 	c := &callback{r: r, cb: cb}
+	deadline, _ := r.ctx.Deadline()
 	if cb.Remaining > 0 {
-		c.ctx, c.cancel = context.WithTimeout(r.ctx, cb.Remaining)
-	} else {
-		c.ctx, c.cancel = context.WithCancel(r.ctx)
+		if d := time.Now().Add(cb.Remaining); deadline.IsZero() || d.Before(deadline) {
+			deadline = d
+		}
 	}
+	c.ctx.Start(deadline)
 	if r.open == nil {
-		r.open = make(map[uint64]context.CancelFunc, 1)
+		r.open = make(map[uint64]*callback, 1)
 	}
-	r.open[cb.ID] = c.cancel
+	r.open[cb.ID] = c
 	r.sends = r.sends || cb.Op == handlerpb.OpSend
 	r.wg.Add(1)
 	r.mu.Unlock()
@@ -243,7 +253,7 @@ func (r *running) callback(cb *handlerpb.Callback) error {
 // answer to be sent; its slot is free only then.
 func (c *callback) Run() {
 	r, a := c.r, c.perform()
-	c.cancel()
+	c.ctx.End(context.Canceled, nil)
 	r.mu.Lock()
 	ended := r.ended
 	r.mu.Unlock()
@@ -262,16 +272,16 @@ func (c *callback) Run() {
 
 func (r *running) cancelCallback(id uint64) {
 	r.mu.Lock()
-	cancel := r.open[id]
+	c := r.open[id]
 	r.mu.Unlock()
-	if cancel != nil {
-		cancel()
+	if c != nil {
+		c.ctx.End(context.Canceled, nil)
 	}
 }
 
 // perform asks the node for what the callback wants.
 func (c *callback) perform() *handlerpb.Answer {
-	r, ctx, cb := c.r, c.ctx, c.cb
+	r, ctx, cb := c.r, &c.ctx, c.cb
 	a := &handlerpb.Answer{ID: cb.ID, Op: cb.Op}
 	var err error
 	switch cb.Op {
@@ -326,6 +336,9 @@ func ctxError(ctx context.Context, delivered sdk.Delivered) *sdk.Error {
 	e := &sdk.Error{Code: sdk.Canceled, Side: sdk.SideCaller, Delivered: delivered, Retry: delivered == sdk.DeliveredNo,
 		Text: "the caller gave up"}
 	cause := context.Cause(ctx)
+	if c, ok := ctx.(*handlerpb.Context); ok {
+		cause = c.Cause()
+	}
 	var own *sdk.Error
 	switch {
 	case errors.As(cause, &own):

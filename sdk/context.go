@@ -7,6 +7,7 @@ import (
 	"iter"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -27,7 +28,8 @@ type liveCall struct {
 	call  *Call
 	setup Setup
 	dna   *Definition
-	ctx   context.Context // the node's, without the end that newContext adds
+	ctx   context.Context // the node's, without the end that lazyContext adds
+	own   lazyContext
 	ended atomic.Bool
 }
 
@@ -36,14 +38,58 @@ func newContext(ctx context.Context, host Host, call *Call, d *Definition) (c *C
 	if s := d.setup.Load(); s != nil {
 		l.setup = *s
 	}
-	inner, cancel := context.WithCancelCause(ctx)
-	return &Context{inner, l}, func() {
+	l.own.Context = ctx
+	return &Context{&l.own, l}, func() {
 		l.ended.Store(true)
-		cancel(errEnded)
+		l.own.end()
 	}
 }
 
+// lazyContext is the node's context of a call, which also ends when the call has
+// returned. Few calls look at theirs, so it is only made when one does.
+type lazyContext struct {
+	context.Context // the node's
+
+	mu     sync.Mutex // guards:
+	real   context.Context
+	cancel context.CancelCauseFunc
+	ended  bool
+}
+
+func (c *lazyContext) made() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.real == nil {
+		c.real, c.cancel = context.WithCancelCause(c.Context)
+		if c.ended {
+			c.cancel(errEnded)
+		}
+	}
+	return c.real
+}
+
+func (c *lazyContext) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended = true; c.cancel != nil {
+		c.cancel(errEnded)
+	}
+}
+
+func (c *lazyContext) Done() <-chan struct{} { return c.made().Done() }
+func (c *lazyContext) Err() error            { return c.made().Err() }
+func (c *lazyContext) Value(key any) any     { return c.made().Value(key) }
+
 var errEnded = errors.New("the call has returned")
+
+// under is the context for what the host does for c: the node's own where the
+// author made no other from it, since the node then knows its end by itself.
+func (c *Context) under() context.Context {
+	if c.Context == context.Context(&c.call.own) {
+		return c.call.ctx
+	}
+	return c
+}
 
 // Agent is the agent whose handler this is.
 func (c *Context) Agent() AgentID { return c.call.setup.Agent }
@@ -104,7 +150,7 @@ func Send[Out any](c *Context, to AgentID, in any) (out Out, err error) {
 		return out, &Error{Code: HandlerFailed, Side: SideHandler, Delivered: DeliveredNo, HandlerCode: HandlerCodeOutput,
 			Text: "send to " + to.Short() + ": " + err.Error()}
 	}
-	b, err = c.call.host.Send(c, to, b)
+	b, err = c.call.host.Send(c.under(), to, b)
 	if err != nil {
 		return out, hostError(err, DeliveredUnknown)
 	}
@@ -154,7 +200,7 @@ func (c *Context) Commit(entryType string, v any, options ...CommitOption) (Hash
 	for _, o := range options {
 		o(&e)
 	}
-	h, err := c.call.host.Commit(c, e)
+	h, err := c.call.host.Commit(c.under(), e)
 	if err != nil {
 		return Hash{}, hostError(err, DeliveredNo)
 	}
@@ -167,7 +213,7 @@ func (c *Context) Query(q Query) ([]Record, error) {
 	if err := c.live("Query"); err != nil {
 		return nil, err
 	}
-	rs, err := c.call.host.Query(c, q)
+	rs, err := c.call.host.Query(c.under(), q)
 	if err != nil {
 		return nil, hostError(err, DeliveredNo)
 	}

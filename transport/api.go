@@ -31,7 +31,13 @@ type Request struct {
 	ID     [16]byte
 	Header []byte
 	Body   []byte
+
+	ctx *serveCtx
 }
+
+// Cancel ends the context with which the request is served, as if the peer had
+// given up. It may be called at any time; the first end counts.
+func (r *Request) Cancel(cause error) { r.ctx.end(cause) }
 
 // Outgoing is what is to be sent. Its slices must not change until the call returns.
 type Outgoing struct {

@@ -91,7 +91,7 @@ func (e *Endpoint) joinDial(peer PeerKey, addrs []netip.AddrPort) (*dialing, *Se
 		return nil, nil, &RequestError{Code: Busy, Limit: "sessions", Setting: "MaxSessions", Value: uint64(n + 1), Max: uint64(n)}
 	}
 	addrs = append([]netip.AddrPort(nil), addrs[:min(len(addrs), e.cfg.MaxAddresses)]...)
-	ctx, cancel := context.WithCancelCause(e.serveCtx)
+	ctx, cancel := context.WithCancelCause(e.life)
 	d := &dialing{done: make(chan struct{}), waiters: 1, cancel: cancel}
 	e.dials[peer] = d
 	e.wg.Add(1)

@@ -24,6 +24,7 @@
 //	frame.go      frames; pure
 //	out.go        what waits to be written, and how it is packed; pure
 //	in.go         what arrives in pieces, and its memory
+//	servectx.go   the context of a served request
 //	session.go    a session: its state, its end, its goodbye
 //	write.go      the writing half    read.go    the reading half
 //	request.go    our requests        answer.go  their answers
@@ -43,6 +44,6 @@
 // connection, so that two sides whose queues are full can't block one another.
 // The right to pack and write (sender.busy) is taken under Session.mu, by the
 // writer or, where little is under way, by the goroutine that has just queued a
-// message. Locks are taken in the order Endpoint.mu, Session.mu,
-// serveCtx.mu or workers.mu.
+// message. Locks are taken in the order Endpoint.mu, Session.mu, serveCtx.mu,
+// serveContexts.mu or workers.mu.
 package transport

@@ -20,8 +20,9 @@ type Endpoint struct {
 	id       *identity
 	entropy  entropy
 	start    time.Time
-	serveCtx context.Context // parent of all served requests' contexts
+	life     context.Context // until the end of Run; of dials
 	stop     context.CancelCauseFunc
+	contexts serveContexts // of served requests
 	began    chan struct{} // closed when Run begins
 	ended    chan struct{} // closed when Run no longer makes sessions
 
@@ -62,7 +63,7 @@ func New(c Config) (*Endpoint, error) {
 	e.assembly.max, e.serving.max = int64(c.MaxReassemblyTotal), int64(c.MaxServingTotal)
 	e.replies.max, e.served.max = int64(c.MaxQueuedTotal), int64(c.MaxRequestsTotal)
 	e.workers.ep, e.complaints.e = e, e
-	e.serveCtx, e.stop = context.WithCancelCause(context.Background())
+	e.life, e.stop = context.WithCancelCause(context.Background())
 	return e, nil
 }
 
@@ -110,6 +111,7 @@ func (e *Endpoint) Close() error {
 	close(e.began)
 	close(e.ended)
 	e.stop(ErrClosed)
+	e.contexts.stop(ErrClosed)
 	if e.listener != nil {
 		return e.listener.Close()
 	}
@@ -152,6 +154,7 @@ func (e *Endpoint) shutdown() {
 	e.mu.Unlock()
 	close(e.ended) // ends dials and the wait of those who want a session
 	e.stop(ErrClosed)
+	e.contexts.stop(ErrClosed)
 	if e.listener != nil {
 		e.listener.Close()
 	}

@@ -155,7 +155,7 @@ func (s *Session) failure(in *incoming, err error) *errorHead {
 		h.code = uint8(Canceled)
 	case ended && in.use.ctx.over():
 		h.code = uint8(Timeout)
-	case ended && s.ep.serveCtx.Err() != nil:
+	case ended && s.ep.contexts.cause() != nil:
 		h.code, h.limit = uint8(Lost), limitStopping
 	default:
 		if log := s.ep.complaints.next(); log != nil {

@@ -1,12 +1,10 @@
 package transport
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // budget counts the bytes of incomplete messages, for one session and for all.
@@ -169,74 +167,3 @@ func (p *incomingPool) put(in *incoming) {
 	*in = incoming{}
 	p.pool.Put(in)
 }
-
-// serveCtx is the context of a served request. Most handlers never ask for
-// more than its deadline, so the real context is only made when they do.
-type serveCtx struct {
-	ep       *Endpoint
-	deadline time.Time
-
-	mu    sync.Mutex // guards:
-	inner *innerCtx
-	ended error // the cause, once end was called
-}
-
-type innerCtx struct {
-	context.Context
-	cancel context.CancelCauseFunc
-	stop   context.CancelFunc
-}
-
-func (c *serveCtx) real() context.Context {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.inner != nil {
-		return c.inner.Context
-	}
-	c.inner = new(innerCtx)
-	c.inner.Context, c.inner.cancel = context.WithCancelCause(c.ep.serveCtx)
-	if !c.deadline.IsZero() {
-		c.inner.Context, c.inner.stop = context.WithDeadline(c.inner.Context, c.deadline)
-	}
-	if c.ended != nil {
-		c.inner.end(c.ended)
-	}
-	return c.inner.Context
-}
-
-func (c *innerCtx) end(cause error) {
-	c.cancel(cause)
-	if c.stop != nil {
-		c.stop()
-	}
-}
-
-// end cancels; the first cause counts.
-func (c *serveCtx) end(cause error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ended != nil {
-		return
-	}
-	c.ended = cause
-	if c.inner != nil {
-		c.inner.end(cause)
-	}
-}
-
-// causeOf is the cause of end, once it was called.
-func (c *serveCtx) causeOf() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.ended
-}
-
-// over tells that the deadline has passed.
-func (c *serveCtx) over() bool { return !c.deadline.IsZero() && !time.Now().Before(c.deadline) }
-
-func (c *serveCtx) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
-func (c *serveCtx) Done() <-chan struct{}       { return c.real().Done() }
-func (c *serveCtx) Err() error                  { return c.real().Err() }
-func (c *serveCtx) Value(key any) any           { return c.real().Value(key) }
-
-var _ context.Context = (*serveCtx)(nil)

@@ -21,7 +21,7 @@ func (s *Session) onRequest(f frame) error {
 	in := s.ep.incoming.get()
 	in.s, in.id, in.notify, in.size = s, f.id, f.typ == typeNotify, head.body
 	in.use = &served{req: Request{Peer: s.peer, Addr: s.addr, Kind: head.kind, ID: head.id}}
-	in.use.ctx.ep = s.ep
+	in.use.ctx.ep, in.use.req.ctx = s.ep, &in.use.ctx
 	if head.remaining > 0 {
 		in.use.ctx.deadline = s.rx.at.Add(time.Duration(head.remaining) * time.Millisecond)
 	}

@@ -41,7 +41,7 @@ func requestError(t *testing.T, err error) *RequestError {
 func blocking(ended chan<- error) Handler {
 	return handlerFunc{request: func(ctx context.Context, r *Request) ([]byte, error) {
 		<-ctx.Done()
-		ended <- context.Cause(ctx)
+		ended <- ctx.(*serveCtx).causeOf()
 		return nil, ctx.Err()
 	}}
 }

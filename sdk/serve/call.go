@@ -11,11 +11,10 @@ import (
 
 // call is one running call, and the node as that call sees it.
 type call struct {
-	s      *stream
-	id     uint64
-	call   *sdk.Call
-	ctx    context.Context
-	cancel context.CancelFunc
+	s    *stream
+	id   uint64
+	call *sdk.Call
+	ctx  handlerpb.Context
 
 	// sending is held for reading by who sends a callback or a log line, for
 	// writing by who ends the call: after its result it sends nothing more.
@@ -39,14 +38,14 @@ func (c *call) Run() {
 	var reply []byte
 	var err error = errExited
 	defer func() { c.finish(reply, err) }()
-	reply, err = c.s.v.protect(c.ctx, c, c.call)
+	reply, err = c.s.v.protect(&c.ctx, c, c.call)
 }
 
 func (c *call) finish(reply []byte, err error) {
 	r := handlerpb.Result{Reply: reply}
 	switch {
 	case err != nil:
-		r = handlerpb.Result{Err: asError(c.ctx, err)}
+		r = handlerpb.Result{Err: asError(&c.ctx, err)}
 	case len(reply) > c.s.v.maxPayload:
 		r = handlerpb.Result{Err: tooLarge("the reply", len(reply), c.s.v.maxPayload, sdk.SideHandler, sdk.DeliveredYes)}
 	}
@@ -56,7 +55,7 @@ func (c *call) finish(reply []byte, err error) {
 	c.done = true
 	c.dropLocked()
 	c.mu.Unlock()
-	c.cancel()
+	c.ctx.End(context.Canceled, nil)
 	_ = c.s.hs.Result(c.id, &r, c.s.ended(c.id)) // a broken stream is seen by its receiver
 }
 
@@ -69,11 +68,19 @@ func (c *call) over() bool {
 
 // giveUp is the node's cancel.
 func (c *call) giveUp() {
+	c.ctx.End(c.reason(), nil)
 	c.mu.Lock()
 	c.gaveUp = true
 	c.dropLocked()
 	c.mu.Unlock()
-	c.cancel()
+}
+
+// reason is why the node gives the call up: it keeps the same deadline.
+func (c *call) reason() error {
+	if err := c.ctx.Err(); err != nil {
+		return err
+	}
+	return context.Canceled
 }
 
 // dropLocked ends the callbacks that wait: there will be no answers.
@@ -113,6 +120,11 @@ func (c *call) callback(ctx context.Context, cb *handlerpb.Callback) (*handlerpb
 		cb.ID = 0
 		return nil, err
 	}
+	// The call's own end comes by its callbacks' channels: dropLocked.
+	var ended <-chan struct{}
+	if ctx != context.Context(&c.ctx) {
+		ended = ctx.Done()
+	}
 	select {
 	case a := <-answer:
 		waiters.Put(answer)
@@ -122,9 +134,9 @@ func (c *call) callback(ctx context.Context, cb *handlerpb.Callback) (*handlerpb
 		}
 		return a, nil
 	case <-c.s.dead:
-		err = fmt.Errorf("the node is gone: %w", context.Cause(c.s.ctx))
+		err = fmt.Errorf("the node is gone: %w", c.s.why)
 		c.s.hs.Release(ticket)
-	case <-ctx.Done():
+	case <-ended:
 		err = ctx.Err()
 	}
 	if a := c.forget(cb.ID, answer); a != nil { // it came at the same moment
@@ -198,7 +210,7 @@ func (c *call) noAnswer() error {
 	if c.over() {
 		return errEnded
 	}
-	return context.Canceled // by the node
+	return c.reason() // by the node
 }
 
 // cancelCallback tells the node that nobody waits. It reports whether the

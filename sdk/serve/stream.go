@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/parley-p2p/parley/sdk"
 	"github.com/parley-p2p/parley/sdk/handlerpb"
@@ -15,9 +18,9 @@ import (
 // they don't send by themselves.
 type stream struct {
 	v       *service
-	ctx     context.Context
 	hs      *handlerpb.HandlerStream
 	dead    chan struct{} // closed when the stream has failed
+	why     error         // set before dead is closed
 	workers handlerpb.Workers
 
 	mu    sync.Mutex
@@ -37,17 +40,15 @@ func Calls(conn io.ReadWriteCloser, h sdk.Handler, maxPayload int) error {
 // Calls serves the calls of a node that come over conn. It returns when conn
 // and the calls have ended.
 func (v *service) Calls(conn io.ReadWriteCloser) error {
-	ctx, cancel := context.WithCancelCause(context.Background())
 	hs := handlerpb.NewHandlerStream(conn, v.maxPayload)
-	s := &stream{v: v, ctx: ctx, hs: hs, dead: make(chan struct{}), calls: map[uint64]*call{}}
+	s := &stream{v: v, hs: hs, dead: make(chan struct{}), calls: map[uint64]*call{}}
 	var sender sync.WaitGroup
 	sender.Go(hs.Send)
 	var err error
 	for err == nil {
 		err = hs.Recv(s.frame)
 	}
-	close(s.dead)
-	cancel(err)
+	s.end(err)
 	hs.Fail(err)
 	_ = conn.Close() // ends a write that waits
 	sender.Wait()
@@ -88,15 +89,25 @@ func (s *stream) start(id uint64, st *handlerpb.Start) error {
 			Limit: &sdk.Limit{Name: "open calls of a handler", Value: handlerpb.MaxOpenCalls + 1, Max: handlerpb.MaxOpenCalls}})
 	}
 	c := &call{s: s, id: id, call: &st.Call, stage: s.v.stage()}
+	if st.Remaining > 0 {
+		c.ctx.Start(time.Now().Add(st.Remaining))
+	}
 	s.calls[id] = c
 	s.mu.Unlock()
-	if st.Remaining > 0 {
-		c.ctx, c.cancel = context.WithTimeout(s.ctx, st.Remaining)
-	} else {
-		c.ctx, c.cancel = context.WithCancel(s.ctx)
-	}
 	s.workers.Do(c)
 	return nil
+}
+
+// end ends what the calls wait for: their node is gone. No call begins after it.
+func (s *stream) end(err error) {
+	s.why = err
+	close(s.dead)
+	s.mu.Lock()
+	calls := slices.Collect(maps.Values(s.calls))
+	s.mu.Unlock()
+	for _, c := range calls {
+		c.ctx.End(context.Canceled, err)
+	}
 }
 
 func (s *stream) quiet() bool {

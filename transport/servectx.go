@@ -1,0 +1,191 @@
+package transport
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// serveCtx is the context of a served request. It hears of no parent: end ends
+// it, and serveContexts those that still run when the endpoint stops. Many
+// handlers never wait on theirs; such a one costs neither channel nor timer.
+type serveCtx struct {
+	ep       *Endpoint
+	deadline time.Time
+
+	mu    sync.Mutex    // guards:
+	done  chan struct{} // made when somebody asks for it
+	timer *time.Timer   // with done, where there is a deadline
+	after []*func()     // of contexts derived from this one
+	err   error
+	cause error
+
+	prev, next *serveCtx // in ep.contexts while done is open, guarded by its mu
+}
+
+var _ context.Context = (*serveCtx)(nil)
+
+// serveContexts are those whose end somebody may wait for.
+type serveContexts struct {
+	mu      sync.Mutex // guards what follows, and prev and next of each
+	first   *serveCtx
+	stopped error // the cause with which all later ones end, too
+}
+
+// add links c in, or tells that the endpoint has stopped.
+func (l *serveContexts) add(c *serveCtx) (stopped error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopped != nil {
+		return l.stopped
+	}
+	if c.next = l.first; c.next != nil {
+		c.next.prev = c
+	}
+	l.first = c
+	return nil
+}
+
+func (l *serveContexts) remove(c *serveCtx) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case c.prev != nil:
+		c.prev.next = c.next
+	case l.first == c:
+		l.first = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	}
+	c.prev, c.next = nil, nil
+}
+
+// stop ends all of them.
+func (l *serveContexts) stop(cause error) {
+	l.mu.Lock()
+	l.stopped = cause
+	var all []*serveCtx
+	for c := l.first; c != nil; c = c.next {
+		all = append(all, c)
+	}
+	l.mu.Unlock()
+	for _, c := range all {
+		c.end(cause)
+	}
+}
+
+func (l *serveContexts) cause() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stopped
+}
+
+// end cancels; the first cause counts.
+func (c *serveCtx) end(cause error) { c.endWith(context.Canceled, cause) }
+
+func (c *serveCtx) endWith(err, cause error) {
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		return
+	}
+	c.err, c.cause = err, cause
+	waited := c.done != nil
+	if waited {
+		close(c.done)
+	}
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	after := c.after
+	c.after = nil
+	c.mu.Unlock()
+	if waited {
+		c.ep.contexts.remove(c)
+	}
+	for _, f := range after {
+		(*f)()
+	}
+}
+
+// causeOf is the cause of the end, once there is one.
+func (c *serveCtx) causeOf() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cause
+}
+
+// over tells that the deadline has passed.
+func (c *serveCtx) over() bool { return !c.deadline.IsZero() && !time.Now().Before(c.deadline) }
+
+func (c *serveCtx) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
+
+func (c *serveCtx) Done() <-chan struct{} {
+	c.mu.Lock()
+	done := c.done
+	if done != nil {
+		c.mu.Unlock()
+		return done
+	}
+	done = make(chan struct{})
+	c.done = done
+	if c.err != nil {
+		close(done)
+		c.mu.Unlock()
+		return done
+	}
+	if !c.deadline.IsZero() {
+		c.timer = time.AfterFunc(time.Until(c.deadline), func() { c.endWith(context.DeadlineExceeded, context.DeadlineExceeded) })
+	}
+	stopped := c.ep.contexts.add(c)
+	c.mu.Unlock()
+	if stopped != nil {
+		c.end(stopped)
+	}
+	return done
+}
+
+// Err asks the clock and the endpoint itself while nobody waits for Done.
+func (c *serveCtx) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.err != nil || c.done != nil:
+		return c.err
+	case c.over():
+		return context.DeadlineExceeded
+	case c.ep.contexts.cause() != nil:
+		return context.Canceled
+	}
+	return nil
+}
+
+func (c *serveCtx) Value(any) any { return nil }
+
+// AfterFunc is what package context asks of a context of another package, so
+// that one derived from it needs no goroutine.
+func (c *serveCtx) AfterFunc(f func()) (stop func() bool) {
+	c.Done()
+	c.mu.Lock()
+	ended := c.err != nil
+	if !ended {
+		c.after = append(c.after, &f)
+	}
+	c.mu.Unlock()
+	if ended {
+		f()
+		return func() bool { return false }
+	}
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for i, g := range c.after {
+			if g == &f {
+				c.after = append(c.after[:i], c.after[i+1:]...)
+				return true
+			}
+		}
+		return false
+	}
+}
