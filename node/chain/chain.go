@@ -58,10 +58,10 @@ type Chain struct {
 	hash    sdk.Hash // of record head
 	replies replyIndex
 	tail    tail
-	number  uint64          // of the last durable frame
-	stored  uint64          // of the last frame that is in the chain file
-	stopped error           // why no more records are taken, or nil
-	unsure  map[replyID]int // receives of the plan that the disk did not confirm
+	number  uint64               // of the last durable frame
+	stored  uint64               // of the last frame that is in the chain file
+	stopped error                // why no more records are taken, or nil
+	unsure  map[replyID]struct{} // receives of the plan that the disk did not confirm
 }
 
 // Open opens the chain at o.Path and starts its committer; Close ends it. A

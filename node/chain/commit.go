@@ -37,6 +37,7 @@ type request struct {
 	hashes []sdk.Hash // of the entries
 	strict bool
 	bytes  int
+	first  uint64 // number of its first record, once it is planned
 	state  atomic.Int32
 	done   chan outcome // holds one; the committer never waits on it
 }
@@ -78,7 +79,8 @@ func (c *Chain) Append(ctx context.Context, b Batch) (first uint64, err error) {
 		if err := c.alive(); err != nil {
 			return 0, err
 		}
-		c.commit(c.gather(r))
+		r.state.Store(taken)
+		c.commit(c.gather([]*request{r}))
 		o := <-r.done
 		return o.first, o.err
 	}
@@ -157,7 +159,13 @@ func (c *Chain) run() {
 		select {
 		case r := <-c.queue:
 			c.writing.Lock()
-			c.commit(c.gather(r))
+			// Those whom the last commit woke come back before this goroutine does.
+			runtime.Gosched()
+			var group []*request
+			if r.state.CompareAndSwap(waiting, taken) {
+				group = append(group, r)
+			}
+			c.commit(c.gather(group))
 			c.writing.Unlock()
 		case <-c.closing:
 			// Whoever waits withdraws when ended is closed.
@@ -166,23 +174,19 @@ func (c *Chain) run() {
 	}
 }
 
-// gather takes first and whatever else waits, without waiting for more.
-func (c *Chain) gather(first *request) []*request {
-	var group []*request
+// gather adds to a group whatever else waits, without waiting for more.
+func (c *Chain) gather(group []*request) []*request {
 	records, bytes := 0, 0
-	take := func(r *request) {
-		if r.state.CompareAndSwap(waiting, taken) {
-			group = append(group, r)
-			records, bytes = records+1+len(r.batch.Entries), bytes+r.bytes
-		}
+	for _, r := range group {
+		records, bytes = records+1+len(r.batch.Entries), bytes+r.bytes
 	}
-	take(first)
-	// Those whom the last commit woke come back before this goroutine does.
-	runtime.Gosched()
 	for records < maxGroupRecords && bytes < maxGroupBytes {
 		select {
 		case r := <-c.queue:
-			take(r)
+			if r.state.CompareAndSwap(waiting, taken) {
+				group = append(group, r)
+				records, bytes = records+1+len(r.batch.Entries), bytes+r.bytes
+			}
 		default:
 			return group
 		}
@@ -198,45 +202,42 @@ func (c *Chain) commit(group []*request) {
 		return
 	}
 	now := c.opts.Now()
-	p := &plan{tick: c.tick(now), head: c.head, hash: c.hash, firstReply: c.replies.first, nextReply: c.replies.next(), kept: map[replyID]int{}}
-	var in []*request                // in the plan
-	firsts := map[*request]uint64{}  // of in
-	twice := map[*request]struct{}{} // committed before, or in this plan by another request
+	p := &plan{tick: c.tick(now), head: c.head, hash: c.hash, firstReply: c.replies.first, nextReply: c.replies.next()}
+	var in []*request    // in the plan
+	var twice []*request // committed before, or in this plan by another request
 	for _, r := range group {
 		if c.duplicate(p, r) {
-			twice[r] = struct{}{}
+			twice = append(twice, r)
 			continue
 		}
-		first, err := c.batch(p, r, now)
-		if err != nil {
+		var err error
+		if r.first, err = c.batch(p, r, now); err != nil {
 			r.done <- outcome{err: err}
 			continue
 		}
-		in, firsts[r] = append(in, r), first
+		in = append(in, r)
 	}
 	var err error
 	if len(in) > 0 {
-		p.sign(c.opts.Key)
-		err = c.write(p)
+		err = c.append(p)
 	}
-	if err != nil {
-		err = c.failed(p, err)
-		answer(in, err)
-	} else {
-		c.advance(p)
-		for _, r := range in {
-			r.done <- outcome{first: firsts[r]}
-		}
+	for _, r := range in {
+		r.done <- outcome{first: r.first, err: err}
 	}
-	for r := range twice {
+	for _, r := range twice {
 		c.answerDuplicate(r, err)
 	}
 }
 
-func answer(group []*request, err error) {
-	for _, r := range group {
-		r.done <- outcome{err: err}
+// append signs a plan, makes it durable and then visible, or says what to answer
+// its requests.
+func (c *Chain) append(p *plan) error {
+	p.sign(c.opts.Key)
+	if err := c.write(p); err != nil {
+		return c.failed(p, err)
 	}
+	c.advance(p)
+	return nil
 }
 
 // tick is the time by which kept replies age, in µs: that of Open, and what a

@@ -31,7 +31,7 @@ type plan struct {
 	tick       int64  // see Chain.tick
 	firstReply uint64 // order of the oldest kept reply
 	nextReply  uint64 // order of replies[0]
-	kept       map[replyID]int
+	kept       map[replyID]struct{}
 	number     uint64 // of its frame
 	large      bool   // it goes into the chain file at once
 }
@@ -139,7 +139,10 @@ func (c *Chain) batch(p *plan, r *request, now time.Time) (first uint64, err err
 		}
 		p.drop = max(p.drop, drop)
 		reply.value = encodeReply(seqKey(p.nextReply+uint64(len(p.replies))), &reply)
-		p.kept[replyID{reply.from, reply.id}] = len(p.replies)
+		if p.kept == nil {
+			p.kept = map[replyID]struct{}{}
+		}
+		p.kept[replyID{reply.from, reply.id}] = struct{}{}
 		p.replies, p.bytes = append(p.replies, reply), p.bytes+reply.size()
 	}
 	first = p.head + 1

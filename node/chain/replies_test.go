@@ -3,6 +3,7 @@ package chain
 import (
 	"context"
 	"errors"
+	"os"
 	"testing"
 	"time"
 
@@ -42,6 +43,34 @@ func TestDuplicate(t *testing.T) {
 	other.Cause.From = agentOf(alice)
 	mustAppend(t, c, other)
 	mustVerify(t, c, 3)
+}
+
+// A group of nothing but repeated messages leaves no trace in the log.
+func TestDuplicateThenCrash(t *testing.T) {
+	t.Parallel()
+	o := testOptions(t)
+	c, seam := openSeams(t, o)
+	mustAppend(t, c, Batch{Entries: entries("a", 1, 1), Cause: function(0)}) // makes the log
+	seam.set(noCheckpoint)
+	defer seam.set(func(h *hooks) { *h = hooks{} })
+	for n := range uint64(3) {
+		mustAppend(t, c, kept(n, "ok"))
+		var d *DuplicateError
+		if _, err := c.Append(context.Background(), kept(n, "")); !errors.As(err, &d) {
+			t.Fatal(err)
+		}
+	}
+	crashed := o
+	crashed.Path += ".copy"
+	if err := errors.Join(os.WriteFile(crashed.Path, mustRead(t, o.Path), 0o600),
+		os.WriteFile(crashed.Path+walSuffix, mustRead(t, o.Path+walSuffix), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	again := mustOpen(t, crashed)
+	mustVerify(t, again, 5)
+	if !isKept(t, again, 0) || !isKept(t, again, 2) {
+		t.Error("a reply is lost")
+	}
 }
 
 func TestReplyBounds(t *testing.T) {
