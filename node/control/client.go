@@ -24,7 +24,7 @@ import (
 // others where the node has a bug. It may be used concurrently.
 type Client struct {
 	rpc  controlpb.ControlClient
-	http *http.Transport
+	http *roundTripper
 }
 
 var _ Node = (*Client)(nil)
@@ -32,9 +32,6 @@ var _ Node = (*Client)(nil)
 // maxResponse bounds an answer: a thousand records with their entries, or a
 // reply of the largest payload that a node can be set to.
 const maxResponse = math.MaxInt32
-
-// maxIdleConns is how many connections a client keeps for its next calls.
-const maxIdleConns = 64
 
 // Dial returns a client of the node whose data directory is dir. It connects
 // when it is first used; Close it after the last use.
@@ -49,16 +46,13 @@ func Dial(dir string) (*Client, error) {
 	// HTTP/1.1: the server's goroutine of a connection serves its calls by itself,
 	// where HTTP/2 passes each through three others. Calls at once take a
 	// connection each.
-	t := &http.Transport{
-		MaxIdleConnsPerHost: maxIdleConns,
-		DialContext: func(context.Context, string, string) (net.Conn, error) {
-			c, err := dialSocket(abs)
-			if err != nil {
-				return nil, &dialError{path: filepath.Join(abs, SocketName), err: err}
-			}
-			return c, nil
-		},
-	}
+	t := &roundTripper{dial: func() (net.Conn, error) {
+		c, err := dialSocket(abs)
+		if err != nil {
+			return nil, &dialError{path: filepath.Join(abs, SocketName), err: err}
+		}
+		return c, nil
+	}}
 	rpc := controlpb.NewControlClient(&http.Client{Transport: deadlines{t}}, "http://parley",
 		connect.WithReadMaxBytes(maxResponse),
 		// Nothing is gained by compressing what stays on one machine.
@@ -66,9 +60,9 @@ func Dial(dir string) (*Client, error) {
 	return &Client{rpc: rpc, http: t}, nil
 }
 
-// Close closes the connection.
+// Close closes the connections that no call uses, and the others after their calls.
 func (c *Client) Close() error {
-	c.http.CloseIdleConnections()
+	c.http.close()
 	return nil
 }
 
@@ -110,14 +104,14 @@ func withGrace(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // deadlines writes the caller's own deadline where connect wrote the late one.
-type deadlines struct{ *http.Transport }
+type deadlines struct{ *roundTripper }
 
 func (d deadlines) RoundTrip(r *http.Request) (*http.Response, error) {
 	if deadline, ok := r.Context().Value(deadlineKey{}).(time.Time); ok {
 		r = r.Clone(r.Context())
 		r.Header.Set("Connect-Timeout-Ms", strconv.FormatInt(max(1, time.Until(deadline).Milliseconds()), 10))
 	}
-	return d.Transport.RoundTrip(r)
+	return d.roundTripper.RoundTrip(r)
 }
 
 // ask runs one unary request.
