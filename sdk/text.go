@@ -3,7 +3,6 @@ package sdk
 import (
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // The text form of a 32-byte identifier is Bech32m (BIP-350) in lower case:
@@ -59,7 +58,7 @@ func textPrefixSum(prefix string) uint32 {
 }
 
 func encodeText(prefix string, id [32]byte) string {
-	out := make([]byte, 0, len(prefix)+1+textData+textCheck)
+	out := make([]byte, 0, 64) // with the longest prefix, "agent"
 	out = append(out, prefix...)
 	out = append(out, '1')
 	chk := textPrefixSum(prefix)
@@ -86,9 +85,9 @@ func encodeText(prefix string, id [32]byte) string {
 	return string(out)
 }
 
-func decodeText(prefix, s string) (id [32]byte, err error) {
+func decodeText[S string | []byte](prefix string, s S) (id [32]byte, err error) {
 	want := len(prefix) + 1 + textData + textCheck
-	if !strings.HasPrefix(s, prefix+"1") {
+	if len(s) <= len(prefix) || string(s[:len(prefix)]) != prefix || s[len(prefix)] != '1' {
 		return id, fmt.Errorf("it does not begin with %q", prefix+"1")
 	}
 	if len(s) != want {
