@@ -32,7 +32,9 @@ const (
 // or length, any character outside the alphabet, a wrong checksum, and a key
 // whose sign bit is 1, which no agent has. Whether the key is a point of the
 // curve's prime-order group is checked where it is dialled.
-func ParseAgentID(s string) (AgentID, error) {
+func ParseAgentID(s string) (AgentID, error) { return parseAgentID(s) }
+
+func parseAgentID[S string | []byte](s S) (AgentID, error) {
 	id, err := decodeText(agentPrefix, s)
 	if err != nil {
 		return AgentID{}, fmt.Errorf("not an AgentID: %w", err)
@@ -44,7 +46,9 @@ func ParseAgentID(s string) (AgentID, error) {
 }
 
 // ParseHash reads the text form of a Hash.
-func ParseHash(s string) (Hash, error) {
+func ParseHash(s string) (Hash, error) { return parseHash(s) }
+
+func parseHash[S string | []byte](s S) (Hash, error) {
 	h, err := decodeText(hashPrefix, s)
 	if err != nil {
 		return Hash{}, fmt.Errorf("not a hash: %w", err)
@@ -53,7 +57,9 @@ func ParseHash(s string) (Hash, error) {
 }
 
 // ParseDNAHash reads the text form of a DNAHash.
-func ParseDNAHash(s string) (DNAHash, error) {
+func ParseDNAHash(s string) (DNAHash, error) { return parseDNAHash(s) }
+
+func parseDNAHash[S string | []byte](s S) (DNAHash, error) {
 	h, err := decodeText(dnaPrefix, s)
 	if err != nil {
 		return DNAHash{}, fmt.Errorf("not a DNA hash: %w", err)
@@ -93,9 +99,9 @@ func (h Hash) MarshalText() ([]byte, error)      { return []byte(h.String()), ni
 func (h DNAHash) MarshalText() ([]byte, error)   { return []byte(h.String()), nil }
 func (m MessageID) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
-func (a *AgentID) UnmarshalText(b []byte) (err error) { *a, err = ParseAgentID(string(b)); return err }
-func (h *Hash) UnmarshalText(b []byte) (err error)    { *h, err = ParseHash(string(b)); return err }
-func (h *DNAHash) UnmarshalText(b []byte) (err error) { *h, err = ParseDNAHash(string(b)); return err }
+func (a *AgentID) UnmarshalText(b []byte) (err error) { *a, err = parseAgentID(b); return err }
+func (h *Hash) UnmarshalText(b []byte) (err error)    { *h, err = parseHash(b); return err }
+func (h *DNAHash) UnmarshalText(b []byte) (err error) { *h, err = parseDNAHash(b); return err }
 func (m *MessageID) UnmarshalText(b []byte) (err error) {
 	*m, err = ParseMessageID(string(b))
 	return err

@@ -28,6 +28,7 @@ func BenchmarkUnmarshal(b *testing.B) {
 	}
 	var v benchBid
 	for b.Loop() {
+		v = benchBid{} // what a call's input is decoded into
 		if err := Unmarshal(p, &v); err != nil {
 			b.Fatal(err)
 		}

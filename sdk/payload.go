@@ -1,11 +1,11 @@
 package sdk
 
 import (
-	"errors"
+	"bytes"
+	"encoding"
 	"fmt"
 	"reflect"
 	"sync"
-	"time"
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
 )
@@ -49,14 +49,6 @@ var payloadHandle = func() *codec.MsgpackHandle {
 	h.PositiveIntUnsigned = true // one encoding per number, whatever Go's type
 	h.Canonical = true           // sorted map keys
 	h.CheckCircularRef = true
-	h.MapType = reflect.TypeFor[map[string]any]()
-	h.MaxDepth = MaxPayloadDepth + 8
-	h.SliceElementReset = true
-	h.MapValueReset = true
-	h.InterfaceReset = true
-	h.SignedInteger = true // every integer in an any is an int64; fitPayload refuses those beyond
-	h.ErrorIfNoArrayExpand = true
-	h.MaxInitLen = maxLength // fitPayload has bounded the memory: slices are made once
 	return h
 }()
 
@@ -70,15 +62,12 @@ func Marshal(v any) ([]byte, error) {
 	if !rv.IsValid() || rv.Kind() == reflect.Pointer || isNone(rv.Type()) {
 		return nil, nil
 	}
-	if err := checkType(rv.Type()); err != nil {
-		return nil, fmt.Errorf("encode payload: %w", err)
-	}
+	err := checkType(rv.Type())
 	var b []byte
-	if err := encodeMsgpack(&b, v); err != nil {
-		return nil, fmt.Errorf("encode payload: %w", err)
+	if err == nil {
+		b, err = encodePayload(v)
 	}
-	// What Marshal writes Unmarshal reads, so the limits hold here too.
-	if err := checkPayload(b); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("encode payload: %w", err)
 	}
 	return b, nil
@@ -86,7 +75,7 @@ func Marshal(v any) ([]byte, error) {
 
 // Unmarshal decodes a payload into *v. Map keys that *v has no field for are
 // left aside, so that a newer sender can add some. No value decodes to the zero
-// value. Errors name the field, such as "bids[3].amount".
+// value. Errors name the field, such as "bids[3].amount", and leave *v as it was.
 func Unmarshal(payload []byte, v any) error { return unmarshal(payload, v, false) }
 
 // UnmarshalStrict is Unmarshal that refuses keys that *v has no field for. A
@@ -102,26 +91,15 @@ func unmarshal(payload []byte, v any, strict bool) error {
 		rv.Elem().SetZero()
 		return nil
 	}
-	if err := checkPayload(payload); err != nil {
-		return fmt.Errorf("decode payload: %w", err)
-	}
-	fitted, err := fitPayload(payload, rv.Elem().Type(), strict)
-	if err != nil {
-		return fmt.Errorf("decode payload: %w", err)
-	}
-	rv.Elem().SetZero()
-	if err := decodeMsgpack(fitted, v); err != nil {
+	if err := decodePayload(payload, rv.Elem(), strict); err != nil {
 		return fmt.Errorf("decode payload: %w", err)
 	}
 	return nil
 }
 
-// Encoders and decoders are kept: making one costs more than a small value. One
-// that failed is not used again.
-var (
-	encoders = sync.Pool{New: func() any { return &encoder{codec: codec.NewEncoder(nil, payloadHandle)} }}
-	decoders = sync.Pool{New: func() any { return codec.NewDecoderBytes(nil, payloadHandle) }}
-)
+// Encoders are kept, with their buffers: making one costs more than a small
+// value. One that failed is not used again.
+var encoders = sync.Pool{New: func() any { return &encoder{codec: codec.NewEncoder(nil, payloadHandle), buf: make([]byte, 0, 512)} }}
 
 type encoder struct {
 	codec *codec.Encoder
@@ -131,51 +109,28 @@ type encoder struct {
 // maxKeptBuffer keeps one large payload from holding its memory for ever.
 const maxKeptBuffer = 64 << 10
 
-// encodeMsgpack and decodeMsgpack turn the codec's panics on types that it
-// can't handle into errors: a handler's value must not take the process down.
-func encodeMsgpack(b *[]byte, v any) (err error) {
-	defer recoverTo(&err)
+// encodePayload makes sure that what it writes can be read. The codec makes its
+// panics on what it can't handle, and those of v's own methods, errors.
+func encodePayload(v any) ([]byte, error) {
 	e := encoders.Get().(*encoder)
 	e.buf = e.buf[:0]
-	if e.buf == nil {
-		e.buf = make([]byte, 0, 512)
-	}
 	e.codec.ResetBytes(&e.buf)
 	if err := e.codec.Encode(v); err != nil {
-		return err
+		return nil, err
 	}
-	*b = append(*b, e.buf...)
+	b := bytes.Clone(e.buf)
 	if cap(e.buf) <= maxKeptBuffer {
 		encoders.Put(e)
 	}
-	return nil
-}
-
-func decodeMsgpack(b []byte, v any) (err error) {
-	defer recoverTo(&err)
-	d := decoders.Get().(*codec.Decoder)
-	d.ResetBytes(b)
-	if err := d.Decode(v); err != nil {
-		return err
-	}
-	d.ResetBytes(nil)
-	decoders.Put(d)
-	return nil
-}
-
-func recoverTo(err *error) {
-	if r := recover(); r != nil {
-		*err = errors.Join(*err, fmt.Errorf("%v", r))
-	}
+	return b, checkPayload(b)
 }
 
 func isNone(t reflect.Type) bool {
 	return t.Kind() == reflect.Struct && t.NumField() == 0
 }
 
-var timeType, durationType = reflect.TypeFor[time.Time](), reflect.TypeFor[time.Duration]()
-
-// Identifiers travel as text: see the table above.
+// Identifiers travel as text: see the table above. The codec takes a type's own
+// form if the type can also decode it.
 
 func (a AgentID) CodecEncodeSelf(e *codec.Encoder)   { e.MustEncode(a.String()) }
 func (h Hash) CodecEncodeSelf(e *codec.Encoder)      { e.MustEncode(h.String()) }
@@ -187,18 +142,11 @@ func (h *Hash) CodecDecodeSelf(d *codec.Decoder)      { decodeSelf(d, h) }
 func (h *DNAHash) CodecDecodeSelf(d *codec.Decoder)   { decodeSelf(d, h) }
 func (m *MessageID) CodecDecodeSelf(d *codec.Decoder) { decodeSelf(d, m) }
 
-type textUnmarshaler interface{ UnmarshalText([]byte) error }
-
 // decodeSelf panics on a fault, as Decoder.MustDecode does: the codec recovers.
-func decodeSelf(d *codec.Decoder, id textUnmarshaler) {
+func decodeSelf(d *codec.Decoder, id encoding.TextUnmarshaler) {
 	var s string
 	d.MustDecode(&s)
 	if err := id.UnmarshalText([]byte(s)); err != nil {
 		panic(err)
 	}
-}
-
-var idTypes = map[reflect.Type]bool{
-	reflect.TypeFor[AgentID](): true, reflect.TypeFor[Hash](): true,
-	reflect.TypeFor[DNAHash](): true, reflect.TypeFor[MessageID](): true,
 }

@@ -133,20 +133,3 @@ func TestErrorsShowLittle(t *testing.T) {
 func msgpackStr(s string) []byte {
 	return append(binary.BigEndian.AppendUint32([]byte{0xdb}, uint32(len(s))), s...)
 }
-
-// What is decoded is allocated once: the memory was bounded before.
-func TestDecodeAllocatesOnce(t *testing.T) {
-	b, err := Marshal(make([]int64, 1<<20))
-	if err != nil {
-		t.Fatal(err)
-	}
-	allocs := testing.AllocsPerRun(3, func() {
-		var list []int64
-		if err := Unmarshal(b, &list); err != nil || len(list) != 1<<20 {
-			t.Fatal(err)
-		}
-	})
-	if allocs > 32 { // the slice, and what the pools lost to a collection
-		t.Errorf("%.0f allocations for one slice", allocs)
-	}
-}

@@ -3,7 +3,6 @@ package sdk
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,11 +35,8 @@ func PayloadFromJSON(text []byte) ([]byte, error) {
 	if v == nil {
 		return nil, nil
 	}
-	var b []byte
-	if err := encodeMsgpack(&b, v); err != nil {
-		return nil, fmt.Errorf("JSON: %w", err)
-	}
-	if err := checkPayload(b); err != nil {
+	b, err := encodePayload(v)
+	if err != nil {
 		return nil, fmt.Errorf("JSON: %w", err)
 	}
 	return b, nil
@@ -151,134 +147,99 @@ func PayloadToJSON(payload []byte) ([]byte, error) {
 	if len(payload) == 0 {
 		return []byte("null"), nil
 	}
-	if err := checkPayload(payload); err != nil {
+	var w jsonWriter
+	if err := readPayload(payload, false, w.value); err != nil {
 		return nil, fmt.Errorf("payload: %w", err)
-	}
-	w := &jsonWriter{b: payload}
-	if err := w.value(); err != nil {
-		return nil, fmt.Errorf("payload, byte %d: %w", w.at, err)
 	}
 	return w.out, nil
 }
 
-type jsonWriter struct {
-	b   []byte
-	at  int
-	out []byte
-}
+type jsonWriter struct{ out []byte }
 
-func (w *jsonWriter) value() error {
-	it, err := readItem(w.b[w.at:])
-	if err != nil {
-		return err
-	}
-	content := w.b[w.at+it.head : w.at+it.size()]
-	w.at += it.size()
-	switch it.kind {
+func (w *jsonWriter) value(d *decoder) {
+	switch it := d.next(); it.kind {
 	case kindNil:
 		w.out = append(w.out, "null"...)
 	case kindBool:
 		w.out = strconv.AppendBool(w.out, it.u == 1)
-	case kindInt, kindUint:
+	case kindUint, kindInt:
 		w.out = append(w.out, it.number()...)
 	case kindFloat:
-		return w.float(math.Float64frombits(it.u))
+		w.float(d, math.Float64frombits(it.u))
 	case kindStr:
-		return w.string(string(content))
+		w.string(string(d.content(it)))
 	case kindBin:
-		return w.string(base64.StdEncoding.EncodeToString(content))
+		w.string(base64.StdEncoding.EncodeToString(d.content(it)))
 	case kindTime:
-		t := timeOf(content)
+		t := time.Unix(timeParts(d.content(it))).UTC()
 		if y := t.Year(); y < 0 || y > 9999 {
-			return fmt.Errorf("a time in the year %d has no form in JSON", y)
+			d.fail("a time in the year %d has no form in JSON", y)
 		}
-		return w.string(t.Format(time.RFC3339Nano))
+		w.string(t.Format(time.RFC3339Nano))
 	case kindArray:
-		return w.array(it.n)
+		w.array(d, it)
 	case kindMap:
-		return w.object(it.n)
+		w.object(d, it)
 	}
-	return nil
 }
 
-func (w *jsonWriter) float(f float64) error {
+func (w *jsonWriter) float(d *decoder, f float64) {
 	b, err := json.Marshal(f)
 	if err != nil {
-		return fmt.Errorf("%v has no form in JSON", f)
+		d.fail("%v has no form in JSON", f)
 	}
 	// A float stays one when it is read back: 5 would become an integer.
 	if !bytes.ContainsAny(b, ".e") {
 		b = append(b, ".0"...)
 	}
 	w.out = append(w.out, b...)
-	return nil
 }
 
-func (w *jsonWriter) string(s string) error {
+func (w *jsonWriter) string(s string) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(s); err != nil {
-		return err
+		panic(err)
 	}
 	w.out = append(w.out, bytes.TrimRight(b.Bytes(), "\n")...)
-	return nil
 }
 
-func (w *jsonWriter) array(n int) error {
+func (w *jsonWriter) array(d *decoder, it item) {
+	d.enter(it)
 	w.out = append(w.out, '[')
-	for i := range n {
+	for i := range it.n {
 		if i > 0 {
 			w.out = append(w.out, ',')
 		}
-		if err := w.value(); err != nil {
-			return err
-		}
+		d.way[d.depth-1] = ^i
+		w.value(d)
 	}
 	w.out = append(w.out, ']')
-	return nil
+	d.depth--
 }
 
-func (w *jsonWriter) object(n int) error {
+func (w *jsonWriter) object(d *decoder, it item) {
+	d.enter(it)
 	w.out = append(w.out, '{')
-	seen := make(map[string]bool, n)
-	for i := range n {
+	seen := make(map[string]bool, it.n)
+	for i := range it.n {
 		if i > 0 {
 			w.out = append(w.out, ',')
 		}
-		key, err := readItem(w.b[w.at:])
-		if err != nil {
-			return err
-		}
+		key := d.key()
 		name := key.number()
 		if key.kind == kindStr {
-			name = string(w.b[w.at+key.head : w.at+key.size()])
+			name = string(d.content(key))
 		}
 		if seen[name] {
-			return fmt.Errorf("key %q occurs twice", cleanText(name, maxShown))
+			d.failKey("key %q occurs twice")
 		}
 		seen[name] = true
-		w.at += key.size()
-		if err := w.string(name); err != nil {
-			return err
-		}
+		w.string(name)
 		w.out = append(w.out, ':')
-		if err := w.value(); err != nil {
-			return err
-		}
+		w.value(d)
 	}
 	w.out = append(w.out, '}')
-	return nil
-}
-
-// timeOf reads the content of a checked timestamp.
-func timeOf(b []byte) time.Time {
-	switch len(b) {
-	case 4:
-		return time.Unix(int64(binary.BigEndian.Uint32(b)), 0).UTC()
-	case 8:
-		v := binary.BigEndian.Uint64(b)
-		return time.Unix(int64(v&(1<<34-1)), int64(v>>34)).UTC()
-	}
-	return time.Unix(int64(binary.BigEndian.Uint64(b[4:])), int64(binary.BigEndian.Uint32(b))).UTC()
+	d.depth--
 }

@@ -1,6 +1,8 @@
 package sdk
 
 import (
+	"bytes"
+	"encoding"
 	"encoding/base64"
 	"math"
 	"reflect"
@@ -8,147 +10,159 @@ import (
 	"time"
 )
 
-func (f *fitter) scalar(it item, fits bool, t reflect.Type) error {
-	if !fits && (it.kind == kindInt || it.kind == kindUint) && describeType(t) == "a number" {
-		return f.way.errorf("%s does not fit exactly into %s; write it with a decimal point", it.number(), t)
+func (d *decoder) bool(it item, v reflect.Value) { v.SetBool(it.u == 1) }
+
+// integer takes a str if it is a map's key.
+func (d *decoder) integer(it item, v reflect.Value) {
+	n := it
+	if it.kind == kindStr {
+		n = parseInteger(string(d.content(it)))
 	}
-	if !fits {
-		return f.way.errorf("expected %s, got %s", describeType(t), it.kind)
+	switch {
+	case v.CanUint() && n.kind == kindUint && !v.OverflowUint(n.u):
+		v.SetUint(n.u)
+	case v.CanInt() && (n.kind == kindInt || n.kind == kindUint && n.u <= math.MaxInt64) && !v.OverflowInt(int64(n.u)):
+		v.SetInt(int64(n.u))
+	case it.kind == kindStr:
+		d.fail("expected a key that fits into %s", v.Type())
+	default:
+		d.fail("%s does not fit into %s", it.number(), v.Type())
 	}
-	f.at += it.size()
-	return f.take(it.n)
 }
 
-func (f *fitter) integer(it item, t reflect.Type) error {
-	if it.kind != kindInt && it.kind != kindUint {
-		return f.way.errorf("expected %s, got %s", describeType(t), it.kind)
+// parseInteger is the item that s stands for, of kindNone if it is no integer.
+func parseInteger(s string) item {
+	i, ierr := strconv.ParseInt(s, 10, 64)
+	u, uerr := strconv.ParseUint(s, 10, 64)
+	switch {
+	case ierr == nil && i < 0:
+		return item{kind: kindInt, u: uint64(i)}
+	case ierr == nil:
+		return item{kind: kindUint, u: uint64(i)}
+	case uerr == nil:
+		return item{kind: kindUint, u: u}
 	}
-	if !it.fits(t) {
-		return f.way.errorf("%s does not fit into %s", it.number(), t)
-	}
-	f.at += it.size()
-	return nil
+	return item{}
 }
 
-// fits tells whether an integer fits into t, an integer type.
-func (it item) fits(t reflect.Type) bool {
-	signed := t.Kind() >= reflect.Int && t.Kind() <= reflect.Int64
-	switch negative := it.kind == kindInt && int64(it.u) < 0; {
-	case negative:
-		return signed && int64(it.u) >= -1<<(t.Bits()-1)
-	case signed:
-		return it.u <= 1<<(t.Bits()-1)-1
-	}
-	return it.u <= math.MaxUint64>>(64-t.Bits())
-}
-
-// exactFloat tells whether an integer can stand for a float of so many bits.
-func (it item) exactFloat(bits int) bool {
-	limit := uint64(1) << 53
-	if bits == 32 {
+// float takes an integer, too, if a float of v's size holds it exactly.
+func (d *decoder) float(it item, v reflect.Value) {
+	limit := int64(1) << 53
+	if v.Kind() == reflect.Float32 {
 		limit = 1 << 24
 	}
-	switch it.kind {
-	case kindUint:
-		return it.u <= limit
-	case kindInt:
-		i := int64(it.u)
-		return i >= -int64(limit) && i <= int64(limit)
+	f := math.Float64frombits(it.u)
+	switch {
+	case it.kind == kindFloat && v.OverflowFloat(f):
+		d.fail("%v does not fit into %s", f, v.Type())
+	case it.kind == kindUint && it.u > uint64(limit), it.kind == kindInt && int64(it.u) < -limit:
+		d.fail("%s does not fit exactly into %s; write it with a decimal point", it.number(), v.Type())
+	case it.kind != kindFloat:
+		f = float64(int64(it.u))
 	}
-	return false
+	v.SetFloat(f)
 }
 
-func (it item) number() string {
-	if it.kind == kindUint {
-		return strconv.FormatUint(it.u, 10)
-	}
-	return strconv.FormatInt(int64(it.u), 10)
-}
+var strictBase64 = base64.StdEncoding.Strict()
 
-func (f *fitter) time(it item) error {
-	switch it.kind {
-	case kindTime:
-		f.at += it.size()
-		return nil
-	case kindStr:
-		t, err := time.Parse(time.RFC3339Nano, f.text(it))
-		if err != nil {
-			return f.way.errorf("expected a time as RFC 3339, such as 2026-01-31T12:00:00Z")
-		}
-		f.replace(it.size(), encodeScalar(t))
-		return nil
+// raw is what a bin holds, or a str in its place. It may be part of the payload.
+func (d *decoder) raw(it item) []byte {
+	d.take(it.n, 1)
+	if it.kind == kindBin {
+		return d.content(it)
 	}
-	return f.way.errorf("expected a time, got %s", it.kind)
-}
-
-func (f *fitter) duration(it item) error {
-	d, err := time.ParseDuration(f.text(it))
+	b, err := strictBase64.AppendDecode([]byte{}, d.content(it))
 	if err != nil {
-		return f.way.errorf("expected a duration, such as \"1m30s\"")
-	}
-	f.replace(it.size(), encodeScalar(int64(d)))
-	return nil
-}
-
-func (f *fitter) id(it item, t reflect.Type) error {
-	if it.kind != kindStr {
-		return f.way.errorf("expected %s as text, got %s", t.Name(), it.kind)
-	}
-	if err := reflect.New(t).Interface().(textUnmarshaler).UnmarshalText(f.content(it)); err != nil {
-		return f.way.errorf("%v", err)
-	}
-	f.at += it.size()
-	return nil
-}
-
-// bytes passes a bin of n bytes, of any length if n < 0.
-func (f *fitter) bytes(it item, n int) error {
-	var with []byte
-	switch got := it.n; it.kind {
-	case kindStr:
-		b, err := base64.StdEncoding.Strict().DecodeString(f.text(it))
-		if err != nil {
-			return f.way.errorf("expected bytes as base64 (RFC 4648, padded)")
-		}
-		with, got = encodeScalar(b), len(b)
-		fallthrough
-	case kindBin:
-		if n >= 0 && got != n {
-			return f.way.errorf("expected %d bytes, got %d", n, got)
-		}
-	default:
-		return f.way.errorf("expected bytes, got %s", it.kind)
-	}
-	if err := f.take(it.n); err != nil {
-		return err
-	}
-	if with != nil {
-		f.replace(it.size(), with)
-	} else {
-		f.at += it.size()
-	}
-	return nil
-}
-
-// encodeScalar encodes a time, an int64 or bytes, which can't fail.
-func encodeScalar(v any) []byte {
-	var b []byte
-	if err := encodeMsgpack(&b, v); err != nil {
-		panic(err)
+		d.fail("expected bytes as base64 (RFC 4648, padded)")
 	}
 	return b
 }
 
-func describeType(t reflect.Type) string {
-	switch t.Kind() {
-	case reflect.Bool:
-		return "true or false"
-	case reflect.String:
-		return "a string"
-	case reflect.Float32, reflect.Float64:
-		return "a number"
-	case reflect.Struct:
-		return "an object"
+func (d *decoder) bytes(it item, v reflect.Value) {
+	b := d.raw(it)
+	switch {
+	case v.Kind() == reflect.Slice && it.kind == kindBin:
+		v.SetBytes(bytes.Clone(b))
+	case v.Kind() == reflect.Slice:
+		v.SetBytes(b)
+	case len(b) != v.Len():
+		d.fail("expected %d bytes, got %d", v.Len(), len(b))
+	default:
+		copy(v.Bytes(), b)
 	}
-	return "a whole number"
+}
+
+func (d *decoder) string(it item, v reflect.Value) {
+	d.take(it.n, 1)
+	v.SetString(string(d.content(it)))
+}
+
+func (d *decoder) binary(it item, v reflect.Value) {
+	if err := v.Addr().Interface().(encoding.BinaryUnmarshaler).UnmarshalBinary(d.raw(it)); err != nil {
+		panic(err)
+	}
+}
+
+func (d *decoder) id(it item, v reflect.Value) {
+	if err := v.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText(d.content(it)); err != nil {
+		panic(err)
+	}
+}
+
+func (d *decoder) time(it item, v reflect.Value) {
+	t, err := time.Time{}, error(nil)
+	if it.kind == kindTime {
+		t = time.Unix(timeParts(d.content(it)))
+	} else if t, err = time.Parse(time.RFC3339Nano, string(d.content(it))); err != nil {
+		d.fail("expected a time as RFC 3339, such as 2026-01-31T12:00:00Z")
+	}
+	*v.Addr().Interface().(*time.Time) = t.UTC()
+}
+
+func (d *decoder) duration(it item, v reflect.Value) {
+	if it.kind != kindStr {
+		d.integer(it, v)
+		return
+	}
+	t, err := time.ParseDuration(string(d.content(it)))
+	if err != nil {
+		d.fail("expected a duration, such as \"1m30s\"")
+	}
+	v.SetInt(int64(t))
+}
+
+// What arrays and maps become in an any.
+var anySlice, anyMap = reflect.TypeFor[[]any](), reflect.TypeFor[map[string]any]()
+
+// free reads it into an any, in Go's type for it.
+func (d *decoder) free(it item, v reflect.Value) {
+	d.take(1, int(v.Type().Size())+8)
+	var x any
+	switch it.kind {
+	case kindBool:
+		x = it.u == 1
+	case kindUint, kindInt:
+		if it.kind == kindUint && it.u > math.MaxInt64 {
+			d.fail("%d does not fit into int64, which an untyped number becomes", it.u)
+		}
+		x = int64(it.u)
+	case kindFloat:
+		x = math.Float64frombits(it.u)
+	case kindTime:
+		x = time.Unix(timeParts(d.content(it))).UTC()
+	case kindStr:
+		d.take(it.n, 1)
+		x = string(d.content(it))
+	case kindBin:
+		x = bytes.Clone(d.raw(it))
+	default:
+		t := anySlice
+		if it.kind == kindMap {
+			t = anyMap
+		}
+		p, _ := planOf(t)
+		p.read(d, it, v)
+		return
+	}
+	v.Set(reflect.ValueOf(x))
 }

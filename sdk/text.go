@@ -3,7 +3,6 @@ package sdk
 import (
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // The text form of a 32-byte identifier is Bech32m (BIP-350) in lower case:
@@ -42,8 +41,22 @@ var textTop = func() (t [32]uint32) {
 	return t
 }()
 
+// textTop2 is the same of the 10 bits that leave it with two characters.
+var textTop2 = func() (t [1024]uint32) {
+	for top := range t {
+		t[top] = textPolymod(textPolymod(uint32(top)<<20, 0), 0)
+	}
+	return t
+}()
+
 func textPolymod(chk uint32, v byte) uint32 {
 	return (chk&0x1ffffff)<<5 ^ uint32(v) ^ textTop[chk>>25&31]
+}
+
+// textPolymod2 takes the 10 bits of two characters. A checksum is one chain of
+// steps that wait for one another: this halves it.
+func textPolymod2(chk, v uint32) uint32 {
+	return (chk&0xfffff)<<10 ^ v ^ textTop2[chk>>20&1023]
 }
 
 func textPrefixSum(prefix string) uint32 {
@@ -59,7 +72,7 @@ func textPrefixSum(prefix string) uint32 {
 }
 
 func encodeText(prefix string, id [32]byte) string {
-	out := make([]byte, 0, len(prefix)+1+textData+textCheck)
+	out := make([]byte, 0, 64) // with the longest prefix, "agent"
 	out = append(out, prefix...)
 	out = append(out, '1')
 	chk := textPrefixSum(prefix)
@@ -86,9 +99,9 @@ func encodeText(prefix string, id [32]byte) string {
 	return string(out)
 }
 
-func decodeText(prefix, s string) (id [32]byte, err error) {
+func decodeText[S string | []byte](prefix string, s S) (id [32]byte, err error) {
 	want := len(prefix) + 1 + textData + textCheck
-	if !strings.HasPrefix(s, prefix+"1") {
+	if len(s) <= len(prefix) || string(s[:len(prefix)]) != prefix || s[len(prefix)] != '1' {
 		return id, fmt.Errorf("it does not begin with %q", prefix+"1")
 	}
 	if len(s) != want {
@@ -97,17 +110,21 @@ func decodeText(prefix, s string) (id [32]byte, err error) {
 	chk := textPrefixSum(prefix)
 	acc, bits, n := uint32(0), 0, 0
 	data := s[len(prefix)+1:]
-	for i := range len(data) {
-		v := textValue[data[i]]
-		if v < 0 {
+	for i := 0; i < len(data); i += 2 {
+		a, b := textValue[data[i]], textValue[data[i+1]]
+		if a|b < 0 {
+			if a >= 0 {
+				i++
+			}
 			return id, fmt.Errorf("character %d, %q, does not occur in identifiers", len(prefix)+2+i, data[i])
 		}
-		chk = textPolymod(chk, byte(v))
+		v := uint32(a)<<5 | uint32(b)
+		chk = textPolymod2(chk, v)
 		if i >= textData {
 			continue
 		}
-		acc, bits = acc<<5|uint32(v), bits+5
-		if bits >= 8 && n < len(id) {
+		acc, bits = acc<<10|v, bits+10
+		for bits >= 8 && n < len(id) {
 			bits -= 8
 			id[n], n = byte(acc>>bits), n+1
 		}

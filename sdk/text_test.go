@@ -2,6 +2,8 @@ package sdk
 
 import (
 	"crypto/sha256"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -95,6 +97,19 @@ func TestTextDamage(t *testing.T) {
 			if _, err := decodeText(agentPrefix, b); err == nil {
 				t.Errorf("%s: %q is accepted", what, b)
 			}
+		}
+	}
+}
+
+// TestTextPosition: an error names the first character that is none.
+func TestTextPosition(t *testing.T) {
+	t.Parallel()
+	s := []byte(AgentID{1}.String())
+	for i := len(agentPrefix) + 1; i < len(s); i++ {
+		bad := slices.Clone(s)
+		bad[i] = 'b'
+		if _, err := ParseAgentID(string(bad)); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("character %d, 'b'", i+1)) {
+			t.Errorf("%s: %v", bad, err)
 		}
 	}
 }

@@ -72,8 +72,8 @@ func AppendError(b []byte, e *Error) []byte {
 	for _, a := range e.Attempts[:min(len(e.Attempts), MaxAttempts)] {
 		w.Attempts = append(w.Attempts, wireAttempt{cleanText(a.Address, maxAttemptAddr), cleanText(a.Cause, maxAttemptText)})
 	}
-	var out []byte
-	if err := encodeMsgpack(&out, &w); err != nil {
+	out, err := encodePayload(&w)
+	if err != nil {
 		panic("encode a struct of numbers and valid strings: " + err.Error()) // cannot happen
 	}
 	return append(b, out...)
@@ -85,14 +85,8 @@ func ParseError(b []byte) (*Error, error) {
 	if len(b) > MaxErrorBytes {
 		return nil, fmt.Errorf("encoded error: %d bytes, at most %d allowed", len(b), MaxErrorBytes)
 	}
-	if err := checkPayload(b); err != nil {
-		return nil, fmt.Errorf("encoded error: %w", err)
-	}
-	if _, err := fitPayload(b, reflect.TypeFor[wireErr](), true); err != nil {
-		return nil, fmt.Errorf("encoded error: %w", err)
-	}
 	var w wireErr
-	if err := decodeMsgpack(b, &w); err != nil {
+	if err := decodePayload(b, reflect.ValueOf(&w).Elem(), true); err != nil {
 		return nil, fmt.Errorf("encoded error: %w", err)
 	}
 	e := &Error{Code: Code(w.Code), Side: Side(w.Side), Delivered: Delivered(w.Delivered), Retry: w.Retry,

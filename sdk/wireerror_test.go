@@ -85,8 +85,8 @@ func TestErrorCut(t *testing.T) {
 func TestParseErrorRefuses(t *testing.T) {
 	t.Parallel()
 	enc := func(v any) []byte {
-		var b []byte
-		if err := encodeMsgpack(&b, v); err != nil {
+		b, err := encodePayload(v)
+		if err != nil {
 			t.Fatal(err)
 		}
 		return b
