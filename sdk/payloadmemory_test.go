@@ -80,9 +80,11 @@ type Large struct {
 	A [256]int64
 }
 
-// TestDecodeAllocates: what the value holds, and nothing else.
+// TestDecodeAllocates: what the value holds, and nothing else. The least of many
+// runs counts, since a decoder may have to be made: a collection empties the pool,
+// and under the race detector the pool forgets one in four.
 func TestDecodeAllocates(t *testing.T) {
-	long, err := Marshal(make([]int64, 1<<20))
+	long, err := Marshal(make([]int64, 1<<12))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,11 +101,15 @@ func TestDecodeAllocates(t *testing.T) {
 		"a struct's string and bytes":     {func() error { b = benchBid{}; return Unmarshal(bid, &b) }, 2},
 		"the same, and a copy not to set": {func() error { return Unmarshal(bid, &b) }, 3},
 	} {
-		if got := testing.AllocsPerRun(5, func() {
-			if err := c.f(); err != nil {
-				t.Fatal(err)
-			}
-		}); got > c.most {
+		got := math.Inf(1)
+		for range 50 {
+			got = min(got, testing.AllocsPerRun(1, func() {
+				if err := c.f(); err != nil {
+					t.Fatal(err)
+				}
+			}))
+		}
+		if got > c.most {
 			t.Errorf("%s: %.0f allocations, at most %.0f expected", what, got, c.most)
 		}
 	}

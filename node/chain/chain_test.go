@@ -122,8 +122,9 @@ func TestGroupFailsOneByOne(t *testing.T) {
 		ask(Batch{Entries: entries("x", 2, 9), Cause: receive(3), KeepReply: true, Reply: []byte("again")}), // a duplicate
 		ask(Batch{Entries: entries("y", 1, 9), Cause: function(4)}),                                         // 4
 	}
-	close(c.closing) // the committer ends: this goroutine writes instead
+	close(c.closing) // the committer and the keeper end: this goroutine writes instead
 	<-c.ended
+	<-c.kept
 	c.commit(group)
 	firsts := []uint64{1, 0, 2, 0, 4}
 	for i, r := range group {
