@@ -20,6 +20,7 @@ type Endpoint struct {
 	id       *identity
 	entropy  entropy
 	start    time.Time
+	starter  Starter         // Config.Handler, where it is one
 	life     context.Context // until the end of Run; of dials
 	stop     context.CancelCauseFunc
 	contexts serveContexts // of served requests
@@ -63,6 +64,7 @@ func New(c Config) (*Endpoint, error) {
 	e.assembly.max, e.serving.max = int64(c.MaxReassemblyTotal), int64(c.MaxServingTotal)
 	e.replies.max, e.served.max = int64(c.MaxQueuedTotal), int64(c.MaxRequestsTotal)
 	e.workers.ep, e.complaints.e = e, e
+	e.starter, _ = c.Handler.(Starter)
 	e.life, e.stop = context.WithCancelCause(context.Background())
 	return e, nil
 }
@@ -303,6 +305,7 @@ func (e *Endpoint) tick(now time.Time) {
 	e.mu.Unlock()
 	e.admit.tick(now)
 	e.workers.tick()
+	e.contexts.expire(now)
 	e.relieve(all)
 	for _, s := range all {
 		s.tick(now)

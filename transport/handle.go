@@ -54,7 +54,9 @@ func (s *Session) serveReady() {
 // serve runs the handler.
 func (in *incoming) serve() {
 	s, use, m := in.s, in.use, &in.reply
-	use.req.Header, use.req.Body = in.asm.join()
+	if !in.joined {
+		use.req.Header, use.req.Body = in.asm.join()
+	}
 	m.id, m.in = in.id, in
 	switch {
 	case in.notify:
