@@ -15,13 +15,13 @@ import (
 // Handler is the handler of one DNA, whichever process implements it now. It
 // is what the node calls; its methods may be used concurrently.
 type Handler struct {
-	file string
 	cfg  *Config
 	gate gate
 
 	calls atomic.Uint64
 
 	mu        sync.Mutex
+	file      string
 	desc      sdk.Description
 	functions map[string]bool
 	state     State
@@ -29,9 +29,9 @@ type Handler struct {
 	current   *process      // takes new calls; nil while there is none
 	nextStart time.Time     // in StateBackoff
 	changed   chan struct{} // closed at each change of state, and replaced
-	sum       string
 	restarts  int
 	lastErr   error
+	rolls     rolls
 }
 
 func newHandler(file string, cfg *Config) *Handler {
@@ -47,7 +47,31 @@ func (h *Handler) Description() sdk.Description {
 }
 
 // File is the name of the binary's file in Config.Dir.
-func (h *Handler) File() string { return h.file }
+func (h *Handler) File() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.file
+}
+
+func (h *Handler) rename(file string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.file = file
+}
+
+// waitsFor tells whether h is not up only because other is.
+func (h *Handler) waitsFor(other *Handler) bool {
+	dna := other.Description().Name
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.rolls.taken && h.desc.Name == dna
+}
+
+func (h *Handler) stateNow() State {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.state
+}
 
 // set changes the state. p takes the calls from now on; err is kept if not nil.
 func (h *Handler) set(s State, p *process, err error) {
@@ -68,6 +92,16 @@ func (h *Handler) describe(d sdk.Description) {
 	for _, f := range d.Functions {
 		h.functions[f] = true
 	}
+}
+
+// activate lets g's process take the calls from now on.
+func (h *Handler) activate(g *generation) {
+	h.describe(g.desc)
+	h.mu.Lock()
+	h.rolls.sum = g.sum
+	h.rolls.generation++
+	h.mu.Unlock()
+	h.set(StateRunning, g.p, nil)
 }
 
 // Serve runs one call in the handler's process, as sdk.Handler's Serve does.
@@ -274,19 +308,4 @@ func (h *Handler) retire(p *process) {
 	if h.current == p {
 		h.current = nil
 	}
-}
-
-func (h *Handler) status() HandlerStatus {
-	running, waiting := h.gate.load()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	s := HandlerStatus{File: h.file, DNA: h.desc.Name, Integrity: h.desc.Integrity, State: h.state, SHA256: h.sum,
-		Since: h.since, Restarts: h.restarts, InFlight: running, Queued: waiting, Calls: h.calls.Load()}
-	if h.lastErr != nil {
-		s.LastError = h.lastErr.Error()
-	}
-	if h.current != nil {
-		s.PID, s.Started, s.GivenUp = h.current.run.pid(), h.current.started, h.current.stream.abandoned()
-	}
-	return s
 }

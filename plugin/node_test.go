@@ -187,8 +187,8 @@ func TestSlowStart(t *testing.T) {
 	if len(status) != 2 || status[1].State != StateStarting {
 		t.Errorf("status %+v", status)
 	}
-	all := n.Manager.handlers
-	waitState(ctx, t, all[0], StateRunning)
+	all := n.all()
+	waitState(ctx, t, all[0].h, StateRunning)
 	select {
 	case <-n.Ready():
 		t.Error("ready while a handler is starting")
