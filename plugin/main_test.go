@@ -319,7 +319,7 @@ type testNode struct {
 	detached []string
 	events   []Event
 	news     chan struct{} // closed at each event, and replaced
-	stop     func() // ends Run and waits
+	stop     func()        // ends Run and waits
 }
 
 // testContext bounds a test: a failure bound, nothing waits for it.
