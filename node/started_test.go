@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"runtime"
 	"testing"
+	"time"
+	"weak"
 
 	"github.com/parley-p2p/parley/sdk"
 )
@@ -62,5 +65,53 @@ func TestStartedReceiveOutlivesItsSession(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
+	}
+}
+
+// endingCtx is a callback's context: it tells one hook of its end.
+type endingCtx struct {
+	context.Context
+	hook interface{ Ended() }
+}
+
+func (c *endingCtx) OnEnd(h interface{ Ended() }) { c.hook = h }
+
+type outcomeOf chan error
+
+func (o outcomeOf) Done(_ []byte, err error) { o <- err }
+
+// A peer that does not answer a cancelled send keeps nothing of it in memory.
+func TestCancelledSendIsLetGo(t *testing.T) {
+	t.Parallel()
+	alice, bob, p := newPair(t)
+	if _, err := sendTo(t, alice, bob, testMessage{Do: "echo"}); err != nil {
+		t.Fatal(err)
+	}
+	p.setMute(true) // no answer arrives any more
+	before := bob.traffic.messages.Load()
+	a := alice.apps.all()[0]
+	send := func() weak.Pointer[byte] {
+		payload := make([]byte, 512<<10)
+		limited, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		ctx, out := &endingCtx{Context: limited}, make(outcomeOf, 1)
+		lc := &liveCall{node: alice.Node, app: a, call: &sdk.Call{}}
+		if !lc.StartSend(ctx, bob.Agent(), payload, out) {
+			t.Fatal("it was not started")
+		}
+		await(t, func() bool { return bob.traffic.messages.Load() > before }) // it has left, all of it
+		cancel()
+		ctx.hook.Ended()
+		wantError(t, <-out, sdk.Canceled, sdk.DeliveredUnknown, false)
+		return weak.Make(&payload[0])
+	}
+	payload := send()
+	if s := alice.endpoint.Sessions(); len(s) != 1 || s[0].Outgoing == 0 {
+		t.Fatalf("the session does not wait for the answer: %+v", s)
+	}
+	runtime.GC()
+	runtime.GC()
+	if payload.Value() != nil {
+		t.Error("the payload is still in memory")
 	}
 }
