@@ -126,7 +126,7 @@ func (c *liveCall) StartSend(ctx context.Context, to sdk.AgentID, payload []byte
 	}
 	now := n.now()
 	deadline, limited := ctx.Deadline()
-	if !limited || deadline.Sub(now) > n.cfg.Deadline {
+	if !limited || ctx.Err() != nil || deadline.Sub(now) > n.cfg.Deadline {
 		return false
 	}
 	session, ok := n.endpoint.Live(transport.PeerKey(to))

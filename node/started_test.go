@@ -115,3 +115,18 @@ func TestCancelledSendIsLetGo(t *testing.T) {
 		t.Error("the payload is still in memory")
 	}
 }
+
+// A send whose time is over does not leave: that is certain, and it is said.
+func TestNoSendAfterTheDeadline(t *testing.T) {
+	t.Parallel()
+	alice, bob, _ := newPair(t)
+	if _, err := sendTo(t, alice, bob, testMessage{Do: "echo"}); err != nil {
+		t.Fatal(err)
+	}
+	limited, cancel := context.WithTimeout(t.Context(), -time.Second)
+	defer cancel()
+	lc := &liveCall{node: alice.Node, app: alice.apps.all()[0], call: &sdk.Call{}}
+	if lc.StartSend(&endingCtx{Context: limited}, bob.Agent(), nil, make(outcomeOf, 1)) {
+		t.Error("it was sent")
+	}
+}
