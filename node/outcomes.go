@@ -220,8 +220,14 @@ func (t *outcomes) running(key messageKey) canceler {
 	return nil
 }
 
+// expire forgets a few at a time: a session's reader waits for it. They go faster
+// than new ones come.
 func (t *outcomes) expire(now time.Time) {
-	for o := t.ages.first; o != nil && now.Sub(o.ended) >= outcomesAge; o = t.ages.first {
+	for range 64 {
+		o := t.ages.first
+		if o == nil || now.Sub(o.ended) < outcomesAge {
+			return
+		}
 		t.forget(o)
 	}
 }
