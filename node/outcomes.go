@@ -211,15 +211,23 @@ func errorSize(e *sdk.Error) int {
 	return n
 }
 
-// revoke cancels a message that still runs, on behalf of its sender.
-func (t *outcomes) revoke(key messageKey, cause error) {
+// running is what ends a message that still runs, for its sender; nil where it
+// does not. It is called without the table's lock: the message may end in it.
+func (t *outcomes) running(key messageKey) canceler {
 	if o := t.byKey[key]; o != nil && o.ended.IsZero() {
-		o.running.Cancel(cause)
+		return o.running
 	}
+	return nil
 }
 
+// expire forgets a few at a time: a session's reader waits for it. They go faster
+// than new ones come.
 func (t *outcomes) expire(now time.Time) {
-	for o := t.ages.first; o != nil && now.Sub(o.ended) >= outcomesAge; o = t.ages.first {
+	for range 64 {
+		o := t.ages.first
+		if o == nil || now.Sub(o.ended) < outcomesAge {
+			return
+		}
 		t.forget(o)
 	}
 }

@@ -52,9 +52,17 @@ func (n *Node) ServeNotify(_ context.Context, r *transport.Request) {
 	if err != nil {
 		return
 	}
+	n.revokeHere(messageKey{from: sdk.AgentID(r.Peer), dna: a.hash, id: sdk.MessageID(r.ID)}, context.Canceled)
+}
+
+// revokeHere cancels a message's receive if it still runs.
+func (n *Node) revokeHere(key messageKey, cause error) {
 	n.outcomesMu.Lock()
-	defer n.outcomesMu.Unlock()
-	n.outcomes.revoke(messageKey{from: sdk.AgentID(r.Peer), dna: a.hash, id: sdk.MessageID(r.ID)}, context.Canceled)
+	running := n.outcomes.running(key)
+	n.outcomesMu.Unlock()
+	if running != nil {
+		running.Cancel(cause)
+	}
 }
 
 func (n *Node) serveMessage(ctx context.Context, r *transport.Request) ([]byte, *sdk.Error) {
@@ -167,9 +175,7 @@ func (n *Node) firstOutcome(ctx context.Context, a *app, o *outcome, ended <-cha
 	select {
 	case <-ended:
 	case <-ctx.Done():
-		n.outcomesMu.Lock()
-		n.outcomes.revoke(o.key, context.Cause(ctx))
-		n.outcomesMu.Unlock()
+		n.revokeHere(o.key, context.Cause(ctx))
 		return nil, contextError(ctx, sdk.DeliveredYes, "receive ran")
 	}
 	if !o.dropped {

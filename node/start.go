@@ -126,7 +126,7 @@ func (c *liveCall) StartSend(ctx context.Context, to sdk.AgentID, payload []byte
 	}
 	now := n.now()
 	deadline, limited := ctx.Deadline()
-	if !limited || deadline.Sub(now) > n.cfg.Deadline {
+	if !limited || ctx.Err() != nil || deadline.Sub(now) > n.cfg.Deadline {
 		return false
 	}
 	session, ok := n.endpoint.Live(transport.PeerKey(to))
@@ -162,7 +162,8 @@ func (m *startedSend) Answered(reply []byte, err error) {
 		m.finish(nil, e)
 		return
 	}
-	go func() { m.finish(m.caller.node.again(m.ctx, &m.outgoing, e)) }() // its callback waits for it
+	o := m.outgoing                                             // revoke may keep it beyond finish
+	go func() { m.finish(m.caller.node.again(m.ctx, &o, e)) }() // its callback waits for it
 }
 
 // Ended is told when the callback's context ends.
@@ -181,12 +182,16 @@ func (m *startedSend) Ended() {
 	m.finish(nil, m.doubt(requestError(e)))
 }
 
+// finish is called once. The session may keep pending until its peer answers, and
+// m with it, so that nothing else is kept by m.
 func (m *startedSend) finish(reply []byte, e *sdk.Error) {
 	m.over.Store(true)
-	m.caller.endSend(e)
+	caller, out := m.caller, m.out
+	m.outgoing, m.caller, m.ctx, m.out = outgoing{}, nil, nil, nil
+	caller.endSend(e)
 	if e != nil {
-		m.out.Done(nil, e)
+		out.Done(nil, e)
 		return
 	}
-	m.out.Done(reply, nil)
+	out.Done(reply, nil)
 }

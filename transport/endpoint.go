@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -279,21 +280,24 @@ func (e *Endpoint) supersede(s *Session) {
 
 func lessKey(a, b PeerKey) bool { return string(a[:]) < string(b[:]) }
 
-// unregister forgets a session that has ended.
+// unregister forgets a session that has ended. The log may be slow: nothing
+// waits for it that wants a session.
 func (e *Endpoint) unregister(s *Session, cause error) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	ss := e.peers[s.peer]
-	for i, o := range ss {
-		if o != s {
-			continue
-		}
+	i := slices.Index(ss, s)
+	switch {
+	case i < 0:
+	case len(ss) == 1:
+		delete(e.peers, s.peer)
+	default:
+		e.peers[s.peer] = append(ss[:i:i], ss[i+1:]...)
+	}
+	if i >= 0 {
 		e.sessions--
-		if len(ss) == 1 {
-			delete(e.peers, s.peer)
-		} else {
-			e.peers[s.peer] = append(ss[:i:i], ss[i+1:]...)
-		}
+	}
+	e.mu.Unlock()
+	if i >= 0 {
 		e.cfg.Log.Debug("session ended", "peer", s.peer, "addr", s.addr, "cause", cause)
 	}
 }

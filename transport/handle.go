@@ -121,10 +121,12 @@ func (in *incoming) notifyHandler() {
 
 var errPanicked = errors.New("the handler panicked")
 
-func (in *incoming) panicked(value any) {
-	if log := in.s.ep.complaints.next(); log != nil {
-		log.Error("a handler panicked; the peer is told that it failed", "peer", in.s.peer,
-			"kind", in.use.req.Kind, "panic", value, "stack", string(debug.Stack()))
+func (in *incoming) panicked(value any) { in.s.panicked(in.use.req.Kind, value) }
+
+func (s *Session) panicked(kind uint8, value any) {
+	if log := s.ep.complaints.next(); log != nil {
+		log.Error("a handler panicked; the peer is told that it failed", "peer", s.peer,
+			"kind", kind, "panic", value, "stack", string(debug.Stack()))
 	}
 }
 

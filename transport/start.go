@@ -92,7 +92,7 @@ func (r *Request) Reply(reply []byte, err error) {
 // start gives a small request to a handler that takes it as it comes. The caller
 // is the reader; a request that was taken is no longer its own.
 func (in *incoming) start(h Starter) (taken bool) {
-	use := in.use
+	s, use := in.s, in.use
 	use.req.Header, use.req.Body = in.asm.join()
 	in.joined = true
 	if use.ctx.Err() != nil {
@@ -101,10 +101,8 @@ func (in *incoming) start(h Starter) (taken bool) {
 	use.req.in.Store(in)
 	defer func() {
 		if p := recover(); p != nil {
-			if in := use.req.in.Load(); in != nil {
-				in.panicked(p)
-			}
-			use.req.Reply(nil, errPanicked)
+			s.panicked(use.req.Kind, p)
+			use.req.Reply(nil, errPanicked) // unless it was answered, and in is another's by now
 			taken = true
 		}
 	}()

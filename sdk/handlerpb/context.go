@@ -102,12 +102,12 @@ func (c *Context) Done() <-chan struct{} {
 	return c.done
 }
 
-// Err implements context.Context. While nobody has asked for Done, no timer
-// runs, so the clock is asked.
+// Err implements context.Context. Where no timer runs the clock is asked: while
+// nobody has asked for Done, and where the owner is late to end it.
 func (c *Context) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err == nil && c.timed && c.timer == nil && !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
+	if c.err == nil && c.timer == nil && !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
 		return context.DeadlineExceeded
 	}
 	return c.err
