@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/parley-p2p/parley/node/chain"
+	"github.com/parley-p2p/parley/plugin"
 	"github.com/parley-p2p/parley/sdk"
 )
 
@@ -23,7 +24,7 @@ type app struct {
 	name    string
 	dna     sdk.DNA
 	hash    sdk.DNAHash
-	desc    sdk.Description
+	desc    sdk.Description // when it was taken; see described
 	handler server
 	chain   *chain.Chain
 	log     *slog.Logger
@@ -70,13 +71,23 @@ func (a *app) stop() error {
 	return a.chain.Close()
 }
 
-func (a *app) hasFunction(name string) bool { return slices.Contains(a.desc.Functions, name) }
+// described is what the handler says of itself now: a binary that has taken the
+// place of another one may do more.
+func (a *app) described() sdk.Description {
+	if h, ok := a.handler.(interface{ Description() sdk.Description }); ok {
+		return h.Description()
+	}
+	return a.desc
+}
+
+func (a *app) hasFunction(name string) bool { return slices.Contains(a.described().Functions, name) }
 
 func (a *app) functionList() string {
-	if len(a.desc.Functions) == 0 {
+	functions := a.described().Functions
+	if len(functions) == 0 {
 		return "none"
 	}
-	return strings.Join(a.desc.Functions, ", ")
+	return strings.Join(functions, ", ")
 }
 
 // apps are the DNAs that run here, and those that can't.
@@ -106,7 +117,7 @@ func (s *apps) reserve(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.byName[name] != nil || s.reserved[name] {
-		return fmt.Errorf("DNA %s runs already: remove one of the two handlers", name)
+		return fmt.Errorf("%w: %s; remove one of the two handlers", plugin.ErrTaken, name)
 	}
 	s.reserved[name] = true
 	return nil

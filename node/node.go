@@ -32,6 +32,7 @@ type Node struct {
 	addresses *addressCache
 	traffic   *traffic
 	tasks     tasks
+	events    *pluginEvents
 
 	outcomesMu sync.Mutex // guards outcomes
 	outcomes   *outcomes
@@ -61,7 +62,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, id: id,
-		apps: newApps(), addresses: newAddressCache(), traffic: newTraffic(),
+		apps: newApps(), addresses: newAddressCache(), traffic: newTraffic(), events: newPluginEvents(),
 		outcomes: newOutcomes(time.Now()), flights: map[sdk.AgentID]*flight{},
 		started: make(chan struct{}),
 	}
@@ -81,7 +82,7 @@ func New(cfg Config) (*Node, error) {
 	if cfg.PluginDir != "" {
 		n.plugins, err = plugin.New(cfg.Limits.ofPlugin(plugin.Config{
 			Dir: cfg.PluginDir, StateDir: cfg.path("plugins"), Log: cfg.Log.With("part", "plugin"),
-			MaxPayload: cfg.MaxPayload, Env: cfg.handlerEnv, Attach: n.attach, Detach: n.detach,
+			MaxPayload: cfg.MaxPayload, Env: cfg.handlerEnv, Attach: n.attach, Detach: n.detach, Event: n.pluginEvent,
 		}))
 		if err != nil {
 			return nil, err

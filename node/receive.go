@@ -161,7 +161,7 @@ func (n *Node) receiveOnce(ctx context.Context, a *app, key messageKey, payload 
 		return nil, &sdk.Error{Code: sdk.OutcomeUnknown, Side: sdk.SideNode,
 			Text: "the message was first sent before this node began to run, or so many ago that its outcome is forgotten: it committed nothing, but nobody knows whether receive ran; ask that agent before sending it anew"}
 	}
-	if !a.desc.Receives {
+	if !a.described().Receives {
 		return nil, &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true,
 			Text: fmt.Sprintf("DNA %s has no receive", a.name)}
 	}

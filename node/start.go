@@ -41,7 +41,7 @@ func (n *Node) StartRequest(ctx context.Context, r *transport.Request) bool {
 		return false
 	}
 	a, age, e := n.route(r.Header)
-	if e != nil || age > 0 || !a.desc.Receives {
+	if e != nil || age > 0 || !a.described().Receives {
 		return false
 	}
 	h, ok := a.handler.(starter)
