@@ -33,7 +33,8 @@ func TestMain(m *testing.M) {
 		runRole(role, os.Args[1:])
 	}
 	if dna := ownTrailer(); dna != "" {
-		serve.Main(testDNAs[dna]())
+		dna, version, _ := strings.Cut(dna, "/")
+		serve.Main(testDNAs[dna](version))
 	}
 	os.Exit(checkLeaks(m))
 }
@@ -134,14 +135,16 @@ func (r *role) kill() {
 }
 
 // testDNAs are the handlers that the test binary can be.
-var testDNAs = map[string]func() *sdk.Definition{
-	"test":        testDNA,
-	"other":       otherDNA,
-	"conformance": sdktest.ConformanceDNA,
+var testDNAs = map[string]func(version string) *sdk.Definition{
+	"test":        func(string) *sdk.Definition { return testDNA() },
+	"other":       func(string) *sdk.Definition { return otherDNA() },
+	"conformance": func(string) *sdk.Definition { return sdktest.ConformanceDNA() },
+	"hammer":      hammerDNA,
 }
 
 // A copy of the test binary with this mark and a DNA's name behind its end is
-// that DNA's handler: a node passes on neither environment nor file name.
+// that DNA's handler: a node passes on neither environment nor file name. The
+// name may be followed by a slash and a version.
 const trailerMark = "\x00parley test handler:"
 
 func ownTrailer() string {
@@ -173,7 +176,8 @@ func pluginDir(tb testing.TB, dnas ...string) string {
 		// A child that another goroutine forks meanwhile must not inherit the
 		// open file: it could not be executed then (ETXTBSY).
 		syscall.ForkLock.RLock()
-		err := os.WriteFile(filepath.Join(dir, dna), append(slices.Clip(binary), trailerMark+dna...), 0o755)
+		name, _, _ := strings.Cut(dna, "/")
+		err := os.WriteFile(filepath.Join(dir, name), append(slices.Clip(binary), trailerMark+dna...), 0o755)
 		syscall.ForkLock.RUnlock()
 		if err != nil {
 			tb.Fatal(err)

@@ -39,6 +39,7 @@ type attempt struct {
 	name     string
 	log      *slog.Logger
 
+	begun  time.Time
 	cancel context.CancelFunc
 	again  bool         // canceled because there is something newer
 	waits  []chan error // told when it has come to its end

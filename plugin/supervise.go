@@ -18,6 +18,9 @@ import (
 // further swap waits until one of them has ended.
 const maxDraining = 4
 
+// patience is how long a binary may take to start while a newer one waits.
+const patience = 2 * time.Second
+
 // supervisor keeps the handler of one file running: it starts what lies in the
 // directory beside what runs, lets it take over, and goes back to the last good
 // binary where that turns out worse. Its fields belong to the goroutine of run.
@@ -136,6 +139,7 @@ func (s *supervisor) begin(ctx context.Context) {
 	if s.leaving {
 		return
 	}
+	s.giveUp()
 	if s.wanted != nil && s.swap == nil && len(s.draining) < maxDraining {
 		w := s.wanted
 		s.wanted = nil
@@ -158,6 +162,9 @@ func (s *supervisor) timer() *time.Timer {
 	if s.retry {
 		d = time.Until(s.retryAt)
 	}
+	if s.swap != nil && !s.swap.again && s.wanted != nil {
+		d = min(d, time.Until(s.swap.begun.Add(patience)))
+	}
 	if until, on := s.roll.onProbation(time.Now(), s.h.calls.Load()); on {
 		d = min(d, max(time.Until(until), time.Second)) // then for its calls
 	}
@@ -166,7 +173,7 @@ func (s *supervisor) timer() *time.Timer {
 
 func (s *supervisor) attempt(ctx context.Context, a *attempt) *attempt {
 	ctx, a.cancel = context.WithCancel(ctx)
-	a.roll = s.roll
+	a.begun, a.roll = time.Now(), s.roll
 	a.roll.bad = maps.Clone(s.roll.bad)
 	a.attached, a.setup, a.had = s.facts.attached, s.facts.setup, s.h.Description()
 	a.name, a.log = s.h.File(), s.log
@@ -383,16 +390,21 @@ func (s *supervisor) restart(waits []chan error) {
 	s.want(&want{force: true, waits: waits})
 }
 
-// want has the file in the directory tried, instead of a try that is under way.
+// want has the file in the directory tried, after a try that is under way.
 func (s *supervisor) want(w *want) {
 	if s.wanted != nil {
 		w.force, w.waits = w.force || s.wanted.force, append(w.waits, s.wanted.waits...)
 	}
 	s.wanted = w
-	if s.swap != nil {
-		w.force, w.waits = w.force || s.swap.force, append(w.waits, s.swap.waits...)
-		s.swap.again, s.swap.waits = true, nil
-		s.swap.cancel()
+}
+
+// giveUp ends a try that takes long where there is something newer: it may hang.
+// One that does not is let finish, or files that come fast would never run.
+func (s *supervisor) giveUp() {
+	if a := s.swap; a != nil && !a.again && s.wanted != nil && time.Since(a.begun) >= patience {
+		s.wanted.force, s.wanted.waits = s.wanted.force || a.force, append(s.wanted.waits, a.waits...)
+		a.again, a.waits = true, nil
+		a.cancel()
 	}
 }
 
