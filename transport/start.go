@@ -99,11 +99,10 @@ func (in *incoming) start(h Starter) (taken bool) {
 		return false
 	}
 	use.req.in.Store(in)
+	s := in.s
 	defer func() {
-		if p := recover(); p != nil {
-			if in := use.req.in.Load(); in != nil {
-				in.panicked(p)
-			}
+		if p := recover(); p != nil { // in may be another request's from here on
+			s.panicked(&use.req, p)
 			use.req.Reply(nil, errPanicked)
 			taken = true
 		}
