@@ -3,6 +3,7 @@ package transport
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -127,10 +128,12 @@ func TestStartRefuses(t *testing.T) {
 		n := newMemNet()
 		var asked atomic.Int32
 		h := startFunc{handlerFunc{request: func(ctx context.Context, r *Request) ([]byte, error) {
+			r.Reply([]byte("wrong"), nil) // is for requests that were taken
 			return fmt.Appendf(nil, "%d %s %s", r.Kind, r.Header, r.Body), nil
 		}}, func(ctx context.Context, r *Request) bool { asked.Add(1); return false }}
 		a, b := memNode(t, n, 1, nil, nil), memNode(t, n, 2, h, nil)
 		s := a.to(t, b)
+		now := time.Now()
 		o := Outgoing{Kind: 3, Header: []byte("head"), Body: []byte("body")}
 		if reply, err := begin(t, s, time.Time{}, o).once(t); err != nil || string(reply) != "3 head body" {
 			t.Errorf("%q, %v", reply, err)
@@ -149,6 +152,14 @@ func TestStartRefuses(t *testing.T) {
 		if asked.Load() != 1 {
 			t.Error("asked for a notify")
 		}
+		b.contexts.stop(ErrClosed)
+		if _, err := begin(t, s, time.Time{}, o).once(t); err != nil || asked.Load() != 1 {
+			t.Errorf("one whose context has ended: %v; asked %d times", err, asked.Load())
+		}
+		if took := time.Since(now); took != 0 { // not with the next ping
+			t.Errorf("served after %s", took)
+		}
+		synctest.Wait()
 		nothingLeft(t, a, b)
 		stopAll(a, b)
 	})
@@ -365,8 +376,8 @@ func TestOnEndAtDeadline(t *testing.T) {
 			t.Errorf("between deadline and tick: told %d times, %v", h.ended.Load(), k.ctx.Err())
 		}
 		time.Sleep(time.Until(running.Add(20*time.Second + time.Millisecond)))
-		if cause := k.ctx.(*serveCtx).causeOf(); h.ended.Load() != 1 || cause != context.DeadlineExceeded {
-			t.Errorf("after the tick: told %d times, %v", h.ended.Load(), cause)
+		if err := k.ctx.Err(); h.ended.Load() != 1 || err != context.DeadlineExceeded || k.ctx.(*serveCtx).causeOf() != err {
+			t.Errorf("after the tick: told %d times, %v", h.ended.Load(), err)
 		}
 		k.r.Reply(nil, k.ctx.Err())
 		_, err := asked.once(t)
@@ -521,47 +532,64 @@ func TestLargeReplyToStarted(t *testing.T) {
 	nothingLeft(t, a, b)
 }
 
-// Replies that don't fit into the reassembly budget are given up on, once each.
-func TestNoRoomForReplies(t *testing.T) {
+// A reply that does not fit into the reassembly budget is given up on at once.
+func TestNoRoomForReply(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newMemNet()
-		const size = 1 << 20
-		kept := make(chan taken, 4)
-		b := memNode(t, n, 1, keeping(kept), nil)
-		a := memNode(t, n, 2, nil, func(c *Config) { c.MaxMessage, c.MaxReassembly, c.MaxReassemblyTotal = size, size, size })
-		s := a.to(t, b)
-		var asked [4]*testReceiver
-		for i := range asked {
-			asked[i] = begin(t, s, time.Time{}, Outgoing{Kind: 2})
-		}
-		synctest.Wait()
-		there, _ := b.Live(a.key())
-		release := hold(there) // so that they come in turn
-		for range asked {
-			(<-kept).r.Reply(make([]byte, size), nil)
-		}
-		release()
-		whole, busy := 0, 0
-		for _, r := range asked {
-			reply, err := r.once(t)
-			if err == nil && len(reply) == size {
-				whole++
-				continue
+		const size, part = 1 << 20, 32 << 10
+		b := memNode(t, n, 1, nil, func(c *Config) { c.MaxMessage, c.MaxReassembly, c.MaxReassemblyTotal = size, size, size })
+		r := newMemRogue(t, n, b)
+		go func() {
+			for r.next() != nil {
 			}
-			busy++
-			if re := requestError(t, err); re.Code != Busy || re.Remote || !re.Served || re.Setting != "MaxReassembly" {
+		}()
+		r.send(rawFrame(typePing, flagLast, 1, nil))
+		synctest.Wait()
+		s, _ := b.Live(PeerKey(testKey(t, 9)[32:]))
+		asked := []*testReceiver{begin(t, s, time.Time{}, Outgoing{}), begin(t, s, time.Time{}, Outgoing{})}
+		synctest.Wait()
+		more := func(i int) { // a part of both replies
+			typ, flags, head := uint8(typeMoreReply), uint8(0), []byte(nil)
+			if i == 0 {
+				typ, head = typeResponse, binary.BigEndian.AppendUint32(nil, size)
+			} else if i == size/part-1 {
+				flags = flagLast
+			}
+			for id := range uint64(2) {
+				r.send(rawFrame(typ, flags, 1+id, append(head, make([]byte, part)...)))
+			}
+			synctest.Wait()
+		}
+		i := 0
+		for ; asked[0].told.Load()+asked[1].told.Load() == 0 && i < size/part-1; i++ {
+			more(i)
+		}
+		for _, a := range asked {
+			if a.told.Load() == 0 {
+				defer func() {
+					if reply, err := a.once(t); err != nil || len(reply) != size {
+						t.Errorf("the other one: %d bytes, %v", len(reply), err)
+					}
+				}()
+			} else if re := requestError(t, a.err); re.Code != Busy || re.Remote || !re.Served || re.Setting != "MaxReassembly" {
 				t.Errorf("%+v", re)
+			} else if inTime, _ := a.pending.Cancel(); inTime {
+				t.Error("a Cancel after the end came in time")
 			}
 		}
-		if whole == 0 || busy == 0 {
-			t.Errorf("%d replies, %d given up", whole, busy)
+		if asked[0].told.Load()+asked[1].told.Load() != 1 {
+			t.Fatalf("not one of them was told after %d of %d parts", i, size/part)
 		}
-		synctest.Wait()
-		nothingLeft(t, a, b)
-		stopAll(a, b)
-		for _, r := range asked {
-			r.once(t)
+		for ; i < size/part; i++ {
+			more(i)
 		}
+		if in := s.info(); in.Outgoing != 0 || b.assembly.used.Load() != 0 {
+			t.Errorf("%d slots and %d bytes are still taken", in.Outgoing, b.assembly.used.Load())
+		}
+		r.conn.Close()
+		b.stop()
+		asked[0].once(t)
+		asked[1].once(t)
 	})
 }
 
@@ -605,6 +633,10 @@ func TestStartedRequestsFailOnce(t *testing.T) {
 		}
 		s.fail(errInjected)
 		s.fail(errors.New("again"))
+		s.goodbye()
+		if newTestReceiver().start(s, time.Time{}, Outgoing{}) {
+			t.Error("started after the end")
+		}
 		served.lost(t, true, errInjected)
 		half.lost(t, true, errInjected)
 		small.lost(t, false, ErrReplaced) // what has not left may go over another session
@@ -857,7 +889,7 @@ func TestRunEndsWithStartedInQueue(t *testing.T) {
 		h := k.onEnd()
 		release := hold(s)
 		queued := begin(t, s, time.Time{}, Outgoing{Kind: 2})
-		stopped := make(chan struct{})
+		stopped, stopping := make(chan struct{}), time.Now()
 		go func() { defer close(stopped); a.stop() }()
 		queued.lost(t, false, ErrClosed)
 		left.lost(t, true, ErrClosed)
@@ -868,8 +900,8 @@ func TestRunEndsWithStartedInQueue(t *testing.T) {
 		}
 		k.r.Reply(nil, k.ctx.Err())
 		<-stopped
-		if !errors.Is(s.Err(), ErrClosed) { // not only after CloseTimeout
-			t.Errorf("ended with %v", s.Err())
+		if took := time.Since(stopping); !errors.Is(s.Err(), ErrClosed) || took >= a.cfg.CloseTimeout {
+			t.Errorf("ended with %v after %s", s.Err(), took)
 		}
 		b.stop()
 		queued.once(t)
