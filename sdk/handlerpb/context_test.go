@@ -25,11 +25,10 @@ func TestContextEnds(t *testing.T) {
 	if _, limited := c.Deadline(); limited || c.Err() != nil || c.Cause() != nil || c.Value(0) != nil {
 		t.Errorf("%v, %v", c.Err(), c.Cause())
 	}
-	h, after, stopped := new(hook), new(hook), new(hook)
+	h, stopped := new(hook), new(hook)
 	c.OnEnd(h)
 	derived, cancel := context.WithCancel(&c)
 	defer cancel()
-	context.AfterFunc(&c, after.Ended)
 	stop := c.AfterFunc(stopped.Ended)
 	if !stop() || stop() {
 		t.Error("stopped not once")
@@ -70,15 +69,21 @@ func TestContextWithoutCause(t *testing.T) {
 // What was taken back is not called, and can be given anew.
 func TestContextRelease(t *testing.T) {
 	t.Parallel()
-	var c Context
-	first, second := new(hook), new(hook)
-	c.OnEnd(first)
-	c.Release()
-	c.OnEnd(second)
-	c.End(context.Canceled, nil)
-	c.Release()
-	if first.ended.Load() != 0 || second.ended.Load() != 1 {
-		t.Errorf("told %d and %d times", first.ended.Load(), second.ended.Load())
+	for _, again := range []bool{false, true} {
+		var c Context
+		first, second := new(hook), new(hook)
+		c.OnEnd(first)
+		c.Release()
+		want := int32(0)
+		if again {
+			c.OnEnd(second)
+			want = 1
+		}
+		c.End(context.Canceled, nil)
+		c.Release()
+		if first.ended.Load() != 0 || second.ended.Load() != want {
+			t.Errorf("told %d and %d times", first.ended.Load(), second.ended.Load())
+		}
 	}
 }
 

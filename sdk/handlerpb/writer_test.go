@@ -210,7 +210,7 @@ func TestTryWithFullQueue(t *testing.T) {
 	slow(t, func(t *testing.T, s *NodeStream, c slowConn) {
 		call := &sdk.Call{Kind: sdk.CallReceive, Payload: make([]byte, 10<<10)}
 		var tickets []*Ticket
-		for {
+		for len(tickets) < maxQueued/1000 {
 			ticket := new(Ticket)
 			if !s.TryStart(uint64(len(tickets)+1), call, 0, true, ticket) {
 				if *ticket != (Ticket{}) || s.Handed(ticket) {
