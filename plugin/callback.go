@@ -47,8 +47,8 @@ func (r *running) callback(cb *handlerpb.Callback) error {
 			Limit: &sdk.Limit{Name: "callbacks of one call", Value: handlerpb.MaxCallbacks + 1, Max: handlerpb.MaxCallbacks}})
 	}
 	c := &callback{r: r, cb: cb}
-	deadline, own := r.ctx.Deadline()
-	own = false
+	own := false
+	deadline, _ := r.ctx.Deadline()
 	if cb.Remaining > 0 {
 		if d := time.Now().Add(cb.Remaining); deadline.IsZero() || d.Before(deadline) {
 			deadline, own = d, true

@@ -103,7 +103,7 @@ func (s *Session) servedLocked(in *incoming) {
 func (in *incoming) requestHandler() (reply []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			in.panicked(p)
+			in.s.panicked(&in.use.req, p)
 			reply, err = nil, errPanicked
 		}
 	}()
@@ -113,7 +113,7 @@ func (in *incoming) requestHandler() (reply []byte, err error) {
 func (in *incoming) notifyHandler() {
 	defer func() {
 		if p := recover(); p != nil {
-			in.panicked(p)
+			in.s.panicked(&in.use.req, p)
 		}
 	}()
 	in.s.ep.cfg.Handler.ServeNotify(&in.use.ctx, &in.use.req)
@@ -121,12 +121,10 @@ func (in *incoming) notifyHandler() {
 
 var errPanicked = errors.New("the handler panicked")
 
-func (in *incoming) panicked(value any) { in.s.panicked(in.use.req.Kind, value) }
-
-func (s *Session) panicked(kind uint8, value any) {
+func (s *Session) panicked(r *Request, value any) {
 	if log := s.ep.complaints.next(); log != nil {
 		log.Error("a handler panicked; the peer is told that it failed", "peer", s.peer,
-			"kind", kind, "panic", value, "stack", string(debug.Stack()))
+			"kind", r.Kind, "panic", value, "stack", string(debug.Stack()))
 	}
 }
 

@@ -13,14 +13,15 @@ type serveCtx struct {
 	ep       *Endpoint
 	deadline time.Time
 
-	mu    sync.Mutex    // guards:
-	done  chan struct{} // made when somebody asks for it
-	timer *time.Timer   // with done, where there is a deadline
-	after []*func()     // of contexts derived from this one
-	hook  interface{ Ended() }
-	heard bool // somebody waits for the end: it is, or was, in ep.contexts
-	err   error
-	cause error
+	mu       sync.Mutex    // guards:
+	done     chan struct{} // made when somebody asks for it
+	timer    *time.Timer   // with done, where there is a deadline
+	after    []*func()     // of contexts derived from this one
+	hook     interface{ Ended() }
+	heard    bool // somebody waits for the end: it is, or was, in ep.contexts
+	answered bool // Reply was called
+	err      error
+	cause    error
 
 	prev, next *serveCtx // in ep.contexts, guarded by its mu
 }
@@ -128,7 +129,7 @@ func (c *serveCtx) endWith(err, cause error) {
 // replied ends the context of a request that was answered.
 func (c *serveCtx) replied() {
 	c.mu.Lock()
-	c.hook = nil
+	c.hook, c.answered = nil, true
 	c.mu.Unlock()
 	c.end(context.Canceled)
 }
@@ -187,9 +188,14 @@ func (c *serveCtx) Done() <-chan struct{} {
 // OnEnd has h called once, when the context ends or at once where it has: up to a
 // Tick after the deadline, since a timer for each request would cost more than
 // the rest of this, and who sent the request cancels it at its deadline by itself.
-// There is one such h, and none is called after a Reply.
+// There is one such h. After a Reply none is called; only where the end comes at
+// the same moment, Ended may still run when Reply returns.
 func (c *serveCtx) OnEnd(h interface{ Ended() }) {
 	c.mu.Lock()
+	if c.answered {
+		c.mu.Unlock()
+		return
+	}
 	ended := c.err != nil
 	if !ended {
 		c.hook = h

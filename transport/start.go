@@ -92,17 +92,18 @@ func (r *Request) Reply(reply []byte, err error) {
 // start gives a small request to a handler that takes it as it comes. The caller
 // is the reader; a request that was taken is no longer its own.
 func (in *incoming) start(h Starter) (taken bool) {
-	s, use := in.s, in.use
+	use := in.use
 	use.req.Header, use.req.Body = in.asm.join()
 	in.joined = true
 	if use.ctx.Err() != nil {
 		return false
 	}
 	use.req.in.Store(in)
+	s := in.s
 	defer func() {
-		if p := recover(); p != nil {
-			s.panicked(use.req.Kind, p)
-			use.req.Reply(nil, errPanicked) // unless it was answered, and in is another's by now
+		if p := recover(); p != nil { // in may be another request's from here on
+			s.panicked(&use.req, p)
+			use.req.Reply(nil, errPanicked)
 			taken = true
 		}
 	}()

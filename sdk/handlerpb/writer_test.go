@@ -205,6 +205,83 @@ func TestFullQueue(t *testing.T) {
 	})
 }
 
+// What must not wait finds no room in the same queue, and leaves no trace there.
+func TestTryWithFullQueue(t *testing.T) {
+	slow(t, func(t *testing.T, s *NodeStream, c slowConn) {
+		call := &sdk.Call{Kind: sdk.CallReceive, Payload: make([]byte, 10<<10)}
+		var tickets []*Ticket
+		for len(tickets) < maxQueued/1000 {
+			ticket := new(Ticket)
+			if !s.TryStart(uint64(len(tickets)+1), call, 0, true, ticket) {
+				if *ticket != (Ticket{}) || s.Handed(ticket) {
+					t.Errorf("the ticket of what was not queued: %+v", ticket)
+				}
+				break
+			}
+			tickets = append(tickets, ticket)
+			synctest.Wait()
+		}
+		if n := len(tickets); n < maxQueued/(10<<10) || n > maxQueued/(10<<10)+4 {
+			t.Errorf("%d were queued", n)
+		}
+		if !s.Handed(tickets[0]) || s.Handed(tickets[1]) || s.Handed(tickets[len(tickets)-1]) {
+			t.Error("only the first was handed to the system")
+		}
+		if s.TryAnswer(1, &Answer{ID: 7, Op: OpSend, Reply: []byte("x")}, true) {
+			t.Error("an answer found room")
+		}
+		r := testReceiver()
+		seen := 0
+		for _, want := range []int{1, len(tickets) - 1} {
+			frames, _ := take(t, c, r)
+			if seen += len(frames); len(frames) != want {
+				t.Errorf("%d frames, want %d", len(frames), want)
+			}
+		}
+		silent(t, c)
+		if !s.Handed(tickets[len(tickets)-1]) {
+			t.Error("the last was not handed to the system")
+		}
+		last := new(Ticket)
+		if !s.TryAnswer(1, &Answer{ID: 7, Op: OpSend, Reply: []byte("x")}, true) || !s.TryStart(1000, call, time.Second, true, last) {
+			t.Error("there is room again")
+		}
+		var got []FromNode
+		for len(got) < 2 {
+			frames, _ := take(t, c, r)
+			got = append(got, frames...)
+		}
+		if a := got[0].Answer; a == nil || got[0].ID != 1 || a.ID != 7 || string(a.Reply) != "x" {
+			t.Errorf("%+v", got[0])
+		}
+		if got[1].ID != 1000 || got[1].Start == nil || got[1].Start.Remaining != time.Second || !bytes.Equal(got[1].Start.Call.Payload, call.Payload) || !s.Handed(last) {
+			t.Errorf("%+v", got[1])
+		}
+	})
+}
+
+// What is large, out of bounds or of a broken stream is not tried.
+func TestTryRefuses(t *testing.T) {
+	slow(t, func(t *testing.T, s *NodeStream, c slowConn) {
+		ticket := new(Ticket)
+		no := func(what string, ok bool) {
+			t.Helper()
+			if ok || *ticket != (Ticket{}) {
+				t.Errorf("%s was queued", what)
+			}
+		}
+		no("a large call", s.TryStart(1, &sdk.Call{Kind: sdk.CallReceive, Payload: make([]byte, SmallFrame)}, 0, true, ticket))
+		no("a call of no kind", s.TryStart(1, &sdk.Call{}, 0, true, ticket))
+		no("a large answer", s.TryAnswer(1, &Answer{ID: 7, Op: OpSend, Reply: make([]byte, SmallFrame)}, true))
+		no("an answer that says nothing", s.TryAnswer(1, &Answer{Op: OpSend}, true))
+		synctest.Wait()
+		silent(t, c)
+		s.Fail(io.ErrClosedPipe)
+		no("a call after the end", s.TryStart(1, &sdk.Call{Kind: sdk.CallReceive}, 0, true, ticket))
+		no("an answer after the end", s.TryAnswer(1, &Answer{ID: 7, Op: OpSend}, true))
+	})
+}
+
 // When the socket breaks, those who wait and those who come learn why.
 func TestBrokenSocket(t *testing.T) {
 	slow(t, func(t *testing.T, s *NodeStream, c slowConn) {
