@@ -32,6 +32,9 @@ type Config struct {
 	// Detach is called once for each handler that was attached, when it ends
 	// for good. nil does nothing.
 	Detach func(*Handler)
+	// Pins is a file (see ReadPins) of the binaries that may run: then no other
+	// does. Empty: every binary of Dir may.
+	Pins string
 	// Event is told what happens to handlers, in the order in which it happens to
 	// each. It must not block. nil does nothing.
 	Event func(Event)
@@ -63,6 +66,7 @@ type Config struct {
 	probeEvery time.Duration         // between health probes; for tests
 	policy     func() *restartPolicy // of restarts; for tests
 	settle     time.Duration         // without a change, until a file is complete; for tests
+	rescan     time.Duration         // between looks at the directory, at most; for tests
 }
 
 func (c Config) withDefaults() Config {
@@ -85,6 +89,7 @@ func (c Config) withDefaults() Config {
 	span(&c.SwapTimeout, 2*time.Minute)
 	span(&c.RestartWait, 5*time.Second)
 	span(&c.settle, defaultSettle)
+	span(&c.rescan, rescanEvery)
 	span(&c.probeEvery, defaultProbe)
 	if c.policy == nil {
 		c.policy = newRestartPolicy

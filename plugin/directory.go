@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -33,11 +34,12 @@ type directory struct {
 	running  sync.WaitGroup  // the supervisors
 	ended    chan struct{}   // holds one when a supervisor has ended
 	unread   bool            // the directory could not be read the last time
+	pins     fingerprint     // of the file of pins when it was last looked at
 }
 
 // run looks at the directory whenever it changes, until ctx ends.
 func (d *directory) run(ctx context.Context) error {
-	w := newWatcher(d.m.cfg.Dir, d.m.cfg.Log)
+	w := newWatcher(d.m.cfg.Dir, d.m.cfg.rescan, d.m.cfg.Log)
 	defer w.close()
 	for first := true; ctx.Err() == nil; first = false {
 		w.renew()
@@ -53,6 +55,9 @@ func (d *directory) run(ctx context.Context) error {
 		var again time.Duration
 		if d.readable(err) {
 			again = d.look(ctx, files)
+		}
+		if d.pinsChanged() {
+			d.tryAgain()
 		}
 		w.wait(ctx.Done(), d.ended, again)
 		d.reap(ctx)
@@ -216,13 +221,31 @@ func (d *directory) reap(ctx context.Context) {
 		}
 	}
 	if room {
-		for _, s := range d.slots {
-			if s.sup != nil {
-				s.sup.inbox.tell(func(m *mail) { m.again = true })
-			}
-		}
+		d.tryAgain()
 		d.publish()
 	}
+}
+
+// tryAgain tells the handlers that what stood in their way may be gone.
+func (d *directory) tryAgain() {
+	for _, s := range d.slots {
+		if s.sup != nil {
+			s.sup.inbox.tell(func(m *mail) { m.again = true })
+		}
+	}
+}
+
+func (d *directory) pinsChanged() bool {
+	if d.m.cfg.Pins == "" {
+		return false
+	}
+	var now fingerprint
+	if info, err := os.Stat(d.m.cfg.Pins); err == nil {
+		now = printOf(info)
+	}
+	changed := now != d.pins
+	d.pins = now
+	return changed
 }
 
 // publish makes the slots known to the manager.

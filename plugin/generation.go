@@ -101,6 +101,9 @@ func (a *attempt) stage(s *supervisor) (path string, err error) {
 	} else if path, a.sum, err = stage(dir, a.from); err != nil {
 		return "", err
 	}
+	if err := s.cfg.checkPinned(a.sum); err != nil {
+		return "", err
+	}
 	if !a.force {
 		if a.from != "" && a.sum == a.roll.active {
 			return "", errSame

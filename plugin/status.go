@@ -93,12 +93,12 @@ func (h *Handler) tried(err error) {
 	h.rolls.trying, h.rolls.refused, h.rolls.taken = "", err, errors.Is(err, ErrTaken)
 }
 
-// isTaken tells whether the file is refused only because another handler of its
-// DNA runs.
-func (h *Handler) isTaken() bool {
+// mayTryAgain tells whether the file is refused for a reason that may be gone
+// without a change of it.
+func (h *Handler) mayTryAgain() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.rolls.taken
+	return h.rolls.taken || errors.Is(h.rolls.refused, errNotPinned)
 }
 
 // backoff notes when the process is started again.

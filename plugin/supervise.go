@@ -209,6 +209,11 @@ func (s *supervisor) tried(ctx context.Context, a *attempt) {
 	case !swap && s.current != nil: // another one has taken its place
 	case swap:
 		s.refuse(a)
+	case errors.Is(a.err, errNotPinned):
+		s.h.tried(a.err)
+		s.h.set(StateRejected, nil, a.err)
+		s.log.Error("handler is not started again", "reason", a.err)
+		s.event(EventRejected, a.sum, a.err.Error())
 	default:
 		s.log.Warn("handler could not be started again", "reason", a.err)
 		s.died(a.err, time.Now())
@@ -285,7 +290,7 @@ func (s *supervisor) retireOne(g *generation, d time.Duration) {
 func (s *supervisor) refuse(a *attempt) {
 	reason := a.err
 	back := s.current == nil && s.revive == nil && !s.retry && s.roll.good != "" && s.roll.good != a.sum
-	if a.sum != "" && (s.current != nil || back) && s.roll.refused(a.sum) == nil {
+	if a.sum != "" && !errors.Is(reason, errNotPinned) && (s.current != nil || back) && s.roll.refused(a.sum) == nil {
 		s.roll.reject(time.Now(), a.sum, reason)
 		s.save()
 	}
@@ -370,7 +375,7 @@ func (s *supervisor) readMail() {
 		}
 	case len(m.restarts) > 0:
 		s.restart(m.restarts)
-	case m.changed, m.again && s.h.isTaken():
+	case m.changed, m.again && s.h.mayTryAgain():
 		s.want(&want{})
 	}
 }

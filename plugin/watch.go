@@ -21,14 +21,15 @@ const (
 // watched, not its files: a file that is renamed over has another inode.
 type watcher struct {
 	dir   string
+	every time.Duration // between two looks, at most
 	log   *slog.Logger
 	fs    *fsnotify.Watcher // nil where the system has none to give
 	inode os.FileInfo       // of the directory that is watched
 	moan  bool              // it was said that there is none
 }
 
-func newWatcher(dir string, log *slog.Logger) *watcher {
-	w := &watcher{dir: dir, log: log}
+func newWatcher(dir string, every time.Duration, log *slog.Logger) *watcher {
+	w := &watcher{dir: dir, every: every, log: log}
 	w.renew()
 	return w
 }
@@ -67,13 +68,13 @@ func (w *watcher) close() {
 // wait returns when something may have changed, after at most d (0: any time), when
 // stop is closed, or when there is something in also, which it takes.
 func (w *watcher) wait(stop, also <-chan struct{}, d time.Duration) {
-	most := rescanEvery
+	most := w.every
 	var events chan fsnotify.Event
 	var errs chan error
 	if w.fs != nil {
 		events, errs = w.fs.Events, w.fs.Errors
 	} else {
-		most = pollEvery
+		most = min(most, pollEvery)
 	}
 	if d == 0 || d > most {
 		d = most
