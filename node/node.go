@@ -80,7 +80,11 @@ func New(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	if cfg.PluginDir != "" {
-		n.plugins, err = plugin.New(cfg.Limits.ofPlugin(plugin.Config{
+		pins := ""
+		if cfg.PinnedOnly {
+			pins = cfg.path(pinsFile)
+		}
+		n.plugins, err = plugin.New(cfg.Limits.ofPlugin(plugin.Config{Pins: pins,
 			Dir: cfg.PluginDir, StateDir: cfg.path("plugins"), Log: cfg.Log.With("part", "plugin"),
 			MaxPayload: cfg.MaxPayload, Env: cfg.handlerEnv, Attach: n.attach, Detach: n.detach, Event: n.pluginEvent,
 		}))

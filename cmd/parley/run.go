@@ -24,6 +24,7 @@ import (
 // runFlags are the settings of a node, as flags hold them.
 type runFlags struct {
 	plugins    string
+	pinnedOnly bool
 	listen     string
 	advertise  []string
 	bootstrap  []string
@@ -62,6 +63,7 @@ Settings can stand in the data directory's parley.toml, by their flags' names:
 	}
 	p := cmd.Flags()
 	p.StringVar(&f.plugins, "plugins", "", "directory of the handlers' binaries; none: no handlers")
+	p.BoolVar(&f.pinnedOnly, "pinned-only", false, "start only binaries that parley plugin pin has pinned")
 	p.StringVar(&f.listen, "listen", node.DefaultListen, `TCP address to listen on, HOST:PORT; port 0: any free one; "none": don't listen`)
 	p.StringSliceVar(&f.advertise, "advertise", nil, "addresses to publish instead of those found out, IP:PORT")
 	p.StringSliceVar(&f.bootstrap, "bootstrap", nil, "nodes through which to enter the network, AGENT@HOST:PORT")
@@ -151,7 +153,7 @@ func runError(err error, listen string) error {
 
 // config checks all flags and tells all that is wrong.
 func (f *runFlags) config(flags *pflag.FlagSet, dir string, errOut io.Writer) (node.Config, error) {
-	cfg := node.Config{DataDir: dir, PluginDir: f.plugins, Listen: f.listen, Network: f.network,
+	cfg := node.Config{DataDir: dir, PluginDir: f.plugins, PinnedOnly: f.pinnedOnly, Listen: f.listen, Network: f.network,
 		Deadline: f.deadline, ResendFor: f.resendFor, MaxPayload: f.maxPayload, MaxSessions: f.sessions, Limits: f.limits}
 	if f.listen == "none" {
 		cfg.Listen = ""
