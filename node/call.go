@@ -46,15 +46,20 @@ func (n *Node) run(ctx context.Context, a *app, call *sdk.Call) ([]byte, *sdk.Er
 	if err == nil {
 		reply, err = n.settle(ctx, a, lc, staged, reply)
 	}
-	if err == nil {
-		return reply, nil
+	if err != nil {
+		return nil, callError(ctx, err, effects)
 	}
+	return reply, nil
+}
+
+// callError is what a call is answered that failed with err.
+func callError(ctx context.Context, err error, effects bool) *sdk.Error {
 	e := handlerError(ctx, err)
 	// Everything that the call staged is gone, unless the chain itself can't
 	// tell. So only what it sent can have taken effect, and a call without such
 	// a send may be repeated.
 	e.Retry = !effects && e.Code != sdk.OutcomeUnknown
-	return nil, e
+	return e
 }
 
 // serve runs the handler. One in this process may panic: what waits for the
@@ -138,24 +143,31 @@ func errCallOver() *sdk.Error {
 }
 
 func (c *liveCall) Send(ctx context.Context, to sdk.AgentID, payload []byte) ([]byte, error) {
-	c.mu.Lock()
-	if c.ended {
-		c.mu.Unlock()
+	if !c.beginSend() {
 		return nil, errCallOver()
 	}
-	c.sending++
-	c.mu.Unlock()
 	reply, err := c.node.send(ctx, c.app, to, payload)
-	c.mu.Lock()
-	c.sending--
-	if err == nil || !err.Retry && err.Delivered != sdk.DeliveredNo {
-		c.effects = true
-	}
-	c.mu.Unlock()
+	c.endSend(err)
 	if err != nil {
 		return nil, err
 	}
 	return reply, nil
+}
+
+func (c *liveCall) beginSend() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ended {
+		c.sending++
+	}
+	return !c.ended
+}
+
+func (c *liveCall) endSend(err *sdk.Error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sending--
+	c.effects = c.effects || err == nil || !err.Retry && err.Delivered != sdk.DeliveredNo
 }
 
 func (c *liveCall) Commit(_ context.Context, e sdk.Entry) (sdk.Hash, error) {

@@ -34,9 +34,9 @@ type messageKey struct {
 // outcome is how one received message ended, or will end.
 type outcome struct {
 	key messageKey
-	// cancel ends the running receive's context; nil once it has ended.
-	cancel context.CancelCauseFunc
-	done   chan struct{} // closed when reply and err are final; nil while nobody waits
+	// running ends the running receive's context; nil once it has ended.
+	running canceler
+	done    chan struct{} // closed when reply and err are final; nil while nobody waits
 
 	// Written once, before done is closed.
 	reply []byte
@@ -48,6 +48,13 @@ type outcome struct {
 	held    bool      // it is in outcomes.replies
 	links   [3]struct{ prev, next *outcome }
 }
+
+// canceler ends a context: a *transport.Request, or a cancelFunc.
+type canceler interface{ Cancel(cause error) }
+
+type cancelFunc context.CancelCauseFunc
+
+func (f cancelFunc) Cancel(cause error) { f(cause) }
 
 // outcomeList is a list of outcomes, oldest first. An outcome can be in one of
 // each kind.
@@ -135,7 +142,7 @@ func (t *outcomes) complete(sent time.Time) bool { return sent.After(t.since) }
 
 // begin returns the message's outcome and whether the caller is the first and
 // has to bring it about, with end. It is nil where too many of the sender run.
-func (t *outcomes) begin(now time.Time, key messageKey, cancel context.CancelCauseFunc) (o *outcome, first bool) {
+func (t *outcomes) begin(now time.Time, key messageKey, running canceler) (o *outcome, first bool) {
 	t.expire(now)
 	if o := t.byKey[key]; o != nil {
 		return o, false
@@ -149,7 +156,7 @@ func (t *outcomes) begin(now time.Time, key messageKey, cancel context.CancelCau
 		return nil, false
 	}
 	s.running++
-	o = &outcome{key: key, cancel: cancel}
+	o = &outcome{key: key, running: running}
 	t.byKey[key] = o
 	return o, true
 }
@@ -157,7 +164,7 @@ func (t *outcomes) begin(now time.Time, key messageKey, cancel context.CancelCau
 // end fixes the outcome and lets go of older ones where a bound is reached.
 // Messages that are still running are never let go of.
 func (t *outcomes) end(now time.Time, o *outcome, reply []byte, err *sdk.Error) {
-	o.reply, o.err, o.ended, o.cancel = reply, err, now, nil
+	o.reply, o.err, o.ended, o.running = reply, err, now, nil
 	if o.done != nil {
 		close(o.done)
 	}
@@ -204,15 +211,23 @@ func errorSize(e *sdk.Error) int {
 	return n
 }
 
-// revoke cancels a message that still runs, on behalf of its sender.
-func (t *outcomes) revoke(key messageKey, cause error) {
+// running is what ends a message that still runs, for its sender; nil where it
+// does not. It is called without the table's lock: the message may end in it.
+func (t *outcomes) running(key messageKey) canceler {
 	if o := t.byKey[key]; o != nil && o.ended.IsZero() {
-		o.cancel(cause)
+		return o.running
 	}
+	return nil
 }
 
+// expire forgets a few at a time: a session's reader waits for it. They go faster
+// than new ones come.
 func (t *outcomes) expire(now time.Time) {
-	for o := t.ages.first; o != nil && now.Sub(o.ended) >= outcomesAge; o = t.ages.first {
+	for range 64 {
+		o := t.ages.first
+		if o == nil || now.Sub(o.ended) < outcomesAge {
+			return
+		}
 		t.forget(o)
 	}
 }

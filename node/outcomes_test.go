@@ -18,7 +18,7 @@ func testKey(from, id int) messageKey {
 	return k
 }
 
-func nothing(error) {}
+var nothing = cancelFunc(func(error) {})
 
 // checkOutcomes holds the table's redundant parts against one another.
 func checkOutcomes(t *testing.T, o *outcomes) {
@@ -147,7 +147,7 @@ func TestOutcomesReachThoseWhoWait(t *testing.T) {
 	t.Parallel()
 	o := newOutcomes(t0)
 	_, cancel := context.WithCancelCause(t.Context())
-	a, _ := o.begin(t0, testKey(1, 1), cancel)
+	a, _ := o.begin(t0, testKey(1, 1), cancelFunc(cancel))
 	waiter, _ := o.begin(t0, testKey(1, 1), nothing)
 	ended := o.wait(waiter)
 	o.end(t0, a, make([]byte, outcomesBytes), nil)

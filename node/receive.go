@@ -19,15 +19,20 @@ func (n *Node) ServeRequest(ctx context.Context, r *transport.Request) ([]byte, 
 		return n.serveDHT(ctx, r)
 	case kindMessage:
 		reply, err := n.serveMessage(ctx, r)
-		if err != nil && n.interrupted(ctx, err) {
-			return nil, ctx.Err()
-		}
 		if err != nil {
-			return nil, &transport.PeerError{Body: sdk.AppendError(nil, err)}
+			return nil, n.answerError(ctx, err)
 		}
 		return reply, nil
 	}
 	return nil, &transport.RequestError{Code: transport.Unsupported}
+}
+
+// answerError is how the transport is told of a message's error.
+func (n *Node) answerError(ctx context.Context, err *sdk.Error) error {
+	if n.interrupted(ctx, err) {
+		return ctx.Err()
+	}
+	return &transport.PeerError{Body: sdk.AppendError(nil, err)}
 }
 
 // interrupted tells that a receive ended because this node stops, and that it
@@ -47,9 +52,17 @@ func (n *Node) ServeNotify(_ context.Context, r *transport.Request) {
 	if err != nil {
 		return
 	}
+	n.revokeHere(messageKey{from: sdk.AgentID(r.Peer), dna: a.hash, id: sdk.MessageID(r.ID)}, context.Canceled)
+}
+
+// revokeHere cancels a message's receive if it still runs.
+func (n *Node) revokeHere(key messageKey, cause error) {
 	n.outcomesMu.Lock()
-	defer n.outcomesMu.Unlock()
-	n.outcomes.revoke(messageKey{from: sdk.AgentID(r.Peer), dna: a.hash, id: sdk.MessageID(r.ID)}, context.Canceled)
+	running := n.outcomes.running(key)
+	n.outcomesMu.Unlock()
+	if running != nil {
+		running.Cancel(cause)
+	}
 }
 
 func (n *Node) serveMessage(ctx context.Context, r *transport.Request) ([]byte, *sdk.Error) {
@@ -67,7 +80,7 @@ func (n *Node) serveMessage(ctx context.Context, r *transport.Request) ([]byte, 
 		return nil, tooLarge("payload", len(r.Body), n.cfg.MaxPayload, sdk.SideNode, sdk.DeliveredNo)
 	}
 	key := messageKey{from: sdk.AgentID(r.Peer), dna: a.hash, id: sdk.MessageID(r.ID)}
-	return n.receive(ctx, r.Cancel, a, key, r.Body, age)
+	return n.receive(ctx, r, a, key, r.Body, age)
 }
 
 // route finds the app that a message is for, and how long ago it was first
@@ -101,12 +114,12 @@ func (n *Node) route(header []byte) (a *app, age time.Duration, e *sdk.Error) {
 func shortHash(h sdk.DNAHash) string { return h.String()[:14] }
 
 // receive runs a message's receive once, however often the message arrives,
-// and answers every arrival with that one outcome. cancel ends ctx, which its
+// and answers every arrival with that one outcome. running ends ctx, which its
 // owner ends when receive has returned. age is as in route.
-func (n *Node) receive(ctx context.Context, cancel context.CancelCauseFunc, a *app, key messageKey, payload []byte, age time.Duration) ([]byte, *sdk.Error) {
+func (n *Node) receive(ctx context.Context, running canceler, a *app, key messageKey, payload []byte, age time.Duration) ([]byte, *sdk.Error) {
 	n.outcomesMu.Lock()
 	now := n.now()
-	o, first := n.outcomes.begin(now, key, cancel)
+	o, first := n.outcomes.begin(now, key, running)
 	missed := age > 0 && !n.outcomes.complete(now.Add(-age-transit(len(payload))))
 	var ended <-chan struct{}
 	if !first && o != nil {
@@ -162,9 +175,7 @@ func (n *Node) firstOutcome(ctx context.Context, a *app, o *outcome, ended <-cha
 	select {
 	case <-ended:
 	case <-ctx.Done():
-		n.outcomesMu.Lock()
-		n.outcomes.revoke(o.key, context.Cause(ctx))
-		n.outcomesMu.Unlock()
+		n.revokeHere(o.key, context.Cause(ctx))
 		return nil, contextError(ctx, sdk.DeliveredYes, "receive ran")
 	}
 	if !o.dropped {

@@ -48,7 +48,7 @@ func (n *Node) send(ctx context.Context, a *app, to sdk.AgentID, payload []byte)
 func (n *Node) sendToSelf(ctx context.Context, m *outgoing) ([]byte, *sdk.Error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	reply, err := n.receive(ctx, cancel, m.app, messageKey{from: m.to, dna: m.app.hash, id: m.id}, m.payload, 0)
+	reply, err := n.receive(ctx, cancelFunc(cancel), m.app, messageKey{from: m.to, dna: m.app.hash, id: m.id}, m.payload, 0)
 	if err != nil {
 		return nil, err.Remote()
 	}
@@ -57,13 +57,17 @@ func (n *Node) sendToSelf(ctx context.Context, m *outgoing) ([]byte, *sdk.Error)
 
 // deliver sends m until it is answered, an error is certain, or nobody can know.
 func (n *Node) deliver(ctx context.Context, m *outgoing) ([]byte, *sdk.Error) {
+	reply, err, lost := n.attempt(ctx, m)
+	if lost {
+		return n.again(ctx, m, err)
+	}
+	return reply, err
+}
+
+// again goes on after an attempt whose session broke with err.
+func (n *Node) again(ctx context.Context, m *outgoing, err *sdk.Error) ([]byte, *sdk.Error) {
 	var giveUp time.Time // set when m was lost after it may have left
-	pause := resendPause
-	for {
-		reply, err, lost := n.attempt(ctx, m)
-		if !lost {
-			return reply, err
-		}
+	for pause := resendPause; ; pause = min(2*pause, resendMax) {
 		now := n.now()
 		if m.left && giveUp.IsZero() {
 			giveUp = now.Add(n.cfg.ResendFor)
@@ -78,7 +82,11 @@ func (n *Node) deliver(ctx context.Context, m *outgoing) ([]byte, *sdk.Error) {
 			n.revoke(ctx, m)
 			return nil, contextError(ctx, m.delivered(), "the session to "+m.to.Short()+" was opened anew")
 		}
-		pause = min(2*pause, resendMax)
+		var reply []byte
+		var lost bool
+		if reply, err, lost = n.attempt(ctx, m); !lost {
+			return reply, err
+		}
 	}
 }
 
@@ -92,16 +100,20 @@ func (m *outgoing) delivered() sdk.Delivered {
 // attempt sends m once. lost tells that the session broke, or, for a message
 // that may have left, that no new one could be opened: try again.
 func (n *Node) attempt(ctx context.Context, m *outgoing) (reply []byte, e *sdk.Error, lost bool) {
-	s, e := n.connect(ctx, m.to)
-	if e != nil {
-		if !m.left {
-			return nil, e, false
+	s, ok := n.endpoint.Live(transport.PeerKey(m.to))
+	if !ok {
+		c, e := n.connect(ctx, m.to)
+		if e != nil {
+			if !m.left {
+				return nil, e, false
+			}
+			if ctx.Err() != nil {
+				n.revoke(ctx, m)
+				return nil, contextError(ctx, sdk.DeliveredUnknown, "the session to "+m.to.Short()+" was opened anew"), false
+			}
+			return nil, e, true
 		}
-		if ctx.Err() != nil {
-			n.revoke(ctx, m)
-			return nil, contextError(ctx, sdk.DeliveredUnknown, "the session to "+m.to.Short()+" was opened anew"), false
-		}
-		return nil, e, true
+		s = c.session
 	}
 	header := m.app.header
 	if m.left {
@@ -110,28 +122,35 @@ func (n *Node) attempt(ctx context.Context, m *outgoing) (reply []byte, e *sdk.E
 			return nil, &sdk.Error{Code: sdk.OutcomeUnknown, Side: sdk.SideNode, Text: err.Error()}, false
 		}
 	}
-	reply, err := s.session.Request(ctx, transport.Outgoing{Kind: kindMessage, ID: m.id, Header: header, Body: m.payload})
+	reply, err := s.Request(ctx, transport.Outgoing{Kind: kindMessage, ID: m.id, Header: header, Body: m.payload})
 	if err == nil {
 		return reply, nil, false
 	}
+	e, lost = m.judge(err)
+	return nil, e, lost
+}
+
+// judge says what the transport's error means for m. lost tells that the session
+// broke, so that m is to be sent again.
+func (m *outgoing) judge(err error) (e *sdk.Error, lost bool) {
 	var peerErr *transport.PeerError
 	if errors.As(err, &peerErr) {
-		return nil, m.doubt(parsePeerError(peerErr.Body)), false
+		return m.doubt(parsePeerError(peerErr.Body)), false
 	}
 	var reqErr *transport.RequestError
 	if !errors.As(err, &reqErr) {
-		return nil, &sdk.Error{Code: sdk.OutcomeUnknown, Side: sdk.SideNode, Text: err.Error()}, false
+		return &sdk.Error{Code: sdk.OutcomeUnknown, Side: sdk.SideNode, Text: err.Error()}, false
 	}
 	e = requestError(reqErr)
 	switch {
 	case reqErr.Code == transport.Lost:
 		// A peer that says so itself stops, and has rolled the receive back.
 		m.left = m.left || reqErr.Sent && !reqErr.Remote
-		return nil, e, true
+		return e, true
 	case m.left && reqErr.Code == transport.Busy && !reqErr.Served:
-		return nil, e, true
+		return e, true
 	}
-	return nil, m.doubt(e), false
+	return m.doubt(e), false
 }
 
 // doubt is e for a message that was sent before: that it was not delivered this

@@ -15,128 +15,198 @@ import (
 // another one.
 var errNotSent = errors.New("the call was not sent")
 
-// call runs one call in the process. Its error is errNotSent or a *sdk.Error.
-func (p *process) call(ctx context.Context, host sdk.Host, c *sdk.Call, maxPayload int) ([]byte, error) {
-	remaining := time.Duration(0)
-	if d, ok := ctx.Deadline(); ok {
-		if remaining = time.Until(d); remaining <= 0 {
-			return nil, ctxError(ctx, sdk.DeliveredNo)
-		}
+// Outcome takes what a call has come to.
+type Outcome interface {
+	// Done is called once, mostly by the goroutine that reads what the process
+	// sends. It must not block. err is nil or a *sdk.Error.
+	Done(reply []byte, err error)
+}
+
+// running is one call that runs. Whoever ends it first claims it: its result,
+// the end of its context, or that of the stream.
+type running struct {
+	p          *process
+	s          *callStream
+	h          *Handler // that is to be told with out; nil where the caller does
+	id         uint64   // set by callStream.add
+	ctx        context.Context
+	host       sdk.Host
+	call       *sdk.Call
+	maxPayload int
+	ticket     handlerpb.Ticket // set when the call is queued
+	out        Outcome
+
+	mu         sync.Mutex
+	open       map[uint64]*callback // that are not answered yet, by id
+	performing int                  // callbacks and commits that use the host
+	logs       []*handlerpb.LogRecord
+	logging    bool       // a worker writes logs
+	sends      bool       // the call sent a message
+	refused    *sdk.Error // the first commit without an answer that the node did not take
+	ended      bool       // reply and err stand; no callback begins any more
+	told       bool
+	reply      []byte
+	err        error
+}
+
+// waiter is an Outcome that somebody waits for.
+type waiter struct {
+	done  chan struct{}
+	reply []byte
+	err   error
+}
+
+func (w *waiter) Done(reply []byte, err error) {
+	w.reply, w.err = reply, err
+	close(w.done)
+}
+
+// callWait runs one call in the process and waits for it. Its error is
+// errNotSent or a *sdk.Error.
+func (p *process) callWait(ctx context.Context, host sdk.Host, c *sdk.Call, maxPayload int) ([]byte, error) {
+	remaining, ok := timeLeft(ctx)
+	if !ok {
+		return nil, ctxError(ctx, sdk.DeliveredNo)
 	}
-	r := &running{p: p, s: p.stream, ctx: ctx, host: host, maxPayload: maxPayload, news: make(chan struct{}, 1)}
+	w := &waiter{done: make(chan struct{})}
+	r := &running{p: p, s: p.stream, ctx: ctx, host: host, call: c, maxPayload: maxPayload, out: w}
 	quiet, err := r.s.add(r)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNotSent, err)
 	}
-	if r.ticket, err = r.s.s.Start(ctx, r.id, c, remaining, quiet); err != nil {
+	if err := r.s.s.Start(ctx, r.id, c, remaining, quiet, &r.ticket); err != nil && r.claim() {
 		r.s.remove(r.id)
-		switch {
-		case errors.Is(err, handlerpb.ErrMalformed):
-			return nil, &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideCaller, Delivered: sdk.DeliveredNo,
-				HandlerCode: sdk.HandlerCodeInput, Text: err.Error()}
-		case ctx.Err() != nil:
-			return nil, ctxError(ctx, sdk.DeliveredNo)
-		}
-		return nil, fmt.Errorf("%w: %w", errNotSent, err)
+		return nil, startError(ctx, err)
 	}
-	reply, err := r.await()
-	r.endCallbacks()
-	return reply, err
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+		r.Ended()
+		<-w.done
+	}
+	r.s.s.Release(r.ticket)
+	return w.reply, w.err
 }
 
-// running is one call that runs.
-type running struct {
-	p          *process
-	s          *callStream
-	id         uint64 // set by callStream.add
-	ctx        context.Context
-	host       sdk.Host
-	maxPayload int
-	ticket     handlerpb.Ticket
-
-	news chan struct{} // capacity 1: look at what follows
-
-	wg sync.WaitGroup // the callbacks
-
-	mu      sync.Mutex
-	res     *handlerpb.Result
-	logs    []*handlerpb.LogRecord
-	open    map[uint64]*callback // that run, by id
-	ended   bool                 // no callback begins any more
-	sends   bool                 // the call sent a message
-	refused *sdk.Error           // the first commit without an answer that the node did not take
+// callStart begins a small call in the process, unless that would have to wait.
+// ctx tells r of its end.
+func (p *process) callStart(r *running, ctx ender) bool {
+	remaining, ok := timeLeft(r.ctx)
+	if !ok {
+		return false
+	}
+	quiet, err := r.s.add(r)
+	if err != nil {
+		return false
+	}
+	if !r.s.s.TryStart(r.id, r.call, remaining, quiet, &r.ticket) && r.claim() {
+		r.s.remove(r.id)
+		return false
+	}
+	ctx.OnEnd(r)
+	return true
 }
 
-// maxCallLogs bounds the log lines of one call that wait for its goroutine.
-const maxCallLogs = 64
+// ender is a context that calls Ended when it ends.
+type ender interface {
+	OnEnd(h interface{ Ended() })
+}
 
-// endCallbacks sees to it that nothing of the call goes on when it has ended.
-func (r *running) endCallbacks() {
+// timeLeft is the time until ctx's deadline; 0 without one. It fails when that
+// has passed.
+func timeLeft(ctx context.Context) (time.Duration, bool) {
+	d, ok := ctx.Deadline()
+	if !ok {
+		return 0, true
+	}
+	left := time.Until(d)
+	return left, left > 0
+}
+
+// startError says why a call was not queued.
+func startError(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, handlerpb.ErrMalformed):
+		return &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideCaller, Delivered: sdk.DeliveredNo,
+			HandlerCode: sdk.HandlerCodeInput, Text: err.Error()}
+	case ctx.Err() != nil:
+		return ctxError(ctx, sdk.DeliveredNo)
+	}
+	return fmt.Errorf("%w: %w", errNotSent, err)
+}
+
+// claim makes the caller the one who ends the call, without telling anybody.
+func (r *running) claim() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	first := !r.ended
+	r.ended, r.told = true, r.told || first
+	return first
+}
+
+// finish ends the call. Its outcome is told when nothing uses its host any more.
+func (r *running) finish(reply []byte, err error) {
 	var open []*callback
 	r.mu.Lock()
-	r.ended = true
+	if r.ended {
+		r.mu.Unlock()
+		return
+	}
+	r.ended, r.reply, r.err = true, reply, err
 	for _, c := range r.open {
 		open = append(open, c)
 	}
+	tell := r.overLocked()
 	r.mu.Unlock()
 	for _, c := range open {
 		if err := r.ctx.Err(); err != nil {
-			c.ctx.End(err, context.Cause(r.ctx))
+			c.ctx.End(err, causeOf(r.ctx))
 		} else {
 			c.ctx.End(context.Canceled, nil)
 		}
 	}
-	r.wg.Wait()
-}
-
-// await waits for the call's result.
-func (r *running) await() ([]byte, error) {
-	for {
-		select {
-		case <-r.news:
-		case <-r.s.dead:
-			if res := r.look(); res != nil { // it came just before
-				return r.result(res)
-			}
-			return nil, r.streamError()
-		case <-r.ctx.Done():
-			return nil, r.giveUp()
-		}
-		if res := r.look(); res != nil {
-			r.s.s.Release(r.ticket)
-			return r.result(res)
-		}
+	if tell {
+		r.tell()
 	}
 }
 
-// look writes the log lines that have come, and gives the result if it has. A
-// refusal that the handler could not be told is the result, whatever it sent.
-func (r *running) look() *handlerpb.Result {
+// overLocked reports, once, that the outcome may be told.
+func (r *running) overLocked() bool {
+	if !r.ended || r.told || r.performing > 0 || r.logging {
+		return false
+	}
+	r.told = true
+	return true
+}
+
+func (r *running) tell() {
+	if r.h != nil {
+		r.h.ended(r)
+		return
+	}
+	r.out.Done(r.reply, r.err)
+}
+
+// Ended gives the call up: its context has ended. The handler is told, and ends
+// it in its own time.
+func (r *running) Ended() {
 	r.mu.Lock()
-	logs, res := r.logs, r.res
-	r.logs = nil
-	if res != nil && r.refused != nil {
-		res = &handlerpb.Result{Err: r.refused}
-	}
+	ended := r.ended
 	r.mu.Unlock()
-	for _, l := range logs {
-		r.log(l)
+	if ended {
+		return
 	}
-	return res
-}
-
-// giveUp leaves the call to the handler, which is told.
-func (r *running) giveUp() error {
 	r.s.leave(r.id)
 	onItsWay, err := r.s.s.Cancel(r.id, r.ticket)
 	if err != nil {
 		r.s.fail(&faultError{err})
 	}
+	delivered := sdk.DeliveredYes
 	if !onItsWay {
 		r.s.remove(r.id)
-		return ctxError(r.ctx, sdk.DeliveredNo)
+		delivered = sdk.DeliveredNo
 	}
-	return ctxError(r.ctx, sdk.DeliveredYes)
+	r.finish(nil, ctxError(r.ctx, delivered))
 }
 
 // frame takes a frame of the call, in the stream's goroutine.
@@ -144,46 +214,33 @@ func (r *running) frame(f handlerpb.FromHandler) error {
 	switch {
 	case f.Callback != nil && f.Callback.ID == 0: // a commit: the contract has no other
 		r.stage(f.Callback.Entry)
-		return nil
 	case f.Callback != nil:
 		return r.callback(f.Callback)
 	case f.Cancel != 0:
 		r.cancelCallback(f.Cancel)
-		return nil
-	case f.Log != nil && !r.p.out.lines.allow():
-		return nil
-	}
-	r.mu.Lock()
-	if f.Result != nil {
-		r.res = f.Result
-	} else if len(r.logs) < maxCallLogs {
-		r.logs = append(r.logs, f.Log)
-	}
-	r.mu.Unlock()
-	select {
-	case r.news <- struct{}{}:
-	default:
+	case f.Log != nil:
+		r.logLater(f.Log)
+	case f.Result != nil:
+		r.finish(r.result(f.Result))
 	}
 	return nil
 }
 
+// result is what a result says. A refusal that the handler could not be told is
+// the result, whatever it sent.
 func (r *running) result(res *handlerpb.Result) ([]byte, error) {
-	if res.Err != nil {
+	r.mu.Lock()
+	refused := r.refused
+	r.mu.Unlock()
+	switch {
+	case refused != nil:
+		return nil, refused
+	case res.Err != nil:
 		return nil, res.Err
-	}
-	if len(res.Reply) > r.maxPayload {
+	case len(res.Reply) > r.maxPayload:
 		return nil, tooLarge("the handler's reply", len(res.Reply), r.maxPayload, sdk.SideHandler, sdk.DeliveredYes)
 	}
 	return res.Reply, nil
-}
-
-// log is limited together with what the process prints.
-func (r *running) log(l *handlerpb.LogRecord) {
-	args := make([]any, 0, 2*len(l.Attrs))
-	for _, a := range l.Attrs {
-		args = append(args, printable([]byte(a.Key), maxWords), printable([]byte(a.Value), maxLine))
-	}
-	r.host.Log(r.ctx, l.Level, printable([]byte(l.Text), maxLine), args...)
 }
 
 // stage performs a commit that wants no answer, in the stream's goroutine: so
@@ -195,150 +252,54 @@ func (r *running) stage(e sdk.Entry) {
 		r.mu.Unlock()
 		return
 	}
-	r.wg.Add(1) // the host is this call's until it has ended
+	r.performing++ // the host is this call's until it has ended
 	r.mu.Unlock()
-	defer r.wg.Done()
-	if _, err := r.host.Commit(r.ctx, e); err != nil {
-		r.mu.Lock()
-		r.refused = asError(r.ctx, err)
-		r.mu.Unlock()
-	}
-}
-
-// callback is one callback that runs. Its context ends with the call's:
-// endCallbacks.
-type callback struct {
-	r   *running
-	cb  *handlerpb.Callback
-	ctx handlerpb.Context
-}
-
-// callback has a callback run in a worker.
-func (r *running) callback(cb *handlerpb.Callback) error {
+	_, err := r.host.Commit(r.ctx, e)
 	r.mu.Lock()
-	if r.ended {
-		r.mu.Unlock()
-		return nil
-	}
-	if r.open[cb.ID] != nil {
-		r.mu.Unlock()
-		return fmt.Errorf("%w: callback %d of call %d is open already", handlerpb.ErrMalformed, cb.ID, r.id)
-	}
-	if len(r.open) >= handlerpb.MaxCallbacks {
-		r.mu.Unlock()
-		return r.s.s.Refuse(r.id, cb.ID, &sdk.Error{Code: sdk.Busy, Side: sdk.SideNode,
-			Delivered: sdk.DeliveredNo, Retry: true, Text: "too many callbacks of one call are open; wait for one of them",
-			Limit: &sdk.Limit{Name: "callbacks of one call", Value: handlerpb.MaxCallbacks + 1, Max: handlerpb.MaxCallbacks}})
-	}
-	c := &callback{r: r, cb: cb}
-	deadline, _ := r.ctx.Deadline()
-	if cb.Remaining > 0 {
-		if d := time.Now().Add(cb.Remaining); deadline.IsZero() || d.Before(deadline) {
-			deadline = d
-		}
-	}
-	c.ctx.Start(deadline)
-	if r.open == nil {
-		r.open = make(map[uint64]*callback, 1)
-	}
-	r.open[cb.ID] = c
-	r.sends = r.sends || cb.Op == handlerpb.OpSend
-	r.wg.Add(1)
-	r.mu.Unlock()
-	r.s.workers.Do(c)
-	return nil
-}
-
-// Run performs the callback and answers it. The call does not wait for the
-// answer to be sent; its slot is free only then.
-func (c *callback) Run() {
-	r, a := c.r, c.perform()
-	c.ctx.End(context.Canceled, nil)
-	r.mu.Lock()
-	ended := r.ended
-	r.mu.Unlock()
-	r.wg.Done()
-	if !ended {
-		err := r.s.s.Answer(r.p.ctx, r.id, a, r.s.quiet())
-		if errors.Is(err, handlerpb.ErrMalformed) {
-			_ = r.s.s.Answer(r.p.ctx, r.id, &handlerpb.Answer{ID: c.cb.ID, Err: &sdk.Error{Code: sdk.HandlerFailed,
-				Side: sdk.SideNode, HandlerCode: sdk.HandlerCodeOutput, Text: err.Error()}}, false)
-		}
-	}
-	r.mu.Lock()
-	delete(r.open, c.cb.ID)
-	r.mu.Unlock()
-}
-
-func (r *running) cancelCallback(id uint64) {
-	r.mu.Lock()
-	c := r.open[id]
-	r.mu.Unlock()
-	if c != nil {
-		c.ctx.End(context.Canceled, nil)
-	}
-}
-
-// perform asks the node for what the callback wants.
-func (c *callback) perform() *handlerpb.Answer {
-	r, ctx, cb := c.r, &c.ctx, c.cb
-	a := &handlerpb.Answer{ID: cb.ID, Op: cb.Op}
-	var err error
-	switch cb.Op {
-	case handlerpb.OpSend:
-		if len(cb.Payload) > r.maxPayload {
-			err = tooLarge("the message", len(cb.Payload), r.maxPayload, sdk.SideCaller, sdk.DeliveredNo)
-			break
-		}
-		a.Reply, err = r.host.Send(ctx, cb.To, cb.Payload)
-	case handlerpb.OpCommit:
-		a.Hash, err = r.host.Commit(ctx, cb.Entry)
-	case handlerpb.OpQuery:
-		a.Records, err = r.host.Query(ctx, cb.Query)
-	}
 	if err != nil {
-		a.Err = asError(ctx, err)
+		r.refused = asError(r.ctx, err)
 	}
-	return a
+	r.performing--
+	tell := r.overLocked()
+	r.mu.Unlock()
+	if tell {
+		r.tell()
+	}
 }
 
 // crashGrace is how long a call whose stream broke waits for the process's end
 // to say how it came about.
 const crashGrace = time.Second
 
-// streamError says what the stream's end means for the call.
-func (r *running) streamError() error {
-	err := r.s.cause()
-	if !r.s.s.Handed(r.ticket) {
-		return fmt.Errorf("%w: %w", errNotSent, err)
+// lost ends a call whose stream broke with cause; why says how the process
+// ended, if it has.
+func (r *running) lost(cause, why error) {
+	if !r.s.s.Handed(&r.ticket) {
+		r.finish(nil, fmt.Errorf("%w: %w", errNotSent, cause))
+		return
 	}
-	grace := crashGrace
-	if errors.Is(err, handlerpb.ErrMalformed) {
-		grace = 0
-	}
-	t := time.NewTimer(grace)
-	defer t.Stop()
-	select {
-	case <-r.p.run.exited:
-		err = r.p.run.why()
-	case <-r.ctx.Done():
-		return ctxError(r.ctx, sdk.DeliveredYes)
-	case <-t.C:
+	if why == nil {
+		why = cause
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	return &sdk.Error{Code: sdk.HandlerCrashed, Side: sdk.SideHandler, Delivered: sdk.DeliveredYes,
-		Retry: !r.sends, // its commits are gone; only a message that it sent may have taken effect
-		Text:  "the handler was lost while it ran the call: " + err.Error()}
+	sends := r.sends
+	r.mu.Unlock()
+	r.finish(nil, &sdk.Error{Code: sdk.HandlerCrashed, Side: sdk.SideHandler, Delivered: sdk.DeliveredYes,
+		Retry: !sends, // its commits are gone; only a message that it sent may have taken effect
+		Text:  "the handler was lost while it ran the call: " + why.Error()})
+}
+
+func causeOf(ctx context.Context) error {
+	if c, ok := ctx.(*handlerpb.Context); ok {
+		return c.Cause()
+	}
+	return context.Cause(ctx)
 }
 
 func ctxError(ctx context.Context, delivered sdk.Delivered) *sdk.Error {
 	e := &sdk.Error{Code: sdk.Canceled, Side: sdk.SideCaller, Delivered: delivered, Retry: delivered == sdk.DeliveredNo,
 		Text: "the caller gave up"}
-	cause := context.Cause(ctx)
-	if c, ok := ctx.(*handlerpb.Context); ok {
-		cause = c.Cause()
-	}
+	cause := causeOf(ctx)
 	var own *sdk.Error
 	switch {
 	case errors.As(cause, &own):

@@ -144,14 +144,13 @@ func TestUnansweredCommits(t *testing.T) {
 			return errors.Join(r.stageAll("1"), r.conn.Close())
 		}, nil, -1, sdk.HandlerCrashed},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
+		bothWays(t, name, func(t *testing.T, way way) {
 			l := &ledger{stage: sdk.Stage{Limits: sdk.CommitLimits{Entries: entries}}}
 			host := &testHost{stage: l.add, send: func(ctx context.Context, _ []byte) ([]byte, error) {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}}
-			reply, err := withRogue(t, c.call).call(testContext(t), host, call("f", ""), 1<<20)
+			reply, err := way.call(withRogue(t, c.call), testContext(t), host, call("f", ""), 1<<20)
 			if c.code == 0 && (err != nil || string(reply) != "ok") || c.code != 0 && !errors.Is(err, c.code) {
 				t.Errorf("%q, %v; want %v", reply, err, c.code)
 			}
@@ -168,6 +167,10 @@ func TestUnansweredCommits(t *testing.T) {
 // Nothing reaches the host of a call that nobody waits for any more.
 func TestCommitAfterGivingUp(t *testing.T) {
 	t.Parallel()
+	bothWays(t, "a call", testCommitAfterGivingUp)
+}
+
+func testCommitAfterGivingUp(t *testing.T, way way) {
 	ctx, giveUp := context.WithCancel(testContext(t))
 	p := withRogue(t, func(r *rogue) error {
 		if err := r.stageAll("1"); err != nil {
@@ -183,7 +186,7 @@ func TestCommitAfterGivingUp(t *testing.T) {
 		giveUp()
 		return l.add(e)
 	}}
-	_, err := p.call(ctx, host, call("f", ""), 1<<20)
+	_, err := way.call(p, ctx, host, call("f", ""), 1<<20)
 	wantErrorCode(t, err, sdk.Canceled)
 	<-p.stream.dead // all that the handler sent was looked at
 	if texts, _ := l.seen(); !slices.Equal(texts, []string{"1"}) {
@@ -200,10 +203,9 @@ func TestMalformedWithoutID(t *testing.T) {
 		"nothing":         {},
 		"commit, no type": {Op: &handlerpb.CallbackRequest_Commit{Commit: &handlerpb.Entry{}}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
+		bothWays(t, name, func(t *testing.T, way way) {
 			p := withRogue(t, func(r *rogue) error { return r.write(wireCallback(c), proto.CloneOf(wireResult)) })
-			_, err := p.call(testContext(t), &testHost{}, call("f", ""), 1<<20)
+			_, err := way.call(p, testContext(t), &testHost{}, call("f", ""), 1<<20)
 			e := wantError(t, err, sdk.HandlerCrashed, sdk.SideHandler, sdk.DeliveredYes)
 			if !strings.Contains(e.Text, "malformed") {
 				t.Errorf("got %v", e)

@@ -13,9 +13,10 @@
 // can't hurt (output.go, logs.go), health probes, and a kill that always ends.
 // When a process dies, restartPolicy (policy.go) says when the next one starts.
 //
-// A call goes through Handler.Serve (handler.go): limits (gate.go), the process
-// that takes calls now, its call socket (stream.go), and there as frames until
-// the result (call.go).
+// A call goes through Handler.Serve, or through Handler.Start, which does not
+// wait (handler.go): limits (gate.go), the process that takes calls now, its call
+// socket (stream.go), and there as frames until the result (call.go); what it
+// asks of its node meanwhile is callback.go.
 //
 // Who owns what: Run waits for each supervisor, and the spawner, which ends
 // after the last process; a supervisor for its process; a process for its

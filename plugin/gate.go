@@ -48,6 +48,17 @@ func (g *gate) enter(ctx context.Context) (full bool, err error) {
 	return false, context.Cause(ctx)
 }
 
+// try takes a slot if one is free.
+func (g *gate) try() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.running >= g.max {
+		return false
+	}
+	g.running++
+	return true
+}
+
 // leave gives the slot back.
 func (g *gate) leave() {
 	g.mu.Lock()

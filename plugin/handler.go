@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/handlerpb"
 )
 
 // Handler is the handler of one DNA, whichever process implements it now. It
@@ -97,13 +98,55 @@ func (h *Handler) Serve(ctx context.Context, host sdk.Host, call *sdk.Call) ([]b
 		if err != nil {
 			return nil, err
 		}
-		reply, err := p.call(ctx, host, call, h.cfg.MaxPayload)
+		reply, err := p.callWait(ctx, host, call, h.cfg.MaxPayload)
 		p.calls.leave()
 		if !errors.Is(err, errNotSent) {
 			return reply, err
 		}
 		h.lost(ctx, p)
 	}
+}
+
+// Start begins a call whose payload is small, and tells out what it has come to;
+// or it returns false, and has done nothing, where Serve would wait or fail at
+// once. It does not block. ctx has OnEnd, which tells of its end.
+func (h *Handler) Start(ctx context.Context, host sdk.Host, call *sdk.Call, out Outcome) bool {
+	end, ok := ctx.(ender)
+	if !ok || len(call.Payload) > handlerpb.SmallFrame/2 || h.knows(call) != nil || !h.gate.try() {
+		return false
+	}
+	h.mu.Lock()
+	p := h.current
+	if p != nil {
+		_, _ = p.calls.enter(ctx) // without a limit it neither waits nor fails
+	}
+	h.mu.Unlock()
+	if p == nil {
+		h.gate.leave()
+		return false
+	}
+	r := &running{p: p, s: p.stream, h: h, ctx: ctx, host: host, call: call, maxPayload: h.cfg.MaxPayload, out: out}
+	if !p.callStart(r, end) {
+		p.calls.leave()
+		h.gate.leave()
+		return false
+	}
+	return true
+}
+
+// ended tells what a call has come to that Start began.
+func (h *Handler) ended(r *running) {
+	r.p.calls.leave()
+	if errors.Is(r.err, errNotSent) {
+		// Another process may take it. Whoever waits for the outcome waits for
+		// this goroutine.
+		h.gate.leave()
+		go func() { r.out.Done(h.Serve(r.ctx, r.host, r.call)) }()
+		return
+	}
+	h.gate.leave()
+	h.calls.Add(1)
+	r.out.Done(r.reply, r.err)
 }
 
 // knows tells whether the handler has an entry point for call.

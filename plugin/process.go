@@ -196,6 +196,7 @@ func (p *process) startError(why, err error) error {
 func (p *process) serveCalls(conn io.ReadWriteCloser, maxPayload int) {
 	p.stream = newCallStream(conn, maxPayload)
 	stop := context.AfterFunc(p.ctx, func() { p.stream.fail(context.Cause(p.ctx)) })
+	p.wg.Go(func() { p.stream.endCalls(p.run.exited, p.run.why) })
 	p.wg.Go(func() {
 		defer stop()
 		p.ended(p.stream.serve())

@@ -20,6 +20,48 @@ import (
 	"github.com/parley-p2p/parley/sdk/serve"
 )
 
+// way is one of the two ways in which a call runs.
+type way struct {
+	name string
+	call func(p *process, ctx context.Context, host sdk.Host, c *sdk.Call, maxPayload int) ([]byte, error)
+}
+
+var ways = []way{{"waiting", (*process).callWait}, {"started", callStarted}}
+
+func bothWays(t *testing.T, name string, test func(*testing.T, way)) {
+	for _, w := range ways {
+		t.Run(name+", "+w.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, w)
+		})
+	}
+}
+
+// callStarted is callWait by callStart, where that takes the call.
+func callStarted(p *process, ctx context.Context, host sdk.Host, c *sdk.Call, maxPayload int) ([]byte, error) {
+	end := new(handlerpb.Context)
+	deadline, _ := ctx.Deadline()
+	end.Start(deadline, true)
+	defer context.AfterFunc(ctx, func() { end.End(ctx.Err(), context.Cause(ctx)) })()
+	w := &waiter{done: make(chan struct{})}
+	r := &running{p: p, s: p.stream, ctx: end, host: startingHost{host}, call: c, maxPayload: maxPayload, out: w}
+	if len(c.Payload) > handlerpb.SmallFrame/2 || !p.callStart(r, end) {
+		return p.callWait(ctx, host, c, maxPayload)
+	}
+	<-w.done
+	return w.reply, w.err
+}
+
+// startingHost begins every send.
+type startingHost struct{ sdk.Host }
+
+var _ sender = startingHost{}
+
+func (h startingHost) StartSend(ctx context.Context, to sdk.AgentID, payload []byte, out interface{ Done([]byte, error) }) bool {
+	go func() { out.Done(h.Send(ctx, to, payload)) }()
+	return true
+}
+
 // These tests need no process: a process value over a socket of this process,
 // whose other end breaks the contract in every way.
 
@@ -77,25 +119,26 @@ func (c cutting) Write(b []byte) (int, error) {
 // answer and never a hang, and is not used again.
 func TestStreamCut(t *testing.T) {
 	t.Parallel()
-	for n := range 7 { // start, callback, answer, callback, answer, result: the seventh cuts the next call
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
+	for i := range 7 * len(ways) { // start, callback, answer, callback, answer, result: the seventh cuts the next call
+		n, way := i%7, ways[i/7]
+		t.Run(fmt.Sprint(way.name, n), func(t *testing.T) {
 			t.Parallel()
 			ctx := testContext(t)
 			left := new(atomic.Int64)
 			left.Store(int64(n))
 			p := inMemory(t, func(c net.Conn) { _ = serve.Calls(cutting{c, left}, &twice{}, 1<<20) })
-			reply, err := p.call(ctx, &testHost{}, call("twice", "x"), 1<<20)
+			reply, err := way.call(p, ctx, &testHost{}, call("twice", "x"), 1<<20)
 			if n == 6 {
 				if err != nil || string(reply) != "reply to reply to x" {
 					t.Errorf("%q, %v", reply, err)
 				}
-				_, err = p.call(ctx, &testHost{}, call("twice", "x"), 1<<20)
+				_, err = way.call(p, ctx, &testHost{}, call("twice", "x"), 1<<20)
 			}
 			e := wantError(t, err, sdk.HandlerCrashed, sdk.SideHandler, sdk.DeliveredYes)
 			if sent := n >= 2 && n < 6; e.Retry == sent {
 				t.Errorf("%v", e)
 			}
-			if _, err = p.call(ctx, &testHost{}, call("twice", "y"), 1<<20); !errors.Is(err, errNotSent) {
+			if _, err = way.call(p, ctx, &testHost{}, call("twice", "y"), 1<<20); !errors.Is(err, errNotSent) {
 				t.Errorf("after it: %v", err)
 			}
 		})
@@ -210,8 +253,7 @@ func TestRogueHandler(t *testing.T) {
 			return r.refused(send(handlerpb.MaxCallbacks+1), sdk.Busy)
 		}, 0},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
+		bothWays(t, name, func(t *testing.T, way way) {
 			ctx := testContext(t)
 			p := withRogue(t, c.call)
 			stage := sdk.Stage{Limits: sdk.CommitLimits{Bytes: 1 << 20}}
@@ -219,7 +261,7 @@ func TestRogueHandler(t *testing.T) {
 				<-ctx.Done() // only the end of the call ends it
 				return nil, ctx.Err()
 			}}
-			reply, err := p.call(ctx, host, call("f", ""), 1<<20)
+			reply, err := way.call(p, ctx, host, call("f", ""), 1<<20)
 			if c.code == 0 && (err != nil || string(reply) != "ok") || c.code != 0 && !errors.Is(err, c.code) {
 				t.Errorf("%q, %v; want %v", reply, err, c.code)
 			}
@@ -264,11 +306,12 @@ func TestDeafHandler(t *testing.T) {
 		})
 	})
 	for _, size := range []int{100, 10_000, 1 << 20} {
-		for range 200 {
+		for i := range 200 {
+			way := ways[i%2]
 			cctx, cancel := context.WithCancel(ctx)
 			ended := make(chan error, 1)
 			go func() {
-				_, err := p.call(cctx, &testHost{}, call("f", string(make([]byte, size))), 1<<20)
+				_, err := way.call(p, cctx, &testHost{}, call("f", string(make([]byte, size))), 1<<20)
 				ended <- err
 			}()
 			cancel()
@@ -278,7 +321,7 @@ func TestDeafHandler(t *testing.T) {
 	for p.stream.s.Blocked() == 0 && ctx.Err() == nil { // the loop is about to write
 		cctx, cancel := context.WithCancel(ctx)
 		cancel()
-		_, _ = p.call(cctx, &testHost{}, call("f", string(make([]byte, 1<<20))), 1<<20)
+		_, _ = p.callWait(cctx, &testHost{}, call("f", string(make([]byte, 1<<20))), 1<<20)
 	}
 	if ctx.Err() != nil {
 		t.Error("it is not found out")
@@ -306,7 +349,7 @@ func TestCheck(t *testing.T) {
 		if err := p.check(ctx); err != nil {
 			t.Error(err)
 		}
-		_, err := p.call(ctx, &testHost{}, call("f", ""), 1<<20)
+		_, err := p.callWait(ctx, &testHost{}, call("f", ""), 1<<20)
 		wantError(t, err, sdk.Timeout, sdk.SideHandler, sdk.DeliveredYes)
 		if n := p.stream.abandoned(); n != 1 {
 			t.Errorf("%d calls are open", n)

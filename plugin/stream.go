@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/parley-p2p/parley/sdk/handlerpb"
 )
@@ -17,6 +18,7 @@ type callStream struct {
 	conn    io.Closer
 	dead    chan struct{} // closed when the stream has failed
 	workers handlerpb.Workers
+	spawned sync.WaitGroup // those that wait for room
 
 	mu     sync.Mutex
 	calls  map[uint64]*running // that the handler has not ended; nil where nobody waits
@@ -54,6 +56,7 @@ func (s *callStream) serve() error {
 	s.fail(err)
 	sender.Wait()
 	s.workers.Close()
+	s.spawned.Wait()
 	return fmt.Errorf("call stream: %w", s.cause())
 }
 
@@ -126,6 +129,45 @@ func (s *callStream) abandoned() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.nobody
+}
+
+// spawn runs f in a goroutine that serve waits for, unless the stream has failed.
+func (s *callStream) spawn(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return false
+	}
+	s.spawned.Go(f)
+	return true
+}
+
+// endCalls ends the calls that run when the stream has failed. The process's end
+// says how it came about, so it is waited for a moment.
+func (s *callStream) endCalls(exited <-chan struct{}, why func() error) {
+	<-s.dead
+	cause := s.cause()
+	s.mu.Lock()
+	calls := make([]*running, 0, len(s.calls))
+	for _, r := range s.calls {
+		if r != nil {
+			calls = append(calls, r)
+		}
+	}
+	s.mu.Unlock()
+	var reason error
+	if grace := crashGrace; len(calls) > 0 && !errors.Is(cause, handlerpb.ErrMalformed) {
+		t := time.NewTimer(grace)
+		defer t.Stop()
+		select {
+		case <-exited:
+			reason = why()
+		case <-t.C:
+		}
+	}
+	for _, r := range calls {
+		r.lost(cause, reason)
+	}
 }
 
 // fail ends the stream for its calls.

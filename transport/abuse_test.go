@@ -82,7 +82,7 @@ func TestPanickingHandler(t *testing.T) {
 
 // TestSlowReaderIsBounded asks for far more than MaxQueued and reads nothing.
 func TestSlowReaderIsBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWaysSynced(t, func(t *testing.T, w way) {
 		n := newMemNet()
 		const size, requests, queued = 64 << 10, 200, 1 << 20
 		h := handlerFunc{request: func(ctx context.Context, r *Request) ([]byte, error) {
@@ -91,7 +91,7 @@ func TestSlowReaderIsBounded(t *testing.T) {
 			}
 			return make([]byte, size), nil
 		}}
-		b := memNode(t, n, 1, h, func(c *Config) {
+		b := memNode(t, n, 1, w.serve(t, h), func(c *Config) {
 			c.MaxMessage, c.MaxQueued, c.MaxQueuedTotal = 1<<20, queued, 2*queued
 		})
 		r := newMemRogue(t, n, b)
@@ -188,14 +188,14 @@ func TestSlowestReaderPays(t *testing.T) {
 // TestServingIsBounded: large requests that handlers sit on, and requests of
 // all peers together.
 func TestServingIsBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWaysSynced(t, func(t *testing.T, w way) {
 		n := newMemNet()
 		release := make(chan struct{})
 		h := handlerFunc{request: func(ctx context.Context, r *Request) ([]byte, error) {
 			<-release
 			return nil, nil
 		}}
-		b := memNode(t, n, 1, h, func(c *Config) {
+		b := memNode(t, n, 1, w.serve(t, h), func(c *Config) {
 			c.MaxMessage, c.MaxServing, c.MaxServingTotal = 300<<10, 300<<10, 350<<10
 			c.MaxRequests, c.MaxRequestsTotal = 4, 5
 		})
@@ -204,7 +204,7 @@ func TestServingIsBounded(t *testing.T) {
 		results := make(chan error, 10)
 		ask := func(s *Session, size int) {
 			go func() {
-				_, err := s.Request(t.Context(), Outgoing{Body: make([]byte, size)})
+				_, err := w.request(s, t.Context(), Outgoing{Body: make([]byte, size)})
 				results <- err
 			}()
 			synctest.Wait()

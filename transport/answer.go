@@ -145,7 +145,7 @@ func (s *Session) noRoom(c *call) {
 	c.answer.skip = true
 	total := c.answer.asm.total
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlockAndTell()
 	if s.err != nil || c.gone {
 		return
 	}

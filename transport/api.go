@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"net/netip"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,6 +34,7 @@ type Request struct {
 	Body   []byte
 
 	ctx *serveCtx
+	in  atomic.Pointer[incoming] // of a request that StartRequest has taken, until Reply
 }
 
 // Cancel ends the context with which the request is served, as if the peer had

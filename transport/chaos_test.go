@@ -13,23 +13,23 @@ import (
 	"time"
 )
 
-// TestChaos cuts connections while both sides send, cancel and dial. Every
+// TestChaos cuts connections while both sides send, in both ways, cancel and dial. Every
 // request ends with its own reply or a typed error, one that says it was not
 // sent was not served, and in the end a session works.
 func TestChaos(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newMemNet()
 		var served sync.Map
-		h := handlerFunc{request: func(ctx context.Context, r *Request) ([]byte, error) {
+		h := startsSome(t, handlerFunc{request: func(ctx context.Context, r *Request) ([]byte, error) {
 			served.Store(r.ID, true)
 			time.Sleep(time.Duration(r.ID[7]) * time.Millisecond)
 			return r.Body, nil
-		}}
+		}}, func(r *Request) bool { return r.ID[7]%3 > 0 })
 		nodes := []*node{memNode(t, n, 1, h, nil), memNode(t, n, 2, h, nil)}
 		var ids atomic.Uint64
 		var ok, lost atomic.Int64
 		end := time.Now().Add(20 * time.Second)
-		ask := func(from, to *node, i uint64) {
+		ask := func(from, to *node, way way, i uint64) {
 			var id [16]byte
 			binary.BigEndian.PutUint64(id[:], i)
 			timeout := 5 * time.Second
@@ -43,7 +43,7 @@ func TestChaos(t *testing.T) {
 				return
 			}
 			body := bytes.Repeat([]byte{byte(i)}, int(i*7919%200000))
-			reply, err := s.Request(ctx, Outgoing{Kind: 2, ID: id, Body: body})
+			reply, err := way.request(s, ctx, Outgoing{Kind: 2, ID: id, Body: body})
 			var re *RequestError
 			_, was := served.Load(id)
 			switch {
@@ -63,7 +63,7 @@ func TestChaos(t *testing.T) {
 		for w := range 16 {
 			wg.Go(func() {
 				for time.Now().Before(end) {
-					ask(nodes[w%2], nodes[1-w%2], ids.Add(1))
+					ask(nodes[w%2], nodes[1-w%2], ways[w/2%2], ids.Add(1))
 					time.Sleep(time.Millisecond)
 				}
 			})

@@ -29,6 +29,7 @@
 //	write.go      the writing half    read.go    the reading half
 //	request.go    our requests        answer.go  their answers
 //	serve.go      the peer's requests handle.go  running their handlers
+//	start.go      both, where nobody waits
 //	work.go       the goroutines that do
 //	ping.go       pings
 //	live.go       liveness and renewal
@@ -41,7 +42,8 @@
 // Run owns every goroutine: the accept loop, one for each handshake or dial,
 // which becomes its session's reader, one writer for each session, and the
 // workers that run handlers (work.go). The reader never waits for anything but the
-// connection, so that two sides whose queues are full can't block one another.
+// connection, so that two sides whose queues are full can't block one another:
+// what it calls of its user, a Starter or a Receiver, must not wait either.
 // The right to pack and write (sender.busy) is taken under Session.mu, by the
 // writer or, where little is under way, by the goroutine that has just queued a
 // message. Locks are taken in the order Endpoint.mu, Session.mu, serveCtx.mu,

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,7 @@ type Endpoint struct {
 	id       *identity
 	entropy  entropy
 	start    time.Time
+	starter  Starter         // Config.Handler, where it is one
 	life     context.Context // until the end of Run; of dials
 	stop     context.CancelCauseFunc
 	contexts serveContexts // of served requests
@@ -63,6 +65,7 @@ func New(c Config) (*Endpoint, error) {
 	e.assembly.max, e.serving.max = int64(c.MaxReassemblyTotal), int64(c.MaxServingTotal)
 	e.replies.max, e.served.max = int64(c.MaxQueuedTotal), int64(c.MaxRequestsTotal)
 	e.workers.ep, e.complaints.e = e, e
+	e.starter, _ = c.Handler.(Starter)
 	e.life, e.stop = context.WithCancelCause(context.Background())
 	return e, nil
 }
@@ -277,21 +280,24 @@ func (e *Endpoint) supersede(s *Session) {
 
 func lessKey(a, b PeerKey) bool { return string(a[:]) < string(b[:]) }
 
-// unregister forgets a session that has ended.
+// unregister forgets a session that has ended. The log may be slow: nothing
+// waits for it that wants a session.
 func (e *Endpoint) unregister(s *Session, cause error) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	ss := e.peers[s.peer]
-	for i, o := range ss {
-		if o != s {
-			continue
-		}
+	i := slices.Index(ss, s)
+	switch {
+	case i < 0:
+	case len(ss) == 1:
+		delete(e.peers, s.peer)
+	default:
+		e.peers[s.peer] = append(ss[:i:i], ss[i+1:]...)
+	}
+	if i >= 0 {
 		e.sessions--
-		if len(ss) == 1 {
-			delete(e.peers, s.peer)
-		} else {
-			e.peers[s.peer] = append(ss[:i:i], ss[i+1:]...)
-		}
+	}
+	e.mu.Unlock()
+	if i >= 0 {
 		e.cfg.Log.Debug("session ended", "peer", s.peer, "addr", s.addr, "cause", cause)
 	}
 }
@@ -303,6 +309,7 @@ func (e *Endpoint) tick(now time.Time) {
 	e.mu.Unlock()
 	e.admit.tick(now)
 	e.workers.tick()
+	e.contexts.expire(now)
 	e.relieve(all)
 	for _, s := range all {
 		s.tick(now)

@@ -12,11 +12,13 @@ import (
 
 // TestFaults fails one side's n-th read or write, for every n until a cycle of
 // handshake, small and large requests gets through.
-func TestFaults(t *testing.T) {
+func TestFaults(t *testing.T) { bothWays(t, testFaults) }
+
+func testFaults(t *testing.T, w way) {
 	for _, far := range []bool{false, true} {
 		hit := true
 		for at := int64(1); hit; at++ {
-			synctest.Test(t, func(t *testing.T) { hit = cycleWithFault(t, at, far) })
+			synctest.Test(t, func(t *testing.T) { hit = cycleWithFault(t, w, at, far) })
 			if !hit && at < 10 {
 				t.Errorf("only %d operations could fail", at)
 			}
@@ -24,10 +26,10 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-func cycleWithFault(t *testing.T, at int64, far bool) (hit bool) {
+func cycleWithFault(t *testing.T, w way, at int64, far bool) (hit bool) {
 	n := newMemNet()
 	n.failAt, n.failFar = at, far
-	a, b := memNode(t, n, 1, nil, nil), memNode(t, n, 2, nil, nil)
+	a, b := memNode(t, n, 1, nil, nil), memNode(t, n, 2, w.serve(t, handlerFunc{}), nil)
 	defer a.stop()
 	defer b.stop()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -41,7 +43,7 @@ func cycleWithFault(t *testing.T, at int64, far bool) (hit bool) {
 	}
 	for _, size := range []int{0, 100, 300 << 10} {
 		body := bytes.Repeat([]byte{byte(size)}, size)
-		reply, err := s.Request(ctx, Outgoing{Kind: 2, Body: body})
+		reply, err := w.request(s, ctx, Outgoing{Kind: 2, Body: body})
 		if err == nil && !bytes.Equal(reply, body) {
 			t.Errorf("fault %d, far %v: a wrong reply of %d bytes", at, far, len(reply))
 		}

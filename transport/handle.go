@@ -54,7 +54,9 @@ func (s *Session) serveReady() {
 // serve runs the handler.
 func (in *incoming) serve() {
 	s, use, m := in.s, in.use, &in.reply
-	use.req.Header, use.req.Body = in.asm.join()
+	if !in.joined {
+		use.req.Header, use.req.Body = in.asm.join()
+	}
 	m.id, m.in = in.id, in
 	switch {
 	case in.notify:
@@ -101,7 +103,7 @@ func (s *Session) servedLocked(in *incoming) {
 func (in *incoming) requestHandler() (reply []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			in.panicked(p)
+			in.s.panicked(&in.use.req, p)
 			reply, err = nil, errPanicked
 		}
 	}()
@@ -111,7 +113,7 @@ func (in *incoming) requestHandler() (reply []byte, err error) {
 func (in *incoming) notifyHandler() {
 	defer func() {
 		if p := recover(); p != nil {
-			in.panicked(p)
+			in.s.panicked(&in.use.req, p)
 		}
 	}()
 	in.s.ep.cfg.Handler.ServeNotify(&in.use.ctx, &in.use.req)
@@ -119,10 +121,10 @@ func (in *incoming) notifyHandler() {
 
 var errPanicked = errors.New("the handler panicked")
 
-func (in *incoming) panicked(value any) {
-	if log := in.s.ep.complaints.next(); log != nil {
-		log.Error("a handler panicked; the peer is told that it failed", "peer", in.s.peer,
-			"kind", in.use.req.Kind, "panic", value, "stack", string(debug.Stack()))
+func (s *Session) panicked(r *Request, value any) {
+	if log := s.ep.complaints.next(); log != nil {
+		log.Error("a handler panicked; the peer is told that it failed", "peer", s.peer,
+			"kind", r.Kind, "panic", value, "stack", string(debug.Stack()))
 	}
 }
 

@@ -140,6 +140,7 @@ type incoming struct {
 	id       uint64
 	size     uint32 // of the body
 	notify   bool
+	joined   bool  // its header and body are in use
 	complete bool  // guarded by s.mu: handed to the workers
 	grew     int64 // guarded by s.mu: when its last part arrived, while incomplete
 	charged  int   // bytes taken from serving.bodies
@@ -150,6 +151,11 @@ type incoming struct {
 type served struct {
 	req Request
 	ctx serveCtx
+}
+
+func (u *served) init(s *Session, head *requestHead) {
+	u.req.Peer, u.req.Addr, u.req.Kind, u.req.ID = s.peer, s.addr, head.kind, head.id
+	u.ctx.ep, u.req.ctx = s.ep, &u.ctx
 }
 
 // incomingPool belongs to an endpoint.

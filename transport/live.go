@@ -135,7 +135,7 @@ func (s *Session) goodbye() {
 	}
 	s.drainLocked(reasonShutdown)
 	s.settleLocked()
-	s.mu.Unlock()
+	s.unlockAndTell()
 	s.wake()
 }
 

@@ -13,7 +13,7 @@ func TestPushBack(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	now, most := 0, 0
-	c := testConfig(t, handlerFunc{request: func(ctx context.Context, r *Request) ([]byte, error) {
+	c := testConfig(t, startsSome(t, handlerFunc{request: func(ctx context.Context, r *Request) ([]byte, error) {
 		mu.Lock()
 		now++
 		most = max(most, now)
@@ -23,7 +23,7 @@ func TestPushBack(t *testing.T) {
 		now--
 		mu.Unlock()
 		return r.Body, nil
-	}})
+	}}, func(r *Request) bool { return r.ID[0]%3 > 0 }))
 	c.MaxRequests = 4
 	b := startNode(t, c)
 	c = testConfig(t, nil)
@@ -31,14 +31,14 @@ func TestPushBack(t *testing.T) {
 	a := startNode(t, c)
 	s := a.to(t, b)
 	var wg sync.WaitGroup
-	for range 50 {
+	for n := range 50 {
 		wg.Go(func() {
 			for i := range 50 {
 				ctx, cancel := context.WithCancel(t.Context())
 				if i%7 == 0 {
 					go cancel() // the slot of a cancelled one stays taken until the peer says so
 				}
-				_, err := s.Request(ctx, Outgoing{Kind: 2, Body: make([]byte, i*500)})
+				_, err := ways[n%2].request(s, ctx, Outgoing{Kind: 2, ID: [16]byte{byte(i)}, Body: make([]byte, i*500)})
 				var re *RequestError
 				if err != nil && (!errors.As(err, &re) || re.Code != Canceled) {
 					t.Error(err)
@@ -72,7 +72,7 @@ func TestBothSidesFull(t *testing.T) {
 		for i := range 16 {
 			wg.Go(func() {
 				body := bytes.Repeat([]byte{byte(i)}, 2<<20)
-				reply, err := s.Request(t.Context(), Outgoing{Kind: 2, Body: body})
+				reply, err := ways[i%2].request(s, t.Context(), Outgoing{Kind: 2, Body: body})
 				if err != nil || !bytes.Equal(reply, body) {
 					t.Errorf("%v", err)
 				}

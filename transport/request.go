@@ -17,9 +17,12 @@ type call struct {
 	// Guarded by the session's mu until done.
 	reply   []byte
 	err     error
+	ended   bool // reply and err are set
 	sent    bool // a byte of it may have reached the socket
 	waiting bool // for admission
 	gone    bool // the requester has left or will; the answer only frees the slot
+
+	receiver Receiver // of a request that nobody waits for in Request; static
 
 	answer answer // owned by the reader
 }
@@ -57,11 +60,27 @@ type calls struct {
 	inFlight int              // admitted and not answered
 	max      int              // what the peer serves at once
 	waiting  list             // for admission
+	tell     []*call          // have ended; their receivers hear of it without the lock
 }
 
+// finish ends a call. Whoever holds the lock calls unlockAndTell then.
 func (cs *calls) finish(c *call, reply []byte, err error) {
-	c.reply, c.err = reply, err
+	c.reply, c.err, c.ended = reply, err, true
+	if c.receiver != nil {
+		cs.tell = append(cs.tell, c)
+		return
+	}
 	c.done <- struct{}{}
+}
+
+// unlockAndTell unlocks s.mu and tells the receivers of calls that have ended.
+func (s *Session) unlockAndTell() {
+	tell := s.calls.tell
+	s.calls.tell = nil
+	s.mu.Unlock()
+	for _, c := range tell {
+		s.tell(c)
+	}
 }
 
 func (cs *calls) failAll(cause error) {
@@ -173,19 +192,25 @@ func (s *Session) attempt(ctx context.Context, typ uint8, o *Outgoing) ([]byte, 
 		if !s.abandon(c) {
 			return nil, contextError(ctx, c.sent)
 		}
+		<-c.done
 	}
-	reply, err := c.reply, c.err
-	if err == errInParts {
-		if _, reply = c.answer.asm.join(); c.answer.isError {
-			reply, err = nil, &PeerError{Body: reply}
-		} else {
-			err = nil
-		}
-	}
+	reply, err := c.result()
 	if !c.gone { // else the reader may still hold it
 		s.ep.idle.put(c)
 	}
 	return reply, err
+}
+
+// result is what the call has come to. Joining a large reply takes milliseconds.
+func (c *call) result() (reply []byte, err error) {
+	if c.err != errInParts {
+		return c.reply, c.err
+	}
+	_, reply = c.answer.asm.join()
+	if c.answer.isError {
+		return nil, &PeerError{Body: reply}
+	}
+	return reply, nil
 }
 
 // admitLocked queues the call or lets it wait for its turn.
@@ -227,11 +252,9 @@ func (s *Session) admitWaitingLocked() {
 // the requester's memory.
 func (s *Session) abandon(c *call) (ended bool) {
 	s.mu.Lock()
-	select {
-	case <-c.done:
+	if c.ended {
 		s.mu.Unlock()
 		return true
-	default:
 	}
 	switch {
 	case c.waiting:
@@ -317,7 +340,7 @@ func (s *Session) afterAnswersLocked() {
 		s.admitWaitingLocked()
 		s.settleLocked()
 	}
-	s.mu.Unlock()
+	s.unlockAndTell()
 	if queued {
 		s.wake()
 	}

@@ -20,8 +20,8 @@ func (s *Session) onRequest(f frame) error {
 	}
 	in := s.ep.incoming.get()
 	in.s, in.id, in.notify, in.size = s, f.id, f.typ == typeNotify, head.body
-	in.use = &served{req: Request{Peer: s.peer, Addr: s.addr, Kind: head.kind, ID: head.id}}
-	in.use.ctx.ep, in.use.req.ctx = s.ep, &in.use.ctx
+	in.use = new(served)
+	in.use.init(s, &head)
 	if head.remaining > 0 {
 		in.use.ctx.deadline = s.rx.at.Add(time.Duration(head.remaining) * time.Millisecond)
 	}
@@ -51,27 +51,49 @@ func (s *Session) onRequest(f frame) error {
 }
 
 // admitRequests takes slots for the complete requests of a record, under one
-// lock, and summons a worker for them.
+// lock. Small ones go to a handler that takes them as they come, the others to
+// workers.
 func (s *Session) admitRequests() error {
 	if len(s.rx.requests) == 0 {
 		return nil
 	}
 	var refused []refused
 	var err error
+	starting := s.rx.requests[:0]
 	s.mu.Lock()
-	for i, in := range s.rx.requests {
-		s.rx.requests[i] = nil
+	for _, in := range s.rx.requests {
 		if err != nil {
 			continue
 		}
 		var refusal *errorHead
-		if refusal, err = s.takeSlotLocked(in); refusal != nil {
+		switch refusal, err = s.takeSlotLocked(in); {
+		case refusal != nil:
 			refused = append(refused, refusedBy(in, refusal))
 			s.ep.incoming.put(in)
+		case err != nil:
+		case s.ep.starter != nil && !in.notify && in.size <= fastLimit && !s.heldLocked():
+			starting = append(starting, in)
+		default:
+			s.serve.ready.push(in)
 		}
 	}
 	summon := s.summonLocked()
 	s.mu.Unlock()
+	rest := starting[:0]
+	for _, in := range starting {
+		if err != nil || !in.start(s.ep.starter) {
+			rest = append(rest, in)
+		}
+	}
+	if len(rest) > 0 {
+		s.mu.Lock()
+		for _, in := range rest {
+			s.serve.ready.push(in)
+		}
+		summon = s.summonLocked() || summon
+		s.mu.Unlock()
+	}
+	clear(s.rx.requests)
 	s.rx.requests = s.rx.requests[:0]
 	if summon {
 		s.ep.workers.give(s)
@@ -82,8 +104,7 @@ func (s *Session) admitRequests() error {
 	return err
 }
 
-// takeSlotLocked admits a request, and hands it to the workers if it is
-// complete; or it says with which error to refuse it.
+// takeSlotLocked admits a request, or says with which error to refuse it.
 func (s *Session) takeSlotLocked(in *incoming) (*errorHead, error) {
 	cfg := &s.ep.cfg
 	if in.id <= s.serve.lastID {
@@ -101,7 +122,7 @@ func (s *Session) takeSlotLocked(in *incoming) (*errorHead, error) {
 		return &errorHead{code: uint8(Busy), limit: limitRequests, value: uint64(s.serve.slots + 1), max: uint64(cfg.MaxRequests), retry: 100}, nil
 	}
 	if in.complete {
-		if refusal := s.readyLocked(in); refusal != nil {
+		if refusal := s.chargeLocked(in); refusal != nil {
 			return refusal, nil
 		}
 	} else {
@@ -115,9 +136,9 @@ func (s *Session) takeSlotLocked(in *incoming) (*errorHead, error) {
 	return nil, nil
 }
 
-// readyLocked hands a complete request to the workers, or says which limit
-// forbids it. Bodies of up to fastLimit are not counted: MaxRequests bounds them.
-func (s *Session) readyLocked(in *incoming) *errorHead {
+// chargeLocked counts a complete request, or says which limit forbids it. Bodies
+// of up to fastLimit are not counted: MaxRequests bounds them.
+func (s *Session) chargeLocked(in *incoming) *errorHead {
 	e := s.ep
 	if !e.served.take(1) {
 		return &errorHead{code: uint8(Busy), limit: limitServed, value: uint64(e.served.max + 1), max: uint64(e.served.max), retry: 100}
@@ -129,7 +150,6 @@ func (s *Session) readyLocked(in *incoming) *errorHead {
 		}
 		in.charged = int(in.size)
 	}
-	s.serve.ready.push(in)
 	return nil
 }
 
@@ -217,8 +237,11 @@ func (s *Session) onMore(f frame) error {
 		return nil
 	}
 	s.mu.Lock()
-	refusal := s.readyLocked(in)
+	refusal := s.chargeLocked(in)
 	in.complete = refusal == nil
+	if in.complete {
+		s.serve.ready.push(in)
+	}
 	summon := s.summonLocked()
 	if in.complete { // no worker has it before the lock is free
 		s.serve.asm.give(in.asm.held)

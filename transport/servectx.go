@@ -13,14 +13,17 @@ type serveCtx struct {
 	ep       *Endpoint
 	deadline time.Time
 
-	mu    sync.Mutex    // guards:
-	done  chan struct{} // made when somebody asks for it
-	timer *time.Timer   // with done, where there is a deadline
-	after []*func()     // of contexts derived from this one
-	err   error
-	cause error
+	mu       sync.Mutex    // guards:
+	done     chan struct{} // made when somebody asks for it
+	timer    *time.Timer   // with done, where there is a deadline
+	after    []*func()     // of contexts derived from this one
+	hook     interface{ Ended() }
+	heard    bool // somebody waits for the end: it is, or was, in ep.contexts
+	answered bool // Reply was called
+	err      error
+	cause    error
 
-	prev, next *serveCtx // in ep.contexts while done is open, guarded by its mu
+	prev, next *serveCtx // in ep.contexts, guarded by its mu
 }
 
 var _ context.Context = (*serveCtx)(nil)
@@ -61,18 +64,30 @@ func (l *serveContexts) remove(c *serveCtx) {
 	c.prev, c.next = nil, nil
 }
 
-// stop ends all of them.
+// stop ends all of them, and those that come later.
 func (l *serveContexts) stop(cause error) {
 	l.mu.Lock()
 	l.stopped = cause
-	var all []*serveCtx
+	l.mu.Unlock()
+	for _, c := range l.all() {
+		c.end(cause)
+	}
+}
+
+// expire ends those whose deadline has passed.
+func (l *serveContexts) expire(now time.Time) {
+	for _, c := range l.all() {
+		c.expire(now)
+	}
+}
+
+func (l *serveContexts) all() (all []*serveCtx) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for c := l.first; c != nil; c = c.next {
 		all = append(all, c)
 	}
-	l.mu.Unlock()
-	for _, c := range all {
-		c.end(cause)
-	}
+	return all
 }
 
 func (l *serveContexts) cause() error {
@@ -91,21 +106,49 @@ func (c *serveCtx) endWith(err, cause error) {
 		return
 	}
 	c.err, c.cause = err, cause
-	waited := c.done != nil
-	if waited {
+	if c.done != nil {
 		close(c.done)
 	}
 	if c.timer != nil {
 		c.timer.Stop()
 	}
-	after := c.after
-	c.after = nil
+	after, hook, heard := c.after, c.hook, c.heard
+	c.after, c.hook = nil, nil
 	c.mu.Unlock()
-	if waited {
+	if heard {
 		c.ep.contexts.remove(c)
 	}
 	for _, f := range after {
 		(*f)()
+	}
+	if hook != nil {
+		hook.Ended()
+	}
+}
+
+// replied ends the context of a request that was answered.
+func (c *serveCtx) replied() {
+	c.mu.Lock()
+	c.hook, c.answered = nil, true
+	c.mu.Unlock()
+	c.end(context.Canceled)
+}
+
+// hearLocked sees to it that the end comes with the endpoint's, and at the tick
+// after the deadline. Where the endpoint has stopped it returns the cause with
+// which the caller ends the context, without the lock.
+func (c *serveCtx) hearLocked() (stopped error) {
+	if c.heard || c.err != nil {
+		return nil
+	}
+	c.heard = true
+	return c.ep.contexts.add(c)
+}
+
+// expire ends c if its deadline has passed.
+func (c *serveCtx) expire(now time.Time) {
+	if !c.deadline.IsZero() && !now.Before(c.deadline) {
+		c.endWith(context.DeadlineExceeded, context.DeadlineExceeded)
 	}
 }
 
@@ -123,27 +166,47 @@ func (c *serveCtx) Deadline() (time.Time, bool) { return c.deadline, !c.deadline
 
 func (c *serveCtx) Done() <-chan struct{} {
 	c.mu.Lock()
+	var stopped error
+	if c.done == nil {
+		c.done = make(chan struct{})
+		switch {
+		case c.err != nil:
+			close(c.done)
+		case !c.deadline.IsZero():
+			c.timer = time.AfterFunc(time.Until(c.deadline), func() { c.expire(c.deadline) })
+		}
+		stopped = c.hearLocked()
+	}
 	done := c.done
-	if done != nil {
-		c.mu.Unlock()
-		return done
-	}
-	done = make(chan struct{})
-	c.done = done
-	if c.err != nil {
-		close(done)
-		c.mu.Unlock()
-		return done
-	}
-	if !c.deadline.IsZero() {
-		c.timer = time.AfterFunc(time.Until(c.deadline), func() { c.endWith(context.DeadlineExceeded, context.DeadlineExceeded) })
-	}
-	stopped := c.ep.contexts.add(c)
 	c.mu.Unlock()
 	if stopped != nil {
 		c.end(stopped)
 	}
 	return done
+}
+
+// OnEnd has h called once, when the context ends or at once where it has: up to a
+// Tick after the deadline, since a timer for each request would cost more than
+// the rest of this, and who sent the request cancels it at its deadline by itself.
+// There is one such h. After a Reply none is called; only where the end comes at
+// the same moment, Ended may still run when Reply returns.
+func (c *serveCtx) OnEnd(h interface{ Ended() }) {
+	c.mu.Lock()
+	if c.answered {
+		c.mu.Unlock()
+		return
+	}
+	ended := c.err != nil
+	if !ended {
+		c.hook = h
+	}
+	stopped := c.hearLocked()
+	c.mu.Unlock()
+	if ended {
+		h.Ended()
+	} else if stopped != nil {
+		c.end(stopped)
+	}
 }
 
 // Err asks the clock and the endpoint itself while nobody waits for Done.

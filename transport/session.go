@@ -139,9 +139,14 @@ func (s *Session) fail(cause error) {
 	s.out = outQueue{lastID: s.out.lastID}
 	s.pings.failAll()
 	close(s.done)
+	tell := s.calls.tell
+	s.calls.tell = nil
 	s.mu.Unlock()
 	s.conn.Close()
 	s.ep.unregister(s, cause)
+	for _, c := range tell {
+		s.tell(c)
+	}
 }
 
 // failQueuedLocked ends the calls that are in the queue and not in calls.byID:

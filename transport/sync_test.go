@@ -67,14 +67,14 @@ func TestIdleSessionLives(t *testing.T) {
 }
 
 func TestDeadPeerIsNoticed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWaysSynced(t, func(t *testing.T, w way) {
 		n := newMemNet()
 		ended := make(chan error, 1)
-		a, b := memNode(t, n, 1, nil, nil), memNode(t, n, 2, blocking(ended), nil)
+		a, b := memNode(t, n, 1, nil, nil), memNode(t, n, 2, w.serve(t, blocking(ended)), nil)
 		s := a.to(t, b)
 		result := make(chan error, 1)
 		go func() {
-			_, err := s.Request(t.Context(), Outgoing{Kind: 2})
+			_, err := w.request(s, t.Context(), Outgoing{Kind: 2})
 			result <- err
 		}()
 		time.Sleep(time.Second)
@@ -104,15 +104,15 @@ func TestDeadPeerIsNoticed(t *testing.T) {
 }
 
 func TestDeadlineTravels(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWaysSynced(t, func(t *testing.T, w way) {
 		n := newMemNet()
 		ended := make(chan error, 1)
-		a, b := memNode(t, n, 1, nil, nil), memNode(t, n, 2, blocking(ended), nil)
+		a, b := memNode(t, n, 1, nil, nil), memNode(t, n, 2, w.serve(t, blocking(ended)), nil)
 		s := a.to(t, b)
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		begin := time.Now()
-		_, err := s.Request(ctx, Outgoing{Kind: 2})
+		_, err := w.request(s, ctx, Outgoing{Kind: 2})
 		if re := requestError(t, err); re.Code != Timeout || !re.Sent {
 			t.Errorf("%+v", re)
 		}
@@ -128,15 +128,15 @@ func TestDeadlineTravels(t *testing.T) {
 }
 
 func TestCancelCrosses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWaysSynced(t, func(t *testing.T, w way) {
 		n := newMemNet()
 		ended := make(chan error, 1)
-		a, b := memNode(t, n, 1, nil, nil), memNode(t, n, 2, blocking(ended), nil)
+		a, b := memNode(t, n, 1, nil, nil), memNode(t, n, 2, w.serve(t, blocking(ended)), nil)
 		s := a.to(t, b)
 		cause := errors.New("changed my mind")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(cause) })
-		_, err := s.Request(ctx, Outgoing{Kind: 2})
+		_, err := w.request(s, ctx, Outgoing{Kind: 2})
 		if re := requestError(t, err); re.Code != Canceled || !re.Sent || !errors.Is(re, cause) {
 			t.Errorf("%+v", re)
 		}
@@ -162,10 +162,10 @@ func TestRenewal(t *testing.T) {
 
 func testRenewal(t *testing.T, by string) {
 	n := newMemNet()
-	h := handlerFunc{request: func(ctx context.Context, r *Request) ([]byte, error) {
+	h := startsSome(t, handlerFunc{request: func(ctx context.Context, r *Request) ([]byte, error) {
 		time.Sleep(300 * time.Millisecond) // there is always something in flight
 		return r.Body, nil
-	}}
+	}}, func(r *Request) bool { return r.ID[0]%3 > 0 })
 	set := func(c *Config) {
 		if by == "bytes" {
 			c.RenewBytes = 8 << 20
@@ -178,14 +178,14 @@ func testRenewal(t *testing.T, by string) {
 		until = time.Now().Add(4 * time.Minute)
 	}
 	var wg sync.WaitGroup
-	load := func(from *node, to PeerKey) {
+	load := func(from *node, to PeerKey, w way) {
 		defer wg.Done()
 		s, _ := from.Live(to)
 		for i := 0; time.Now().Before(until); i++ {
 			body := bytes.Repeat([]byte{byte(i)}, i%3*20000)
-			reply, err := s.Request(t.Context(), Outgoing{Kind: 2, Body: body})
+			reply, err := w.request(s, t.Context(), Outgoing{Kind: 2, ID: [16]byte{byte(i)}, Body: body})
 			if err != nil || !bytes.Equal(reply, body) {
-				t.Errorf("request %d: %v", i, err)
+				t.Errorf("request %d, %s: %v", i, w.name, err)
 				return
 			}
 			if i%10 == 0 {
@@ -196,9 +196,9 @@ func testRenewal(t *testing.T, by string) {
 	}
 	synctest.Wait()
 	wg.Add(4)
-	for range 2 {
-		go load(a, b.key())
-		go load(b, a.key())
+	for _, w := range ways {
+		go load(a, b.key(), w)
+		go load(b, a.key(), w)
 	}
 	wg.Wait()
 	time.Sleep(time.Minute)
@@ -313,14 +313,14 @@ func TestDialIsShared(t *testing.T) {
 }
 
 func TestRunEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bothWaysSynced(t, func(t *testing.T, w way) {
 		n := newMemNet()
 		ended := make(chan error, 2)
-		a, b := memNode(t, n, 1, nil, nil), memNode(t, n, 2, blocking(ended), nil)
+		a, b := memNode(t, n, 1, nil, nil), memNode(t, n, 2, w.serve(t, blocking(ended)), nil)
 		s := a.to(t, b)
 		results := make(chan error, 2)
 		ask := func() {
-			_, err := s.Request(t.Context(), Outgoing{Kind: 2})
+			_, err := w.request(s, t.Context(), Outgoing{Kind: 2})
 			results <- err
 		}
 		go ask()
@@ -336,11 +336,11 @@ func TestRunEnds(t *testing.T) {
 		if !errors.Is(s.Err(), ErrPeerClosed) {
 			t.Errorf("the session ended with %v", s.Err())
 		}
-		if re := requestError(t, func() error { _, err := s.Request(t.Context(), Outgoing{}); return err }()); re.Code != Lost || re.Sent {
+		if re := requestError(t, func() error { _, err := w.request(s, t.Context(), Outgoing{}); return err }()); re.Code != Lost || re.Sent {
 			t.Errorf("on an ended session: %+v", re)
 		}
 
-		c := memNode(t, n, 3, blocking(ended), nil)
+		c := memNode(t, n, 3, w.serve(t, blocking(ended)), nil)
 		s = a.to(t, c)
 		go ask()
 		synctest.Wait()

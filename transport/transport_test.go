@@ -78,16 +78,18 @@ func (n *node) to(t testing.TB, m *node) *Session {
 	return s
 }
 
-func TestRequest(t *testing.T) {
+func TestRequest(t *testing.T) { bothWays(t, testRequest) }
+
+func testRequest(t *testing.T, w way) {
 	t.Parallel()
-	a, b := startNode(t, testConfig(t, nil)), startNode(t, testConfig(t, nil))
+	a, b := startNode(t, testConfig(t, nil)), startNode(t, testConfig(t, w.serve(t, handlerFunc{})))
 	s := a.to(t, b)
 	if s.Peer() != b.key() {
 		t.Fatalf("peer %s, want %s", s.Peer(), b.key())
 	}
 	for _, size := range []int{0, 1, 100, 5000, fastLimit, 64 << 10, 1 << 20, 16 << 20} {
 		body := bytes.Repeat([]byte{7}, size)
-		reply, err := s.Request(t.Context(), Outgoing{Kind: 2, Body: body})
+		reply, err := w.request(s, t.Context(), Outgoing{Kind: 2, Body: body})
 		if err != nil {
 			t.Fatalf("%d bytes: %v", size, err)
 		}

@@ -41,6 +41,7 @@ type Chain struct {
 	// Append that found nobody ahead of it. It guards wal.
 	writing sync.Mutex
 	wal     *wal // nil until the first record is appended
+	leftLog bool // a log that was never in use is there
 
 	// storing is held by who takes the tail over into the chain file. It may be
 	// taken under writing, not the other way round.

@@ -157,12 +157,16 @@ func (c *Chain) transact(fn func(tx *bolt.Tx) error) (err error) {
 	return err
 }
 
-// stop refuses all further records until a restart. The first reason stays.
+// stop refuses all further records until a restart. The first reason stays. The
+// log may be slow, and is not written under the lock that every read takes.
 func (c *Chain) stop(err error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.stopped == nil {
+	first := c.stopped == nil
+	if first {
 		c.stopped = err
+	}
+	c.mu.Unlock()
+	if first {
 		c.opts.Log.Error("chain takes no more records until a restart", "file", c.opts.Path, "error", err)
 	}
 }

@@ -11,6 +11,12 @@ import (
 // startLog makes the log, and the chain file say that there is one: from then on
 // a missing log is damage. The caller holds writing.
 func (c *Chain) startLog() error {
+	if c.leftLog { // it was never in use
+		if err := removeWAL(c.opts.Path + walSuffix); err != nil {
+			return err
+		}
+		c.leftLog = false
+	}
 	w, err := createWAL(c.opts.Path+walSuffix, c.opts.walHalf, c.opts.wrapWAL)
 	if err != nil {
 		return err
@@ -19,7 +25,9 @@ func (c *Chain) startLog() error {
 	if err != nil {
 		err = errors.Join(err, w.f.Close())
 		if !errors.Is(err, errUnsure) {
-			err = errors.Join(err, removeWAL(w.path))
+			errRemove := removeWAL(w.path)
+			c.leftLog = errRemove != nil
+			err = errors.Join(err, errRemove)
 		}
 		return err
 	}

@@ -1,6 +1,8 @@
 package chain
 
 import (
+	"context"
+	"log/slog"
 	"sync"
 	"testing"
 
@@ -84,3 +86,32 @@ func openSeams(t testing.TB, o Options) (*Chain, *seams) {
 	o.commitTx, o.wrapWAL = s.commitTx, func(f walFile) walFile { return &seamFile{f, s} }
 	return mustOpen(t, o), s
 }
+
+// A log that is slow, or looks at the chain, holds up nothing.
+func TestStopIsLoggedWithoutTheLock(t *testing.T) {
+	t.Parallel()
+	o := testOptions(t)
+	var c *Chain
+	looked := false
+	o.Log = slog.New(logFunc(func(slog.Record) {
+		if c != nil {
+			looked = c.mu.TryRLock()
+			if looked {
+				c.mu.RUnlock()
+			}
+		}
+	}))
+	c, _ = openSeams(t, o)
+	c.stop(errNotNow)
+	if !looked {
+		t.Error("the lock was held while the log was written")
+	}
+}
+
+// logFunc is a log that calls a function.
+type logFunc func(slog.Record)
+
+func (f logFunc) Enabled(context.Context, slog.Level) bool      { return true }
+func (f logFunc) Handle(_ context.Context, r slog.Record) error { f(r); return nil }
+func (f logFunc) WithAttrs([]slog.Attr) slog.Handler            { return f }
+func (f logFunc) WithGroup(string) slog.Handler                 { return f }

@@ -272,6 +272,27 @@ func TestLogOfNobody(t *testing.T) {
 	}
 }
 
+// A process that is killed between a frame's write and its sync leaves it to be
+// read, and not yet on disk. What Open shows of the log is synced first.
+func TestRecoveredFramesAreSynced(t *testing.T) {
+	t.Parallel()
+	k := newCrashed(t)
+	var s seams
+	k.o.wrapWAL = func(f walFile) walFile { return &seamFile{f, &s} }
+	s.set(func(h *hooks) { h.fail = func(string) error { return errNotNow } })
+	if _, err := k.open(t, k.log); !errors.Is(err, errNotNow) {
+		t.Fatalf("the sync of what was read failed, and Open says %v", err)
+	}
+	synced := 0
+	s.set(func(h *hooks) { *h = hooks{sync: func() { synced++ }} })
+	c, err := k.open(t, k.log)
+	if err != nil || synced != 1 {
+		t.Fatalf("synced %d times, %v", synced, err)
+	}
+	mustVerify(t, c, k.len)
+	mustClose(t, c)
+}
+
 // At any time the power may go: what was synced is there, of what was written
 // since any part. Every acknowledged batch survives, again and again.
 func TestPowerLoss(t *testing.T) {

@@ -139,13 +139,20 @@ func readWAL(path string) (id walID, halves [2][]byte, err error) {
 // errWALDamaged tells what is wrong with a log from what is wrong around it.
 var errWALDamaged = errors.New("it is not what was written")
 
-// resume opens a log to go on behind what was read of it.
+// resume opens a log to go on behind what was read of it. Whoever was killed may
+// have written the last of that and not synced it, and it is about to be shown.
 func resume(path string, id walID, half int64, s *scanned, wrap func(walFile) walFile) (*wal, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err
 	}
-	return &wal{f: wrap(osFile{f}), path: path, id: id, size: half, half: s.half, at: s.end, last: s.last}, nil
+	w := &wal{f: wrap(osFile{f}), path: path, id: id, size: half, half: s.half, at: s.end, last: s.last}
+	if len(s.frames) > 0 {
+		if err := w.f.Sync(); err != nil {
+			return nil, errors.Join(err, w.f.Close())
+		}
+	}
+	return w, nil
 }
 
 // removeWAL removes a log that holds nothing that the chain file lacks.

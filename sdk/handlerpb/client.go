@@ -94,17 +94,28 @@ func (s *NodeStream) Blocked() time.Duration { return s.w.blocked() }
 // tells that few calls run: this goroutine then sends by itself. The payload
 // belongs to the stream until Release or Cancel. An error that wraps
 // ErrMalformed means that the call is out of bounds.
-func (s *NodeStream) Start(ctx context.Context, id uint64, call *sdk.Call, remaining time.Duration, quiet bool) (Ticket, error) {
+//
+// t is set when the call is queued, before anybody can answer it.
+func (s *NodeStream) Start(ctx context.Context, id uint64, call *sdk.Call, remaining time.Duration, quiet bool, t *Ticket) error {
 	var a [2 * headSize]byte
 	head, err := startHead(a[:0], id, call, remaining)
 	if err != nil {
-		return Ticket{}, err
+		return err
 	}
-	return s.w.put(ctx, head, call.Payload, quiet)
+	return s.w.putFor(ctx, head, call.Payload, quiet, t)
+}
+
+// TryStart is Start for a call that fits into a batch. It does not wait: false
+// means that there is no room, that the call is out of bounds, or that the
+// stream has failed.
+func (s *NodeStream) TryStart(id uint64, call *sdk.Call, remaining time.Duration, quiet bool, t *Ticket) bool {
+	var a [2 * headSize]byte
+	head, err := startHead(a[:0], id, call, remaining)
+	return err == nil && s.w.offer(head, call.Payload, quiet, t)
 }
 
 // Handed tells whether anything of a call may have reached the handler.
-func (s *NodeStream) Handed(t Ticket) bool { return s.w.handed(t) }
+func (s *NodeStream) Handed(t *Ticket) bool { return s.w.handed(t) }
 
 // Cancel gives a call up. It tells whether the call is on its way, and so will
 // end with a result. It does not wait; ErrUnread says that it would have to.
@@ -126,6 +137,15 @@ func (s *NodeStream) Answer(ctx context.Context, id uint64, a *Answer, quiet boo
 	}
 	_, err = s.w.put(ctx, head, tail, quiet)
 	return err
+}
+
+// TryAnswer is Answer that does not wait. False means that there is no room in a
+// batch, or that Answer would fail.
+func (s *NodeStream) TryAnswer(id uint64, a *Answer, quiet bool) bool {
+	var b [2 * headSize]byte
+	head, tail, err := answerHead(b[:0], id, a)
+	var t Ticket
+	return err == nil && s.w.offer(head, tail, quiet, &t)
 }
 
 // Refuse answers a callback with an error, as Answer does, but does not wait:

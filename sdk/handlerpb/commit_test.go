@@ -114,7 +114,7 @@ func TestHeldCommits(t *testing.T) {
 // What could be overtaken is not queued.
 func TestLargeCommits(t *testing.T) {
 	slowHandler(t, func(t *testing.T, s *HandlerStream, c slowConn, take func() []FromHandler) {
-		if commit(t, s, smallFrame) {
+		if commit(t, s, SmallFrame) {
 			t.Error("a large entry was queued")
 		}
 		if _, err := s.Commit(t.Context(), 1, &sdk.Entry{}); !errors.Is(err, ErrMalformed) {

@@ -12,19 +12,23 @@ import (
 // channel nor a timer.
 type Context struct {
 	deadline time.Time
+	timed    bool // the deadline is its own to keep
 
 	mu    sync.Mutex
 	done  chan struct{} // made when somebody asks for it
-	timer *time.Timer   // with done, where there is a deadline
+	timer *time.Timer   // while somebody waits, where timed
 	after []*func()     // of contexts derived from this one
+	hook  interface{ Ended() }
 	err   error
 	cause error
 }
 
 var _ context.Context = (*Context)(nil)
 
-// Start sets the deadline; the zero time is none. It comes before any other use.
-func (c *Context) Start(deadline time.Time) { c.deadline = deadline }
+// Start sets the deadline; the zero time is none. timed tells that the context
+// ends at it by itself, and not because its owner does. Start comes before any
+// other use.
+func (c *Context) Start(deadline time.Time, timed bool) { c.deadline, c.timed = deadline, timed }
 
 // End ends the context with context.Canceled or context.DeadlineExceeded, and
 // what brought that about. The first end counts.
@@ -41,11 +45,43 @@ func (c *Context) End(err, cause error) {
 	if c.done != nil {
 		close(c.done)
 	}
-	after := c.after
-	c.after = nil
+	after, hook := c.after, c.hook
+	c.after, c.hook = nil, nil
 	c.mu.Unlock()
 	for _, f := range after {
 		(*f)()
+	}
+	if hook != nil {
+		hook.Ended()
+	}
+}
+
+// OnEnd has h called once, when the context ends or at once where it has. There
+// is one such h.
+func (c *Context) OnEnd(h interface{ Ended() }) {
+	c.mu.Lock()
+	ended := c.err != nil
+	if !ended {
+		c.hook = h
+		c.hearLocked()
+	}
+	c.mu.Unlock()
+	if ended {
+		h.Ended()
+	}
+}
+
+// Release takes back what OnEnd was given.
+func (c *Context) Release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hook = nil
+}
+
+// hearLocked sees to it that the end comes at the deadline.
+func (c *Context) hearLocked() {
+	if c.timed && c.timer == nil && c.err == nil && !c.deadline.IsZero() {
+		c.timer = time.AfterFunc(time.Until(c.deadline), func() { c.End(context.DeadlineExceeded, context.DeadlineExceeded) })
 	}
 }
 
@@ -58,22 +94,20 @@ func (c *Context) Done() <-chan struct{} {
 	defer c.mu.Unlock()
 	if c.done == nil {
 		c.done = make(chan struct{})
-		switch {
-		case c.err != nil:
+		if c.err != nil {
 			close(c.done)
-		case !c.deadline.IsZero():
-			c.timer = time.AfterFunc(time.Until(c.deadline), func() { c.End(context.DeadlineExceeded, context.DeadlineExceeded) })
 		}
+		c.hearLocked()
 	}
 	return c.done
 }
 
-// Err implements context.Context. While nobody has asked for Done, no timer
-// runs, so the clock is asked.
+// Err implements context.Context. Where no timer runs the clock is asked: while
+// nobody has asked for Done, and where the owner is late to end it.
 func (c *Context) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err == nil && c.done == nil && !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
+	if c.err == nil && c.timer == nil && !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
 		return context.DeadlineExceeded
 	}
 	return c.err

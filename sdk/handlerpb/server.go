@@ -145,7 +145,7 @@ func (s *HandlerStream) Callback(ctx context.Context, id uint64, c *Callback, qu
 func (s *HandlerStream) Commit(ctx context.Context, id uint64, e *sdk.Entry) (queued bool, err error) {
 	var a [3 * headSize]byte
 	head, tail, err := commitHead(a[:0], id, &Callback{Op: OpCommit, Entry: *e})
-	if err != nil || len(head)+len(tail) > smallFrame {
+	if err != nil || len(head)+len(tail) > SmallFrame {
 		return false, err
 	}
 	if err := s.w.hold(ctx, head, tail); err != nil {

@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// smallFrame is up to which size a frame is copied into the batch that is
+	// SmallFrame is up to which size a frame is copied into the batch that is
 	// being filled. Larger ones are sent from where they are.
-	smallFrame = 16 << 10
+	SmallFrame = 16 << 10
 	// piece is how much of larger frames one batch carries at most: what a
 	// small frame may have to wait for.
 	piece = 256 << 10
@@ -89,13 +89,19 @@ type Ticket struct {
 
 // put queues a frame and sees to it that it is sent. Where the queue is full it
 // waits for ctx and the stream. quiet tells that little else is under way.
-func (w *writer) put(ctx context.Context, head, tail []byte, quiet bool) (Ticket, error) {
+func (w *writer) put(ctx context.Context, head, tail []byte, quiet bool) (t Ticket, err error) {
+	err = w.putFor(ctx, head, tail, quiet, &t)
+	return t, err
+}
+
+// putFor is put that sets t before anybody can see the frame.
+func (w *writer) putFor(ctx context.Context, head, tail []byte, quiet bool, t *Ticket) error {
 	n := len(head) + len(tail)
 	if err := w.lockWithRoom(ctx, n); err != nil {
-		return Ticket{}, err
+		return err
 	}
-	t := Ticket{batch: w.number}
-	if n <= smallFrame {
+	*t = Ticket{batch: w.number}
+	if n <= SmallFrame {
 		*w.cur = appendBatched(*w.cur, head, tail)
 	} else {
 		t.large = &largeFrame{head: bytes.Clone(head), tail: tail}
@@ -104,7 +110,21 @@ func (w *writer) put(ctx context.Context, head, tail []byte, quiet bool) (Ticket
 		quiet = false
 	}
 	w.flushLocked(quiet)
-	return t, nil
+	return nil
+}
+
+// offer is putFor for a small frame, if there is room for it at once.
+func (w *writer) offer(head, tail []byte, quiet bool, t *Ticket) bool {
+	n := len(head) + len(tail)
+	w.mu.Lock()
+	if w.err != nil || n > SmallFrame || len(*w.cur) >= maxQueued {
+		w.mu.Unlock()
+		return false
+	}
+	*t = Ticket{batch: w.number}
+	*w.cur = appendBatched(*w.cur, head, tail)
+	w.flushLocked(quiet)
+	return true
 }
 
 // hold queues a small frame that is in no hurry: whatever is sent next takes it
@@ -132,7 +152,7 @@ func (w *writer) lockWithRoom(ctx context.Context, n int) error {
 			w.mu.Unlock()
 			return err
 		}
-		if n <= smallFrame && len(*w.cur) < maxQueued || n > smallFrame && w.size < maxLarge {
+		if n <= SmallFrame && len(*w.cur) < maxQueued || n > SmallFrame && w.size < maxLarge {
 			return nil
 		}
 		if w.space == nil {
@@ -201,13 +221,16 @@ func (w *writer) giveBack(t Ticket) {
 }
 
 // handed tells whether a frame, or a part of it, was handed to the system.
-func (w *writer) handed(t Ticket) bool {
+func (w *writer) handed(t *Ticket) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if t.large == nil {
-		return t.batch < w.number
+	switch {
+	case t.large != nil:
+		return t.large.began
+	case t.batch == 0: // it was not queued
+		return false
 	}
-	return t.large.began
+	return t.batch < w.number
 }
 
 // flushLocked gets sent what waits, and unlocks.

@@ -69,9 +69,10 @@ func take(t *testing.T, c slowConn, r *receiver) (frames []FromNode, size int) {
 
 func testReceiver() *receiver { return new(newReceiver(nil, DefaultMaxPayload)) }
 
-func start(t *testing.T, s *NodeStream, id uint64, payload []byte) Ticket {
+func start(t *testing.T, s *NodeStream, id uint64, payload []byte) *Ticket {
 	t.Helper()
-	ticket, err := s.Start(t.Context(), id, &sdk.Call{Kind: sdk.CallReceive, Payload: payload}, 0, false)
+	ticket := new(Ticket)
+	err := s.Start(t.Context(), id, &sdk.Call{Kind: sdk.CallReceive, Payload: payload}, 0, false, ticket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,14 +133,14 @@ func TestGiveUpLarge(t *testing.T) {
 	slow(t, func(t *testing.T, s *NodeStream, c slowConn) {
 		payload := bytes.Repeat([]byte("x"), 700<<10)
 		begun := start(t, s, 1, payload)
-		second, third := start(t, s, 2, payload[:20<<10]), Ticket{}
+		second := start(t, s, 2, payload[:20<<10])
 		if !s.Handed(begun) || s.Handed(second) {
 			t.Errorf("handed: %t, %t", s.Handed(begun), s.Handed(second))
 		}
-		if on, err := s.Cancel(1, begun); !on || err != nil {
+		if on, err := s.Cancel(1, *begun); !on || err != nil {
 			t.Errorf("the first: %t, %v", on, err)
 		}
-		if on, err := s.Cancel(2, second); on || err != nil {
+		if on, err := s.Cancel(2, *second); on || err != nil {
 			t.Errorf("the second: %t, %v", on, err)
 		}
 		clear(payload)
@@ -152,7 +153,7 @@ func TestGiveUpLarge(t *testing.T) {
 		if got[0].Start == nil || bytes.Count(got[0].Start.Call.Payload, []byte("x")) != 700<<10 || got[1].ID != 1 || !got[1].Cancel {
 			t.Errorf("%+v, %+v", got[0].ID, got[1])
 		}
-		third = start(t, s, 3, nil)
+		third := start(t, s, 3, nil)
 		if frames, _ := take(t, c, r); len(frames) != 1 || frames[0].ID != 3 || !s.Handed(third) {
 			t.Errorf("%+v", frames)
 		}
@@ -169,7 +170,7 @@ func TestFullQueue(t *testing.T) {
 		var id uint64
 		for err == nil {
 			id++
-			_, err = s.Start(ctx, id, call, 0, true)
+			err = s.Start(ctx, id, call, 0, true, new(Ticket))
 		}
 		if !errors.Is(err, context.DeadlineExceeded) || id > 2*maxQueued/(10<<10)+4 {
 			t.Fatalf("frame %d: %v", id, err)
@@ -178,12 +179,12 @@ func TestFullQueue(t *testing.T) {
 			t.Errorf("blocked for %s", s.Blocked())
 		}
 		large := &sdk.Call{Kind: sdk.CallReceive, Payload: make([]byte, 1<<20)}
-		if _, err := s.Start(t.Context(), 1000, large, 0, false); err != nil {
+		if err := s.Start(t.Context(), 1000, large, 0, false, new(Ticket)); err != nil {
 			t.Errorf("a large frame has room of its own: %v", err)
 		}
 		waits := make(chan error, 2)
-		go func() { _, err := s.Start(t.Context(), 1001, large, 0, false); waits <- err }()
-		go func() { _, err := s.Start(t.Context(), 1002, call, 0, false); waits <- err }()
+		go func() { waits <- s.Start(t.Context(), 1001, large, 0, false, new(Ticket)) }()
+		go func() { waits <- s.Start(t.Context(), 1002, call, 0, false, new(Ticket)) }()
 		synctest.Wait()
 		if len(waits) != 0 {
 			t.Error("no bound")
@@ -204,13 +205,90 @@ func TestFullQueue(t *testing.T) {
 	})
 }
 
+// What must not wait finds no room in the same queue, and leaves no trace there.
+func TestTryWithFullQueue(t *testing.T) {
+	slow(t, func(t *testing.T, s *NodeStream, c slowConn) {
+		call := &sdk.Call{Kind: sdk.CallReceive, Payload: make([]byte, 10<<10)}
+		var tickets []*Ticket
+		for len(tickets) < maxQueued/1000 {
+			ticket := new(Ticket)
+			if !s.TryStart(uint64(len(tickets)+1), call, 0, true, ticket) {
+				if *ticket != (Ticket{}) || s.Handed(ticket) {
+					t.Errorf("the ticket of what was not queued: %+v", ticket)
+				}
+				break
+			}
+			tickets = append(tickets, ticket)
+			synctest.Wait()
+		}
+		if n := len(tickets); n < maxQueued/(10<<10) || n > maxQueued/(10<<10)+4 {
+			t.Errorf("%d were queued", n)
+		}
+		if !s.Handed(tickets[0]) || s.Handed(tickets[1]) || s.Handed(tickets[len(tickets)-1]) {
+			t.Error("only the first was handed to the system")
+		}
+		if s.TryAnswer(1, &Answer{ID: 7, Op: OpSend, Reply: []byte("x")}, true) {
+			t.Error("an answer found room")
+		}
+		r := testReceiver()
+		seen := 0
+		for _, want := range []int{1, len(tickets) - 1} {
+			frames, _ := take(t, c, r)
+			if seen += len(frames); len(frames) != want {
+				t.Errorf("%d frames, want %d", len(frames), want)
+			}
+		}
+		silent(t, c)
+		if !s.Handed(tickets[len(tickets)-1]) {
+			t.Error("the last was not handed to the system")
+		}
+		last := new(Ticket)
+		if !s.TryAnswer(1, &Answer{ID: 7, Op: OpSend, Reply: []byte("x")}, true) || !s.TryStart(1000, call, time.Second, true, last) {
+			t.Error("there is room again")
+		}
+		var got []FromNode
+		for len(got) < 2 {
+			frames, _ := take(t, c, r)
+			got = append(got, frames...)
+		}
+		if a := got[0].Answer; a == nil || got[0].ID != 1 || a.ID != 7 || string(a.Reply) != "x" {
+			t.Errorf("%+v", got[0])
+		}
+		if got[1].ID != 1000 || got[1].Start == nil || got[1].Start.Remaining != time.Second || !bytes.Equal(got[1].Start.Call.Payload, call.Payload) || !s.Handed(last) {
+			t.Errorf("%+v", got[1])
+		}
+	})
+}
+
+// What is large, out of bounds or of a broken stream is not tried.
+func TestTryRefuses(t *testing.T) {
+	slow(t, func(t *testing.T, s *NodeStream, c slowConn) {
+		ticket := new(Ticket)
+		no := func(what string, ok bool) {
+			t.Helper()
+			if ok || *ticket != (Ticket{}) {
+				t.Errorf("%s was queued", what)
+			}
+		}
+		no("a large call", s.TryStart(1, &sdk.Call{Kind: sdk.CallReceive, Payload: make([]byte, SmallFrame)}, 0, true, ticket))
+		no("a call of no kind", s.TryStart(1, &sdk.Call{}, 0, true, ticket))
+		no("a large answer", s.TryAnswer(1, &Answer{ID: 7, Op: OpSend, Reply: make([]byte, SmallFrame)}, true))
+		no("an answer that says nothing", s.TryAnswer(1, &Answer{Op: OpSend}, true))
+		synctest.Wait()
+		silent(t, c)
+		s.Fail(io.ErrClosedPipe)
+		no("a call after the end", s.TryStart(1, &sdk.Call{Kind: sdk.CallReceive}, 0, true, ticket))
+		no("an answer after the end", s.TryAnswer(1, &Answer{ID: 7, Op: OpSend}, true))
+	})
+}
+
 // When the socket breaks, those who wait and those who come learn why.
 func TestBrokenSocket(t *testing.T) {
 	slow(t, func(t *testing.T, s *NodeStream, c slowConn) {
 		call := &sdk.Call{Kind: sdk.CallReceive, Payload: make([]byte, 1<<20)}
 		errs := make(chan error, 4)
 		for id := range uint64(4) {
-			go func() { _, err := s.Start(t.Context(), id+1, call, 0, true); errs <- err }()
+			go func() { errs <- s.Start(t.Context(), id+1, call, 0, true, new(Ticket)) }()
 		}
 		synctest.Wait()
 		queued := len(errs)
@@ -221,7 +299,7 @@ func TestBrokenSocket(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if _, err := s.Start(t.Context(), 9, call, 0, true); !errors.Is(err, broken) || queued == 4 {
+		if err := s.Start(t.Context(), 9, call, 0, true, new(Ticket)); !errors.Is(err, broken) || queued == 4 {
 			t.Errorf("%v; %d of 4 were queued", err, queued)
 		}
 	})

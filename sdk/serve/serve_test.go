@@ -103,8 +103,7 @@ func open(t testing.TB, p peer) *node {
 func (n *node) start(payload string) {
 	n.t.Helper()
 	n.call++
-	var err error
-	n.ticket, err = n.Start(testContext(n.t), n.call, &sdk.Call{Kind: sdk.CallFunction, Function: "f", Payload: []byte(payload)}, 0, true)
+	err := n.Start(testContext(n.t), n.call, &sdk.Call{Kind: sdk.CallFunction, Function: "f", Payload: []byte(payload)}, 0, true, &n.ticket)
 	if err != nil {
 		n.t.Fatal(err)
 	}

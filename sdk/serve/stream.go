@@ -90,7 +90,7 @@ func (s *stream) start(id uint64, st *handlerpb.Start) error {
 	}
 	c := &call{s: s, id: id, call: &st.Call, stage: s.v.stage()}
 	if st.Remaining > 0 {
-		c.ctx.Start(time.Now().Add(st.Remaining))
+		c.ctx.Start(time.Now().Add(st.Remaining), true)
 	}
 	s.calls[id] = c
 	s.mu.Unlock()

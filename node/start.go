@@ -1,0 +1,197 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/parley-p2p/parley/plugin"
+	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/transport"
+)
+
+// This file is the usual way of a message through the node, without a goroutine
+// that waits for it at either end (docs/decisions/0005). Whatever is not usual,
+// a first session, a repeated message, a handler that is busy, takes the other
+// way: receive.go and send.go.
+
+var _ transport.Starter = (*Node)(nil)
+
+// starter is a handler that begins calls and does not wait for them.
+type starter interface {
+	Start(ctx context.Context, host sdk.Host, call *sdk.Call, out plugin.Outcome) bool
+}
+
+// started is a receive that runs.
+type started struct {
+	liveCall
+	receive sdk.Call
+	ctx     context.Context
+	request *transport.Request
+	outcome *outcome
+}
+
+var _ plugin.Outcome = (*started)(nil)
+
+// StartRequest takes a message that arrived for the first time. It is called by
+// a session's reader.
+func (n *Node) StartRequest(ctx context.Context, r *transport.Request) bool {
+	if r.Kind != kindMessage || len(r.Body) > n.cfg.MaxPayload {
+		return false
+	}
+	a, age, e := n.route(r.Header)
+	if e != nil || age > 0 || !a.desc.Receives {
+		return false
+	}
+	h, ok := a.handler.(starter)
+	if d, limited := ctx.Deadline(); !ok || !limited || time.Until(d) > maxDeadline || !a.enter() {
+		return false
+	}
+	key := messageKey{from: sdk.AgentID(r.Peer), dna: a.hash, id: sdk.MessageID(r.ID)}
+	n.outcomesMu.Lock()
+	o, first := n.outcomes.begin(n.now(), key, r)
+	n.outcomesMu.Unlock()
+	if !first {
+		a.leave()
+		return false
+	}
+	n.traffic.message(len(r.Body))
+	base, _ := a.chain.Head()
+	s := &started{ctx: ctx, request: r, outcome: o,
+		receive: sdk.Call{Kind: sdk.CallReceive, ID: key.id, From: key.from, Payload: r.Body}}
+	s.node, s.app, s.call, s.base, s.stage.Limits = n, a, &s.receive, base, n.cfg.commitLimits()
+	if !h.Start(ctx, s, s.call, s) {
+		go func() { s.Done(a.serve(ctx, &s.liveCall, s.call)) }() // the app waits for it: leave
+	}
+	return true
+}
+
+// Done takes the handler's outcome. What it committed has to be durable first.
+func (s *started) Done(reply []byte, err error) {
+	staged, effects := s.end()
+	if err != nil || len(staged) == 0 {
+		if err == nil {
+			reply, err = s.node.settle(s.ctx, s.app, &s.liveCall, nil, reply)
+		}
+		s.answer(reply, err, effects)
+		return
+	}
+	go func() { // the app waits for it: leave
+		reply, err := s.node.settle(s.ctx, s.app, &s.liveCall, staged, reply)
+		s.answer(reply, err, effects)
+	}()
+}
+
+func (s *started) answer(reply []byte, err error, effects bool) {
+	n := s.node
+	var e *sdk.Error
+	if err != nil {
+		reply, e = nil, callError(s.ctx, err, effects)
+	}
+	n.outcomesMu.Lock()
+	n.outcomes.end(n.now(), s.outcome, reply, e)
+	n.outcomesMu.Unlock()
+	if e != nil {
+		s.request.Reply(nil, n.answerError(s.ctx, e))
+	} else {
+		s.request.Reply(reply, nil)
+	}
+	s.app.leave()
+}
+
+// ender is a context that calls Ended when it ends.
+type ender interface {
+	OnEnd(h interface{ Ended() })
+}
+
+// startedSend is a send that runs.
+type startedSend struct {
+	outgoing
+	pending transport.Pending
+	caller  *liveCall
+	ctx     context.Context
+	out     interface{ Done([]byte, error) }
+	over    atomic.Bool
+}
+
+var _ transport.Receiver = (*startedSend)(nil)
+
+// StartSend is Send over a live session, which does not wait: see plugin.sender.
+func (c *liveCall) StartSend(ctx context.Context, to sdk.AgentID, payload []byte, out interface{ Done([]byte, error) }) bool {
+	n := c.node
+	end, ok := ctx.(ender)
+	if !ok || len(payload) > n.cfg.MaxPayload || to == n.id.agent {
+		return false
+	}
+	now := n.now()
+	deadline, limited := ctx.Deadline()
+	if !limited || ctx.Err() != nil || deadline.Sub(now) > n.cfg.Deadline {
+		return false
+	}
+	session, ok := n.endpoint.Live(transport.PeerKey(to))
+	if !ok || !c.beginSend() {
+		return false
+	}
+	m := &startedSend{outgoing: outgoing{to: to, id: newMessageID(), app: c.app, payload: payload, began: now},
+		caller: c, ctx: ctx, out: out}
+	o := transport.Outgoing{Kind: kindMessage, ID: m.id, Header: c.app.header, Body: payload}
+	if !session.Start(&m.pending, deadline, &o, m) {
+		c.cancelSend()
+		return false
+	}
+	end.OnEnd(m)
+	return true
+}
+
+// cancelSend is endSend for a send that did not begin.
+func (c *liveCall) cancelSend() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sending--
+}
+
+// Answered is told by the session how the request has ended.
+func (m *startedSend) Answered(reply []byte, err error) {
+	if err == nil {
+		m.finish(reply, nil)
+		return
+	}
+	e, lost := m.judge(err)
+	if !lost {
+		m.finish(nil, e)
+		return
+	}
+	o := m.outgoing                                             // revoke may keep it beyond finish
+	go func() { m.finish(m.caller.node.again(m.ctx, &o, e)) }() // its callback waits for it
+}
+
+// Ended is told when the callback's context ends.
+func (m *startedSend) Ended() {
+	if m.over.Load() {
+		return
+	}
+	inTime, sent := m.pending.Cancel()
+	if !inTime {
+		return // Answered comes, or has come
+	}
+	e := &transport.RequestError{Code: transport.Canceled, Sent: sent, Err: m.ctx.Err()}
+	if errors.Is(m.ctx.Err(), context.DeadlineExceeded) {
+		e.Code = transport.Timeout
+	}
+	m.finish(nil, m.doubt(requestError(e)))
+}
+
+// finish is called once. The session may keep pending until its peer answers, and
+// m with it, so that nothing else is kept by m.
+func (m *startedSend) finish(reply []byte, e *sdk.Error) {
+	m.over.Store(true)
+	caller, out := m.caller, m.out
+	m.outgoing, m.caller, m.ctx, m.out = outgoing{}, nil, nil, nil
+	caller.endSend(e)
+	if e != nil {
+		out.Done(nil, e)
+		return
+	}
+	out.Done(reply, nil)
+}
