@@ -25,8 +25,8 @@ type Limits struct {
 	HandlerMaxCalls, HandlerMaxQueue int
 	// HandlerStartTimeout bounds a handler's start, HandlerDrainTimeout how long
 	// its calls may go on at its end, HandlerRestartWait how long a call waits
-	// for a handler that is being restarted.
-	HandlerStartTimeout, HandlerDrainTimeout, HandlerRestartWait time.Duration
+	// for a handler that is being restarted, HandlerInitTimeout what init may take.
+	HandlerStartTimeout, HandlerDrainTimeout, HandlerRestartWait, HandlerInitTimeout time.Duration
 
 	// ChainMaxEntries bounds what one call commits, ChainMaxEntry one entry in
 	// bytes, ChainMaxBatch the entries and the reply of one call, ChainMaxQuery
@@ -43,7 +43,8 @@ func DefaultLimits() Limits {
 		MaxRequests: 256, ControlMaxCalls: 256,
 		HandlerMaxCalls: 256, HandlerMaxQueue: 1024,
 		HandlerStartTimeout: 10 * time.Second, HandlerDrainTimeout: 10 * time.Second, HandlerRestartWait: 5 * time.Second,
-		ChainMaxEntries: 1024, ChainMaxEntry: 4 << 20, ChainMaxBatch: 32 << 20, ChainMaxQuery: 16 << 20,
+		HandlerInitTimeout: 30 * time.Second,
+		ChainMaxEntries:    1024, ChainMaxEntry: 4 << 20, ChainMaxBatch: 32 << 20, ChainMaxQuery: 16 << 20,
 		ChainReplyCount: 1 << 20, ChainReplyBytes: 256 << 20,
 	}
 }
@@ -77,6 +78,7 @@ func (l *Limits) times() []named[time.Duration] {
 		{"handler-start-timeout", &l.HandlerStartTimeout, time.Millisecond, time.Hour},
 		{"handler-drain-timeout", &l.HandlerDrainTimeout, time.Millisecond, time.Hour},
 		{"handler-restart-wait", &l.HandlerRestartWait, time.Millisecond, time.Hour},
+		{"handler-init-timeout", &l.HandlerInitTimeout, time.Millisecond, maxDeadline},
 	}
 }
 

@@ -34,6 +34,9 @@ type supervisor struct {
 // returns nothing of the handler is left.
 func (s *supervisor) run(ctx context.Context, first func()) {
 	p, err := s.begin(ctx)
+	if err == nil {
+		err = s.ready(ctx, p)
+	}
 	if err != nil {
 		s.reject(ctx, err)
 		first()
@@ -77,7 +80,7 @@ func (s *supervisor) slot(ctx context.Context) error {
 	}
 }
 
-// start starts a process and makes it the one that takes calls.
+// start starts a process and sets it up. It takes no calls yet.
 func (s *supervisor) start(ctx context.Context) (*process, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.StartTimeout, s.tooSlow())
 	defer cancel()
@@ -97,8 +100,19 @@ func (s *supervisor) start(ctx context.Context) (*process, error) {
 		p.kill(err)
 		return nil, err
 	}
-	s.h.set(StateRunning, p, nil)
 	return p, nil
+}
+
+// ready lets the node use the handler's first process, before it takes calls.
+func (s *supervisor) ready(ctx context.Context, p *process) error {
+	s.h.set(StateStarting, p, nil)
+	if err := s.cfg.Ready(ctx, s.h); err != nil {
+		s.h.retire(p)
+		p.kill(err)
+		return err
+	}
+	s.h.set(StateRunning, p, nil)
+	return nil
 }
 
 func (s *supervisor) tooSlow() error {
@@ -197,7 +211,11 @@ func (s *supervisor) again(ctx context.Context, delay time.Duration) (*process, 
 		return nil, err
 	}
 	defer func() { <-s.starts }()
-	return s.start(ctx)
+	p, err := s.start(ctx)
+	if err == nil {
+		s.h.set(StateRunning, p, nil)
+	}
+	return p, err
 }
 
 // drain lets the running calls finish, for DrainTimeout at most, and ends the

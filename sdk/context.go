@@ -289,7 +289,7 @@ func hostError(err error, d Delivered) error {
 
 // outcome is the error that a call ends with, given what its body returned.
 func (c *Context) outcome(err error) error {
-	receive := c.call.call.Kind == CallReceive
+	receive := c.call.call.Kind != CallFunction // nobody but the node hears of the others
 	if inner, ok := errors.AsType[*Error](err); ok {
 		return c.nested(err, inner, receive)
 	}
