@@ -68,7 +68,7 @@ func (n *Node) initialize(ctx context.Context, a *app) error {
 	switch {
 	case e == nil:
 		return nil
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case e.Code == sdk.Timeout:
 		return fmt.Errorf("init of DNA %s did not end within %s (setting handler-init-timeout); it is tried again at the next start: %w", a.name, limit, e)
 	}
 	return fmt.Errorf("init of DNA %s; it is tried again at the next start: %w", a.name, e)
