@@ -35,19 +35,19 @@ var _ sdk.Host = (*liveCall)(nil)
 // returns nil, all of that is durable; when it returns an error, nothing of it
 // exists, but for a commit whose outcome the chain itself can't tell.
 func (n *Node) run(ctx context.Context, a *app, call *sdk.Call) ([]byte, *sdk.Error) {
-	reply, _, e := n.runCall(ctx, a, call)
+	reply, _, e := n.runIn(ctx, a.handler, a, call)
 	return reply, e
 }
 
-// runCall is run, and tells how many entries were committed.
-func (n *Node) runCall(ctx context.Context, a *app, call *sdk.Call) ([]byte, int, *sdk.Error) {
+// runIn is run in a handler that is told, and says how many entries were committed.
+func (n *Node) runIn(ctx context.Context, h server, a *app, call *sdk.Call) ([]byte, int, *sdk.Error) {
 	if !a.enter() {
 		return nil, 0, errStopping(a.name)
 	}
 	defer a.leave()
 	base, _ := a.chain.Head()
 	lc := &liveCall{node: n, app: a, call: call, base: base, stage: sdk.Stage{Limits: n.cfg.commitLimits()}}
-	reply, err := a.serve(ctx, lc, call)
+	reply, err := a.serve(ctx, h, lc, call)
 	staged, effects := lc.end()
 	if err == nil {
 		reply, err = n.settle(ctx, a, lc, staged, reply)
@@ -68,16 +68,16 @@ func callError(ctx context.Context, err error, effects bool) *sdk.Error {
 	return e
 }
 
-// serve runs the handler. One in this process may panic: what waits for the
+// serve runs a handler. One in this process may panic: what waits for the
 // call's outcome must hear of it.
-func (a *app) serve(ctx context.Context, host sdk.Host, call *sdk.Call) (reply []byte, err error) {
+func (a *app) serve(ctx context.Context, h server, host sdk.Host, call *sdk.Call) (reply []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			a.log.Error("the handler panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			reply, err = nil, sdk.Fail(sdk.HandlerCodePanic, "the handler panicked; the stack is in its node's log")
 		}
 	}()
-	return a.handler.Serve(ctx, host, call)
+	return h.Serve(ctx, host, call)
 }
 
 // settle makes a successful call's outcome durable and returns its reply.

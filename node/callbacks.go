@@ -15,10 +15,10 @@ import (
 // (postcommit.go). Neither a client nor another agent can cause such a call:
 // Call makes functions and receive.go receives.
 
-// ready is called by the plugin manager with a handler that is set up and that
+// ready is called by the plugin manager with a process that is set up and that
 // nobody calls yet.
-func (n *Node) ready(ctx context.Context, h *plugin.Handler) error {
-	a := n.apps.startingBy(h)
+func (n *Node) ready(ctx context.Context, p *plugin.Starting) error {
+	a := n.apps.startingBy(p.Handler)
 	if a == nil {
 		return errors.New("the node does not know it")
 	}
@@ -27,18 +27,18 @@ func (n *Node) ready(ctx context.Context, h *plugin.Handler) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	return n.admit(ctx, a)
+	return n.admit(ctx, a, p)
 }
 
-// admit runs an app's init where it has to, and lets the app be called.
-func (n *Node) admit(ctx context.Context, a *app) error {
+// admit runs an app's init in first where it has to, and lets the app be called.
+func (n *Node) admit(ctx context.Context, a *app, first server) error {
 	if a.desc.PostCommit {
 		if err := a.chain.BeginPosted(); err != nil {
 			return fmt.Errorf("source chain of DNA %s: %w", a.name, err)
 		}
 	}
 	if a.desc.Init {
-		if err := n.initialize(ctx, a); err != nil {
+		if err := n.initialize(ctx, a, first); err != nil {
 			return err
 		}
 	}
@@ -51,7 +51,7 @@ func (n *Node) admit(ctx context.Context, a *app) error {
 
 // initialize runs init, unless the chain says that it has run. What it commits
 // and the mark are one batch: after a crash there are both or neither.
-func (n *Node) initialize(ctx context.Context, a *app) error {
+func (n *Node) initialize(ctx context.Context, a *app, first server) error {
 	done, err := a.chain.Initialized()
 	if err != nil {
 		return fmt.Errorf("source chain of DNA %s: %w", a.name, err)
@@ -64,7 +64,7 @@ func (n *Node) initialize(ctx context.Context, a *app) error {
 	limit := n.cfg.Limits.HandlerInitTimeout
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	_, e := n.run(ctx, a, &sdk.Call{Kind: sdk.CallInit, ID: newMessageID(), From: n.id.agent})
+	_, _, e := n.runIn(ctx, first, a, &sdk.Call{Kind: sdk.CallInit, ID: newMessageID(), From: n.id.agent})
 	switch {
 	case e == nil:
 		return nil
@@ -104,7 +104,7 @@ func (n *Node) validateForeign(ctx context.Context, a *app, r *sdk.Record) error
 	ctx, cancel := within(ctx, n.cfg.Deadline)
 	defer cancel()
 	call := &sdk.Call{Kind: sdk.CallValidate, ID: newMessageID(), From: n.id.agent, Records: []sdk.Record{*r}}
-	if _, err := a.serve(ctx, &pureHost{a, call}, call); err != nil {
+	if _, err := a.serve(ctx, a.handler, &pureHost{a, call}, call); err != nil {
 		return callError(ctx, err, false)
 	}
 	return nil

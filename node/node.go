@@ -254,7 +254,7 @@ func (n *Node) attachOne(ctx context.Context, h sdk.Handler, desc sdk.Descriptio
 	a.handler = h
 	err = h.Setup(ctx, n.setup(a))
 	if err == nil {
-		err = n.admit(ctx, a)
+		err = n.admit(ctx, a, h)
 	}
 	if err != nil {
 		err = errors.Join(err, a.stop())

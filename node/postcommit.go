@@ -154,7 +154,7 @@ func (p *poster) call(ctx context.Context, records []sdk.Record) (committed int,
 	ctx, cancel := context.WithTimeout(ctx, p.node.cfg.Deadline)
 	defer cancel()
 	call := &sdk.Call{Kind: sdk.CallPostCommit, ID: newMessageID(), From: p.node.id.agent, Records: records}
-	_, committed, e = p.node.runCall(ctx, p.app, call)
+	_, committed, e = p.node.runIn(ctx, p.app.handler, p.app, call)
 	return committed, e
 }
 

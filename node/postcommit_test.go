@@ -61,7 +61,7 @@ func TestPostCommitIsNotWaitedFor(t *testing.T) {
 		awaitPosted(t, d, "1 hello")
 		n.stop()
 		d.set(t, "post", "")
-		n = startNode(t, cfg)
+		startNode(t, cfg)
 		awaitPosted(t, d, "1 hello", "1 hello", "3 a", "4 b")
 	})
 }
@@ -137,7 +137,7 @@ func postApp(t *testing.T, serve func(ctx context.Context, host sdk.Host, call *
 		t.Fatal(err)
 	}
 	a.handler = rawHandler{serve}
-	if err := n.admit(t.Context(), a); err != nil {
+	if err := n.admit(t.Context(), a, a.handler); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -26,10 +26,9 @@ type Config struct {
 	// for several handlers, and must not block on any of them.
 	Attach func(context.Context, *Handler, sdk.Description) (sdk.Setup, error)
 	// Ready is called once per handler, between its first Setup and its first
-	// call, which only Ready makes: Handler.Serve works, and the handler is not
-	// running yet. An error rejects the handler as one of Attach does. It may
-	// take its time, and ends by its ctx. nil does nothing.
-	Ready func(context.Context, *Handler) error
+	// call, with the process that is to take them. An error rejects the handler as
+	// one of Attach does. It may take its time, and ends by its ctx. nil does nothing.
+	Ready func(context.Context, *Starting) error
 	// Detach is called once for each handler that was attached, when it ends
 	// for good. nil does nothing.
 	Detach func(*Handler)
@@ -86,7 +85,7 @@ func (c Config) withDefaults() Config {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.Ready == nil {
-		c.Ready = func(context.Context, *Handler) error { return nil }
+		c.Ready = func(context.Context, *Starting) error { return nil }
 	}
 	if c.Detach == nil {
 		c.Detach = func(*Handler) {}

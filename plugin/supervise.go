@@ -105,9 +105,7 @@ func (s *supervisor) start(ctx context.Context) (*process, error) {
 
 // ready lets the node use the handler's first process, before it takes calls.
 func (s *supervisor) ready(ctx context.Context, p *process) error {
-	s.h.set(StateStarting, p, nil)
-	if err := s.cfg.Ready(ctx, s.h); err != nil {
-		s.h.retire(p)
+	if err := s.cfg.Ready(ctx, &Starting{Handler: s.h, p: p}); err != nil {
 		p.kill(err)
 		return err
 	}
