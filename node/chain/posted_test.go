@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,16 +102,16 @@ func TestPostedIsLazy(t *testing.T) {
 		if err := c.BeginPosted(); err != nil {
 			t.Fatal(err)
 		}
-		written := 0
+		var written atomic.Int32
 		seam.set(func(s *hooks) {
-			s.commit = func(tx *bolt.Tx) error { written++; return tx.Commit() }
+			s.commit = func(tx *bolt.Tx) error { written.Add(1); return tx.Commit() }
 		})
 		mustAppend(t, c, Batch{Entries: entries("a", 2, 3), Cause: function(1)})
 		time.Sleep(2 * quiet)
-		before := written
+		before := written.Load()
 		c.SetPosted(1)
 		c.SetPosted(2)
-		if written != before {
+		if written.Load() != before {
 			t.Error("confirming writes at once")
 		}
 		file := func() posted {
@@ -124,12 +125,12 @@ func TestPostedIsLazy(t *testing.T) {
 			t.Errorf("the file has %+v", p)
 		}
 		time.Sleep(2 * quiet)
-		if p := file(); p.seq != 2 || written != before+1 {
-			t.Errorf("the file has %+v after %d transactions", p, written-before)
+		if p := file(); p.seq != 2 || written.Load() != before+1 {
+			t.Errorf("the file has %+v after %d transactions", p, written.Load()-before)
 		}
 		time.Sleep(10 * quiet)
-		if written != before+1 {
-			t.Errorf("%d transactions of a chain that rests", written-before)
+		if n := written.Load() - before; n != 1 {
+			t.Errorf("%d transactions of a chain that rests", n)
 		}
 		mustClose(t, c)
 	})
