@@ -139,6 +139,7 @@ func TestInitTakesTooLong(t *testing.T) {
 		}
 		n.stop()
 		d.set(t, "init", "")
+		cfg.Limits.HandlerInitTimeout = 0
 		wantTypes(t, startNode(t, cfg).Node, "born", "parley.init")
 	})
 }

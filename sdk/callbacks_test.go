@@ -159,3 +159,18 @@ func TestCallKindCommits(t *testing.T) {
 		}
 	}
 }
+
+// That another agent is busy does not mean that this handler is.
+func TestNestedErrorsOfNodesOwnCalls(t *testing.T) {
+	t.Parallel()
+	send := func(c *Context) error { _, err := Send[None](c, AgentID{9}, 1); return err }
+	d := Define("sends", "1", Function("f", nothing), Init(send), PostCommit(func(c *Context, _ []Record) error { return send(c) }))
+	h := &fakeHost{err: &Error{Code: Busy, Side: SideNode, Delivered: DeliveredNo, Retry: true}}
+	for _, kind := range []CallKind{CallInit, CallPostCommit} {
+		_, err := d.Serve(t.Context(), h, &Call{Kind: kind})
+		e, ok := errors.AsType[*Error](err)
+		if !ok || e.Code != HandlerFailed || e.HandlerCode != Busy.Name() || e.Side != SideHandler || e.Delivered != DeliveredYes || e.Retry {
+			t.Errorf("kind %d: %v", kind, err)
+		}
+	}
+}

@@ -289,7 +289,7 @@ func hostError(err error, d Delivered) error {
 
 // outcome is the error that a call ends with, given what its body returned.
 func (c *Context) outcome(err error) error {
-	receive := c.call.call.Kind != CallFunction // nobody but the node hears of the others
+	receive := c.call.call.Kind != CallFunction
 	if inner, ok := errors.AsType[*Error](err); ok {
 		return c.nested(err, inner, receive)
 	}
@@ -313,7 +313,8 @@ func (c *Context) outcome(err error) error {
 
 // nested keeps what an inner Send, Commit or Fail returned. In a receive the
 // error of an inner Send speaks of another message than the sender's: passed on
-// as it is, its Delivered, Side and Retry would be lies.
+// as it is, its Delivered, Side and Retry would be lies. So they would to a node
+// whose own call this is.
 func (c *Context) nested(err error, inner *Error, receive bool) *Error {
 	e := *inner
 	if prefix, ok := strings.CutSuffix(err.Error(), inner.Error()); ok && prefix != "" {
