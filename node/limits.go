@@ -26,8 +26,8 @@ type Limits struct {
 	// HandlerStartTimeout bounds a handler's start, HandlerDrainTimeout how long
 	// its calls may go on when the node stops, HandlerSwapTimeout how long when
 	// another process has taken its place, HandlerRestartWait how long a call waits
-	// for a handler that is being restarted.
-	HandlerStartTimeout, HandlerDrainTimeout, HandlerSwapTimeout, HandlerRestartWait time.Duration
+	// for a handler that is being restarted, HandlerInitTimeout what init may take.
+	HandlerStartTimeout, HandlerDrainTimeout, HandlerSwapTimeout, HandlerRestartWait, HandlerInitTimeout time.Duration
 
 	// ChainMaxEntries bounds what one call commits, ChainMaxEntry one entry in
 	// bytes, ChainMaxBatch the entries and the reply of one call, ChainMaxQuery
@@ -43,7 +43,8 @@ func DefaultLimits() Limits {
 	return Limits{
 		MaxRequests: 256, ControlMaxCalls: 256,
 		HandlerMaxCalls: 256, HandlerMaxQueue: 1024,
-		HandlerStartTimeout: 10 * time.Second, HandlerDrainTimeout: 10 * time.Second, HandlerSwapTimeout: 2 * time.Minute, HandlerRestartWait: 5 * time.Second,
+		HandlerStartTimeout: 10 * time.Second, HandlerDrainTimeout: 10 * time.Second, HandlerSwapTimeout: 2 * time.Minute,
+		HandlerRestartWait: 5 * time.Second, HandlerInitTimeout: 30 * time.Second,
 		ChainMaxEntries: 1024, ChainMaxEntry: 4 << 20, ChainMaxBatch: 32 << 20, ChainMaxQuery: 16 << 20,
 		ChainReplyCount: 1 << 20, ChainReplyBytes: 256 << 20,
 	}
@@ -79,6 +80,7 @@ func (l *Limits) times() []named[time.Duration] {
 		{"handler-drain-timeout", &l.HandlerDrainTimeout, time.Millisecond, time.Hour},
 		{"handler-swap-timeout", &l.HandlerSwapTimeout, time.Millisecond, time.Hour},
 		{"handler-restart-wait", &l.HandlerRestartWait, time.Millisecond, time.Hour},
+		{"handler-init-timeout", &l.HandlerInitTimeout, time.Millisecond, maxDeadline},
 	}
 }
 

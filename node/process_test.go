@@ -50,17 +50,18 @@ func runRole(role string, args []string) {
 	os.Exit(2)
 }
 
-// nodeRole runs a node: [-advertise ADDR] [-seed SEED] DATA PLUGINS [BOOTSTRAP].
+// nodeRole runs a node: [-advertise ADDR] [-seed SEED] [-callbacks DIR] DATA PLUGINS [BOOTSTRAP].
 // It prints its peer form.
 func nodeRole(args []string) {
 	debug.SetGCPercent(400) // as parley run does
 	flags := flag.NewFlagSet("node", flag.ExitOnError)
 	advertise := flags.String("advertise", "", "the address to publish")
 	seed := flags.String("seed", "", "the test DNA's network seed")
+	callbacks := flags.String("callbacks", "", "the callback DNA's directory")
 	flags.Parse(args)
 	args = flags.Args()
 	cfg := Config{DataDir: args[0], PluginDir: args[1], Listen: "127.0.0.1:0", Network: "test",
-		DNAs:       map[string]DNASettings{"test": {NetworkSeed: *seed}},
+		DNAs:       map[string]DNASettings{"test": {NetworkSeed: *seed}, "callbacks": {Properties: callbackProperties(*callbacks)}},
 		handlerEnv: []string{"GORACE=atexit_sleep_ms=0"},
 		Log:        slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	if *advertise != "" {
@@ -140,6 +141,7 @@ var testDNAs = map[string]func(version string) *sdk.Definition{
 	"other":       func(string) *sdk.Definition { return otherDNA() },
 	"conformance": func(string) *sdk.Definition { return sdktest.ConformanceDNA() },
 	"hammer":      hammerDNA,
+	"callbacks":   func(string) *sdk.Definition { return callbackDNA() },
 }
 
 // A copy of the test binary with this mark and a DNA's name behind its end is

@@ -70,7 +70,7 @@ func (n *Node) serveMessage(ctx context.Context, r *transport.Request) ([]byte, 
 	ctx, cancel := within(ctx, maxDeadline)
 	defer cancel()
 	a, age, err := n.route(r.Header)
-	if err != nil && n.awaitHandlers(ctx) {
+	if err != nil && err.Code == sdk.NoHandler && n.awaitHandlers(ctx) {
 		a, age, err = n.route(r.Header)
 	}
 	if err != nil {
@@ -101,6 +101,9 @@ func (n *Node) route(header []byte) (a *app, age time.Duration, e *sdk.Error) {
 	hash := sdk.DNAHash(h.DNA)
 	if a := s.byHash[hash]; a != nil && a.name == h.Name {
 		return a, h.age(), nil
+	}
+	if a := s.inits[hash]; a != nil && a.name == h.Name {
+		return nil, 0, errInitializing(a.name)
 	}
 	if a := s.byName[h.Name]; a != nil {
 		return nil, 0, errMissing("DNA %s is known here under another hash (%s…, not %s…): integrity version, network seed and properties must be the same on both sides",

@@ -13,7 +13,7 @@ import (
 )
 
 // ErrTaken is wrapped by Config.Attach where another handler of the DNA runs.
-var ErrTaken = errors.New("another handler of this DNA runs")
+var ErrTaken = errors.New("another handler of it runs already")
 
 // Config says which handlers to run and how. Dir, StateDir and Attach are
 // required; everything else has a default.
@@ -29,6 +29,10 @@ type Config struct {
 	// least the functions that the one before them had. It may be called
 	// concurrently for several handlers, and must not block on any of them.
 	Attach func(context.Context, *Handler, sdk.Description) (sdk.Setup, error)
+	// Ready is called for each process, between its Setup and its first call. An
+	// error rejects it as one of Attach does. It may take its time, during which
+	// the process before this one goes on, and ends by its ctx. nil does nothing.
+	Ready func(context.Context, *Starting) error
 	// Detach is called once for each handler that was attached, when it ends
 	// for good. nil does nothing.
 	Detach func(*Handler)
@@ -99,6 +103,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Event == nil {
 		c.Event = func(Event) {}
+	}
+	if c.Ready == nil {
+		c.Ready = func(context.Context, *Starting) error { return nil }
 	}
 	if c.Detach == nil {
 		c.Detach = func(*Handler) {}

@@ -131,6 +131,7 @@ func (d *directory) start(ctx context.Context, name string) {
 		s.sup.first = d.starting.Done
 	}
 	d.slots[name] = s
+	d.publish() // Status knows of what Attach and Ready are asked
 	d.running.Go(func() {
 		s.sup.run(ctx)
 		close(s.ended)

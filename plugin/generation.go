@@ -51,26 +51,16 @@ type attempt struct {
 // errSame means that what lies in the directory is what runs.
 var errSame = errors.New("it runs already")
 
-// run starts the generation: stage, start, describe, attach, set up, warm up. On
-// an error nothing is left of it.
+// run starts the generation and lets the node have it first. On an error nothing
+// is left of it.
 func (a *attempt) run(ctx context.Context, s *supervisor) {
 	defer a.cancel()
-	select {
-	case s.starts <- struct{}{}:
-		defer func() { <-s.starts }()
-	case <-ctx.Done():
-		a.err = context.Cause(ctx)
-		return
-	}
-	path, err := a.stage(s)
-	if err != nil {
-		a.err = err
-		return
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.StartTimeout, s.tooSlow())
-	defer cancel()
 	fresh := !a.attached
-	if a.gen, a.err = a.start(ctx, s, path); a.err == nil {
+	a.err = a.launch(ctx, s)
+	if a.err == nil {
+		a.err = s.cfg.Ready(ctx, &Starting{Handler: s.h, Description: a.gen.desc, p: a.gen.p})
+	}
+	if a.err == nil {
 		return
 	}
 	if ctx.Err() != nil {
@@ -85,6 +75,27 @@ func (a *attempt) run(ctx context.Context, s *supervisor) {
 		s.cfg.Detach(s.h)
 		a.attached = false
 	}
+}
+
+// launch goes from the file to a warm process.
+func (a *attempt) launch(ctx context.Context, s *supervisor) error {
+	select {
+	case s.starts <- struct{}{}:
+		defer func() { <-s.starts }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	path, err := a.stage(s)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.StartTimeout, s.tooSlow())
+	defer cancel()
+	a.gen, err = a.start(ctx, s, path)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return err
 }
 
 // stage gives the path of the binary's copy. Copies are not collected before the

@@ -107,8 +107,8 @@ func (h *Handler) activate(g *generation) {
 // Serve runs one call in the handler's process, as sdk.Handler's Serve does.
 // Every error is a *sdk.Error.
 func (h *Handler) Serve(ctx context.Context, host sdk.Host, call *sdk.Call) ([]byte, error) {
-	if len(call.Payload) > h.cfg.MaxPayload {
-		return nil, tooLarge("the payload", len(call.Payload), h.cfg.MaxPayload, sdk.SideNode, sdk.DeliveredNo)
+	if n := size(call); n > h.cfg.MaxPayload {
+		return nil, tooLarge("the payload", n, h.cfg.MaxPayload, sdk.SideNode, sdk.DeliveredNo)
 	}
 	if err := h.knows(call); err != nil {
 		return nil, err
@@ -141,12 +141,21 @@ func (h *Handler) Serve(ctx context.Context, host sdk.Host, call *sdk.Call) ([]b
 	}
 }
 
+// size is what a call carries, in bytes.
+func size(call *sdk.Call) int {
+	n := len(call.Payload)
+	for i := range call.Records {
+		n += len(call.Records[i].Content)
+	}
+	return n
+}
+
 // Start begins a call whose payload is small, and tells out what it has come to;
 // or it returns false, and has done nothing, where Serve would wait or fail at
 // once. It does not block. ctx has OnEnd, which tells of its end.
 func (h *Handler) Start(ctx context.Context, host sdk.Host, call *sdk.Call, out Outcome) bool {
 	end, ok := ctx.(ender)
-	if !ok || len(call.Payload) > handlerpb.SmallFrame/2 || h.knows(call) != nil || !h.gate.try() {
+	if !ok || len(call.Payload) > handlerpb.SmallFrame/2 || len(call.Records) > 0 || h.knows(call) != nil || !h.gate.try() {
 		return false
 	}
 	h.mu.Lock()
@@ -193,6 +202,9 @@ func (h *Handler) knows(call *sdk.Call) error {
 		text = fmt.Sprintf("the handler of DNA %q receives no messages", h.desc.Name)
 	case call.Kind == sdk.CallFunction && !h.functions[call.Function]:
 		text = fmt.Sprintf("the handler of DNA %q has no function %q; it has %s", h.desc.Name, call.Function, some(h.desc.Functions))
+	case call.Kind == sdk.CallInit && !h.desc.Init, call.Kind == sdk.CallValidate && !h.desc.Validate,
+		call.Kind == sdk.CallPostCommit && !h.desc.PostCommit:
+		text = fmt.Sprintf("the handler of DNA %q takes no calls of kind %d", h.desc.Name, call.Kind)
 	default:
 		return nil
 	}

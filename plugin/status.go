@@ -83,7 +83,9 @@ type drainingOne struct {
 func (h *Handler) tries(sum string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.rolls.trying = sum
+	if h.rolls.trying = sum; h.rolls.generation == 0 {
+		h.rolls.sum = sum
+	}
 }
 
 // tried notes why what lies in the directory does not run; nil if it does.
@@ -156,9 +158,6 @@ func (h *Handler) status() HandlerStatus {
 		Since: h.since, Restarts: h.restarts, InFlight: running, Queued: waiting, Calls: h.calls.Load(),
 		Generation: h.rolls.generation, Probation: h.rolls.probation, Good: h.rolls.good, Trying: h.rolls.trying,
 		Quarantined: h.rolls.quarantined}
-	if s.SHA256 == "" {
-		s.SHA256 = s.Trying
-	}
 	if h.lastErr != nil {
 		s.LastError = h.lastErr.Error()
 	}

@@ -49,6 +49,7 @@ type fileLimits struct {
 	HandlerStartTimeout *string `toml:"handler-start-timeout"`
 	HandlerDrainTimeout *string `toml:"handler-drain-timeout"`
 	HandlerRestartWait  *string `toml:"handler-restart-wait"`
+	HandlerInitTimeout  *string `toml:"handler-init-timeout"`
 	ChainMaxEntries     *int64  `toml:"chain-max-entries"`
 	ChainMaxEntry       *int64  `toml:"chain-max-entry"`
 	ChainMaxBatch       *int64  `toml:"chain-max-batch"`

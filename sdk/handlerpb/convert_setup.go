@@ -52,7 +52,8 @@ func descriptionToWire(d sdk.Description) (*DescribeResponse, error) {
 		return nil, err
 	}
 	return &DescribeResponse{Name: d.Name, Integrity: d.Integrity, Functions: d.Functions,
-		Receives: d.Receives, Sdk: d.SDK, Protocol: uint32(d.Protocol)}, nil
+		Receives: d.Receives, Init: d.Init, Validate: d.Validate, PostCommit: d.PostCommit,
+		Sdk: d.SDK, Protocol: uint32(d.Protocol)}, nil
 }
 
 func descriptionFromWire(w *DescribeResponse) (sdk.Description, error) {
@@ -60,7 +61,8 @@ func descriptionFromWire(w *DescribeResponse) (sdk.Description, error) {
 		return sdk.Description{}, malformed("protocol %d", w.Protocol)
 	}
 	d := sdk.Description{Name: w.Name, Integrity: w.Integrity, Functions: w.Functions,
-		Receives: w.Receives, SDK: w.Sdk, Protocol: int(w.Protocol)}
+		Receives: w.Receives, Init: w.Init, Validate: w.Validate, PostCommit: w.PostCommit,
+		SDK: w.Sdk, Protocol: int(w.Protocol)}
 	if err := CheckDescription(&d); err != nil {
 		return sdk.Description{}, err
 	}

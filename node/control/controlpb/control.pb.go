@@ -86,6 +86,8 @@ const (
 	CauseKind_CAUSE_KIND_UNSPECIFIED CauseKind = 0 // the genesis record
 	CauseKind_CAUSE_KIND_FUNCTION    CauseKind = 1
 	CauseKind_CAUSE_KIND_RECEIVE     CauseKind = 2
+	CauseKind_CAUSE_KIND_INIT        CauseKind = 3
+	CauseKind_CAUSE_KIND_POST_COMMIT CauseKind = 5
 )
 
 // Enum value maps for CauseKind.
@@ -94,11 +96,15 @@ var (
 		0: "CAUSE_KIND_UNSPECIFIED",
 		1: "CAUSE_KIND_FUNCTION",
 		2: "CAUSE_KIND_RECEIVE",
+		3: "CAUSE_KIND_INIT",
+		5: "CAUSE_KIND_POST_COMMIT",
 	}
 	CauseKind_value = map[string]int32{
 		"CAUSE_KIND_UNSPECIFIED": 0,
 		"CAUSE_KIND_FUNCTION":    1,
 		"CAUSE_KIND_RECEIVE":     2,
+		"CAUSE_KIND_INIT":        3,
+		"CAUSE_KIND_POST_COMMIT": 5,
 	}
 )
 
@@ -2520,11 +2526,13 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"RecordKind\x12\x1b\n" +
 	"\x17RECORD_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13RECORD_KIND_GENESIS\x10\x01\x12\x15\n" +
-	"\x11RECORD_KIND_ENTRY\x10\x02*X\n" +
+	"\x11RECORD_KIND_ENTRY\x10\x02*\x89\x01\n" +
 	"\tCauseKind\x12\x1a\n" +
 	"\x16CAUSE_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13CAUSE_KIND_FUNCTION\x10\x01\x12\x16\n" +
-	"\x12CAUSE_KIND_RECEIVE\x10\x022\x92\x05\n" +
+	"\x12CAUSE_KIND_RECEIVE\x10\x02\x12\x13\n" +
+	"\x0fCAUSE_KIND_INIT\x10\x03\x12\x1a\n" +
+	"\x16CAUSE_KIND_POST_COMMIT\x10\x052\x92\x05\n" +
 	"\aControl\x12M\n" +
 	"\x06Status\x12 .parley.control.v1.StatusRequest\x1a!.parley.control.v1.StatusResponse\x12G\n" +
 	"\x04Call\x12\x1e.parley.control.v1.CallRequest\x1a\x1f.parley.control.v1.CallResponse\x12G\n" +
