@@ -94,16 +94,19 @@ func (n *Node) RestartPlugin(ctx context.Context, name string) error {
 	return err
 }
 
-// PluginEvents tells of what happened to handlers after event number seq, and goes
-// on until ctx or the node ends, or tell fails.
-func (n *Node) PluginEvents(ctx context.Context, seq uint64, tell func(control.PluginEvent) error) error {
+// PluginEvents tells of what happened to handlers after event number q.After. With
+// q.Follow it goes on until ctx or the node ends, or tell fails.
+func (n *Node) PluginEvents(ctx context.Context, q control.EventQuery, tell func(control.PluginEvent) error) error {
 	for {
-		list, more := n.events.after(seq)
+		list, more := n.events.after(q.After)
 		for _, e := range list {
 			if err := tell(e); err != nil {
 				return err
 			}
-			seq = e.Seq
+			q.After = e.Seq
+		}
+		if !q.Follow {
+			return nil
 		}
 		select {
 		case <-more:

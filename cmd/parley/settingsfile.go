@@ -48,6 +48,7 @@ type fileLimits struct {
 	HandlerMaxQueue     *int64  `toml:"handler-max-queue"`
 	HandlerStartTimeout *string `toml:"handler-start-timeout"`
 	HandlerDrainTimeout *string `toml:"handler-drain-timeout"`
+	HandlerSwapTimeout  *string `toml:"handler-swap-timeout"`
 	HandlerRestartWait  *string `toml:"handler-restart-wait"`
 	HandlerInitTimeout  *string `toml:"handler-init-timeout"`
 	ChainMaxEntries     *int64  `toml:"chain-max-entries"`

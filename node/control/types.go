@@ -78,6 +78,14 @@ type PluginStatus struct {
 	Refused     string              `json:"refused,omitempty"`  // why what lies in the directory does not run
 	Draining    []DrainingPlugin    `json:"draining"`
 	Quarantined []QuarantinedPlugin `json:"quarantined"`
+	Layers      []PluginLayer       `json:"layers"` // between its process and the machine, the outermost first
+}
+
+// PluginLayer is one of the ways in which a handler's process is confined.
+type PluginLayer struct {
+	Name   string `json:"name"`
+	State  string `json:"state"`
+	Detail string `json:"detail,omitempty"`
 }
 
 // DrainingPlugin is a process whose place another one has taken.
@@ -95,9 +103,15 @@ type QuarantinedPlugin struct {
 	Since  time.Time `json:"since"`
 }
 
+// EventQuery chooses what PluginEvents tells of.
+type EventQuery struct {
+	After  uint64 // number of the last event that is known; 0: none
+	Follow bool   // go on with those to come
+}
+
 // PluginEvent is something that happened to a handler.
 type PluginEvent struct {
-	Seq    uint64    `json:"seq"` // counts from 1 at the node's start
+	Seq    uint64    `json:"seq"` // counts from 1 at the node's start; a gap is what was no longer kept
 	Time   time.Time `json:"time"`
 	File   string    `json:"file"`
 	DNA    string    `json:"dna,omitempty"`
