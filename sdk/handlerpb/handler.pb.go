@@ -203,13 +203,16 @@ func (*DescribeRequest) Descriptor() ([]byte, []int) {
 }
 
 type DescribeResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`           // 1 to 64 bytes of a-z 0-9 - _
-	Integrity     string                 `protobuf:"bytes,2,opt,name=integrity,proto3" json:"integrity,omitempty"` // at most 64 bytes
-	Functions     []string               `protobuf:"bytes,3,rep,name=functions,proto3" json:"functions,omitempty"` // sorted, each 1 to 64 bytes, at most 1024
-	Receives      bool                   `protobuf:"varint,4,opt,name=receives,proto3" json:"receives,omitempty"`
-	Sdk           string                 `protobuf:"bytes,5,opt,name=sdk,proto3" json:"sdk,omitempty"`            // at most 128 bytes
-	Protocol      uint32                 `protobuf:"varint,6,opt,name=protocol,proto3" json:"protocol,omitempty"` // 1
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Name      string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`           // 1 to 64 bytes of a-z 0-9 - _
+	Integrity string                 `protobuf:"bytes,2,opt,name=integrity,proto3" json:"integrity,omitempty"` // at most 64 bytes
+	Functions []string               `protobuf:"bytes,3,rep,name=functions,proto3" json:"functions,omitempty"` // sorted, each 1 to 64 bytes, at most 1024
+	Receives  bool                   `protobuf:"varint,4,opt,name=receives,proto3" json:"receives,omitempty"`
+	Sdk       string                 `protobuf:"bytes,5,opt,name=sdk,proto3" json:"sdk,omitempty"`            // at most 128 bytes
+	Protocol  uint32                 `protobuf:"varint,6,opt,name=protocol,proto3" json:"protocol,omitempty"` // 1
+	// needs is what the handler can't do without and a node does not give of its
+	// own accord: "network", "read:PATH", "write:PATH", "memory:BYTES" (sdk.CheckNeed).
+	Needs         []string `protobuf:"bytes,20,rep,name=needs,proto3" json:"needs,omitempty"` // at most 32, each at most 4 KiB
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -284,6 +287,13 @@ func (x *DescribeResponse) GetProtocol() uint32 {
 		return x.Protocol
 	}
 	return 0
+}
+
+func (x *DescribeResponse) GetNeeds() []string {
+	if x != nil {
+		return x.Needs
+	}
+	return nil
 }
 
 type SetupRequest struct {
@@ -1993,14 +2003,15 @@ var File_handler_proto protoreflect.FileDescriptor
 const file_handler_proto_rawDesc = "" +
 	"\n" +
 	"\rhandler.proto\x12\x11parley.handler.v1\"\x11\n" +
-	"\x0fDescribeRequest\"\xac\x01\n" +
+	"\x0fDescribeRequest\"\xc2\x01\n" +
 	"\x10DescribeResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\tintegrity\x18\x02 \x01(\tR\tintegrity\x12\x1c\n" +
 	"\tfunctions\x18\x03 \x03(\tR\tfunctions\x12\x1a\n" +
 	"\breceives\x18\x04 \x01(\bR\breceives\x12\x10\n" +
 	"\x03sdk\x18\x05 \x01(\tR\x03sdk\x12\x1a\n" +
-	"\bprotocol\x18\x06 \x01(\rR\bprotocol\"\x91\x01\n" +
+	"\bprotocol\x18\x06 \x01(\rR\bprotocol\x12\x14\n" +
+	"\x05needs\x18\x14 \x03(\tR\x05needs\"\x91\x01\n" +
 	"\fSetupRequest\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\fR\x05agent\x12\x10\n" +
 	"\x03dna\x18\x02 \x01(\fR\x03dna\x12\x1e\n" +
