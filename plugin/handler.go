@@ -288,5 +288,8 @@ func (h *Handler) status() HandlerStatus {
 	if h.current != nil {
 		s.PID, s.Started, s.GivenUp = h.current.run.pid(), h.current.started, h.current.stream.abandoned()
 	}
+	if h.cfg.confine != nil {
+		s.Sandbox = h.cfg.confine.layers(h.file)
+	}
 	return s
 }

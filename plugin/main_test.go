@@ -75,7 +75,7 @@ func behave(dna, behaviour string) int {
 	case "badname":
 		serve.Main(&testHandler{dna: "No Such Name"})
 	case "frozen": // stops itself before it answers Describe
-		serve.Main(&testHandler{dna: dna, describe: func() { _ = syscall.Kill(os.Getpid(), syscall.SIGSTOP); select {} }})
+		serve.Main(&testHandler{dna: dna, describe: func() { selfSignal(syscall.SIGSTOP) }})
 	}
 	return 1
 }
@@ -163,11 +163,10 @@ func (h *testHandler) misbehave(ctx context.Context, host sdk.Host, c *sdk.Call)
 	case "exit":
 		os.Exit(7)
 	case "kill":
-		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		selfSignal(syscall.SIGKILL)
 	case "freeze":
 		_, _ = host.Send(ctx, c.From, nil)
-		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
-		select {} // the signal may take a moment
+		selfSignal(syscall.SIGSTOP)
 	case "fork":
 		return h.fork(string(c.Payload) == "setsid")
 	case "stdio":

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
+
+	"github.com/parley-p2p/parley/plugin/internal/sandbox"
 )
 
 // Manager runs the handlers of one directory.
@@ -102,6 +105,7 @@ func (m *Manager) supervise(ctx context.Context, sockets string, files []found, 
 	stop := make(chan struct{})
 	var spawning, running, starting sync.WaitGroup
 	spawning.Go(func() { spawn.run(stop) })
+	m.cfg.confine = newConfiner(&m.cfg, func(cmd *exec.Cmd) error { return spawn.do(func() error { return sandbox.Start(cmd) }) })
 	starts := make(chan struct{}, m.cfg.StartParallel)
 	all := make([]*Handler, len(files))
 	for i, f := range files {

@@ -32,4 +32,5 @@ type HandlerStatus struct {
 	Queued    int    // calls that wait
 	Calls     uint64 // calls that ended, ever
 	GivenUp   int    // calls whose caller gave up, and that still run in the process
+	Sandbox   []Layer
 }

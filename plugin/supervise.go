@@ -86,7 +86,7 @@ func (s *supervisor) start(ctx context.Context) (*process, error) {
 		return nil, fmt.Errorf("working directory: %w", err)
 	}
 	p, err := start(ctx, launch{path: s.staged, name: s.h.file, workDir: work, socketDir: s.sockets, env: s.cfg.Env,
-		maxPayload: s.cfg.MaxPayload, timeout: s.cfg.StartTimeout, probeEvery: s.cfg.probeEvery, spawn: s.spawn, out: newOutputs(s.log)})
+		maxPayload: s.cfg.MaxPayload, timeout: s.cfg.StartTimeout, probeEvery: s.cfg.probeEvery, spawn: s.spawn, confine: s.cfg.confine, out: newOutputs(s.log)})
 	if err != nil {
 		return nil, err
 	}
@@ -110,6 +110,9 @@ func (s *supervisor) tooSlow() error {
 func (s *supervisor) introduce(ctx context.Context, p *process) error {
 	d, err := p.pb.Describe(ctx)
 	if err != nil {
+		return err
+	}
+	if err := s.cfg.confine.covers(s.h.file, d.Needs); err != nil {
 		return err
 	}
 	if s.attached {

@@ -30,6 +30,7 @@ type Definition struct {
 	name, integrity string
 	functions       map[string]part
 	receive         part
+	needs           []string
 	faults          []error
 	setup           atomic.Pointer[Setup]
 }
@@ -39,7 +40,7 @@ var _ Handler = (*Definition)(nil)
 // part runs one call: payload in, payload out.
 type part func(c *Context, payload []byte) ([]byte, error)
 
-// Part is one piece of a Definition: what Function and Receive return.
+// Part is one piece of a Definition: what Function, Receive and Needs return.
 type Part struct{ add func(d *Definition) }
 
 // Define puts a DNA together. What is wrong with it, all of it, is what
@@ -54,7 +55,7 @@ func Define(name, integrity string, parts ...Part) *Definition {
 	}
 	for _, p := range parts {
 		if p.add == nil {
-			d.fault("an empty Part: use Function or Receive")
+			d.fault("an empty Part: use Function, Receive or Needs")
 			continue
 		}
 		p.add(d)
@@ -143,7 +144,7 @@ func (d *Definition) Describe(context.Context) (Description, error) {
 		return Description{}, fmt.Errorf("define %q: %w", d.name, errors.Join(d.faults...))
 	}
 	return Description{Name: d.name, Integrity: d.integrity, Functions: d.names(),
-		Receives: d.receive != nil, SDK: Version, Protocol: Protocol}, nil
+		Receives: d.receive != nil, SDK: Version, Protocol: Protocol, Needs: slices.Clone(d.needs)}, nil
 }
 
 func (d *Definition) names() []string { return slices.Sorted(maps.Keys(d.functions)) }
@@ -151,7 +152,7 @@ func (d *Definition) names() []string { return slices.Sorted(maps.Keys(d.functio
 // Clone is the same program for another node of the same process, which has a
 // Setup of its own. What the functions share by closures stays shared.
 func (d *Definition) Clone() *Definition {
-	return &Definition{name: d.name, integrity: d.integrity, functions: d.functions, receive: d.receive, faults: d.faults}
+	return &Definition{name: d.name, integrity: d.integrity, functions: d.functions, receive: d.receive, needs: d.needs, faults: d.faults}
 }
 
 // Setup keeps what the node tells about itself for Context's methods.

@@ -57,6 +57,7 @@ func describe(h sdk.Handler, stdout, stderr io.Writer) int {
 		Receives  bool     `json:"receives"`
 		SDK       string   `json:"sdk"`
 		Protocol  int      `json:"protocol"`
+		Needs     []string `json:"needs,omitempty"`
 	}(d), "", "  ")
 	if err != nil {
 		fmt.Fprintln(stderr, err)

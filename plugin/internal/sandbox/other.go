@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"errors"
 	"os/exec"
 	"runtime"
 	"syscall"
@@ -30,3 +31,24 @@ func Probe(func(*exec.Cmd) error) *Kernel {
 	}
 	return k
 }
+
+// Groups are cgroups, of which there are none.
+type Groups struct{}
+
+// Group is one of them.
+type Group struct{}
+
+// Delegated finds none.
+func Delegated() (*Groups, error) { return nil, errors.New("not on " + runtime.GOOS) }
+
+// New is never called.
+func (*Groups) New(string, uint64, uint64) (*Group, error) { return nil, errors.ErrUnsupported }
+
+// OutOfMemory is never called.
+func (*Group) OutOfMemory() bool { return false }
+
+// Remove is never called.
+func (*Group) Remove() error { return nil }
+
+// In is never called.
+func (*Group) In(*exec.Cmd) {}
