@@ -38,6 +38,13 @@ func behave(dna, behaviour string) int {
 	switch behaviour {
 	case "ok":
 		serve.Main(&testHandler{dna: dna})
+	case "needs":
+		serve.Main(&testHandler{dna: dna, needs: strings.Fields(os.Getenv("TEST_NEEDS"))})
+	case "hardhost":
+		if err := Harden(); err != nil {
+			return 1
+		}
+		return hostMain(os.Args[1], os.Args[2])
 	case "frames":
 		return frameServer(os.Args[1])
 	case "host":
@@ -80,22 +87,26 @@ func behave(dna, behaviour string) int {
 	return 1
 }
 
+// born tells a process from those before it.
+var born = time.Now().UnixNano()
+
 // testHandler is a handler whose functions go wrong in every way.
 type testHandler struct {
 	dna      string
 	setupErr error
 	describe func()
 	setup    sdk.Setup
+	needs    []string
 }
 
-var testFunctions = []string{"abort", "big", "commit", "echo", "env", "exit", "fds", "flood", "forget", "fork", "freeze", "kill",
+var testFunctions = []string{"abort", "attack", "big", "commit", "echo", "env", "exit", "fds", "flood", "forget", "fork", "freeze", "kill",
 	"late", "log", "panic", "parallel", "pid", "query", "send", "setup", "shortsend", "stdio", "stuck", "wait"}
 
 func (h *testHandler) Describe(context.Context) (sdk.Description, error) {
 	if h.describe != nil {
 		h.describe()
 	}
-	return sdk.Description{Name: h.dna, Integrity: "1", Functions: testFunctions, Receives: true}, nil
+	return sdk.Description{Name: h.dna, Integrity: "1", Functions: testFunctions, Receives: true, Needs: h.needs}, nil
 }
 
 func (h *testHandler) Setup(_ context.Context, s sdk.Setup) error {
@@ -122,8 +133,10 @@ func (h *testHandler) Serve(ctx context.Context, host sdk.Host, c *sdk.Call) ([]
 		return h.parallel(ctx, host, c)
 	case "setup":
 		return append(append(h.setup.Agent[:], h.setup.DNA[:]...), h.setup.Properties...), nil
-	case "pid":
-		return []byte(fmt.Sprint(os.Getpid())), nil
+	case "attack":
+		return attack(string(c.Payload))
+	case "pid": // with the time: in a PID namespace of its own each one is 1
+		return []byte(fmt.Sprint(os.Getpid(), born)), nil
 	case "wait", "stuck":
 		if string(c.Payload) == "send" { // not limited, as the log is
 			_, _ = host.Send(ctx, c.From, nil)
