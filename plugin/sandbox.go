@@ -108,7 +108,7 @@ func (c *confiner) command(l launch, socketDir string, env []string) (*confined,
 	if c.cfg.Sandbox != SandboxOff {
 		out.memory = g.memory
 		// Go's collector works harder below the limit, not above it.
-		env = append(env, "GOMEMLIMIT="+strconv.FormatUint(g.memory/10*9, 10))
+		env = append([]string{"GOMEMLIMIT=" + strconv.FormatUint(g.memory/10*9, 10)}, env...)
 	}
 	spec := &sandbox.Spec{Path: l.path, Name: l.name, Layers: c.kernel.Works(), ABI: c.kernel.ABI, Network: g.network,
 		Read: g.read, Write: append([]string{l.workDir, socketDir}, g.write...),

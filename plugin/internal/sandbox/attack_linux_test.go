@@ -335,3 +335,24 @@ func TestFailsClosed(t *testing.T) {
 		t.Errorf("the program ran: %s", b)
 	}
 }
+
+// What the shim adds to the start of a program that does nothing.
+func BenchmarkStart(b *testing.B) {
+	k := kernel()
+	for name, layers := range map[string][]Layer{"bare": nil, "all": k.Works()} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				cmd, err := Command(&Spec{Path: "/bin/true", Name: "true", Layers: layers, ABI: k.ABI, Processes: 500, OpenFiles: 100}, nil, "/")
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := Start(cmd); err != nil {
+					b.Fatal(err)
+				}
+				if err := cmd.Wait(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
