@@ -311,7 +311,7 @@ func TestForksBounded(t *testing.T) {
 	for _, l := range layers {
 		works(t, l)
 	}
-	out, err := run(t, Spec{Layers: layers, Processes: 400, OpenFiles: 4096}, "forks", "")
+	out, err := run(t, Spec{Layers: layers, Processes: 200, OpenFiles: 4096}, "forks", "")
 	if err == nil || !strings.Contains(out, "resource temporarily unavailable") {
 		t.Errorf("not stopped: %s %v", out, err)
 	}

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -68,14 +69,26 @@ func Harden() error {
 	return nil
 }
 
-// Start starts cmd. The files by which a user namespace gets its users belong to
-// root while the process is hardened, since the child shares its memory until it
-// is another program. So the hardening stops for that moment. It matters to none
-// of the processes in such namespaces: they can trace nobody outside.
+// Start starts cmd.
 func Start(cmd *exec.Cmd) error {
 	hardening.Lock()
 	defer hardening.Unlock()
-	if !hardening.on || cmd.SysProcAttr == nil || cmd.SysProcAttr.Cloneflags&unix.CLONE_NEWUSER == 0 {
+	if cmd.SysProcAttr == nil || cmd.SysProcAttr.Cloneflags&unix.CLONE_NEWUSER == 0 {
+		return cmd.Start()
+	}
+	err := startInNamespace(cmd)
+	if errors.Is(err, unix.ENOSPC) {
+		err = fmt.Errorf("%w (sysctl user.max_user_namespaces and its like allow no more)", err)
+	}
+	return err
+}
+
+// startInNamespace is called with hardening held. The files by which a user namespace gets its users belong to
+// root while the process is hardened, since the child shares its memory until it
+// is another program. So the hardening stops for that moment. It matters to none
+// of the processes in such namespaces: they can trace nobody outside.
+func startInNamespace(cmd *exec.Cmd) error {
+	if !hardening.on {
 		return cmd.Start()
 	}
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err != nil {

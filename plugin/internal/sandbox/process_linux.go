@@ -10,8 +10,8 @@ import (
 
 const (
 	procFlags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	// leastPIDs is the smallest pid_max that the kernel takes.
-	leastPIDs = 301
+	// reservedPIDs are numbers that the kernel gives out once only.
+	reservedPIDs = 300
 	// largestFile bounds a file that the program writes, memory files included.
 	largestFile = 4 << 30
 	// otherProcesses is for what else the user runs, where RLIMIT_NPROC counts it.
@@ -38,13 +38,13 @@ func ownProc(s *Spec) error {
 // boundPIDs bounds the processes of the namespace, root's too, which
 // RLIMIT_NPROC does not. Kernels before 6.14 have one pid_max for all: there,
 // the file is the machine's own and an unprivileged process can't write it; root
-// could, so the namespace's age is told from the value that it begins with.
+// could, so the kernel's version is asked.
 func boundPIDs(most uint64) {
 	const file = "/proc/sys/kernel/pid_max"
 	if most == 0 || !ownPIDMax() {
 		return
 	}
-	_ = os.WriteFile(file, strconv.AppendUint(nil, max(most, leastPIDs), 10), 0)
+	_ = os.WriteFile(file, strconv.AppendUint(nil, most+reservedPIDs, 10), 0)
 }
 
 // ownPIDMax tells whether pid_max is the namespace's: since Linux 6.14.
