@@ -69,7 +69,7 @@ func blowUp() error {
 func blowUpIn(n int) error {
 	for range n {
 		cmd := exec.Command("/bin/sh", "-c", `x=$(head -c 50000000 /dev/zero | tr '\0' x); sleep 1000`)
-			if err := cmd.Start(); err != nil {
+		if err := cmd.Start(); err != nil {
 			return err
 		}
 	}
