@@ -30,6 +30,8 @@ type Config struct {
 	DataDir string
 	// PluginDir holds the handlers' binaries. Empty: no handler processes.
 	PluginDir string
+	// Sandbox is that of their processes.
+	Sandbox Sandbox
 	// Handlers run in this process, beside those of PluginDir.
 	Handlers []sdk.Handler
 	// DNAs are the operator's settings, by the DNA's name.

@@ -79,10 +79,10 @@ func New(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	if cfg.PluginDir != "" {
-		n.plugins, err = plugin.New(cfg.Limits.ofPlugin(plugin.Config{
+		n.plugins, err = plugin.New(cfg.Sandbox.ofPlugin(cfg.Limits.ofPlugin(plugin.Config{
 			Dir: cfg.PluginDir, StateDir: cfg.path("plugins"), Log: cfg.Log.With("part", "plugin"),
 			MaxPayload: cfg.MaxPayload, Env: cfg.handlerEnv, Attach: n.attach, Detach: n.detach,
-		}))
+		})))
 		if err != nil {
 			return nil, err
 		}

@@ -61,7 +61,9 @@ func nodeRole(args []string) {
 	cfg := Config{DataDir: args[0], PluginDir: args[1], Listen: "127.0.0.1:0", Network: "test",
 		DNAs:       map[string]DNASettings{"test": {NetworkSeed: *seed}},
 		handlerEnv: []string{"GORACE=atexit_sleep_ms=0"},
-		Log:        slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+		// Its files tell the tests what it does.
+		Sandbox: Sandbox{Grants: map[string][]string{"test": {"write:" + filepath.Clean(os.TempDir())}}},
+		Log:     slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	if *advertise != "" {
 		cfg.Advertise = []netip.AddrPort{netip.MustParseAddrPort(*advertise)}
 	}
