@@ -32,6 +32,8 @@ type Config struct {
 	PluginDir string
 	// PinnedOnly has none of them run but those that are pinned (AddPins).
 	PinnedOnly bool
+	// Sandbox is that of their processes.
+	Sandbox Sandbox
 	// Handlers run in this process, beside those of PluginDir.
 	Handlers []sdk.Handler
 	// DNAs are the operator's settings, by the DNA's name.

@@ -87,7 +87,7 @@ func TestHammer(t *testing.T) {
 	defer cancel()
 	var watchers, callers sync.WaitGroup
 	for i := range h.nodes {
-		watchers.Go(func() { _ = h.nodes[i].PluginEvents(ctx, 0, h.event) })
+		watchers.Go(func() { _ = h.nodes[i].PluginEvents(ctx, control.EventQuery{Follow: true}, h.event) })
 	}
 	end := time.Now().Add(*hammerTime)
 	for i := range h.nodes {

@@ -87,10 +87,10 @@ func New(cfg Config) (*Node, error) {
 		if cfg.PinnedOnly {
 			pins = cfg.path(pinsFile)
 		}
-		n.plugins, err = plugin.New(cfg.Limits.ofPlugin(plugin.Config{Pins: pins,
+		n.plugins, err = plugin.New(cfg.Sandbox.ofPlugin(cfg.Limits.ofPlugin(plugin.Config{Pins: pins,
 			Dir: cfg.PluginDir, StateDir: cfg.path("plugins"), Log: cfg.Log.With("part", "plugin"),
 			MaxPayload: cfg.MaxPayload, Env: cfg.handlerEnv, Attach: n.attach, Ready: n.ready, Detach: n.detach, Event: n.pluginEvent,
-		}))
+		})))
 		if err != nil {
 			return nil, err
 		}

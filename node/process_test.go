@@ -50,6 +50,11 @@ func runRole(role string, args []string) {
 	os.Exit(2)
 }
 
+// testSandbox lets a handler of the test DNA tell the tests by files what it does.
+func testSandbox() Sandbox {
+	return Sandbox{Grants: map[string][]string{"test": {"write:" + filepath.Clean(os.TempDir())}}}
+}
+
 // nodeRole runs a node: [-advertise ADDR] [-seed SEED] [-callbacks DIR] DATA PLUGINS [BOOTSTRAP].
 // It prints its peer form.
 func nodeRole(args []string) {
@@ -63,6 +68,7 @@ func nodeRole(args []string) {
 	cfg := Config{DataDir: args[0], PluginDir: args[1], Listen: "127.0.0.1:0", Network: "test",
 		DNAs:       map[string]DNASettings{"test": {NetworkSeed: *seed}, "callbacks": {Properties: callbackProperties(*callbacks)}},
 		handlerEnv: []string{"GORACE=atexit_sleep_ms=0"},
+		Sandbox:    testSandbox(),
 		Log:        slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	if *advertise != "" {
 		cfg.Advertise = []netip.AddrPort{netip.MustParseAddrPort(*advertise)}

@@ -67,6 +67,21 @@ type Config struct {
 	// which has nothing of the node's own.
 	Env []string
 
+	// Sandbox says how much of the sandbox there must be (setting
+	// handler-sandbox, "auto").
+	Sandbox SandboxMode
+	// Memory bounds what one handler's processes hold together, in bytes
+	// (setting handler-memory, 1 GiB). Grants may give one more.
+	Memory int64
+	// Processes bounds one handler's processes and threads (setting
+	// handler-processes, 512), OpenFiles the open files of each of its processes
+	// (handler-open-files, 1024).
+	Processes, OpenFiles int
+	// Grants are what the operator gives the handler of a file beyond that, in
+	// the words of sdk.Needs (setting grant in [handler."FILE"]).
+	Grants map[string][]string
+
+	confine    *confiner             // made by Run
 	probeEvery time.Duration         // between health probes; for tests
 	policy     func() *restartPolicy // of restarts; for tests
 	settle     time.Duration         // without a change, until a file is complete; for tests
@@ -88,6 +103,14 @@ func (c Config) withDefaults() Config {
 	def(&c.MaxCalls, 256)
 	def(&c.MaxQueue, 1024)
 	def(&c.StartParallel, 4)
+	def(&c.Processes, 512)
+	def(&c.OpenFiles, 1024)
+	if c.Memory == 0 {
+		c.Memory = 1 << 30
+	}
+	if c.Sandbox == "" {
+		c.Sandbox = SandboxAuto
+	}
 	span(&c.StartTimeout, 10*time.Second)
 	span(&c.DrainTimeout, 10*time.Second)
 	span(&c.SwapTimeout, 2*time.Minute)
@@ -146,5 +169,6 @@ func (c *Config) validate() error {
 	default:
 		bad(!info.IsDir(), "the plugin directory %s is a file", c.Dir)
 	}
+	errs = append(errs, c.validateSandbox())
 	return errors.Join(errs...)
 }

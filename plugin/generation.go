@@ -134,12 +134,15 @@ func (a *attempt) start(ctx context.Context, s *supervisor, path string) (*gener
 		return nil, fmt.Errorf("working directory: %w", err)
 	}
 	p, err := start(ctx, launch{path: path, name: a.name, workDir: a.workDir, socketDir: s.sockets, env: s.cfg.Env,
-		maxPayload: s.cfg.MaxPayload, timeout: s.cfg.StartTimeout, probeEvery: s.cfg.probeEvery, spawn: s.spawn, out: newOutputs(a.log)})
+		maxPayload: s.cfg.MaxPayload, timeout: s.cfg.StartTimeout, probeEvery: s.cfg.probeEvery, spawn: s.spawn, confine: s.cfg.confine, out: newOutputs(a.log)})
 	if err != nil {
 		return nil, err
 	}
 	g := &generation{p: p, sum: a.sum, retire: make(chan time.Duration, 1), hurry: s.hurry, log: a.log}
 	if g.desc, err = p.pb.Describe(ctx); err != nil {
+		return g, err
+	}
+	if err := s.cfg.confine.covers(a.name, g.desc.Needs); err != nil {
 		return g, err
 	}
 	if a.attached {

@@ -42,6 +42,13 @@ func behave(dna, behaviour string) int {
 		serve.Main(&testHandler{dna: dna})
 	case "v": // as the binary's last line says
 		return behaveVersion(dna)
+	case "needs":
+		serve.Main(&testHandler{dna: dna, needs: strings.Fields(os.Getenv("TEST_NEEDS"))})
+	case "hardhost":
+		if err := Harden(); err != nil {
+			return 1
+		}
+		return hostMain(os.Args[1], os.Args[2])
 	case "frames":
 		return frameServer(os.Args[1])
 	case "host":
@@ -79,10 +86,13 @@ func behave(dna, behaviour string) int {
 	case "badname":
 		serve.Main(&testHandler{dna: "No Such Name"})
 	case "frozen": // stops itself before it answers Describe
-		serve.Main(&testHandler{dna: dna, describe: func() { _ = syscall.Kill(os.Getpid(), syscall.SIGSTOP); select {} }})
+		serve.Main(&testHandler{dna: dna, describe: func() { selfSignal(syscall.SIGSTOP) }})
 	}
 	return 1
 }
+
+// born tells a process from those before it.
+var born = time.Now().UnixNano()
 
 // testHandler is a handler whose functions go wrong in every way.
 type testHandler struct {
@@ -91,16 +101,17 @@ type testHandler struct {
 	describe func()
 	setup    sdk.Setup
 	version  string
+	needs    []string
 }
 
-var testFunctions = []string{"abort", "big", "commit", "echo", "env", "exit", "fds", "flood", "forget", "fork", "freeze", "kill",
+var testFunctions = []string{"abort", "attack", "big", "commit", "echo", "env", "exit", "fds", "flood", "forget", "fork", "freeze", "kill",
 	"late", "log", "panic", "parallel", "pid", "query", "send", "setup", "shortsend", "stdio", "stuck", "version", "wait"}
 
 func (h *testHandler) Describe(context.Context) (sdk.Description, error) {
 	if h.describe != nil {
 		h.describe()
 	}
-	d := sdk.Description{Name: h.dna, Integrity: "1", Functions: testFunctions, Receives: true}
+	d := sdk.Description{Name: h.dna, Integrity: "1", Functions: testFunctions, Receives: true, Needs: h.needs}
 	switch h.version {
 	case "another":
 		d.Name = "another"
@@ -145,8 +156,10 @@ func (h *testHandler) Serve(ctx context.Context, host sdk.Host, c *sdk.Call) ([]
 		return h.parallel(ctx, host, c)
 	case "setup":
 		return append(append(h.setup.Agent[:], h.setup.DNA[:]...), h.setup.Properties...), nil
-	case "pid":
-		return []byte(fmt.Sprint(os.Getpid())), nil
+	case "attack":
+		return attack(string(c.Payload))
+	case "pid": // with the time: in a PID namespace of its own each one is 1
+		return []byte(fmt.Sprint(os.Getpid(), born)), nil
 	case "wait", "stuck":
 		if string(c.Payload) == "send" { // not limited, as the log is
 			_, _ = host.Send(ctx, c.From, nil)
@@ -186,11 +199,10 @@ func (h *testHandler) misbehave(ctx context.Context, host sdk.Host, c *sdk.Call)
 	case "exit":
 		os.Exit(7)
 	case "kill":
-		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		selfSignal(syscall.SIGKILL)
 	case "freeze":
 		_, _ = host.Send(ctx, c.From, nil)
-		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
-		select {} // the signal may take a moment
+		selfSignal(syscall.SIGSTOP)
 	case "fork":
 		return h.fork(string(c.Payload) == "setsid")
 	case "stdio":

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"sync"
+
+	"github.com/parley-p2p/parley/plugin/internal/sandbox"
 )
 
 // Manager runs the handlers of one directory.
@@ -153,6 +156,7 @@ func (m *Manager) Run(ctx context.Context) (err error) {
 	stop := make(chan struct{})
 	var spawning, starting sync.WaitGroup
 	spawning.Go(func() { m.spawn.run(stop) })
+	m.cfg.confine = newConfiner(&m.cfg, func(cmd *exec.Cmd) error { return m.spawn.do(func() error { return sandbox.Start(cmd) }) })
 	d := &directory{m: m, settling: newSettling(m.cfg.settle, absentFactor*m.cfg.settle), slots: map[string]*slot{},
 		initial: map[string]bool{}, starting: &starting, ended: make(chan struct{}, 1)}
 	d.begun = func() { d.running.Go(func() { starting.Wait(); ready(); m.collect() }) }

@@ -33,6 +33,7 @@ type launch struct {
 	timeout    time.Duration
 	probeEvery time.Duration
 	spawn      *spawner
+	confine    *confiner
 	out        *outputs
 }
 
@@ -126,11 +127,11 @@ func (p *process) clientConfig(l launch, captured *capture) *goplugin.ClientConf
 			grpc.WithDisableRetry(),
 		},
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, socketDir string) (runner.Runner, error) {
-			cmd := exec.Command(l.path)
-			cmd.Args[0] = l.name
-			cmd.Dir = l.workDir
-			cmd.Env = append(handlerEnv(l), spec.Env...)
-			p.run.prepare(cmd, socketDir)
+			c, err := l.confine.command(l, socketDir, append(handlerEnv(l), spec.Env...))
+			if err != nil {
+				return nil, err
+			}
+			p.run.prepare(c, socketDir)
 			return p.run, nil
 		},
 	}

@@ -45,6 +45,8 @@ type HandlerStatus struct {
 	Refused     string    // why what lies in the directory does not run; empty if it does
 	Draining    []Draining
 	Quarantined []Quarantined // oldest first
+
+	Sandbox []Layer
 }
 
 // Draining is a process whose place another one has taken.
@@ -170,6 +172,9 @@ func (h *Handler) status() HandlerStatus {
 	for _, d := range h.rolls.draining {
 		calls, _ := d.p.calls.load()
 		s.Draining = append(s.Draining, Draining{PID: d.p.run.pid(), SHA256: d.sum, Calls: calls, Until: d.until})
+	}
+	if h.cfg.confine != nil {
+		s.Sandbox = h.cfg.confine.layers(h.file)
 	}
 	return s
 }

@@ -290,7 +290,7 @@ func (s *supervisor) retireOne(g *generation, d time.Duration) {
 func (s *supervisor) refuse(a *attempt) {
 	reason := a.err
 	back := s.current == nil && s.revive == nil && !s.retry && s.roll.good != "" && s.roll.good != a.sum
-	if a.sum != "" && !errors.Is(reason, errNotPinned) && (s.current != nil || back) && s.roll.refused(a.sum) == nil {
+	if a.sum != "" && !operators(reason) && (s.current != nil || back) && s.roll.refused(a.sum) == nil {
 		s.roll.reject(time.Now(), a.sum, reason)
 		s.save()
 	}
@@ -310,6 +310,12 @@ func (s *supervisor) refuse(a *attempt) {
 		s.log.Error("handler rejected", "reason", reason)
 		s.event(EventRejected, a.sum, reason.Error())
 	}
+}
+
+// operators tells whether a reason lies in the operator's settings: it is not the
+// binary's fault, and may be gone the next time.
+func operators(reason error) bool {
+	return errors.Is(reason, errNotPinned) || errors.Is(reason, errNotGranted)
 }
 
 // over takes note of the end of a generation.

@@ -39,6 +39,7 @@ type program struct {
 	init            func(*Context) error
 	validate        func(*Candidate) error
 	postCommit      func(*Context, []Record) error
+	needs           []string
 	faults          []error
 }
 
@@ -47,8 +48,8 @@ var _ Handler = (*Definition)(nil)
 // part runs one call: payload in, payload out.
 type part func(c *Context, payload []byte) ([]byte, error)
 
-// Part is one piece of a Definition: what Function, Receive, Init, Validate and
-// PostCommit return.
+// Part is one piece of a Definition: what Function, Receive, Init, Validate,
+// PostCommit and Needs return.
 type Part struct{ add func(d *Definition) }
 
 // Define puts a DNA together. What is wrong with it, all of it, is what
@@ -63,7 +64,7 @@ func Define(name, integrity string, parts ...Part) *Definition {
 	}
 	for _, p := range parts {
 		if p.add == nil {
-			d.fault("an empty Part: use Function or Receive")
+			d.fault("an empty Part: use Function, Receive or Needs")
 			continue
 		}
 		p.add(d)
@@ -153,7 +154,7 @@ func (d *Definition) Describe(context.Context) (Description, error) {
 	}
 	return Description{Name: d.name, Integrity: d.integrity, Functions: d.names(),
 		Receives: d.receive != nil, Init: d.init != nil, Validate: d.validate != nil, PostCommit: d.postCommit != nil,
-		SDK: Version, Protocol: Protocol}, nil
+		SDK: Version, Protocol: Protocol, Needs: slices.Clone(d.needs)}, nil
 }
 
 func (d *Definition) names() []string { return slices.Sorted(maps.Keys(d.functions)) }

@@ -32,6 +32,9 @@ type Description struct {
 	// contract that it speaks.
 	SDK      string
 	Protocol int
+	// Needs are what it can't do without and a node does not give of its own
+	// accord: see the function Needs.
+	Needs []string
 }
 
 // Setup tells a handler where it runs.

@@ -220,9 +220,12 @@ type DescribeResponse struct {
 	Sdk       string                 `protobuf:"bytes,5,opt,name=sdk,proto3" json:"sdk,omitempty"`            // at most 128 bytes
 	Protocol  uint32                 `protobuf:"varint,6,opt,name=protocol,proto3" json:"protocol,omitempty"` // 1
 	// Which of the node's own calls the handler takes.
-	Init          bool `protobuf:"varint,10,opt,name=init,proto3" json:"init,omitempty"`
-	Validate      bool `protobuf:"varint,11,opt,name=validate,proto3" json:"validate,omitempty"`
-	PostCommit    bool `protobuf:"varint,12,opt,name=post_commit,json=postCommit,proto3" json:"post_commit,omitempty"`
+	Init       bool `protobuf:"varint,10,opt,name=init,proto3" json:"init,omitempty"`
+	Validate   bool `protobuf:"varint,11,opt,name=validate,proto3" json:"validate,omitempty"`
+	PostCommit bool `protobuf:"varint,12,opt,name=post_commit,json=postCommit,proto3" json:"post_commit,omitempty"`
+	// needs is what the handler can't do without and a node does not give of its
+	// own accord: "network", "read:PATH", "write:PATH", "memory:BYTES" (sdk.CheckNeed).
+	Needs         []string `protobuf:"bytes,20,rep,name=needs,proto3" json:"needs,omitempty"` // at most 32, each at most 4 KiB
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -318,6 +321,13 @@ func (x *DescribeResponse) GetPostCommit() bool {
 		return x.PostCommit
 	}
 	return false
+}
+
+func (x *DescribeResponse) GetNeeds() []string {
+	if x != nil {
+		return x.Needs
+	}
+	return nil
 }
 
 type SetupRequest struct {
@@ -2036,7 +2046,7 @@ var File_handler_proto protoreflect.FileDescriptor
 const file_handler_proto_rawDesc = "" +
 	"\n" +
 	"\rhandler.proto\x12\x11parley.handler.v1\"\x11\n" +
-	"\x0fDescribeRequest\"\xfd\x01\n" +
+	"\x0fDescribeRequest\"\x93\x02\n" +
 	"\x10DescribeResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\tintegrity\x18\x02 \x01(\tR\tintegrity\x12\x1c\n" +
@@ -2048,7 +2058,8 @@ const file_handler_proto_rawDesc = "" +
 	" \x01(\bR\x04init\x12\x1a\n" +
 	"\bvalidate\x18\v \x01(\bR\bvalidate\x12\x1f\n" +
 	"\vpost_commit\x18\f \x01(\bR\n" +
-	"postCommit\"\x91\x01\n" +
+	"postCommit\x12\x14\n" +
+	"\x05needs\x18\x14 \x03(\tR\x05needs\"\x91\x01\n" +
 	"\fSetupRequest\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\fR\x05agent\x12\x10\n" +
 	"\x03dna\x18\x02 \x01(\fR\x03dna\x12\x1e\n" +

@@ -217,13 +217,15 @@ func TestDescriptionAndSetup(t *testing.T) {
 		"empty":      func(d *sdk.Description) { d.Functions = []string{""} },
 		"not UTF-8":  func(d *sdk.Description) { d.Functions = []string{"\xff"} },
 		"many":       func(d *sdk.Description) { d.Functions = make([]string, maxFunctions+1) },
+		"need":       func(d *sdk.Description) { d.Needs = []string{"read:etc"} },
+		"needs":      func(d *sdk.Description) { d.Needs = slices.Repeat([]string{"network"}, sdk.MaxNeeds+1) },
 	} {
 		bad := d
 		change(&bad)
 		if _, err := descriptionToWire(bad); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: sent, %v", name, err)
 		}
-		w := &DescribeResponse{Name: bad.Name, Integrity: bad.Integrity, Functions: bad.Functions, Sdk: bad.SDK, Protocol: uint32(bad.Protocol)}
+		w := &DescribeResponse{Name: bad.Name, Integrity: bad.Integrity, Functions: bad.Functions, Sdk: bad.SDK, Protocol: uint32(bad.Protocol), Needs: bad.Needs}
 		if _, err := descriptionFromWire(w); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: received, %v", name, err)
 		}

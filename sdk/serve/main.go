@@ -60,6 +60,7 @@ func describe(h sdk.Handler, stdout, stderr io.Writer) int {
 		PostCommit bool     `json:"post_commit"`
 		SDK        string   `json:"sdk"`
 		Protocol   int      `json:"protocol"`
+		Needs      []string `json:"needs,omitempty"`
 	}(d), "", "  ")
 	if err != nil {
 		fmt.Fprintln(stderr, err)
