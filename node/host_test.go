@@ -184,7 +184,6 @@ func TestStopEndsCalls(t *testing.T) {
 			w.base.Deadline = maxDeadline
 			if !inProcess {
 				w.handler, w.base.PluginDir = nil, pluginDir(t, "test")
-				w.base.Sandbox = testSandbox()
 				w.base.handlerEnv = []string{"GORACE=atexit_sleep_ms=0"}
 			}
 			n := w.start("n")

@@ -52,7 +52,8 @@ func runRole(role string, args []string) {
 
 // testSandbox lets a handler of the test DNA tell the tests by files what it does.
 func testSandbox() Sandbox {
-	return Sandbox{Grants: map[string][]string{"test": {"write:" + filepath.Clean(os.TempDir())}}}
+	files := []string{"write:" + filepath.Clean(os.TempDir())}
+	return Sandbox{Grants: map[string][]string{"test": files, "callbacks": files}}
 }
 
 // nodeRole runs a node: [-advertise ADDR] [-seed SEED] [-callbacks DIR] DATA PLUGINS [BOOTSTRAP].

@@ -61,7 +61,6 @@ func TestHandlerKilledWhileItReceives(t *testing.T) {
 	w := newTestNetwork(t, testDNA)
 	alice := w.start("alice")
 	w.handler, w.base.PluginDir = nil, pluginDir(t, "test")
-	w.base.Sandbox = testSandbox()
 	w.base.handlerEnv = []string{"GORACE=atexit_sleep_ms=0"}
 	bob := w.start("bob")
 	file := t.TempDir() + "/runs"
@@ -91,7 +90,6 @@ func TestHandlerKilledWhileItSends(t *testing.T) {
 	w := newTestNetwork(t, testDNA)
 	bob := w.start("bob")
 	w.handler, w.base.PluginDir = nil, pluginDir(t, "test")
-	w.base.Sandbox = testSandbox()
 	w.base.handlerEnv = []string{"GORACE=atexit_sleep_ms=0"}
 	alice := w.start("alice")
 	file := t.TempDir() + "/runs"
