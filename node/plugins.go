@@ -70,6 +70,9 @@ func (n *Node) Plugins(context.Context) ([]control.PluginStatus, error) {
 		for _, q := range p.Quarantined {
 			s.Quarantined = append(s.Quarantined, control.QuarantinedPlugin{SHA256: q.SHA256, Reason: q.Reason, Since: q.Since})
 		}
+		for _, l := range p.Sandbox {
+			s.Layers = append(s.Layers, control.PluginLayer{Name: l.Name, State: string(l.State), Detail: l.Detail})
+		}
 		list = append(list, s)
 	}
 	return list, nil

@@ -103,10 +103,10 @@ func (c Config) withDefaults() Config {
 	def(&c.MaxCalls, 256)
 	def(&c.MaxQueue, 1024)
 	def(&c.StartParallel, 4)
-	def(&c.Processes, 512)
-	def(&c.OpenFiles, 1024)
+	def(&c.Processes, DefaultProcesses)
+	def(&c.OpenFiles, DefaultOpenFiles)
 	if c.Memory == 0 {
-		c.Memory = 1 << 30
+		c.Memory = DefaultMemory
 	}
 	if c.Sandbox == "" {
 		c.Sandbox = SandboxAuto
@@ -135,6 +135,13 @@ func (c Config) withDefaults() Config {
 	}
 	return c
 }
+
+// Defaults of Config that an operator's help shows.
+const (
+	DefaultMemory    = 1 << 30
+	DefaultProcesses = 512
+	DefaultOpenFiles = 1024
+)
 
 const (
 	// maxMaxPayload keeps messages within gRPC's 32-bit lengths.

@@ -28,6 +28,15 @@ func limitFlags(p *pflag.FlagSet, l *node.Limits) {
 	p.IntVar(&l.ChainReplyBytes, "chain-reply-bytes", d.ChainReplyBytes, "their bytes")
 }
 
+// sandboxFlags defines the flags of the handlers' sandbox.
+func sandboxFlags(p *pflag.FlagSet, s *node.Sandbox) {
+	d := node.DefaultSandbox()
+	p.StringVar(&s.Mode, "handler-sandbox", d.Mode, `"auto": confine handlers by what the system allows; "strict": start none that can't be confined by all of it; "off"`)
+	p.IntVar(&s.Memory, "handler-memory", d.Memory, "memory of one handler, in bytes")
+	p.IntVar(&s.Processes, "handler-processes", d.Processes, "processes and threads of one handler")
+	p.IntVar(&s.OpenFiles, "handler-open-files", d.OpenFiles, "open files of each process of a handler")
+}
+
 // notPositive tells of each number and duration that is 0 or less: node.Config
 // takes a 0 for "not set", and none of them may be negative.
 func notPositive(flags *pflag.FlagSet) (errs []error) {

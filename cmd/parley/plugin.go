@@ -23,7 +23,7 @@ that does worse is taken back by itself. These commands show what became of it.`
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(c.pluginStatusCommand(), c.pluginRestartCommand(), c.pluginEventsCommand())
+	cmd.AddCommand(c.pluginStatusCommand(), c.pluginRestartCommand(), c.pluginEventsCommand(), c.pinCommand())
 	return cmd
 }
 
