@@ -133,7 +133,7 @@ func (a *attempt) start(ctx context.Context, s *supervisor, path string) (*gener
 	if err := os.MkdirAll(a.workDir, 0o700); err != nil {
 		return nil, fmt.Errorf("working directory: %w", err)
 	}
-	p, err := start(ctx, launch{path: path, name: a.name, workDir: a.workDir, socketDir: s.sockets, env: s.cfg.Env,
+	p, err := start(ctx, launch{path: path, sum: a.sum, name: a.name, workDir: a.workDir, socketDir: s.sockets, env: s.cfg.Env,
 		maxPayload: s.cfg.MaxPayload, timeout: s.cfg.StartTimeout, probeEvery: s.cfg.probeEvery, spawn: s.spawn, confine: s.cfg.confine, out: newOutputs(a.log)})
 	if err != nil {
 		return nil, err

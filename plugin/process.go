@@ -25,6 +25,7 @@ import (
 // launch is what a process is started from.
 type launch struct {
 	path       string // staged copy
+	sum        string // its SHA-256
 	name       string // argv[0]: what ps shows
 	workDir    string
 	socketDir  string // of all handlers; go-plugin makes one of its own in it

@@ -113,6 +113,9 @@ func (c *confiner) command(l launch, socketDir string, env []string) (*confined,
 	spec := &sandbox.Spec{Path: l.path, Name: l.name, Layers: c.kernel.Works(), ABI: c.kernel.ABI, Network: g.network,
 		Read: g.read, Write: append([]string{l.workDir, socketDir}, g.write...),
 		OpenFiles: uint64(c.cfg.OpenFiles), Processes: uint64(c.cfg.Processes)}
+	if c.cfg.Pins != "" {
+		spec.Sum = l.sum
+	}
 	var err error
 	if out.cmd, err = sandbox.Command(spec, env, l.workDir); err != nil {
 		return nil, err

@@ -34,6 +34,13 @@ func TestMain(m *testing.M) {
 func attack(what, target string) error {
 	pid, _ := strconv.Atoi(target)
 	switch what {
+	case "exe": // what runs, and whether it can be changed
+		link, err := os.Readlink("/proc/self/exe")
+		fmt.Println(link)
+		if f, err := os.OpenFile("/proc/self/exe", os.O_WRONLY, 0); err == nil {
+			return errors.Join(errors.New("it can be written to"), f.Close())
+		}
+		return err
 	case "read":
 		_, err := os.ReadFile(target)
 		return err

@@ -23,7 +23,7 @@ func Attr() *syscall.SysProcAttr {
 // Command is the command that starts what s says.
 func Command(s *Spec, env []string, dir string) (*exec.Cmd, error) {
 	attr := Attr()
-	if len(s.Layers) == 0 && !s.probe {
+	if len(s.Layers) == 0 && s.Sum == "" && !s.probe {
 		return &exec.Cmd{Path: s.Path, Args: []string{s.Name}, Env: env, Dir: dir, SysProcAttr: attr}, nil
 	}
 	arg, err := s.encode()

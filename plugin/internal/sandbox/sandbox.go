@@ -27,6 +27,9 @@ var All = []Layer{User, Net, IPC, PID, Limits, Capabilities, NoNewPrivs, Files, 
 type Spec struct {
 	Path string // of the program
 	Name string // its argv[0]
+	// Sum is the SHA-256 that the program must have, in hexadecimal: then a sealed
+	// copy of it is started. Empty: whatever Path is.
+	Sum string
 	// Layers are put on, all of them, or the program does not start.
 	Layers []Layer
 	// ABI is the version of Landlock that Probe found.

@@ -53,6 +53,12 @@ func shim(arg string) error {
 	if s.probe {
 		return report(s)
 	}
+	path := s.Path
+	if s.Sum != "" {
+		if path, err = seal(s); err != nil {
+			return fmt.Errorf("pinned program: %w", err)
+		}
+	}
 	for _, st := range steps {
 		if !s.has(st.layer) {
 			continue
@@ -65,15 +71,15 @@ func shim(arg string) error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return fmt.Errorf("parent death signal: %w", err)
 	}
-	return become(s)
+	return become(s, path)
 }
 
 // become retries ETXTBSY: a fork of another thread of the node may hold the
 // program open for writing for a moment (golang/go#22315).
-func become(s *Spec) (err error) {
+func become(s *Spec, path string) (err error) {
 	env := os.Environ()
 	for range 20 {
-		err = unix.Exec(s.Path, []string{s.Name}, env)
+		err = unix.Exec(path, []string{s.Name}, env)
 		if !errors.Is(err, unix.ETXTBSY) {
 			break
 		}
