@@ -8,8 +8,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/parley-p2p/parley/node/chain"
+	"github.com/parley-p2p/parley/plugin"
 	"github.com/parley-p2p/parley/sdk"
 )
 
@@ -23,11 +25,12 @@ type app struct {
 	name    string
 	dna     sdk.DNA
 	hash    sdk.DNAHash
-	desc    sdk.Description
+	desc    sdk.Description // when it was taken; see described
 	handler server
 	chain   *chain.Chain
 	log     *slog.Logger
-	header  []byte // of its messages when they are first sent, encoded once; see message.go
+	header  []byte                 // of its messages when they are first sent, encoded once; see message.go
+	poster  atomic.Pointer[poster] // nil without a post_commit
 
 	mu       sync.Mutex // guards what follows
 	stopping bool
@@ -55,8 +58,8 @@ func (a *app) leave() {
 	}
 }
 
-// stop lets no further call in and waits for those that run, then closes the
-// chain. The calls end by their own deadlines, or because their handler stops.
+// stop lets no further call in and waits for those that run, and for the poster,
+// then closes the chain. The calls end by their own deadlines, or because their handler stops.
 func (a *app) stop() error {
 	a.mu.Lock()
 	if !a.stopping {
@@ -66,17 +69,30 @@ func (a *app) stop() error {
 		}
 	}
 	a.mu.Unlock()
+	if p := a.poster.Load(); p != nil {
+		p.stop()
+	}
 	<-a.idle
 	return a.chain.Close()
 }
 
-func (a *app) hasFunction(name string) bool { return slices.Contains(a.desc.Functions, name) }
+// described is what the handler says of itself now: a binary that has taken the
+// place of another one may do more.
+func (a *app) described() sdk.Description {
+	if h, ok := a.handler.(interface{ Description() sdk.Description }); ok {
+		return h.Description()
+	}
+	return a.desc
+}
+
+func (a *app) hasFunction(name string) bool { return slices.Contains(a.described().Functions, name) }
 
 func (a *app) functionList() string {
-	if len(a.desc.Functions) == 0 {
+	functions := a.described().Functions
+	if len(functions) == 0 {
 		return "none"
 	}
-	return strings.Join(a.desc.Functions, ", ")
+	return strings.Join(functions, ", ")
 }
 
 // apps are the DNAs that run here, and those that can't.
@@ -85,7 +101,8 @@ type apps struct {
 	byName   map[string]*app
 	byHash   map[sdk.DNAHash]*app
 	byHeader map[string]*app          // by its messages' header
-	reserved map[string]bool          // by DNA name: being started
+	reserved map[string]*app          // by DNA name: being started; nil until there is an app
+	inits    map[sdk.DNAHash]*app     // of those: init runs
 	damaged  map[string]*DamagedChain // by DNA name: refused, because the chain is not what was written
 }
 
@@ -98,18 +115,66 @@ type DamagedChain struct {
 }
 
 func newApps() *apps {
-	return &apps{byName: map[string]*app{}, byHash: map[sdk.DNAHash]*app{}, byHeader: map[string]*app{}, reserved: map[string]bool{}, damaged: map[string]*DamagedChain{}}
+	return &apps{byName: map[string]*app{}, byHash: map[sdk.DNAHash]*app{}, byHeader: map[string]*app{}, reserved: map[string]*app{}, inits: map[sdk.DNAHash]*app{}, damaged: map[string]*DamagedChain{}}
 }
 
 // reserve makes sure that one handler of a DNA starts. add or release ends it.
 func (s *apps) reserve(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.byName[name] != nil || s.reserved[name] {
-		return fmt.Errorf("DNA %s runs already: remove one of the two handlers", name)
+	if _, starts := s.reserved[name]; starts || s.byName[name] != nil {
+		return fmt.Errorf("DNA %s: %w: remove one of the two", name, plugin.ErrTaken)
 	}
-	s.reserved[name] = true
+	s.reserved[name] = nil
 	return nil
+}
+
+// starting tells of a reserved app, which has its handler now.
+func (s *apps) starting(a *app) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reserved[a.name] = a
+}
+
+// runningBy finds the app of a handler that may be called.
+func (s *apps) runningBy(h server) *app {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, a := range s.byName {
+		if a.handler == h {
+			return a
+		}
+	}
+	return nil
+}
+
+// startingBy finds the reserved app of a handler.
+func (s *apps) startingBy(h server) *app {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, a := range s.reserved {
+		if a != nil && a.handler == h {
+			return a
+		}
+	}
+	return nil
+}
+
+// initializing tells that a reserved app's init runs, or has ended.
+func (s *apps) initializing(a *app, runs bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if runs {
+		s.inits[a.hash] = a
+	} else {
+		delete(s.inits, a.hash)
+	}
+}
+
+func (s *apps) initializes(a *app) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.inits[a.hash] == a
 }
 
 func (s *apps) release(name string) {
@@ -184,6 +249,9 @@ func (s *apps) named(dna string) (*app, *sdk.Error) {
 		if a := s.byHash[hash]; a != nil {
 			return a, nil
 		}
+	}
+	if a := s.reserved[dna]; a != nil && s.inits[a.hash] == a {
+		return nil, errInitializing(a.name)
 	}
 	if d := s.damaged[dna]; d != nil {
 		return nil, errMissing("DNA %s is refused: %v", dna, d.Err)

@@ -35,21 +35,27 @@ var _ sdk.Host = (*liveCall)(nil)
 // returns nil, all of that is durable; when it returns an error, nothing of it
 // exists, but for a commit whose outcome the chain itself can't tell.
 func (n *Node) run(ctx context.Context, a *app, call *sdk.Call) ([]byte, *sdk.Error) {
+	reply, _, e := n.runIn(ctx, a.handler, a, call)
+	return reply, e
+}
+
+// runIn is run in a handler that is told, and says how many entries were committed.
+func (n *Node) runIn(ctx context.Context, h server, a *app, call *sdk.Call) ([]byte, int, *sdk.Error) {
 	if !a.enter() {
-		return nil, errStopping(a.name)
+		return nil, 0, errStopping(a.name)
 	}
 	defer a.leave()
 	base, _ := a.chain.Head()
 	lc := &liveCall{node: n, app: a, call: call, base: base, stage: sdk.Stage{Limits: n.cfg.commitLimits()}}
-	reply, err := a.serve(ctx, lc, call)
+	reply, err := a.serve(ctx, h, lc, call)
 	staged, effects := lc.end()
 	if err == nil {
 		reply, err = n.settle(ctx, a, lc, staged, reply)
 	}
 	if err != nil {
-		return nil, callError(ctx, err, effects)
+		return nil, 0, callError(ctx, err, effects)
 	}
-	return reply, nil
+	return reply, len(staged), nil
 }
 
 // callError is what a call is answered that failed with err.
@@ -62,16 +68,16 @@ func callError(ctx context.Context, err error, effects bool) *sdk.Error {
 	return e
 }
 
-// serve runs the handler. One in this process may panic: what waits for the
+// serve runs a handler. One in this process may panic: what waits for the
 // call's outcome must hear of it.
-func (a *app) serve(ctx context.Context, lc *liveCall, call *sdk.Call) (reply []byte, err error) {
+func (a *app) serve(ctx context.Context, h server, host sdk.Host, call *sdk.Call) (reply []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			a.log.Error("the handler panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			reply, err = nil, sdk.Fail(sdk.HandlerCodePanic, "the handler panicked; the stack is in its node's log")
 		}
 	}()
-	return a.handler.Serve(ctx, lc, call)
+	return h.Serve(ctx, host, call)
 }
 
 // settle makes a successful call's outcome durable and returns its reply.
@@ -79,7 +85,8 @@ func (n *Node) settle(ctx context.Context, a *app, lc *liveCall, staged []sdk.En
 	if len(reply) > n.cfg.MaxPayload {
 		return nil, tooLarge("reply", len(reply), n.cfg.MaxPayload, sdk.SideHandler, sdk.DeliveredYes)
 	}
-	if len(staged) == 0 {
+	init := lc.call.Kind == sdk.CallInit
+	if len(staged) == 0 && !init {
 		return reply, nil
 	}
 	if ctx.Err() != nil {
@@ -89,6 +96,7 @@ func (n *Node) settle(ctx context.Context, a *app, lc *liveCall, staged []sdk.En
 		Entries: staged,
 		Cause:   sdk.Cause{Kind: lc.call.Kind, Message: lc.call.ID, From: lc.call.From},
 		Base:    lc.base,
+		Init:    init,
 	}
 	if lc.call.Kind == sdk.CallReceive {
 		batch.Reply, batch.KeepReply = reply, true
@@ -97,6 +105,9 @@ func (n *Node) settle(ctx context.Context, a *app, lc *liveCall, staged []sdk.En
 	var twice *chain.DuplicateError
 	if errors.As(err, &twice) { // the message ran before; its first outcome stands
 		return twice.Reply, nil
+	}
+	if p := a.poster.Load(); err == nil && p != nil {
+		p.grown()
 	}
 	return reply, commitError(lc.call.Kind, err)
 }

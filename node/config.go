@@ -30,6 +30,10 @@ type Config struct {
 	DataDir string
 	// PluginDir holds the handlers' binaries. Empty: no handler processes.
 	PluginDir string
+	// PinnedOnly has none of them run but those that are pinned (AddPins).
+	PinnedOnly bool
+	// Sandbox is that of their processes.
+	Sandbox Sandbox
 	// Handlers run in this process, beside those of PluginDir.
 	Handlers []sdk.Handler
 	// DNAs are the operator's settings, by the DNA's name.

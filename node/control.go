@@ -194,8 +194,9 @@ func (n *Node) sessionStatus() []control.SessionStatus {
 func (n *Node) handlerStatus(s *control.Status) {
 	status := map[string]*control.HandlerStatus{}
 	for _, a := range n.apps.all() {
-		status[a.name] = &control.HandlerStatus{DNA: a.name, Hash: a.hash, Integrity: a.desc.Integrity,
-			Functions: a.desc.Functions, Receives: a.desc.Receives, State: "running", Since: n.since()}
+		desc := a.described()
+		status[a.name] = &control.HandlerStatus{DNA: a.name, Hash: a.hash, Integrity: desc.Integrity,
+			Functions: desc.Functions, Receives: desc.Receives, State: "running", Since: n.since()}
 	}
 	if n.plugins != nil {
 		for _, p := range n.plugins.Status() {

@@ -81,7 +81,7 @@ func wantError(t *testing.T, err error, code sdk.Code, delivered sdk.Delivered, 
 }
 
 func testConfig() Config {
-	return Config{Network: "test", Listen: "127.0.0.1:0", ResendFor: time.Second}
+	return Config{Network: "test", Listen: "127.0.0.1:0", ResendFor: time.Second, Sandbox: testSandbox()}
 }
 
 // newPair starts Alice, who bootstraps from Bob, and Bob behind a proxy. Alice

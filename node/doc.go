@@ -8,6 +8,8 @@
 //	identity.go   the agent's key file
 //	lock.go       one node per data directory
 //	app.go        the DNAs that run here
+//	callbacks.go  init, and validate for entries of other agents
+//	postcommit.go post_commit: the chain is its queue
 //	outcomes.go   a repeated message is answered with the first outcome
 //	addresses.go  where agents answered; what to publish of oneself
 //	dhtnet.go     the DHT's requests over sessions

@@ -222,7 +222,7 @@ func TestTwoHandlersOfOneDNA(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(s.Handlers) != 1 || len(s.Rejected) != 1 || s.Handlers[0].File == s.Rejected[0].File ||
-		!strings.Contains(s.Rejected[0].Reason, "DNA test runs already") {
+		!strings.Contains(s.Rejected[0].Reason, "another handler of it runs already") {
 		t.Fatalf("handlers %+v, rejected %+v", s.Handlers, s.Rejected)
 	}
 	if _, err := call[testMessage](t, n, "do", testMessage{Do: "commit", Text: "works"}); err != nil {
@@ -254,7 +254,7 @@ func TestTwoHandlersOfOneDNA(t *testing.T) {
 			continue
 		}
 		refused++
-		if !strings.Contains(err.Error(), "DNA twin runs already") {
+		if !strings.Contains(err.Error(), "another handler of it runs already") {
 			t.Errorf("refused with %v", err)
 		}
 	}

@@ -32,6 +32,7 @@ type Node struct {
 	addresses *addressCache
 	traffic   *traffic
 	tasks     tasks
+	events    *pluginEvents
 
 	outcomesMu sync.Mutex // guards outcomes
 	outcomes   *outcomes
@@ -41,11 +42,14 @@ type Node struct {
 
 	revocations atomic.Int32 // tasks that revoke a message
 
-	started chan struct{} // closed when the node serves
-	begun   time.Time     // set before started is closed
-	runOnce sync.Once
-	life    context.Context // ends when Run begins to stop
-	end     context.CancelCauseFunc
+	serving chan struct{} // closed when every part runs, but for the handlers
+	// attached is closed when each handler found at the start is up or rejected.
+	attached chan struct{}
+	started  chan struct{} // closed when the node serves
+	begun    time.Time     // set before started is closed
+	runOnce  sync.Once
+	life     context.Context // ends when Run begins to stop
+	end      context.CancelCauseFunc
 }
 
 // New checks the settings, makes the data directory and the agent's key if they
@@ -61,9 +65,9 @@ func New(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, id: id,
-		apps: newApps(), addresses: newAddressCache(), traffic: newTraffic(),
+		apps: newApps(), addresses: newAddressCache(), traffic: newTraffic(), events: newPluginEvents(),
 		outcomes: newOutcomes(time.Now()), flights: map[sdk.AgentID]*flight{},
-		started: make(chan struct{}),
+		serving: make(chan struct{}), attached: make(chan struct{}), started: make(chan struct{}),
 	}
 	n.life, n.end = context.WithCancelCause(context.Background())
 	n.endpoint, err = transport.New(transport.Config{
@@ -79,10 +83,14 @@ func New(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	if cfg.PluginDir != "" {
-		n.plugins, err = plugin.New(cfg.Limits.ofPlugin(plugin.Config{
+		pins := ""
+		if cfg.PinnedOnly {
+			pins = cfg.path(pinsFile)
+		}
+		n.plugins, err = plugin.New(cfg.Sandbox.ofPlugin(cfg.Limits.ofPlugin(plugin.Config{Pins: pins,
 			Dir: cfg.PluginDir, StateDir: cfg.path("plugins"), Log: cfg.Log.With("part", "plugin"),
-			MaxPayload: cfg.MaxPayload, Env: cfg.handlerEnv, Attach: n.attach, Detach: n.detach,
-		}))
+			MaxPayload: cfg.MaxPayload, Env: cfg.handlerEnv, Attach: n.attach, Ready: n.ready, Detach: n.detach, Event: n.pluginEvent,
+		})))
 		if err != nil {
 			return nil, err
 		}
@@ -162,7 +170,6 @@ func (n *Node) run1(ctx context.Context) (err error) {
 	defer stopTasks() // before the parts are stopped: no new session is needed then
 	n.tasks.open(taskCtx)
 
-	n.attachInProcess(ctx)
 	if n.plugins != nil {
 		parts = append(parts, startPart("plugins", n.plugins.Run, tell))
 	}
@@ -176,8 +183,10 @@ func (n *Node) run1(ctx context.Context) (err error) {
 		startPart("dht", n.dht.Run, tell),
 		startPart("control", server.Run, tell),
 		startPart("cache", n.keepCache, tell))
+	close(n.serving)
+	parts = append(parts, startPart("handlers", n.attachAll, tell))
 	select {
-	case <-n.handlersUp():
+	case <-n.attached:
 		n.begun = n.now()
 		close(n.started)
 		n.cfg.Log.Info("node started", "agent", n.id.agent.String(), "listen", addrOrNone(n.endpoint.Addr()), "network", n.cfg.Network)
@@ -213,6 +222,21 @@ func stopError(name string, err error) error {
 	return fmt.Errorf("stop %s: %w", name, err)
 }
 
+// attachAll starts the handlers of this process and waits for those of the plugin
+// directory. It runs beside the other parts, since an init may use them.
+func (n *Node) attachAll(ctx context.Context) error {
+	n.attachInProcess(ctx)
+	if n.plugins != nil {
+		select {
+		case <-n.plugins.Ready():
+		case <-ctx.Done():
+		}
+	}
+	close(n.attached)
+	<-ctx.Done()
+	return nil
+}
+
 // attachInProcess starts the handlers of Config.Handlers. One that can't run
 // is logged and left out, like a binary in the plugin directory.
 func (n *Node) attachInProcess(ctx context.Context) {
@@ -233,11 +257,15 @@ func (n *Node) attachOne(ctx context.Context, h sdk.Handler, desc sdk.Descriptio
 		return err
 	}
 	a.handler = h
-	if err := h.Setup(ctx, n.setup(a)); err != nil {
-		n.apps.release(a.name)
-		return errors.Join(err, a.chain.Close())
+	err = h.Setup(ctx, n.setup(a))
+	if err == nil {
+		err = n.admit(ctx, a, h, &desc)
 	}
-	n.apps.add(a)
+	if err != nil {
+		err = errors.Join(err, a.stop())
+		n.apps.release(a.name)
+		return err
+	}
 	return nil
 }
 
@@ -252,20 +280,27 @@ func (n *Node) attach(_ context.Context, h *plugin.Handler, desc sdk.Description
 		return sdk.Setup{}, err
 	}
 	a.handler = h
-	n.apps.add(a)
+	n.apps.starting(a)
 	return n.setup(a), nil
 }
 
 // detach is called by the plugin manager when a handler is gone for good.
 func (n *Node) detach(h *plugin.Handler) {
-	for _, a := range n.apps.all() {
-		if a.handler != server(h) {
-			continue
+	a := n.apps.startingBy(h)
+	if a != nil {
+		defer n.apps.release(a.name)
+	}
+	for _, running := range n.apps.all() {
+		if running.handler == server(h) {
+			a = running
+			n.apps.remove(a)
 		}
-		n.apps.remove(a)
-		if err := a.stop(); err != nil {
-			a.log.Error("source chain did not close", "error", err.Error())
-		}
+	}
+	if a == nil {
+		return
+	}
+	if err := a.stop(); err != nil {
+		a.log.Error("source chain did not close", "error", err.Error())
 	}
 }
 
@@ -278,27 +313,17 @@ func (n *Node) closeApps() error {
 	return errors.Join(errs...)
 }
 
-// handlersUp is closed when each handler found at the start is up or rejected.
-func (n *Node) handlersUp() <-chan struct{} {
-	if n.plugins == nil {
-		return alwaysClosed
-	}
-	return n.plugins.Ready()
-}
-
-var alwaysClosed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
-
 // awaitHandlers waits while handlers are still being started; false if there was
 // nothing to wait for, or ctx ended. Until then nobody can say that a DNA does
 // not run here.
 func (n *Node) awaitHandlers(ctx context.Context) bool {
 	select {
-	case <-n.handlersUp():
+	case <-n.attached:
 		return false
 	default:
 	}
 	select {
-	case <-n.handlersUp():
+	case <-n.attached:
 		return true
 	case <-n.life.Done():
 	case <-ctx.Done():

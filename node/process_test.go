@@ -33,7 +33,8 @@ func TestMain(m *testing.M) {
 		runRole(role, os.Args[1:])
 	}
 	if dna := ownTrailer(); dna != "" {
-		serve.Main(testDNAs[dna]())
+		dna, version, _ := strings.Cut(dna, "/")
+		serve.Main(testDNAs[dna](version))
 	}
 	os.Exit(checkLeaks(m))
 }
@@ -49,18 +50,26 @@ func runRole(role string, args []string) {
 	os.Exit(2)
 }
 
-// nodeRole runs a node: [-advertise ADDR] [-seed SEED] DATA PLUGINS [BOOTSTRAP].
+// testSandbox lets a handler of the test DNA tell the tests by files what it does.
+func testSandbox() Sandbox {
+	files := []string{"write:" + filepath.Clean(os.TempDir())}
+	return Sandbox{Grants: map[string][]string{"test": files, "callbacks": files}}
+}
+
+// nodeRole runs a node: [-advertise ADDR] [-seed SEED] [-callbacks DIR] DATA PLUGINS [BOOTSTRAP].
 // It prints its peer form.
 func nodeRole(args []string) {
 	debug.SetGCPercent(400) // as parley run does
 	flags := flag.NewFlagSet("node", flag.ExitOnError)
 	advertise := flags.String("advertise", "", "the address to publish")
 	seed := flags.String("seed", "", "the test DNA's network seed")
+	callbacks := flags.String("callbacks", "", "the callback DNA's directory")
 	flags.Parse(args)
 	args = flags.Args()
 	cfg := Config{DataDir: args[0], PluginDir: args[1], Listen: "127.0.0.1:0", Network: "test",
-		DNAs:       map[string]DNASettings{"test": {NetworkSeed: *seed}},
+		DNAs:       map[string]DNASettings{"test": {NetworkSeed: *seed}, "callbacks": {Properties: callbackProperties(*callbacks)}},
 		handlerEnv: []string{"GORACE=atexit_sleep_ms=0"},
+		Sandbox:    testSandbox(),
 		Log:        slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	if *advertise != "" {
 		cfg.Advertise = []netip.AddrPort{netip.MustParseAddrPort(*advertise)}
@@ -134,14 +143,17 @@ func (r *role) kill() {
 }
 
 // testDNAs are the handlers that the test binary can be.
-var testDNAs = map[string]func() *sdk.Definition{
-	"test":        testDNA,
-	"other":       otherDNA,
-	"conformance": sdktest.ConformanceDNA,
+var testDNAs = map[string]func(version string) *sdk.Definition{
+	"test":        func(string) *sdk.Definition { return testDNA() },
+	"other":       func(string) *sdk.Definition { return otherDNA() },
+	"conformance": func(string) *sdk.Definition { return sdktest.ConformanceDNA() },
+	"hammer":      hammerDNA,
+	"callbacks":   func(string) *sdk.Definition { return callbackDNA() },
 }
 
 // A copy of the test binary with this mark and a DNA's name behind its end is
-// that DNA's handler: a node passes on neither environment nor file name.
+// that DNA's handler: a node passes on neither environment nor file name. The
+// name may be followed by a slash and a version.
 const trailerMark = "\x00parley test handler:"
 
 func ownTrailer() string {
@@ -173,7 +185,8 @@ func pluginDir(tb testing.TB, dnas ...string) string {
 		// A child that another goroutine forks meanwhile must not inherit the
 		// open file: it could not be executed then (ETXTBSY).
 		syscall.ForkLock.RLock()
-		err := os.WriteFile(filepath.Join(dir, dna), append(slices.Clip(binary), trailerMark+dna...), 0o755)
+		name, _, _ := strings.Cut(dna, "/")
+		err := os.WriteFile(filepath.Join(dir, name), append(slices.Clip(binary), trailerMark+dna...), 0o755)
 		syscall.ForkLock.RUnlock()
 		if err != nil {
 			tb.Fatal(err)

@@ -70,7 +70,7 @@ func (n *Node) serveMessage(ctx context.Context, r *transport.Request) ([]byte, 
 	ctx, cancel := within(ctx, maxDeadline)
 	defer cancel()
 	a, age, err := n.route(r.Header)
-	if err != nil && n.awaitHandlers(ctx) {
+	if err != nil && err.Code == sdk.NoHandler && n.awaitHandlers(ctx) {
 		a, age, err = n.route(r.Header)
 	}
 	if err != nil {
@@ -101,6 +101,9 @@ func (n *Node) route(header []byte) (a *app, age time.Duration, e *sdk.Error) {
 	hash := sdk.DNAHash(h.DNA)
 	if a := s.byHash[hash]; a != nil && a.name == h.Name {
 		return a, h.age(), nil
+	}
+	if a := s.inits[hash]; a != nil && a.name == h.Name {
+		return nil, 0, errInitializing(a.name)
 	}
 	if a := s.byName[h.Name]; a != nil {
 		return nil, 0, errMissing("DNA %s is known here under another hash (%s…, not %s…): integrity version, network seed and properties must be the same on both sides",
@@ -161,7 +164,7 @@ func (n *Node) receiveOnce(ctx context.Context, a *app, key messageKey, payload 
 		return nil, &sdk.Error{Code: sdk.OutcomeUnknown, Side: sdk.SideNode,
 			Text: "the message was first sent before this node began to run, or so many ago that its outcome is forgotten: it committed nothing, but nobody knows whether receive ran; ask that agent before sending it anew"}
 	}
-	if !a.desc.Receives {
+	if !a.described().Receives {
 		return nil, &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true,
 			Text: fmt.Sprintf("DNA %s has no receive", a.name)}
 	}

@@ -46,6 +46,9 @@ func (n *Node) send(ctx context.Context, a *app, to sdk.AgentID, payload []byte)
 
 // sendToSelf takes the path of any message, minus the network.
 func (n *Node) sendToSelf(ctx context.Context, m *outgoing) ([]byte, *sdk.Error) {
+	if n.apps.initializes(m.app) {
+		return nil, errInitializing(m.app.name).Remote()
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	reply, err := n.receive(ctx, cancelFunc(cancel), m.app, messageKey{from: m.to, dna: m.app.hash, id: m.id}, m.payload, 0)

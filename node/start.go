@@ -41,7 +41,7 @@ func (n *Node) StartRequest(ctx context.Context, r *transport.Request) bool {
 		return false
 	}
 	a, age, e := n.route(r.Header)
-	if e != nil || age > 0 || !a.desc.Receives {
+	if e != nil || age > 0 || !a.described().Receives {
 		return false
 	}
 	h, ok := a.handler.(starter)
@@ -62,7 +62,7 @@ func (n *Node) StartRequest(ctx context.Context, r *transport.Request) bool {
 		receive: sdk.Call{Kind: sdk.CallReceive, ID: key.id, From: key.from, Payload: r.Body}}
 	s.node, s.app, s.call, s.base, s.stage.Limits = n, a, &s.receive, base, n.cfg.commitLimits()
 	if !h.Start(ctx, s, s.call, s) {
-		go func() { s.Done(a.serve(ctx, &s.liveCall, s.call)) }() // the app waits for it: leave
+		go func() { s.Done(a.serve(ctx, a.handler, &s.liveCall, s.call)) }() // the app waits for it: leave
 	}
 	return true
 }

@@ -15,13 +15,13 @@ import (
 // Handler is the handler of one DNA, whichever process implements it now. It
 // is what the node calls; its methods may be used concurrently.
 type Handler struct {
-	file string
 	cfg  *Config
 	gate gate
 
 	calls atomic.Uint64
 
 	mu        sync.Mutex
+	file      string
 	desc      sdk.Description
 	functions map[string]bool
 	state     State
@@ -29,9 +29,9 @@ type Handler struct {
 	current   *process      // takes new calls; nil while there is none
 	nextStart time.Time     // in StateBackoff
 	changed   chan struct{} // closed at each change of state, and replaced
-	sum       string
 	restarts  int
 	lastErr   error
+	rolls     rolls
 }
 
 func newHandler(file string, cfg *Config) *Handler {
@@ -47,7 +47,31 @@ func (h *Handler) Description() sdk.Description {
 }
 
 // File is the name of the binary's file in Config.Dir.
-func (h *Handler) File() string { return h.file }
+func (h *Handler) File() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.file
+}
+
+func (h *Handler) rename(file string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.file = file
+}
+
+// waitsFor tells whether h is not up only because other is.
+func (h *Handler) waitsFor(other *Handler) bool {
+	dna := other.Description().Name
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.rolls.taken && h.desc.Name == dna
+}
+
+func (h *Handler) stateNow() State {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.state
+}
 
 // set changes the state. p takes the calls from now on; err is kept if not nil.
 func (h *Handler) set(s State, p *process, err error) {
@@ -70,11 +94,21 @@ func (h *Handler) describe(d sdk.Description) {
 	}
 }
 
+// activate lets g's process take the calls from now on.
+func (h *Handler) activate(g *generation) {
+	h.describe(g.desc)
+	h.mu.Lock()
+	h.rolls.sum = g.sum
+	h.rolls.generation++
+	h.mu.Unlock()
+	h.set(StateRunning, g.p, nil)
+}
+
 // Serve runs one call in the handler's process, as sdk.Handler's Serve does.
 // Every error is a *sdk.Error.
 func (h *Handler) Serve(ctx context.Context, host sdk.Host, call *sdk.Call) ([]byte, error) {
-	if len(call.Payload) > h.cfg.MaxPayload {
-		return nil, tooLarge("the payload", len(call.Payload), h.cfg.MaxPayload, sdk.SideNode, sdk.DeliveredNo)
+	if n := size(call); n > h.cfg.MaxPayload {
+		return nil, tooLarge("the payload", n, h.cfg.MaxPayload, sdk.SideNode, sdk.DeliveredNo)
 	}
 	if err := h.knows(call); err != nil {
 		return nil, err
@@ -107,12 +141,21 @@ func (h *Handler) Serve(ctx context.Context, host sdk.Host, call *sdk.Call) ([]b
 	}
 }
 
+// size is what a call carries, in bytes.
+func size(call *sdk.Call) int {
+	n := len(call.Payload)
+	for i := range call.Records {
+		n += len(call.Records[i].Content)
+	}
+	return n
+}
+
 // Start begins a call whose payload is small, and tells out what it has come to;
 // or it returns false, and has done nothing, where Serve would wait or fail at
 // once. It does not block. ctx has OnEnd, which tells of its end.
 func (h *Handler) Start(ctx context.Context, host sdk.Host, call *sdk.Call, out Outcome) bool {
 	end, ok := ctx.(ender)
-	if !ok || len(call.Payload) > handlerpb.SmallFrame/2 || h.knows(call) != nil || !h.gate.try() {
+	if !ok || len(call.Payload) > handlerpb.SmallFrame/2 || len(call.Records) > 0 || h.knows(call) != nil || !h.gate.try() {
 		return false
 	}
 	h.mu.Lock()
@@ -159,6 +202,9 @@ func (h *Handler) knows(call *sdk.Call) error {
 		text = fmt.Sprintf("the handler of DNA %q receives no messages", h.desc.Name)
 	case call.Kind == sdk.CallFunction && !h.functions[call.Function]:
 		text = fmt.Sprintf("the handler of DNA %q has no function %q; it has %s", h.desc.Name, call.Function, some(h.desc.Functions))
+	case call.Kind == sdk.CallInit && !h.desc.Init, call.Kind == sdk.CallValidate && !h.desc.Validate,
+		call.Kind == sdk.CallPostCommit && !h.desc.PostCommit:
+		text = fmt.Sprintf("the handler of DNA %q takes no calls of kind %d", h.desc.Name, call.Kind)
 	default:
 		return nil
 	}
@@ -274,19 +320,4 @@ func (h *Handler) retire(p *process) {
 	if h.current == p {
 		h.current = nil
 	}
-}
-
-func (h *Handler) status() HandlerStatus {
-	running, waiting := h.gate.load()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	s := HandlerStatus{File: h.file, DNA: h.desc.Name, Integrity: h.desc.Integrity, State: h.state, SHA256: h.sum,
-		Since: h.since, Restarts: h.restarts, InFlight: running, Queued: waiting, Calls: h.calls.Load()}
-	if h.lastErr != nil {
-		s.LastError = h.lastErr.Error()
-	}
-	if h.current != nil {
-		s.PID, s.Started, s.GivenUp = h.current.run.pid(), h.current.started, h.current.stream.abandoned()
-	}
-	return s
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,9 +21,10 @@ import (
 )
 
 // The test binary is also every handler of the tests: a copy of it, called
-// "<dna>.<behaviour>", behaves so.
+// "<dna>.<behaviour>" or "<dna>.<behaviour>-<anything>", behaves so.
 func TestMain(m *testing.M) {
 	if dna, behaviour, ok := strings.Cut(filepath.Base(os.Args[0]), "."); ok && behaviour != "test" {
+		behaviour, _, _ = strings.Cut(behaviour, "-") // files of one DNA
 		os.Exit(behave(dna, behaviour))
 	}
 	files := openFileCount()
@@ -38,6 +40,15 @@ func behave(dna, behaviour string) int {
 	switch behaviour {
 	case "ok":
 		serve.Main(&testHandler{dna: dna})
+	case "v": // as the binary's last line says
+		return behaveVersion(dna)
+	case "needs":
+		serve.Main(&testHandler{dna: dna, needs: strings.Fields(os.Getenv("TEST_NEEDS"))})
+	case "hardhost":
+		if err := Harden(); err != nil {
+			return 1
+		}
+		return hostMain(os.Args[1], os.Args[2])
 	case "frames":
 		return frameServer(os.Args[1])
 	case "host":
@@ -75,10 +86,13 @@ func behave(dna, behaviour string) int {
 	case "badname":
 		serve.Main(&testHandler{dna: "No Such Name"})
 	case "frozen": // stops itself before it answers Describe
-		serve.Main(&testHandler{dna: dna, describe: func() { _ = syscall.Kill(os.Getpid(), syscall.SIGSTOP); select {} }})
+		serve.Main(&testHandler{dna: dna, describe: func() { selfSignal(syscall.SIGSTOP) }})
 	}
 	return 1
 }
+
+// born tells a process from those before it.
+var born = time.Now().UnixNano()
 
 // testHandler is a handler whose functions go wrong in every way.
 type testHandler struct {
@@ -86,16 +100,31 @@ type testHandler struct {
 	setupErr error
 	describe func()
 	setup    sdk.Setup
+	version  string
+	needs    []string
 }
 
-var testFunctions = []string{"abort", "big", "commit", "echo", "env", "exit", "fds", "flood", "forget", "fork", "freeze", "kill",
-	"late", "log", "panic", "parallel", "pid", "query", "send", "setup", "shortsend", "stdio", "stuck", "wait"}
+var testFunctions = []string{"abort", "attack", "big", "commit", "echo", "env", "exit", "fds", "flood", "forget", "fork", "freeze", "kill",
+	"late", "log", "panic", "parallel", "pid", "query", "send", "setup", "shortsend", "stdio", "stuck", "version", "wait"}
 
 func (h *testHandler) Describe(context.Context) (sdk.Description, error) {
 	if h.describe != nil {
 		h.describe()
 	}
-	return sdk.Description{Name: h.dna, Integrity: "1", Functions: testFunctions, Receives: true}, nil
+	d := sdk.Description{Name: h.dna, Integrity: "1", Functions: testFunctions, Receives: true, Needs: h.needs}
+	switch h.version {
+	case "another":
+		d.Name = "another"
+	case "integrity":
+		d.Integrity = "2"
+	case "drops":
+		d.Functions = testFunctions[1:]
+	case "deaf":
+		d.Receives = false
+	case "more":
+		d.Functions = append(slices.Clone(testFunctions), "zzz")
+	}
+	return d, nil
 }
 
 func (h *testHandler) Setup(_ context.Context, s sdk.Setup) error {
@@ -109,7 +138,12 @@ func (h *testHandler) Serve(ctx context.Context, host sdk.Host, c *sdk.Call) ([]
 	}
 	switch c.Function {
 	case "echo":
+		if h.version == "crash" {
+			os.Exit(9)
+		}
 		return c.Payload, nil
+	case "version", "zzz":
+		return []byte(h.version), nil
 	case "send":
 		return host.Send(ctx, c.From, c.Payload)
 	case "commit":
@@ -122,8 +156,10 @@ func (h *testHandler) Serve(ctx context.Context, host sdk.Host, c *sdk.Call) ([]
 		return h.parallel(ctx, host, c)
 	case "setup":
 		return append(append(h.setup.Agent[:], h.setup.DNA[:]...), h.setup.Properties...), nil
-	case "pid":
-		return []byte(fmt.Sprint(os.Getpid())), nil
+	case "attack":
+		return attack(string(c.Payload))
+	case "pid": // with the time: in a PID namespace of its own each one is 1
+		return []byte(fmt.Sprint(os.Getpid(), born)), nil
 	case "wait", "stuck":
 		if string(c.Payload) == "send" { // not limited, as the log is
 			_, _ = host.Send(ctx, c.From, nil)
@@ -163,11 +199,10 @@ func (h *testHandler) misbehave(ctx context.Context, host sdk.Host, c *sdk.Call)
 	case "exit":
 		os.Exit(7)
 	case "kill":
-		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		selfSignal(syscall.SIGKILL)
 	case "freeze":
 		_, _ = host.Send(ctx, c.From, nil)
-		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
-		select {} // the signal may take a moment
+		selfSignal(syscall.SIGSTOP)
 	case "fork":
 		return h.fork(string(c.Payload) == "setsid")
 	case "stdio":
@@ -294,7 +329,9 @@ type testNode struct {
 	mu       sync.Mutex
 	handlers map[string]*Handler // by DNA name
 	detached []string
-	stop     func() // ends Run and waits
+	events   []Event
+	news     chan struct{} // closed at each event, and replaced
+	stop     func()        // ends Run and waits
 }
 
 // testContext bounds a test: a failure bound, nothing waits for it.
@@ -355,7 +392,7 @@ func startNode(t testing.TB, cfg Config) *testNode {
 
 func newNode(t testing.TB, cfg Config) *testNode {
 	t.Helper()
-	n := &testNode{dir: cfg.Dir, handlers: map[string]*Handler{}}
+	n := &testNode{dir: cfg.Dir, handlers: map[string]*Handler{}, news: make(chan struct{})}
 	if cfg.StateDir == "" {
 		cfg.StateDir = t.TempDir()
 	}
@@ -363,6 +400,7 @@ func newNode(t testing.TB, cfg Config) *testNode {
 		cfg.Attach = n.attach
 	}
 	cfg.Detach = n.detach
+	cfg.Event = n.event
 	// On a busy machine everything takes its time. Tests of a limit set their own.
 	if cfg.StartTimeout == 0 {
 		cfg.StartTimeout = time.Minute
@@ -372,6 +410,9 @@ func newNode(t testing.TB, cfg Config) *testNode {
 	}
 	if cfg.DrainTimeout == 0 {
 		cfg.DrainTimeout = time.Minute
+	}
+	if cfg.settle == 0 {
+		cfg.settle = 10 * time.Millisecond
 	}
 	cfg.Env = append(cfg.Env, "GORACE=atexit_sleep_ms=0")
 	m, err := New(cfg)
@@ -398,7 +439,7 @@ func (n *testNode) attach(_ context.Context, h *Handler, d sdk.Description) (sdk
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if other := n.handlers[d.Name]; other != nil {
-		return sdk.Setup{}, fmt.Errorf("DNA %q is %s already", d.Name, other.File())
+		return sdk.Setup{}, fmt.Errorf("%w: DNA %q is %s already", ErrTaken, d.Name, other.File())
 	}
 	n.handlers[d.Name] = h
 	return sdk.Setup{Agent: testAgent, DNA: testDNA, Properties: []byte("props")}, nil
@@ -408,13 +449,45 @@ func (n *testNode) detach(h *Handler) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.detached = append(n.detached, h.Description().Name)
+	delete(n.handlers, h.Description().Name)
+}
+
+func (n *testNode) event(e Event) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.events = append(n.events, e)
+	close(n.news)
+	n.news = make(chan struct{})
+}
+
+// await waits for the next event of the kind that nobody has waited for yet.
+func (n *testNode) await(t testing.TB, kind EventKind) Event {
+	t.Helper()
+	ctx := testContext(t)
+	for {
+		n.mu.Lock()
+		for i, e := range n.events {
+			if e.Kind == kind {
+				n.events = append(n.events[:i:i], n.events[i+1:]...)
+				n.mu.Unlock()
+				return e
+			}
+		}
+		news, have := n.news, n.events
+		n.mu.Unlock()
+		select {
+		case <-news:
+		case <-ctx.Done():
+			t.Fatalf("no event %q; there are %+v; status %+v", kind, have, n.Status())
+		}
+	}
 }
 
 func (n *testNode) handler(t testing.TB, dna string) *Handler {
 	t.Helper()
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	h := n.handlers[dna]
+	n.mu.Unlock()
 	if h == nil {
 		t.Fatalf("DNA %q is not up: %+v", dna, n.Status())
 	}

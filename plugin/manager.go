@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
+
+	"github.com/parley-p2p/parley/plugin/internal/sandbox"
 )
 
 // Manager runs the handlers of one directory.
@@ -15,8 +19,17 @@ type Manager struct {
 	ready chan struct{}
 	ran   sync.Once
 
-	mu       sync.Mutex
-	handlers []*Handler // sorted by file
+	// Set by Run before the first supervisor.
+	spawn   *spawner
+	sockets string // directory
+	starts  chan struct{}
+
+	// staging is held for reading while a copy is made that no handler's status
+	// names yet, for writing while those are removed that nobody names.
+	staging sync.RWMutex
+
+	mu    sync.Mutex
+	slots []*slot // sorted by file
 }
 
 // New checks the configuration. It starts nothing. A missing directory is an error.
@@ -42,14 +55,79 @@ func (m *Manager) Ready() <-chan struct{} { return m.ready }
 
 // Status tells of every file of the directory, sorted by name.
 func (m *Manager) Status() []HandlerStatus {
-	m.mu.Lock()
-	handlers := m.handlers
-	m.mu.Unlock()
-	out := make([]HandlerStatus, len(handlers))
-	for i, h := range handlers {
-		out[i] = h.status()
+	slots := m.all()
+	out := make([]HandlerStatus, len(slots))
+	for i, s := range slots {
+		out[i] = s.h.status()
 	}
 	return out
+}
+
+func (m *Manager) all() []*slot {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.slots)
+}
+
+// Restart starts the handlers of a file or DNA anew from what lies in the
+// directory, and forgets what is held against it: crashes, quarantine. The new
+// process takes over when it is ready, as in a swap. It returns when that has
+// come to an end.
+//
+// Errors: an *UnknownError where there is no such handler; why the binary was
+// not taken; ctx's.
+func (m *Manager) Restart(ctx context.Context, name string) error {
+	s, err := m.named(name)
+	if err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	s.sup.inbox.tell(func(mail *mail) { mail.restarts = append(mail.restarts, done) })
+	select {
+	case err := <-done:
+		return err
+	case <-s.ended:
+		select {
+		case err := <-done:
+			return err
+		default:
+			return fmt.Errorf("handler %s: it is being stopped", name)
+		}
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// UnknownError says that no file or DNA has a name.
+type UnknownError struct {
+	Name  string
+	Known []string
+}
+
+func (e *UnknownError) Error() string {
+	return fmt.Sprintf("no handler %q: neither a file of the plugin directory nor a DNA; there are %s", e.Name, some(e.Known))
+}
+
+// named finds a supervised file by its name, or by its DNA's.
+func (m *Manager) named(name string) (*slot, error) {
+	unknown := &UnknownError{Name: name}
+	var byDNA *slot
+	for _, s := range m.all() {
+		if s.sup == nil {
+			continue
+		}
+		unknown.Known = append(unknown.Known, s.h.File())
+		if s.h.File() == name {
+			return s, nil
+		}
+		if s.h.Description().Name == name && (byDNA == nil || s.h.stateNow() != StateRejected) {
+			byDNA = s
+		}
+	}
+	if byDNA == nil {
+		return nil, unknown
+	}
+	return byDNA, nil
 }
 
 // Run starts the handlers, keeps them running and, when ctx has ended, lets
@@ -64,65 +142,65 @@ func (m *Manager) Run(ctx context.Context) (err error) {
 	var done sync.Once
 	ready := func() { done.Do(func() { close(m.ready) }) }
 	defer ready()
-	for _, dir := range []string{"plugins", "work"} {
+	for _, dir := range []string{"plugins", "work", "rollout"} {
 		if err := os.MkdirAll(filepath.Join(m.cfg.StateDir, dir), 0o700); err != nil {
 			return fmt.Errorf("plugin: state directory: %w", err)
 		}
 	}
 	m.tidy()
-	dir, err := sockets(m.cfg.StateDir)
-	if err != nil {
+	if m.sockets, err = sockets(m.cfg.StateDir); err != nil {
 		return fmt.Errorf("plugin: %w", err)
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	files, err := scan(m.cfg.Dir)
-	if err != nil {
-		return fmt.Errorf("plugin: %w", err)
-	}
-	m.supervise(ctx, dir, files, ready)
-	<-ctx.Done() // with no handler left, Status still tells why
-	return nil
+	defer func() { err = errors.Join(err, os.RemoveAll(m.sockets)) }()
+	m.spawn, m.starts = newSpawner(), make(chan struct{}, m.cfg.StartParallel)
+	stop := make(chan struct{})
+	var spawning, starting sync.WaitGroup
+	spawning.Go(func() { m.spawn.run(stop) })
+	m.cfg.confine = newConfiner(&m.cfg, func(cmd *exec.Cmd) error { return m.spawn.do(func() error { return sandbox.Start(cmd) }) })
+	d := &directory{m: m, settling: newSettling(m.cfg.settle, absentFactor*m.cfg.settle), slots: map[string]*slot{},
+		initial: map[string]bool{}, starting: &starting, ended: make(chan struct{}, 1)}
+	d.begun = func() { d.running.Go(func() { starting.Wait(); ready(); m.collect() }) }
+	err = d.run(ctx)
+	d.running.Wait()
+	close(stop) // no child is left that would die with the thread
+	spawning.Wait()
+	return err
 }
 
 // tidy removes half-made copies of a node that was killed, and warns of a
 // directory that others may put handlers into.
 func (m *Manager) tidy() {
-	half, _ := filepath.Glob(filepath.Join(m.cfg.StateDir, "plugins", ".stage-*"))
-	for _, f := range half {
-		_ = os.Remove(f)
+	for _, pattern := range []string{"plugins/.stage-*", "rollout/.rollout-*"} {
+		half, _ := filepath.Glob(filepath.Join(m.cfg.StateDir, pattern))
+		for _, f := range half {
+			_ = os.Remove(f)
+		}
 	}
 	if info, err := os.Stat(m.cfg.Dir); err == nil && info.Mode()&0o002 != 0 {
 		m.cfg.Log.Warn("every user of this machine may put handlers into the plugin directory", "directory", m.cfg.Dir, "do", "chmod o-w")
 	}
 }
 
-// supervise runs a supervisor for each file and returns when all have ended.
-func (m *Manager) supervise(ctx context.Context, sockets string, files []found, ready func()) {
-	spawn := newSpawner()
-	stop := make(chan struct{})
-	var spawning, running, starting sync.WaitGroup
-	spawning.Go(func() { spawn.run(stop) })
-	starts := make(chan struct{}, m.cfg.StartParallel)
-	all := make([]*Handler, len(files))
-	for i, f := range files {
-		all[i] = newHandler(f.name, &m.cfg)
-	}
-	m.mu.Lock()
-	m.handlers = all
-	m.mu.Unlock()
-	for i, f := range files {
-		log := m.cfg.Log.With("handler", f.name)
-		if f.skip != nil {
-			all[i].set(StateSkipped, nil, f.skip)
-			log.Warn("file in the plugin directory is not started", "reason", f.skip)
-			continue
+// collect removes the copies of binaries that no handler needs any more.
+func (m *Manager) collect() {
+	m.staging.Lock()
+	defer m.staging.Unlock()
+	needed := map[string]bool{}
+	for _, s := range m.all() {
+		for _, sum := range s.h.binaries() {
+			needed[sum] = true
 		}
-		s := &supervisor{h: all[i], cfg: &m.cfg, log: log, spawn: spawn, sockets: sockets, starts: starts, policy: m.cfg.policy()}
-		starting.Add(1)
-		running.Go(func() { s.run(ctx, starting.Done) })
 	}
-	running.Go(func() { starting.Wait(); ready() })
-	running.Wait()
-	close(stop) // no child is left that would die with the thread
-	spawning.Wait()
+	dir := filepath.Join(m.cfg.StateDir, "plugins")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		m.cfg.Log.Debug("copies of binaries stay", "error", err)
+	}
+	for _, e := range entries {
+		if isSum(e.Name()) && !needed[e.Name()] {
+			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+				m.cfg.Log.Debug("a binary's copy stays", "error", err)
+			}
+		}
+	}
 }

@@ -129,7 +129,7 @@ func TestNothingInherited(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	allowed := map[string]bool{"PATH": true, "LANG": true, "HOME": true, "TMPDIR": true, "TZ": true, "GORACE": true, "GIVEN": true,
+	allowed := map[string]bool{"PATH": true, "LANG": true, "HOME": true, "TMPDIR": true, "TZ": true, "GORACE": true, "GIVEN": true, "GOMEMLIMIT": true,
 		"PARLEY_HANDLER": true, "PARLEY_MAX_PAYLOAD": true}
 	for line := range strings.Lines(string(env)) {
 		name, _, ok := strings.Cut(strings.TrimSpace(line), "=")
@@ -178,7 +178,8 @@ func TestSlowStart(t *testing.T) {
 	if err := unix.Mkfifo(gate, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	n := newNode(t, Config{Dir: place(t, "alpha.ok", "beta.slow"), Env: []string{"TEST_GATE=" + gate}, StartTimeout: time.Minute})
+	n := newNode(t, Config{Dir: place(t, "alpha.ok", "beta.slow"), Env: []string{"TEST_GATE=" + gate}, StartTimeout: time.Minute,
+		Grants: map[string][]string{"beta.slow": {"read:" + gate}}})
 	open, err := os.OpenFile(gate, os.O_WRONLY, 0) // waits until the handler has opened it
 	if err != nil {
 		t.Fatal(err)
@@ -187,8 +188,8 @@ func TestSlowStart(t *testing.T) {
 	if len(status) != 2 || status[1].State != StateStarting {
 		t.Errorf("status %+v", status)
 	}
-	all := n.Manager.handlers
-	waitState(ctx, t, all[0], StateRunning)
+	all := n.all()
+	waitState(ctx, t, all[0].h, StateRunning)
 	select {
 	case <-n.Ready():
 		t.Error("ready while a handler is starting")
@@ -212,7 +213,8 @@ func TestStopWhileStarting(t *testing.T) {
 	if err := unix.Mkfifo(gate, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	n := newNode(t, Config{Dir: place(t, "beta.slow"), Env: []string{"TEST_GATE=" + gate}, StartTimeout: time.Hour})
+	n := newNode(t, Config{Dir: place(t, "beta.slow"), Env: []string{"TEST_GATE=" + gate}, StartTimeout: time.Hour,
+		Grants: map[string][]string{"beta.slow": {"read:" + gate}}})
 	open, err := os.OpenFile(gate, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)

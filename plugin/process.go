@@ -25,6 +25,7 @@ import (
 // launch is what a process is started from.
 type launch struct {
 	path       string // staged copy
+	sum        string // its SHA-256
 	name       string // argv[0]: what ps shows
 	workDir    string
 	socketDir  string // of all handlers; go-plugin makes one of its own in it
@@ -33,6 +34,7 @@ type launch struct {
 	timeout    time.Duration
 	probeEvery time.Duration
 	spawn      *spawner
+	confine    *confiner
 	out        *outputs
 }
 
@@ -126,11 +128,11 @@ func (p *process) clientConfig(l launch, captured *capture) *goplugin.ClientConf
 			grpc.WithDisableRetry(),
 		},
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, socketDir string) (runner.Runner, error) {
-			cmd := exec.Command(l.path)
-			cmd.Args[0] = l.name
-			cmd.Dir = l.workDir
-			cmd.Env = append(handlerEnv(l), spec.Env...)
-			p.run.prepare(cmd, socketDir)
+			c, err := l.confine.command(l, socketDir, append(handlerEnv(l), spec.Env...))
+			if err != nil {
+				return nil, err
+			}
+			p.run.prepare(c, socketDir)
 			return p.run, nil
 		},
 	}

@@ -15,13 +15,15 @@ import (
 
 	"github.com/hashicorp/go-plugin/runner"
 	"golang.org/x/sys/unix"
+
+	"github.com/parley-p2p/parley/plugin/internal/sandbox"
 )
 
 // procRunner starts and ends one handler process. It takes the place of
 // go-plugin's own runner, whose ways to hang or kill the host are listed in
 // docs/handlers.md:
 //
-//   - the process leads a group of its own, and the whole group is killed;
+//   - the process leads a session and group of its own, and the whole group is killed;
 //   - it dies with this process (Pdeathsig);
 //   - its stdout and stderr are read here, bounded, to the end; go-plugin gets
 //     the handshake line and an empty stderr, and never waits for a grandchild
@@ -35,8 +37,12 @@ type procRunner struct {
 
 	// Set by prepare, before Start.
 	cmd       *exec.Cmd
+	path      string // of the program
 	socketDir string // the only place where the handler's socket may be
+	limit     uint64 // of its memory in bytes; 0 is none
+	group     *sandbox.Group
 
+	over   chan struct{} // closed when the process is reaped
 	exited chan struct{} // closed when the process is reaped and its output read
 
 	mu      sync.Mutex
@@ -54,11 +60,12 @@ var _ runner.Runner = (*procRunner)(nil)
 // to start; prepare says what it is to start.
 func newProcRunner(s *spawner, out *outputs) *procRunner {
 	r, w := io.Pipe()
-	return &procRunner{spawn: s, out: out, handshake: r, handshakeW: w, exited: make(chan struct{})}
+	return &procRunner{spawn: s, out: out, handshake: r, handshakeW: w,
+		over: make(chan struct{}), exited: make(chan struct{})}
 }
 
-func (r *procRunner) prepare(cmd *exec.Cmd, socketDir string) {
-	r.cmd, r.socketDir = cmd, socketDir
+func (r *procRunner) prepare(c *confined, socketDir string) {
+	r.cmd, r.path, r.limit, r.group, r.socketDir = c.cmd, c.path, c.memory, c.group, socketDir
 }
 
 // Start starts the process. Its goroutines end with the process.
@@ -77,11 +84,11 @@ func (r *procRunner) Start(context.Context) error {
 	}
 	r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr = nil, stdoutW, stderrW
 	r.cmd.ExtraFiles = []*os.File{callsHandler} // handlerpb.CallsFD
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	err = r.spawn.do(r.startCmd)
 	_, _, _ = stdoutW.Close(), stderrW.Close(), callsHandler.Close()
 	if err != nil {
 		_, _, _ = stdout.Close(), stderr.Close(), calls.Close()
+		err = errors.Join(err, r.removeGroup())
 		close(r.exited)
 		return fmt.Errorf("start %s: %w", r.Name(), err)
 	}
@@ -94,6 +101,9 @@ func (r *procRunner) Start(context.Context) error {
 	var readers sync.WaitGroup
 	readers.Go(func() { r.readStdout(stdout) })
 	readers.Go(func() { readAll(stderr, r.out.stderr) })
+	if r.limit > 0 {
+		readers.Go(func() { r.watchMemory(r.cmd.Process.Pid) })
+	}
 	go r.reap(&readers, stdout, stderr) // ends with the process; r.exited tells
 	return nil
 }
@@ -127,7 +137,7 @@ func (r *procRunner) takeCalls() net.Conn {
 func (r *procRunner) startCmd() error {
 	var err error
 	for range 20 {
-		if err = r.cmd.Start(); !errors.Is(err, syscall.ETXTBSY) {
+		if err = sandbox.Start(r.cmd); !errors.Is(err, syscall.ETXTBSY) {
 			return err
 		}
 		unix.Nanosleep(&unix.Timespec{Nsec: 5e6}, nil)
@@ -153,7 +163,12 @@ func (r *procRunner) reap(readers *sync.WaitGroup, pipes ...*os.File) {
 	_ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL)
 	_ = r.cmd.Wait() // how it ended is in ProcessState
 	r.reaped, r.state = true, r.cmd.ProcessState
+	if r.group != nil && r.reason == nil && r.group.OutOfMemory() {
+		r.reason = overLimit(r.limit)
+	}
 	r.mu.Unlock()
+	close(r.over)
+	_ = r.removeGroup() // what is left of it is empty, and goes with the next of its name
 	for _, p := range pipes {
 		_ = p.SetReadDeadline(past) // a grandchild in another group may hold the other end
 	}
@@ -167,6 +182,14 @@ func (r *procRunner) reap(readers *sync.WaitGroup, pipes ...*os.File) {
 	r.out.close()
 	_ = r.handshakeW.Close()
 	close(r.exited)
+}
+
+// removeGroup ends whatever is left in the process's cgroup.
+func (r *procRunner) removeGroup() error {
+	if r.group == nil {
+		return nil
+	}
+	return r.group.Remove()
 }
 
 // readStdout passes the handshake line on and the rest to the log.
@@ -253,7 +276,7 @@ func (r *procRunner) Wait(ctx context.Context) error {
 func (r *procRunner) Diagnose(context.Context) string { return "" }
 func (r *procRunner) Stdout() io.ReadCloser           { return r.handshake }
 func (r *procRunner) Stderr() io.ReadCloser           { return emptyReader{} }
-func (r *procRunner) Name() string                    { return r.cmd.Path }
+func (r *procRunner) Name() string                    { return r.path }
 
 func (r *procRunner) ID() string {
 	r.mu.Lock()

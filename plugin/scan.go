@@ -11,8 +11,10 @@ import (
 
 // found is a file of the handlers' directory. skip says why it is not started.
 type found struct {
-	name string
-	skip error
+	name  string
+	skip  error
+	print fingerprint
+	busy  bool // somebody writes to it
 }
 
 // maxFiles bounds the files of the directory that are looked at.
@@ -33,32 +35,43 @@ func scan(dir string) ([]found, error) {
 		if len(files) == maxFiles {
 			return nil, fmt.Errorf("plugin directory: more than %d files in %s", maxFiles, dir)
 		}
-		files = append(files, found{e.Name(), candidate(dir, e.Name())})
+		f := found{name: e.Name()}
+		f.skip = f.look(dir)
+		files = append(files, f)
 	}
 	return files, nil
 }
 
-// candidate says why a file can't be a handler; nil if it may be one.
-func candidate(dir, name string) error {
-	if strings.HasPrefix(name, ".") {
+// look takes a file's fingerprint, and says why it can't be a handler; nil if it
+// may be one.
+func (f *found) look(dir string) error {
+	if strings.HasPrefix(f.name, ".") {
 		return fmt.Errorf("its name begins with a dot")
 	}
-	path := filepath.Join(dir, name)
+	path := filepath.Join(dir, f.name)
 	info, err := os.Stat(path)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case !info.Mode().IsRegular():
+	}
+	f.print = printOf(info)
+	if !info.Mode().IsRegular() { // opening a pipe would wait
 		return fmt.Errorf("it is no regular file (%s)", info.Mode().Type())
-	case info.Size() == 0:
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if f.busy = beingWritten(file); f.busy {
+		return nil
+	}
+	if info.Size() == 0 {
 		return fmt.Errorf("it is empty")
 	}
-	program, err := isProgram(path)
+	err = checkProgram(file, info.Size())
 	switch {
 	case err != nil:
 		return err
-	case !program:
-		return fmt.Errorf("it is no program: neither an ELF or Mach-O binary nor a script with #! at its beginning")
 	case info.Mode()&0o111 == 0:
 		return fmt.Errorf("it is not executable; if it is a handler: chmod +x %s", path)
 	case info.Mode()&0o002 != 0:
@@ -67,26 +80,21 @@ func candidate(dir, name string) error {
 	return nil
 }
 
-// isProgram looks at the first bytes.
-func isProgram(path string) (bool, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
+// checkProgram looks at the file's first bytes, and at whether all that an ELF
+// binary says of its own length is there.
+func checkProgram(f *os.File, size int64) error {
 	head := make([]byte, 4)
 	n, err := io.ReadFull(f, head)
-	if err == io.ErrUnexpectedEOF || err == io.EOF {
-		return n >= 2 && string(head[:2]) == "#!", nil
+	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
+		return err
 	}
-	if err != nil {
-		return false, err
+	switch head := string(head[:n]); {
+	case strings.HasPrefix(head, "#!"), head == "\xcf\xfa\xed\xfe", head == "\xca\xfe\xba\xbe":
+		return nil
+	case head != "\x7fELF":
+		return fmt.Errorf("it is no program: neither an ELF or Mach-O binary nor a script with #! at its beginning")
 	}
-	switch string(head) {
-	case "\x7fELF", "\xcf\xfa\xed\xfe", "\xca\xfe\xba\xbe":
-		return true, nil
-	}
-	return string(head[:2]) == "#!", nil
+	return checkELF(f, size)
 }
 
 // sockets makes the directory for the handlers' sockets. A unix socket's path

@@ -94,10 +94,10 @@ func (c *Context) under() context.Context {
 // Agent is the agent whose handler this is.
 func (c *Context) Agent() AgentID { return c.call.setup.Agent }
 
-// From is the proven sender of a message, and Agent in a function.
+// From is the proven sender of a message, and Agent in any other call.
 func (c *Context) From() AgentID { return c.call.call.From }
 
-// MessageID names the message that is received, or this call of a function.
+// MessageID names the message that is received, or this call.
 func (c *Context) MessageID() MessageID { return c.call.call.ID }
 
 // DNA is the hash of the DNA that the handler runs as.
@@ -107,14 +107,7 @@ func (c *Context) DNA() DNAHash { return c.call.setup.DNA }
 // rules of a function's input: durations as "5s", bytes as base64, an unknown
 // field is an error. Without properties *v becomes its zero value.
 func (c *Context) Properties(v any) error {
-	b, err := PayloadFromJSON(c.call.setup.Properties)
-	if err == nil {
-		err = UnmarshalStrict(b, v)
-	}
-	if err != nil {
-		return fmt.Errorf("properties of %s: %w", c.call.dna.name, err)
-	}
-	return nil
+	return c.call.dna.properties(v)
 }
 
 // Log writes to the node's log, with the call's context.
@@ -185,6 +178,7 @@ func CheckEntryType(t string) error {
 // Commit stages v as an entry of this type (1 to MaxEntryType bytes of UTF-8).
 // All entries of a call are appended to the agent's source chain together, when
 // the call returns without an error, and only then. The hash is the entry's.
+// What the DNA's Validate refuses is not staged.
 func (c *Context) Commit(entryType string, v any, options ...CommitOption) (Hash, error) {
 	if err := c.live("Commit"); err != nil {
 		return Hash{}, err
@@ -199,6 +193,12 @@ func (c *Context) Commit(entryType string, v any, options ...CommitOption) (Hash
 	e := Entry{Type: entryType, Content: b}
 	for _, o := range options {
 		o(&e)
+	}
+	if d := c.call.dna; d.validate != nil {
+		err := d.judge(&Candidate{Type: e.Type, Visibility: e.Visibility, Content: e.Content, Author: c.Agent(), Own: true})
+		if err != nil {
+			return Hash{}, err
+		}
 	}
 	h, err := c.call.host.Commit(c.under(), e)
 	if err != nil {
@@ -289,7 +289,7 @@ func hostError(err error, d Delivered) error {
 
 // outcome is the error that a call ends with, given what its body returned.
 func (c *Context) outcome(err error) error {
-	receive := c.call.call.Kind == CallReceive
+	receive := c.call.call.Kind != CallFunction
 	if inner, ok := errors.AsType[*Error](err); ok {
 		return c.nested(err, inner, receive)
 	}
@@ -313,7 +313,8 @@ func (c *Context) outcome(err error) error {
 
 // nested keeps what an inner Send, Commit or Fail returned. In a receive the
 // error of an inner Send speaks of another message than the sender's: passed on
-// as it is, its Delivered, Side and Retry would be lies.
+// as it is, its Delivered, Side and Retry would be lies. So they would to a node
+// whose own call this is.
 func (c *Context) nested(err error, inner *Error, receive bool) *Error {
 	e := *inner
 	if prefix, ok := strings.CutSuffix(err.Error(), inner.Error()); ok && prefix != "" {

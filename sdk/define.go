@@ -27,11 +27,20 @@ const (
 
 // Definition is a DNA's program: a Handler made of typed parts.
 type Definition struct {
+	program
+	setup atomic.Pointer[Setup]
+}
+
+// program is what a Definition shares with its clones.
+type program struct {
 	name, integrity string
 	functions       map[string]part
 	receive         part
+	init            func(*Context) error
+	validate        func(*Candidate) error
+	postCommit      func(*Context, []Record) error
+	needs           []string
 	faults          []error
-	setup           atomic.Pointer[Setup]
 }
 
 var _ Handler = (*Definition)(nil)
@@ -39,13 +48,14 @@ var _ Handler = (*Definition)(nil)
 // part runs one call: payload in, payload out.
 type part func(c *Context, payload []byte) ([]byte, error)
 
-// Part is one piece of a Definition: what Function and Receive return.
+// Part is one piece of a Definition: what Function, Receive, Init, Validate,
+// PostCommit and Needs return.
 type Part struct{ add func(d *Definition) }
 
 // Define puts a DNA together. What is wrong with it, all of it, is what
 // Describe returns as its error; serve.Main prints it.
 func Define(name, integrity string, parts ...Part) *Definition {
-	d := &Definition{name: name, integrity: integrity, functions: map[string]part{}}
+	d := &Definition{program: program{name: name, integrity: integrity, functions: map[string]part{}}}
 	if err := CheckName(name); err != nil {
 		d.fault("DNA name %q: %w", name, err)
 	}
@@ -54,7 +64,7 @@ func Define(name, integrity string, parts ...Part) *Definition {
 	}
 	for _, p := range parts {
 		if p.add == nil {
-			d.fault("an empty Part: use Function or Receive")
+			d.fault("an empty Part: use Function, Receive or Needs")
 			continue
 		}
 		p.add(d)
@@ -143,7 +153,8 @@ func (d *Definition) Describe(context.Context) (Description, error) {
 		return Description{}, fmt.Errorf("define %q: %w", d.name, errors.Join(d.faults...))
 	}
 	return Description{Name: d.name, Integrity: d.integrity, Functions: d.names(),
-		Receives: d.receive != nil, SDK: Version, Protocol: Protocol}, nil
+		Receives: d.receive != nil, Init: d.init != nil, Validate: d.validate != nil, PostCommit: d.postCommit != nil,
+		SDK: Version, Protocol: Protocol, Needs: slices.Clone(d.needs)}, nil
 }
 
 func (d *Definition) names() []string { return slices.Sorted(maps.Keys(d.functions)) }
@@ -151,7 +162,7 @@ func (d *Definition) names() []string { return slices.Sorted(maps.Keys(d.functio
 // Clone is the same program for another node of the same process, which has a
 // Setup of its own. What the functions share by closures stays shared.
 func (d *Definition) Clone() *Definition {
-	return &Definition{name: d.name, integrity: d.integrity, functions: d.functions, receive: d.receive, faults: d.faults}
+	return &Definition{program: d.program}
 }
 
 // Setup keeps what the node tells about itself for Context's methods.
@@ -198,6 +209,10 @@ func (d *Definition) find(call *Call) (part, error) {
 		}
 	case CallReceive:
 		text = fmt.Sprintf("%s receives no messages: it has no receive handler", d.name)
+	case CallInit, CallValidate, CallPostCommit:
+		var name string
+		run, name = d.callback(call)
+		text = fmt.Sprintf("%s has no %s", d.name, name)
 	default:
 		return nil, Fail("", "call kind %d is unknown", call.Kind)
 	}

@@ -16,7 +16,9 @@
 //	func main() { serve.Main(dna) } // package sdk/serve
 //
 // A Function is called by the agent's own clients, Receive by the messages of
-// other agents that run the same DNA. Within a call, its Context offers
+// other agents that run the same DNA. The node itself calls Init once, before
+// all others, and PostCommit with what became durable; Validate judges entries,
+// one's own in Commit and those of others. Within a call, its Context offers
 //
 //	Send      a message to another agent, and its answer; errors are of a closed set (Error, Code)
 //	Commit    an entry for the agent's source chain: all of a call's entries are
@@ -32,7 +34,7 @@
 //
 // Where to read on:
 //
-//	define.go, context.go   the author's side, all of it
+//	define.go, callbacks.go, context.go   the author's side, all of it
 //	errors.go               how a message can end; docs/errors.md has the table
 //	agent.go, text.go       identifiers and their text form
 //	dna.go, record.go       what a DNA and a record of a source chain are, to the byte

@@ -130,11 +130,12 @@ const MaxAttempts = 16
 
 // Handler codes of the node and the SDK, with HandlerFailed.
 const (
-	HandlerCodePanic   = "parley.panic"   // the handler panicked
-	HandlerCodeInput   = "parley.input"   // the payload is not what the function takes
-	HandlerCodeOutput  = "parley.output"  // the answer could not be encoded
-	HandlerCodeCommit  = "parley.commit"  // an entry can't be staged, or the chain could not take the commits (disk full, I/O error)
-	HandlerCodeContext = "parley.context" // a call's context was used after the call had returned
+	HandlerCodePanic    = "parley.panic"    // the handler panicked
+	HandlerCodeInput    = "parley.input"    // the payload is not what the function takes
+	HandlerCodeOutput   = "parley.output"   // the answer could not be encoded
+	HandlerCodeCommit   = "parley.commit"   // an entry can't be staged, or the chain could not take the commits (disk full, I/O error)
+	HandlerCodeValidate = "parley.validate" // an entry is not valid: the DNA's validate says so
+	HandlerCodeContext  = "parley.context"  // a call's context was used after the call had returned
 )
 
 // Fail is the error that a handler returns to say why it refuses, with a code

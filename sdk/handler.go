@@ -26,10 +26,15 @@ type Description struct {
 	Functions []string
 	// Receives tells whether there is a receive handler.
 	Receives bool
+	// Init, Validate and PostCommit tell which of the node's own calls it takes.
+	Init, Validate, PostCommit bool
 	// SDK is the version of the author's library, Protocol that of the handler
 	// contract that it speaks.
 	SDK      string
 	Protocol int
+	// Needs are what it can't do without and a node does not give of its own
+	// accord: see the function Needs.
+	Needs []string
 }
 
 // Setup tells a handler where it runs.
@@ -45,20 +50,34 @@ type Setup struct {
 type CallKind uint8
 
 const (
-	CallFunction CallKind = iota + 1 // one of the agent's own clients calls Function
-	CallReceive                      // another agent's message arrived
+	CallFunction   CallKind = iota + 1 // one of the agent's own clients calls Function
+	CallReceive                        // another agent's message arrived
+	CallInit                           // the chain's first call
+	CallValidate                       // is another agent's entry valid? The host refuses all but Log
+	CallPostCommit                     // Records are durable
 )
+
+// Commits tells whether a call of this kind may commit, and so be the cause of a
+// record.
+func (k CallKind) Commits() bool {
+	return k >= CallFunction && k <= CallPostCommit && k != CallValidate
+}
 
 // Call is one call of a handler.
 type Call struct {
 	Kind CallKind
-	// Function is the entry point's name; empty for a receive.
+	// Function is the entry point's name; empty for all but a function.
 	Function string
-	// ID is the message's id for a receive, a fresh one for a function.
+	// ID is the message's id for a receive, a fresh one for all others.
 	ID MessageID
-	// From is the proven sender of a receive, and the agent itself for a function.
+	// From is the proven sender of a receive, and the agent itself for all others.
 	From AgentID
+	// Records are what CallPostCommit tells of, and the one record, with its
+	// content, that CallValidate asks about: no error means that it is valid,
+	// HandlerCodeValidate that it is not. They must not be changed.
+	Records []Record
 	// Payload is opaque to the node. The SDK's is msgpack. It must not be changed.
+	// Only a function and a receive have one.
 	Payload []byte
 }
 

@@ -19,7 +19,7 @@ const (
 
 // Cause says why a record was appended.
 type Cause struct {
-	// Kind is CallFunction or CallReceive; 0 in the genesis record.
+	// Kind is one that Commits; 0 in the genesis record.
 	Kind CallKind
 	// Message and From are those of the Call.
 	Message MessageID
@@ -117,7 +117,7 @@ func ParseHeader(b []byte) (Header, error) {
 		return h, fmt.Errorf("record header: kind %d is unknown", h.Kind)
 	case h.Visibility > Public:
 		return h, fmt.Errorf("record header: visibility %d is unknown", h.Visibility)
-	case h.Cause.Kind > CallReceive:
+	case h.Cause.Kind != 0 && !h.Cause.Kind.Commits():
 		return h, fmt.Errorf("record header: cause %d is unknown", h.Cause.Kind)
 	case n == 0 || n > MaxEntryType || n != len(b):
 		return h, fmt.Errorf("record header: entry type of %d bytes, %d are there, 1 to %d allowed", n, len(b), MaxEntryType)

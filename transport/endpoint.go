@@ -123,7 +123,8 @@ func (e *Endpoint) Close() error {
 
 // Run accepts and keeps sessions until ctx ends. It then says goodbye to the
 // peers, for CloseTimeout at most, and returns nil when every goroutine has
-// ended, handlers included. It is called once.
+// ended, handlers included, but for requests that a Starter has taken and not
+// answered. It is called once.
 func (e *Endpoint) Run(ctx context.Context) error {
 	if err := e.Bind(); err != nil {
 		return err

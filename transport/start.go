@@ -8,7 +8,7 @@ import (
 // Receiver takes the outcome of a request that was begun with Session.Start.
 type Receiver interface {
 	// Answered is called once, mostly by the session's reader, with what Request
-	// would have returned. It must not block.
+	// would have returned: before Start returns, too. It must not block.
 	Answered(reply []byte, err error)
 }
 
@@ -42,7 +42,7 @@ func (s *Session) Start(p *Pending, deadline time.Time, o *Outgoing, r Receiver)
 	return true
 }
 
-// Cancel gives the request up, and cancels what the peer runs for it. It reports
+// Cancel gives the request up, once, and cancels what the peer runs for it. It reports
 // whether it came in time: then the receiver is told nothing. sent tells whether
 // the request may have reached the peer.
 func (p *Pending) Cancel() (inTime, sent bool) {
@@ -56,7 +56,7 @@ func (s *Session) tell(c *call) {
 	case errInParts: // joining is not the reader's work
 		s.ep.wg.Go(func() { c.receiver.Answered(c.result()) })
 	case errMoved: // it has not left, and may go over another session
-		c.receiver.Answered(nil, &RequestError{Code: Lost, Err: ErrReplaced})
+		c.receiver.Answered(nil, &RequestError{Code: Lost, Err: s.whyNot()})
 	default:
 		c.receiver.Answered(c.reply, c.err)
 	}

@@ -639,8 +639,8 @@ func TestStartedRequestsFailOnce(t *testing.T) {
 		}
 		served.lost(t, true, errInjected)
 		half.lost(t, true, errInjected)
-		small.lost(t, false, ErrReplaced) // what has not left may go over another session
-		large.lost(t, false, ErrReplaced)
+		small.lost(t, false, errInjected) // what has not left may go over another session
+		large.lost(t, false, errInjected)
 		for _, r := range []*testReceiver{served, half, small, large} {
 			if inTime, _ := r.pending.Cancel(); inTime {
 				t.Error("a Cancel after the end came in time")

@@ -102,7 +102,7 @@ func TestStatusAdvises(t *testing.T) {
 	t.Parallel()
 	s := control.Status{Since: time.Unix(1e9, 0), NotReady: "nobody answers"}
 	for after, want := range map[time.Duration]bool{time.Second: false, patience + 1: true} {
-		if text := statusText(&s, s.Since.Add(after)); strings.Contains(text, notReadyAdvice) != want || !strings.Contains(text, "nobody answers") {
+		if text := statusText(&s, nil, s.Since.Add(after)); strings.Contains(text, notReadyAdvice) != want || !strings.Contains(text, "nobody answers") {
 			t.Errorf("after %s: %s", after, text)
 		}
 	}

@@ -33,6 +33,7 @@ var arrows = []arrow{
 	{from: "examples/*", to: []string{"sdk", "sdk/serve"}, testTo: []string{"sdk/sdktest"}},
 	{from: "transport"}, {from: "dht"}, {from: "sdk"},
 	{from: "node/control/controlpb"},
+	{from: "plugin/internal/*"},
 	{from: "cmd/parley/internal/*", to: []string{"node/control", "sdk"}},
 }
 

@@ -68,7 +68,11 @@ func TestTablesAreClean(t *testing.T) {
 		Limits:   []control.LimitStatus{{Name: evil}},
 	}
 	l := control.LookupResult{Source: control.Source(evil), Route: []control.RouteStep{{Answer: evil}}}
-	for _, text := range []string{statusText(&s, s.Since), lookupText(l)} {
+	plugins := []control.PluginStatus{{File: evil, DNA: evil, Integrity: evil, State: evil, SHA256: evil, LastError: evil, Good: evil + "g", Trying: evil,
+		Refused: evil + "r", Draining: []control.DrainingPlugin{{SHA256: evil}}, Quarantined: []control.QuarantinedPlugin{{SHA256: evil, Reason: evil}},
+		Layers: []control.PluginLayer{{Name: evil, State: evil, Detail: evil}}}}
+	event := eventLine(&control.PluginEvent{File: evil, DNA: evil, Kind: evil, SHA256: evil, Text: evil})
+	for _, text := range []string{statusText(&s, plugins, s.Since), lookupText(l), pluginsText(plugins, s.Since), outcomeText(plugins), event} {
 		if strings.ContainsFunc(strings.ReplaceAll(text, "\n", ""), hostile) {
 			t.Errorf("%q", text)
 		}

@@ -278,11 +278,14 @@ func TestCompletion(t *testing.T) {
 		{"chain|show|au", "auction\n:4\n"},
 		{"chain|export|auction|", ":4\n"},
 		{"ping|", ":4\n"},
+		{"plugin|status|", "auction\n:4\n"},
+		{"plugin|restart|au", "auction\n:4\n"},
+		{"plugin|restart|auction|", ":4\n"},
 	} {
 		words := strings.Split(c.args, "|")
 		args := append([]string{"__complete", words[0], "--data", n.data}, words[1:]...)
-		if words[0] == "chain" {
-			args = append([]string{"__complete", "chain", words[1], "--data", n.data}, words[2:]...)
+		if words[0] == "chain" || words[0] == "plugin" {
+			args = append([]string{"__complete", words[0], words[1], "--data", n.data}, words[2:]...)
 		}
 		if r := cmd(args...); r.out != c.want || r.code != 0 {
 			t.Errorf("%v: %+v", args, r)
@@ -297,7 +300,7 @@ func TestCompletion(t *testing.T) {
 func TestListsAreNeverNull(t *testing.T) {
 	t.Parallel()
 	n := startNode(t, newData(t, ""), "--listen", "127.0.0.1:0")
-	for _, args := range [][]string{{"status"}, {"chain", "list"}, {"lookup", n.agent().String()}} {
+	for _, args := range [][]string{{"status"}, {"plugin", "status"}, {"chain", "list"}, {"lookup", n.agent().String()}} {
 		if out := cmd(append(args, "--json", "--data", n.data)...).ok(t); strings.Contains(out, ":null") {
 			t.Errorf("%v: %s", args, out)
 		}

@@ -16,14 +16,25 @@ func limitFlags(p *pflag.FlagSet, l *node.Limits) {
 	p.IntVar(&l.HandlerMaxCalls, "handler-max-calls", d.HandlerMaxCalls, "calls of one handler that run at once")
 	p.IntVar(&l.HandlerMaxQueue, "handler-max-queue", d.HandlerMaxQueue, "calls that wait for one handler")
 	p.DurationVar(&l.HandlerStartTimeout, "handler-start-timeout", d.HandlerStartTimeout, "how long a handler may take to start")
-	p.DurationVar(&l.HandlerDrainTimeout, "handler-drain-timeout", d.HandlerDrainTimeout, "how long calls may go on when their handler is stopped")
+	p.DurationVar(&l.HandlerDrainTimeout, "handler-drain-timeout", d.HandlerDrainTimeout, "how long calls may go on when the node stops")
+	p.DurationVar(&l.HandlerSwapTimeout, "handler-swap-timeout", d.HandlerSwapTimeout, "how long calls may go on when a new process has taken their handler's place, or its file is gone")
 	p.DurationVar(&l.HandlerRestartWait, "handler-restart-wait", d.HandlerRestartWait, "how long a call waits for a handler that is being restarted")
+	p.DurationVar(&l.HandlerInitTimeout, "handler-init-timeout", d.HandlerInitTimeout, "how long a handler's init may take")
 	p.IntVar(&l.ChainMaxEntries, "chain-max-entries", d.ChainMaxEntries, "entries that one call commits")
 	p.IntVar(&l.ChainMaxEntry, "chain-max-entry", d.ChainMaxEntry, "largest entry, in bytes")
 	p.IntVar(&l.ChainMaxBatch, "chain-max-batch", d.ChainMaxBatch, "entries and reply of one call together, in bytes")
 	p.IntVar(&l.ChainMaxQuery, "chain-max-query", d.ChainMaxQuery, "largest answer of one query, in bytes")
 	p.IntVar(&l.ChainReplyCount, "chain-reply-count", d.ChainReplyCount, "outcomes of messages that a chain keeps for their repetitions")
 	p.IntVar(&l.ChainReplyBytes, "chain-reply-bytes", d.ChainReplyBytes, "their bytes")
+}
+
+// sandboxFlags defines the flags of the handlers' sandbox.
+func sandboxFlags(p *pflag.FlagSet, s *node.Sandbox) {
+	d := node.DefaultSandbox()
+	p.StringVar(&s.Mode, "handler-sandbox", d.Mode, `"auto": confine handlers by what the system allows; "strict": start none that can't be confined by all of it; "off"`)
+	p.IntVar(&s.Memory, "handler-memory", d.Memory, "memory of one handler, in bytes")
+	p.IntVar(&s.Processes, "handler-processes", d.Processes, "processes and threads of one handler")
+	p.IntVar(&s.OpenFiles, "handler-open-files", d.OpenFiles, "open files of each process of a handler")
 }
 
 // notPositive tells of each number and duration that is 0 or less: node.Config

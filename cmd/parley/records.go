@@ -98,6 +98,10 @@ func causeName(k sdk.CallKind) string {
 		return "function"
 	case sdk.CallReceive:
 		return "receive"
+	case sdk.CallInit:
+		return "init"
+	case sdk.CallPostCommit:
+		return "post_commit"
 	}
 	return ""
 }

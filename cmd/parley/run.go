@@ -24,6 +24,7 @@ import (
 // runFlags are the settings of a node, as flags hold them.
 type runFlags struct {
 	plugins    string
+	pinnedOnly bool
 	listen     string
 	advertise  []string
 	bootstrap  []string
@@ -33,6 +34,7 @@ type runFlags struct {
 	resendFor  time.Duration
 	sessions   int
 	limits     node.Limits
+	sandbox    node.Sandbox
 	logLevel   string
 	logJSON    bool
 }
@@ -53,7 +55,9 @@ Settings can stand in the data directory's parley.toml, by their flags' names:
   max-payload = 1048576
   [dna.auction]                        # part of the DNA's hash
   network-seed = "friends"
-  properties = { deliberate = "5s" }   # a table, or a string of JSON`,
+  properties = { deliberate = "5s" }   # a table, or a string of JSON
+  [handler."auction"]                  # a file of the plugin directory
+  grant = ["network"]                  # beyond its sandbox: docs/handlers.md`,
 		Example: `  parley run --data bob --plugins plugins --listen 127.0.0.1:7481
   parley run --data alice --plugins plugins --listen 127.0.0.1:7482 \
       --bootstrap $(parley id --data bob)@127.0.0.1:7481`,
@@ -62,6 +66,7 @@ Settings can stand in the data directory's parley.toml, by their flags' names:
 	}
 	p := cmd.Flags()
 	p.StringVar(&f.plugins, "plugins", "", "directory of the handlers' binaries; none: no handlers")
+	p.BoolVar(&f.pinnedOnly, "pinned-only", false, "start only binaries that parley plugin pin has pinned")
 	p.StringVar(&f.listen, "listen", node.DefaultListen, `TCP address to listen on, HOST:PORT; port 0: any free one; "none": don't listen`)
 	p.StringSliceVar(&f.advertise, "advertise", nil, "addresses to publish instead of those found out, IP:PORT")
 	p.StringSliceVar(&f.bootstrap, "bootstrap", nil, "nodes through which to enter the network, AGENT@HOST:PORT")
@@ -71,6 +76,7 @@ Settings can stand in the data directory's parley.toml, by their flags' names:
 	p.DurationVar(&f.resendFor, "resend-for", node.DefaultResendFor, "how long a message is sent again whose session broke")
 	p.IntVar(&f.sessions, "max-sessions", node.DefaultMaxSessions, "sessions with other nodes")
 	limitFlags(p, &f.limits)
+	sandboxFlags(p, &f.sandbox)
 	p.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	p.BoolVar(&f.logJSON, "log-json", false, "log JSON lines")
 	return cmd
@@ -97,6 +103,10 @@ func (c *cli) runNode(cmd *cobra.Command, f *runFlags) error {
 	}
 	if cfg.DNAs, err = file.dnas(); err != nil {
 		return err
+	}
+	cfg.Sandbox.Grants = file.grants()
+	if err := node.Harden(); err != nil {
+		cfg.Log.Warn("other processes of this user may look into this one's memory", "error", err)
 	}
 	collectLess()
 	n, err := node.New(cfg)
@@ -151,8 +161,8 @@ func runError(err error, listen string) error {
 
 // config checks all flags and tells all that is wrong.
 func (f *runFlags) config(flags *pflag.FlagSet, dir string, errOut io.Writer) (node.Config, error) {
-	cfg := node.Config{DataDir: dir, PluginDir: f.plugins, Listen: f.listen, Network: f.network,
-		Deadline: f.deadline, ResendFor: f.resendFor, MaxPayload: f.maxPayload, MaxSessions: f.sessions, Limits: f.limits}
+	cfg := node.Config{DataDir: dir, PluginDir: f.plugins, PinnedOnly: f.pinnedOnly, Listen: f.listen, Network: f.network,
+		Deadline: f.deadline, ResendFor: f.resendFor, MaxPayload: f.maxPayload, MaxSessions: f.sessions, Limits: f.limits, Sandbox: f.sandbox}
 	if f.listen == "none" {
 		cfg.Listen = ""
 	}

@@ -26,6 +26,7 @@ const (
 // fileSettings is parley.toml. Paths in it are relative to its directory.
 type fileSettings struct {
 	Plugins    *string  `toml:"plugins"`
+	PinnedOnly *bool    `toml:"pinned-only"`
 	Listen     *string  `toml:"listen"`
 	Advertise  []string `toml:"advertise"`
 	Bootstrap  []string `toml:"bootstrap"`
@@ -36,7 +37,12 @@ type fileSettings struct {
 	LogJSON    *bool    `toml:"log-json"`
 	ResendFor  *string  `toml:"resend-for"`
 	fileLimits
-	DNA map[string]fileDNASettings `toml:"dna"`
+	DNA     map[string]fileDNASettings     `toml:"dna"`
+	Handler map[string]fileHandlerSettings `toml:"handler"` // by file of the plugin directory
+}
+
+type fileHandlerSettings struct {
+	Grant []string `toml:"grant"` // in the words of sdk.Needs
 }
 
 // fileLimits are node.Limits and the like, in the file.
@@ -48,7 +54,13 @@ type fileLimits struct {
 	HandlerMaxQueue     *int64  `toml:"handler-max-queue"`
 	HandlerStartTimeout *string `toml:"handler-start-timeout"`
 	HandlerDrainTimeout *string `toml:"handler-drain-timeout"`
+	HandlerSwapTimeout  *string `toml:"handler-swap-timeout"`
 	HandlerRestartWait  *string `toml:"handler-restart-wait"`
+	HandlerInitTimeout  *string `toml:"handler-init-timeout"`
+	HandlerSandbox      *string `toml:"handler-sandbox"`
+	HandlerMemory       *int64  `toml:"handler-memory"`
+	HandlerProcesses    *int64  `toml:"handler-processes"`
+	HandlerOpenFiles    *int64  `toml:"handler-open-files"`
 	ChainMaxEntries     *int64  `toml:"chain-max-entries"`
 	ChainMaxEntry       *int64  `toml:"chain-max-entry"`
 	ChainMaxBatch       *int64  `toml:"chain-max-batch"`
@@ -151,6 +163,15 @@ func collectFlags(m map[string]string, s reflect.Value) {
 			}
 		}
 	}
+}
+
+// grants are the settings of [handler."FILE"] tables.
+func (s *fileSettings) grants() map[string][]string {
+	out := map[string][]string{}
+	for file, h := range s.Handler {
+		out[file] = h.Grant
+	}
+	return out
 }
 
 // dnas are the settings of [dna.NAME] tables.

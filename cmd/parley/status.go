@@ -30,7 +30,11 @@ func (c *cli) statusCommand() *cobra.Command {
 				if c.json {
 					return c.printJSON(withLists(s))
 				}
-				return c.print(statusText(&s, time.Now()))
+				plugins, err := n.Plugins(ctx)
+				if err != nil {
+					return err
+				}
+				return c.print(statusText(&s, plugins, time.Now()))
 			})
 		},
 	}
@@ -56,7 +60,7 @@ func listed[T any](list []T) []T {
 	return list
 }
 
-func statusText(s *control.Status, now time.Time) string {
+func statusText(s *control.Status, plugins []control.PluginStatus, now time.Time) string {
 	var b strings.Builder
 	b.WriteString(overview(s, now))
 	section := func(title string, n int, t *table) {
@@ -64,7 +68,7 @@ func statusText(s *control.Status, now time.Time) string {
 			b.WriteString("\n" + title + "\n" + t.String())
 		}
 	}
-	section("Handlers", len(s.Handlers), handlerTable(s))
+	section("Handlers", len(s.Handlers), handlerTable(s, plugins))
 	section("Rejected files", len(s.Rejected), rejectedTable(s))
 	section("Damaged chains: their DNAs do not run", len(s.Damaged), damagedTable(s))
 	section("Sessions", len(s.Sessions), sessionTable(s, now))
@@ -101,9 +105,10 @@ func overview(s *control.Status, now time.Time) string {
 	return t.String()
 }
 
-func handlerTable(s *control.Status) *table {
+func handlerTable(s *control.Status, plugins []control.PluginStatus) *table {
 	t := newTable("DNA", "STATE", "PROCESS", "RESTARTS", "RUNNING", "QUEUED", "CALLS", "FUNCTIONS", "HASH", "FILE", "LAST ERROR")
-	for _, h := range s.Handlers {
+	for i := range s.Handlers {
+		h := &s.Handlers[i]
 		pid := "-"
 		if h.PID != 0 {
 			pid = fmt.Sprint(h.PID)
@@ -112,7 +117,7 @@ func handlerTable(s *control.Status) *table {
 		if h.Receives {
 			functions = append(functions[:len(functions):len(functions)], "(receive)")
 		}
-		t.row(h.DNA, h.State, pid, fmt.Sprint(h.Restarts), fmt.Sprint(h.InFlight), fmt.Sprint(h.Queued), fmt.Sprint(h.Calls),
+		t.row(h.DNA, handlerState(h, plugins), pid, fmt.Sprint(h.Restarts), fmt.Sprint(h.InFlight), fmt.Sprint(h.Queued), fmt.Sprint(h.Calls),
 			strings.Join(functions, " "), h.Hash.String(), orDash(h.File), orDash(h.LastError))
 	}
 	return t

@@ -20,6 +20,7 @@ var (
 	keyFormat     = []byte("format")
 	keyStored     = []byte("stored")
 	keyWAL        = []byte("wal")
+	keyPosted     = []byte("posted")
 )
 
 // fileFormat is the value of meta/format.
@@ -31,6 +32,7 @@ type contents struct {
 	replies replyIndex
 	stored  uint64 // number of the last frame of a log that is in the file
 	wal     walID  // of the log beside the file; zero if there is none
+	posted  posted
 }
 
 // checker reads a file from end to end before bbolt maps it.
@@ -130,6 +132,10 @@ func (c *checker) format(_ uint32, key, value []byte) error {
 		c.stored = binary.BigEndian.Uint64(value)
 	case bytes.Equal(key, keyWAL) && len(value) == len(c.wal):
 		copy(c.wal[:], value)
+	case bytes.Equal(key, keyPosted):
+		var err error
+		c.posted, err = parsePosted(value)
+		return err
 	default:
 		return errors.New("it is not what was written")
 	}

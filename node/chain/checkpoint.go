@@ -33,7 +33,7 @@ func (c *Chain) keep() {
 		pause, failing := quiet, false
 		for {
 			before := c.unstored()
-			if before == 0 {
+			if before == 0 && !c.postedMoved() {
 				break
 			}
 			timer.Reset(pause)
@@ -77,7 +77,8 @@ func (c *Chain) unstored() uint64 {
 	return max(c.number, c.stored) - c.stored
 }
 
-// checkpoint takes the tail over into the chain file.
+// checkpoint takes the tail over into the chain file, and how far post_commit
+// has come.
 func (c *Chain) checkpoint() error {
 	c.storing.Lock()
 	defer c.storing.Unlock()
@@ -87,21 +88,32 @@ func (c *Chain) checkpoint() error {
 // checkpointLocked is checkpoint with one more plan, which is in no log.
 func (c *Chain) checkpointLocked(more *plan) error {
 	c.mu.RLock()
-	stopped, old := c.stopped, c.tail.plans
+	stopped, old, posted := c.stopped, c.tail.plans, c.posted
 	c.mu.RUnlock()
 	plans := old
 	if more != nil {
 		plans = append(plans[:len(plans):len(plans)], more)
 	}
-	if stopped != nil || len(plans) == 0 {
+	if stopped != nil || len(plans) == 0 && !posted.dirty {
 		return stopped
 	}
-	number := plans[len(plans)-1].number
+	number := c.storedNumber()
+	if len(plans) > 0 {
+		number = plans[len(plans)-1].number
+	}
 	err := c.transact(func(tx *bolt.Tx) error {
 		for _, p := range plans {
 			if err := p.put(tx); err != nil {
 				return err
 			}
+		}
+		if posted.dirty {
+			if err := putPosted(tx, posted); err != nil {
+				return err
+			}
+		}
+		if len(plans) == 0 {
+			return nil
 		}
 		return tx.Bucket(bucketMeta).Put(keyStored, binary.BigEndian.AppendUint64(nil, number))
 	})
@@ -112,6 +124,7 @@ func (c *Chain) checkpointLocked(more *plan) error {
 	defer c.mu.Unlock()
 	c.tail.drop(len(old))
 	c.stored = number
+	c.posted.dirty = c.posted.seq != posted.seq
 	return nil
 }
 

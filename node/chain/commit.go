@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,8 @@ type Batch struct {
 	// of a receive, which may be empty.
 	Reply     []byte
 	KeepReply bool
+	// Init appends, behind the entries, the record that says that init has run.
+	Init bool
 }
 
 // A request is waiting until the committer takes it or its caller withdraws it.
@@ -71,7 +74,7 @@ func (c *Chain) Append(ctx context.Context, b Batch) (first uint64, err error) {
 	if ctx.Err() != nil {
 		return 0, errGaveUp(ctx)
 	}
-	if len(b.Entries) == 0 && !b.KeepReply {
+	if len(r.batch.Entries) == 0 && !b.KeepReply {
 		return c.Len(), nil
 	}
 	if len(c.queue) == 0 && c.writing.TryLock() {
@@ -111,11 +114,14 @@ func (c *Chain) Append(ctx context.Context, b Batch) (first uint64, err error) {
 // request checks a batch and hashes its entries in the caller's goroutine.
 func (c *Chain) request(b Batch) (*request, error) {
 	r := &request{batch: b, bytes: len(b.Reply), done: make(chan outcome, 1)}
-	if b.Cause.Kind != sdk.CallFunction && b.Cause.Kind != sdk.CallReceive {
-		return nil, errInput("a batch has cause %d, a function or a receive was expected", b.Cause.Kind)
+	if !b.Cause.Kind.Commits() {
+		return nil, errInput("a batch has cause %d, of which no records come", b.Cause.Kind)
 	}
 	if b.KeepReply && b.Cause.Kind != sdk.CallReceive {
 		return nil, errInput("only a receive's reply can be kept")
+	}
+	if b.Init && b.Cause.Kind != sdk.CallInit {
+		return nil, errInput("only init can say that it has run")
 	}
 	if n := len(b.Entries); n > c.opts.MaxEntries {
 		return nil, errTooLarge("entries of one call", "chain-max-entries", n, c.opts.MaxEntries)
@@ -137,6 +143,11 @@ func (c *Chain) request(b Batch) (*request, error) {
 		}
 		r.strict = r.strict || e.Ordering == sdk.Strict
 		r.hashes[i] = sdk.EntryHash(e.Content)
+	}
+	if b.Init {
+		e := initEntry()
+		r.batch.Entries = append(slices.Clip(b.Entries), e)
+		r.hashes = append(r.hashes, sdk.EntryHash(e.Content))
 	}
 	if r.bytes > c.opts.MaxBatch {
 		return nil, errTooLarge("entries and reply of one call", "chain-max-batch", r.bytes, c.opts.MaxBatch)

@@ -30,6 +30,9 @@ func newSample(t testing.TB) *sample {
 	t.Helper()
 	s := &sample{o: testOptions(t)}
 	c := mustOpen(t, s.o)
+	if err := c.BeginPosted(); err != nil {
+		t.Fatal(err)
+	}
 	for i := range uint64(30) {
 		mustAppend(t, c, Batch{Entries: entries([]string{"bid", "note"}[i%2], 2, 40), Cause: receive(i), KeepReply: true, Reply: []byte("ok")})
 	}

@@ -25,6 +25,8 @@
 //	│         │ "wal", while there is a log        │ id of the log 16                 │
 //	│         │ "stored", once there was one       │ number of its last frame that is │
 //	│         │                                    │ in this file 8                   │
+//	│         │ "posted", once there was a         │ sequence of the last record that │
+//	│         │ post_commit                        │ it confirmed 8, CRC-32C          │
 //	├─────────┼────────────────────────────────────┼──────────────────────────────────┤
 //	│ records │ sequence 8                         │ format, header, signature, entry,│
 //	│         │                                    │ CRC-32C of the key and the value │

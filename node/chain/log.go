@@ -38,10 +38,13 @@ func (c *Chain) startLog() error {
 // endLog leaves everything in the chain file and removes the log. Where that
 // fails nothing is lost: Open finds the log.
 func (c *Chain) endLog() error {
-	if c.wal == nil {
+	if c.wal == nil && !c.postedMoved() {
 		return nil
 	}
 	err := c.checkpoint()
+	if c.wal == nil {
+		return err
+	}
 	if err == nil {
 		err = c.transact(func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Delete(keyWAL) })
 	}
@@ -62,7 +65,10 @@ func (c *Chain) recoverLog(found *contents) error {
 	missing := errors.Is(err, fs.ErrNotExist)
 	switch {
 	case found.wal == walID{}:
-		return dropLog(path, id, halves, found.stored, err)
+		if err := dropLog(path, id, halves, found.stored, err); err != nil {
+			return err
+		}
+		return c.checkPosted(found)
 	case missing:
 		return damaged(fmt.Errorf("%s is missing, and may hold records that the chain file lacks", path))
 	case errors.Is(err, errWALDamaged):
@@ -83,6 +89,9 @@ func (c *Chain) recoverLog(found *contents) error {
 	}
 	if broken != nil {
 		return damaged(broken)
+	}
+	if err := c.checkPosted(found); err != nil {
+		return err
 	}
 	if len(s.frames) > 0 {
 		wake(c.moved)

@@ -53,7 +53,9 @@ func (c *Chain) Record(seq uint64) (r sdk.Record, err error) {
 // Limit, or their bytes more than MaxQuery, the first of them come: ask again
 // from behind the last. A query of one type reads the type index and those
 // records alone.
-func (c *Chain) Query(q sdk.Query) ([]sdk.Record, error) {
+func (c *Chain) Query(q sdk.Query) ([]sdk.Record, error) { return c.query(q, c.opts.MaxQuery) }
+
+func (c *Chain) query(q sdk.Query, most int) ([]sdk.Record, error) {
 	limit := q.Limit
 	if limit <= 0 {
 		limit = defaultLimit
@@ -71,7 +73,7 @@ func (c *Chain) Query(q sdk.Query) ([]sdk.Record, error) {
 	var out []sdk.Record
 	total := 0
 	take := func(seq uint64, key, value []byte) (bool, error) {
-		if total += len(value); total > c.opts.MaxQuery && len(out) > 0 {
+		if total += len(value); total > most && len(out) > 0 {
 			return false, nil
 		}
 		r, err := decodeRecord(key, value)

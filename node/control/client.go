@@ -240,27 +240,10 @@ func (c *Client) VerifyChain(ctx context.Context, dna string) (VerifyResult, err
 // ExportChain implements Node.
 func (c *Client) ExportChain(ctx context.Context, dna string, o ExportOptions, w io.Writer) error {
 	const what = "export chain"
-	if err := ctx.Err(); err != nil {
-		return notSent(err)
-	}
-	late, cancel := withGrace(ctx)
-	defer cancel()
-	stream, err := c.rpc.ExportChain(late, &controlpb.ExportChainRequest{Dna: dna, Private: o.Private})
-	if err != nil {
-		return errorFromWire(ctx, what, err)
-	}
-	var writeErr error
-	for writeErr == nil && stream.Receive() {
-		_, writeErr = w.Write(stream.Msg().GetData())
-	}
-	if writeErr != nil {
-		cancel()
-		stream.Close()
-		return fmt.Errorf("%s: write: %w", what, writeErr)
-	}
-	if err := stream.Err(); err != nil {
-		stream.Close()
-		return errorFromWire(ctx, what, err)
-	}
-	return stream.Close()
+	return receive(ctx, what, &controlpb.ExportChainRequest{Dna: dna, Private: o.Private}, c.rpc.ExportChain, func(m *controlpb.ExportChainResponse) error {
+		if _, err := w.Write(m.GetData()); err != nil {
+			return fmt.Errorf("%s: write: %w", what, err)
+		}
+		return nil
+	})
 }

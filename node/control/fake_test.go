@@ -19,6 +19,10 @@ type fakeNode struct {
 	chain  func(context.Context, string, sdk.Query) ([]sdk.Record, error)
 	verify func(context.Context, string) (VerifyResult, error)
 	export func(context.Context, string, ExportOptions, io.Writer) error
+
+	plugins func(context.Context) ([]PluginStatus, error)
+	restart func(context.Context, string) error
+	events  func(context.Context, EventQuery, func(PluginEvent) error) error
 }
 
 func (n *fakeNode) unset(method string) error {
@@ -80,6 +84,27 @@ func (n *fakeNode) ExportChain(ctx context.Context, dna string, o ExportOptions,
 		return n.unset("ExportChain")
 	}
 	return n.export(ctx, dna, o, w)
+}
+
+func (n *fakeNode) Plugins(ctx context.Context) ([]PluginStatus, error) {
+	if n.plugins == nil {
+		return nil, n.unset("Plugins")
+	}
+	return n.plugins(ctx)
+}
+
+func (n *fakeNode) RestartPlugin(ctx context.Context, name string) error {
+	if n.restart == nil {
+		return n.unset("RestartPlugin")
+	}
+	return n.restart(ctx, name)
+}
+
+func (n *fakeNode) PluginEvents(ctx context.Context, q EventQuery, tell func(PluginEvent) error) error {
+	if n.events == nil {
+		return n.unset("PluginEvents")
+	}
+	return n.events(ctx, q, tell)
 }
 
 // start serves n until the test ends and returns a client.

@@ -32,6 +32,16 @@ type Node interface {
 	// ExportChain writes the chain to w. After an error what was written is not a
 	// whole export, and verifying it says so.
 	ExportChain(ctx context.Context, dna string, o ExportOptions, w io.Writer) error
+	// Plugins tells of every file of the plugin directory, sorted by name.
+	Plugins(ctx context.Context) ([]PluginStatus, error)
+	// RestartPlugin starts what lies in the plugin directory anew, for a file or a
+	// DNA, whatever is held against it. It returns when the new process has taken
+	// over, or was not taken.
+	RestartPlugin(ctx context.Context, name string) error
+	// PluginEvents tells of what happened to handlers, as far as the node keeps it.
+	// With q.Follow it goes on until ctx or the node ends, or tell fails; the
+	// node's end is no error. A slow tell misses events, and holds up nobody.
+	PluginEvents(ctx context.Context, q EventQuery, tell func(PluginEvent) error) error
 }
 
 // ExportOptions choose what an export holds.

@@ -53,6 +53,73 @@ type HandlerStatus struct {
 	Calls     uint64      `json:"calls"`     // since the node's start
 }
 
+// PluginStatus is one file of the plugin directory. What it has in common with
+// HandlerStatus means the same.
+type PluginStatus struct {
+	File      string    `json:"file"`
+	DNA       string    `json:"dna,omitempty"` // empty if it never told
+	Integrity string    `json:"integrity,omitempty"`
+	State     string    `json:"state"`
+	PID       int       `json:"pid,omitempty"`
+	SHA256    string    `json:"sha256,omitempty"`
+	Since     time.Time `json:"since"`
+	Started   time.Time `json:"started,omitzero"` // of the process
+	Restarts  int       `json:"restarts"`
+	LastError string    `json:"last_error,omitempty"`
+	InFlight  int       `json:"in_flight"`
+	Queued    int       `json:"queued"`
+	Calls     uint64    `json:"calls"`
+	GivenUp   int       `json:"given_up"` // calls whose caller gave up, and that still run
+
+	Generation  int                 `json:"generation"`         // processes that took calls, this one included
+	Probation   time.Time           `json:"probation,omitzero"` // not before then is the binary beyond the way back
+	Good        string              `json:"good,omitempty"`     // SHA-256 of the binary to go back to
+	Trying      string              `json:"trying,omitempty"`   // SHA-256 of the one that is being started
+	Refused     string              `json:"refused,omitempty"`  // why what lies in the directory does not run
+	Draining    []DrainingPlugin    `json:"draining"`
+	Quarantined []QuarantinedPlugin `json:"quarantined"`
+	Layers      []PluginLayer       `json:"layers"` // between its process and the machine, the outermost first
+}
+
+// PluginLayer is one of the ways in which a handler's process is confined.
+type PluginLayer struct {
+	Name   string `json:"name"`
+	State  string `json:"state"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// DrainingPlugin is a process whose place another one has taken.
+type DrainingPlugin struct {
+	PID    int       `json:"pid"`
+	SHA256 string    `json:"sha256"`
+	Calls  int       `json:"calls"` // that still run
+	Until  time.Time `json:"until"` // then they are cut off
+}
+
+// QuarantinedPlugin is a binary that is not started again by itself.
+type QuarantinedPlugin struct {
+	SHA256 string    `json:"sha256"`
+	Reason string    `json:"reason"`
+	Since  time.Time `json:"since"`
+}
+
+// EventQuery chooses what PluginEvents tells of.
+type EventQuery struct {
+	After  uint64 // number of the last event that is known; 0: none
+	Follow bool   // go on with those to come
+}
+
+// PluginEvent is something that happened to a handler.
+type PluginEvent struct {
+	Seq    uint64    `json:"seq"` // counts from 1 at the node's start; a gap is what was no longer kept
+	Time   time.Time `json:"time"`
+	File   string    `json:"file"`
+	DNA    string    `json:"dna,omitempty"`
+	Kind   string    `json:"kind"` // as plugin.EventKind
+	SHA256 string    `json:"sha256,omitempty"`
+	Text   string    `json:"text"`
+}
+
 // RejectedFile is a file of the plugin directory that runs no DNA, and why.
 type RejectedFile struct {
 	File   string `json:"file"`

@@ -98,11 +98,11 @@ func (s *NodeStream) Blocked() time.Duration { return s.w.blocked() }
 // t is set when the call is queued, before anybody can answer it.
 func (s *NodeStream) Start(ctx context.Context, id uint64, call *sdk.Call, remaining time.Duration, quiet bool, t *Ticket) error {
 	var a [2 * headSize]byte
-	head, err := startHead(a[:0], id, call, remaining)
+	head, tail, err := startHead(a[:0], id, call, remaining)
 	if err != nil {
 		return err
 	}
-	return s.w.putFor(ctx, head, call.Payload, quiet, t)
+	return s.w.putFor(ctx, head, tail, quiet, t)
 }
 
 // TryStart is Start for a call that fits into a batch. It does not wait: false
@@ -110,8 +110,8 @@ func (s *NodeStream) Start(ctx context.Context, id uint64, call *sdk.Call, remai
 // stream has failed.
 func (s *NodeStream) TryStart(id uint64, call *sdk.Call, remaining time.Duration, quiet bool, t *Ticket) bool {
 	var a [2 * headSize]byte
-	head, err := startHead(a[:0], id, call, remaining)
-	return err == nil && s.w.offer(head, call.Payload, quiet, t)
+	head, tail, err := startHead(a[:0], id, call, remaining)
+	return err == nil && s.w.offer(head, tail, quiet, t)
 }
 
 // Handed tells whether anything of a call may have reached the handler.

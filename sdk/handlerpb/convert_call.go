@@ -29,13 +29,34 @@ func remainingFromWire(ms uint64) (time.Duration, error) {
 
 // CheckCall tells whether c may cross the contract.
 func CheckCall(c *sdk.Call) error {
+	function, records, payload := 0, [2]int{}, false // what it may have
 	switch c.Kind {
 	case sdk.CallFunction:
-		return checkText("function name", c.Function, 1, maxFunction)
+		if err := checkText("function name", c.Function, 1, maxFunction); err != nil {
+			return err
+		}
+		function, payload = maxFunction, true
 	case sdk.CallReceive:
-		return checkText("function name of a receive", c.Function, 0, 0)
+		payload = true
+	case sdk.CallInit:
+	case sdk.CallValidate:
+		records = [2]int{1, 1}
+	case sdk.CallPostCommit:
+		records = [2]int{1, sdk.MaxPostCommitRecords}
+	default:
+		return malformed("call kind %d", c.Kind)
 	}
-	return malformed("call kind %d", c.Kind)
+	switch n := len(c.Records); {
+	case len(c.Function) > function:
+		return malformed("a call of kind %d names a function", c.Kind)
+	case len(c.Payload) > 0 && !payload:
+		return malformed("a call of kind %d has a payload", c.Kind)
+	case n < records[0] || n > records[1]:
+		return malformed("a call of kind %d has %d records, %d to %d allowed", c.Kind, n, records[0], records[1])
+	case c.Kind == sdk.CallValidate && c.Records[0].Content == nil:
+		return malformed("a validate without the entry's content")
+	}
+	return nil
 }
 
 // CheckEntry tells whether e may cross the contract.

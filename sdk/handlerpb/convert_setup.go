@@ -37,6 +37,14 @@ func CheckDescription(d *sdk.Description) error {
 			return malformed("function names are not sorted and unique at %q", f)
 		}
 	}
+	if len(d.Needs) > sdk.MaxNeeds {
+		return malformed("%d needs, at most %d allowed", len(d.Needs), sdk.MaxNeeds)
+	}
+	for _, n := range d.Needs {
+		if err := sdk.CheckNeed(n); err != nil {
+			return malformed("%v", err)
+		}
+	}
 	return nil
 }
 
@@ -52,7 +60,8 @@ func descriptionToWire(d sdk.Description) (*DescribeResponse, error) {
 		return nil, err
 	}
 	return &DescribeResponse{Name: d.Name, Integrity: d.Integrity, Functions: d.Functions,
-		Receives: d.Receives, Sdk: d.SDK, Protocol: uint32(d.Protocol)}, nil
+		Receives: d.Receives, Init: d.Init, Validate: d.Validate, PostCommit: d.PostCommit,
+		Sdk: d.SDK, Protocol: uint32(d.Protocol), Needs: d.Needs}, nil
 }
 
 func descriptionFromWire(w *DescribeResponse) (sdk.Description, error) {
@@ -60,7 +69,8 @@ func descriptionFromWire(w *DescribeResponse) (sdk.Description, error) {
 		return sdk.Description{}, malformed("protocol %d", w.Protocol)
 	}
 	d := sdk.Description{Name: w.Name, Integrity: w.Integrity, Functions: w.Functions,
-		Receives: w.Receives, SDK: w.Sdk, Protocol: int(w.Protocol)}
+		Receives: w.Receives, Init: w.Init, Validate: w.Validate, PostCommit: w.PostCommit,
+		SDK: w.Sdk, Protocol: int(w.Protocol), Needs: w.Needs}
 	if err := CheckDescription(&d); err != nil {
 		return sdk.Description{}, err
 	}

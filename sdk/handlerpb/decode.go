@@ -139,7 +139,7 @@ func parseStart(msg []byte) (*Start, error) {
 	c := &s.Call
 	var id, from []byte
 	var ms, kind uint64
-	err := fields(msg, func(n protowire.Number, v uint64, b []byte) error {
+	err := fields(msg, func(n protowire.Number, v uint64, b []byte) (err error) {
 		switch n {
 		case startKind:
 			kind = v
@@ -153,13 +153,15 @@ func parseStart(msg []byte) (*Start, error) {
 			c.Payload = own(b)
 		case startRemaining:
 			ms = v
+		case startRecords:
+			c.Records, err = parseRecords(b)
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if kind > uint64(sdk.CallReceive) {
+	if kind > uint64(sdk.CallPostCommit) {
 		return nil, malformed("call kind %d", kind)
 	}
 	c.Kind = sdk.CallKind(kind)
@@ -174,6 +176,21 @@ func parseStart(msg []byte) (*Start, error) {
 	}
 	s.Remaining, err = remainingFromWire(ms)
 	return s, err
+}
+
+func parseRecords(msg []byte) ([]sdk.Record, error) {
+	if err := inner(msg); err != nil {
+		return nil, err
+	}
+	var w Records
+	if err := proto.Unmarshal(msg, &w); err != nil {
+		return nil, malformed("%v", err)
+	}
+	rs, err := recordsFromWire(&w)
+	if len(rs) == 0 {
+		rs = nil
+	}
+	return rs, err
 }
 
 func parseAnswer(msg []byte) (*Answer, error) {

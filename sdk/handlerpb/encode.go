@@ -40,6 +40,7 @@ const (
 	startFrom      = 4
 	startPayload   = 5
 	startRemaining = 6
+	startRecords   = 7
 
 	resultReply = 1 // CallResult
 	resultError = 2
@@ -85,10 +86,18 @@ func appendFrame(b []byte, call uint64, field protowire.Number, inner []byte, ta
 	return append(b, inner...)
 }
 
-// startHead appends the head of a call's start; the payload is the tail.
-func startHead(b []byte, call uint64, c *sdk.Call, remaining time.Duration) ([]byte, error) {
+// startHead appends the head of a call's start, and gives its tail.
+func startHead(b []byte, call uint64, c *sdk.Call, remaining time.Duration) (head, tail []byte, err error) {
 	if err := CheckCall(c); err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	if len(c.Records) > 0 {
+		rs, err := recordsToWire(c.Records)
+		if err != nil {
+			return nil, nil, err
+		}
+		return generic(b, call, hostStart, &CallStart{Kind: CallKind(c.Kind), Id: c.ID[:], From: c.From[:],
+			RemainingMs: remainingToWire(remaining), Records: rs})
 	}
 	var a [headSize]byte
 	in := appendUint(a[:0], startKind, uint64(c.Kind))
@@ -103,7 +112,7 @@ func startHead(b []byte, call uint64, c *sdk.Call, remaining time.Duration) ([]b
 	if len(c.Payload) > 0 {
 		in = appendLen(in, startPayload, len(c.Payload))
 	}
-	return appendFrame(b, call, hostStart, in, len(c.Payload)), nil
+	return appendFrame(b, call, hostStart, in, len(c.Payload)), c.Payload, nil
 }
 
 func callCancel(b []byte, call uint64) []byte {

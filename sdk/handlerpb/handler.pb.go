@@ -31,6 +31,9 @@ const (
 	CallKind_CALL_KIND_UNSPECIFIED CallKind = 0
 	CallKind_CALL_KIND_FUNCTION    CallKind = 1
 	CallKind_CALL_KIND_RECEIVE     CallKind = 2
+	CallKind_CALL_KIND_INIT        CallKind = 3 // once per chain, before all others
+	CallKind_CALL_KIND_VALIDATE    CallKind = 4 // is the record's entry valid?
+	CallKind_CALL_KIND_POST_COMMIT CallKind = 5 // the records are durable
 )
 
 // Enum value maps for CallKind.
@@ -39,11 +42,17 @@ var (
 		0: "CALL_KIND_UNSPECIFIED",
 		1: "CALL_KIND_FUNCTION",
 		2: "CALL_KIND_RECEIVE",
+		3: "CALL_KIND_INIT",
+		4: "CALL_KIND_VALIDATE",
+		5: "CALL_KIND_POST_COMMIT",
 	}
 	CallKind_value = map[string]int32{
 		"CALL_KIND_UNSPECIFIED": 0,
 		"CALL_KIND_FUNCTION":    1,
 		"CALL_KIND_RECEIVE":     2,
+		"CALL_KIND_INIT":        3,
+		"CALL_KIND_VALIDATE":    4,
+		"CALL_KIND_POST_COMMIT": 5,
 	}
 )
 
@@ -203,13 +212,20 @@ func (*DescribeRequest) Descriptor() ([]byte, []int) {
 }
 
 type DescribeResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`           // 1 to 64 bytes of a-z 0-9 - _
-	Integrity     string                 `protobuf:"bytes,2,opt,name=integrity,proto3" json:"integrity,omitempty"` // at most 64 bytes
-	Functions     []string               `protobuf:"bytes,3,rep,name=functions,proto3" json:"functions,omitempty"` // sorted, each 1 to 64 bytes, at most 1024
-	Receives      bool                   `protobuf:"varint,4,opt,name=receives,proto3" json:"receives,omitempty"`
-	Sdk           string                 `protobuf:"bytes,5,opt,name=sdk,proto3" json:"sdk,omitempty"`            // at most 128 bytes
-	Protocol      uint32                 `protobuf:"varint,6,opt,name=protocol,proto3" json:"protocol,omitempty"` // 1
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Name      string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`           // 1 to 64 bytes of a-z 0-9 - _
+	Integrity string                 `protobuf:"bytes,2,opt,name=integrity,proto3" json:"integrity,omitempty"` // at most 64 bytes
+	Functions []string               `protobuf:"bytes,3,rep,name=functions,proto3" json:"functions,omitempty"` // sorted, each 1 to 64 bytes, at most 1024
+	Receives  bool                   `protobuf:"varint,4,opt,name=receives,proto3" json:"receives,omitempty"`
+	Sdk       string                 `protobuf:"bytes,5,opt,name=sdk,proto3" json:"sdk,omitempty"`            // at most 128 bytes
+	Protocol  uint32                 `protobuf:"varint,6,opt,name=protocol,proto3" json:"protocol,omitempty"` // 1
+	// Which of the node's own calls the handler takes.
+	Init       bool `protobuf:"varint,10,opt,name=init,proto3" json:"init,omitempty"`
+	Validate   bool `protobuf:"varint,11,opt,name=validate,proto3" json:"validate,omitempty"`
+	PostCommit bool `protobuf:"varint,12,opt,name=post_commit,json=postCommit,proto3" json:"post_commit,omitempty"`
+	// needs is what the handler can't do without and a node does not give of its
+	// own accord: "network", "read:PATH", "write:PATH", "memory:BYTES" (sdk.CheckNeed).
+	Needs         []string `protobuf:"bytes,20,rep,name=needs,proto3" json:"needs,omitempty"` // at most 32, each at most 4 KiB
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -284,6 +300,34 @@ func (x *DescribeResponse) GetProtocol() uint32 {
 		return x.Protocol
 	}
 	return 0
+}
+
+func (x *DescribeResponse) GetInit() bool {
+	if x != nil {
+		return x.Init
+	}
+	return false
+}
+
+func (x *DescribeResponse) GetValidate() bool {
+	if x != nil {
+		return x.Validate
+	}
+	return false
+}
+
+func (x *DescribeResponse) GetPostCommit() bool {
+	if x != nil {
+		return x.PostCommit
+	}
+	return false
+}
+
+func (x *DescribeResponse) GetNeeds() []string {
+	if x != nil {
+		return x.Needs
+	}
+	return nil
 }
 
 type SetupRequest struct {
@@ -970,13 +1014,15 @@ func (*HandlerMessage_Cancel) isHandlerMessage_Message() {}
 func (*HandlerMessage_Log) isHandlerMessage_Message() {}
 
 type CallStart struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          CallKind               `protobuf:"varint,1,opt,name=kind,proto3,enum=parley.handler.v1.CallKind" json:"kind,omitempty"`
-	Function      string                 `protobuf:"bytes,2,opt,name=function,proto3" json:"function,omitempty"` // at most 64 bytes; empty for a receive
-	Id            []byte                 `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`             // 16 bytes
-	From          []byte                 `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`         // 32 bytes
-	Payload       []byte                 `protobuf:"bytes,5,opt,name=payload,proto3" json:"payload,omitempty"`
-	RemainingMs   uint64                 `protobuf:"varint,6,opt,name=remaining_ms,json=remainingMs,proto3" json:"remaining_ms,omitempty"` // time left; 0 means no deadline
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Kind        CallKind               `protobuf:"varint,1,opt,name=kind,proto3,enum=parley.handler.v1.CallKind" json:"kind,omitempty"`
+	Function    string                 `protobuf:"bytes,2,opt,name=function,proto3" json:"function,omitempty"`                           // at most 64 bytes; empty for all but a function
+	Id          []byte                 `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`                                       // 16 bytes
+	From        []byte                 `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`                                   // 32 bytes
+	Payload     []byte                 `protobuf:"bytes,5,opt,name=payload,proto3" json:"payload,omitempty"`                             // of a function and a receive only
+	RemainingMs uint64                 `protobuf:"varint,6,opt,name=remaining_ms,json=remainingMs,proto3" json:"remaining_ms,omitempty"` // time left; 0 means no deadline
+	// One, with its content, for a validate; 1 to 128 for a post_commit; else none.
+	Records       *Records `protobuf:"bytes,7,opt,name=records,proto3" json:"records,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1051,6 +1097,13 @@ func (x *CallStart) GetRemainingMs() uint64 {
 		return x.RemainingMs
 	}
 	return 0
+}
+
+func (x *CallStart) GetRecords() *Records {
+	if x != nil {
+		return x.Records
+	}
+	return nil
 }
 
 // CallResult ends a call, with an answer or an error.
@@ -1993,14 +2046,20 @@ var File_handler_proto protoreflect.FileDescriptor
 const file_handler_proto_rawDesc = "" +
 	"\n" +
 	"\rhandler.proto\x12\x11parley.handler.v1\"\x11\n" +
-	"\x0fDescribeRequest\"\xac\x01\n" +
+	"\x0fDescribeRequest\"\x93\x02\n" +
 	"\x10DescribeResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\tintegrity\x18\x02 \x01(\tR\tintegrity\x12\x1c\n" +
 	"\tfunctions\x18\x03 \x03(\tR\tfunctions\x12\x1a\n" +
 	"\breceives\x18\x04 \x01(\bR\breceives\x12\x10\n" +
 	"\x03sdk\x18\x05 \x01(\tR\x03sdk\x12\x1a\n" +
-	"\bprotocol\x18\x06 \x01(\rR\bprotocol\"\x91\x01\n" +
+	"\bprotocol\x18\x06 \x01(\rR\bprotocol\x12\x12\n" +
+	"\x04init\x18\n" +
+	" \x01(\bR\x04init\x12\x1a\n" +
+	"\bvalidate\x18\v \x01(\bR\bvalidate\x12\x1f\n" +
+	"\vpost_commit\x18\f \x01(\bR\n" +
+	"postCommit\x12\x14\n" +
+	"\x05needs\x18\x14 \x03(\tR\x05needs\"\x91\x01\n" +
 	"\fSetupRequest\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\fR\x05agent\x12\x10\n" +
 	"\x03dna\x18\x02 \x01(\fR\x03dna\x12\x1e\n" +
@@ -2038,14 +2097,15 @@ const file_handler_proto_rawDesc = "" +
 	"\bcallback\x18\x03 \x01(\v2\".parley.handler.v1.CallbackRequestH\x00R\bcallback\x12\x18\n" +
 	"\x06cancel\x18\x04 \x01(\x04H\x00R\x06cancel\x12.\n" +
 	"\x03log\x18\x05 \x01(\v2\x1a.parley.handler.v1.LogLineH\x00R\x03logB\t\n" +
-	"\amessage\"\xb9\x01\n" +
+	"\amessage\"\xef\x01\n" +
 	"\tCallStart\x12/\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1b.parley.handler.v1.CallKindR\x04kind\x12\x1a\n" +
 	"\bfunction\x18\x02 \x01(\tR\bfunction\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\fR\x02id\x12\x12\n" +
 	"\x04from\x18\x04 \x01(\fR\x04from\x12\x18\n" +
 	"\apayload\x18\x05 \x01(\fR\apayload\x12!\n" +
-	"\fremaining_ms\x18\x06 \x01(\x04R\vremainingMs\"R\n" +
+	"\fremaining_ms\x18\x06 \x01(\x04R\vremainingMs\x124\n" +
+	"\arecords\x18\a \x01(\v2\x1a.parley.handler.v1.RecordsR\arecords\"R\n" +
 	"\n" +
 	"CallResult\x12\x14\n" +
 	"\x05reply\x18\x01 \x01(\fR\x05reply\x12.\n" +
@@ -2112,11 +2172,14 @@ const file_handler_proto_rawDesc = "" +
 	"\x0eretry_after_ns\x18\x05 \x01(\x03R\fretryAfterNs\"9\n" +
 	"\aAttempt\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x14\n" +
-	"\x05cause\x18\x02 \x01(\tR\x05cause*T\n" +
+	"\x05cause\x18\x02 \x01(\tR\x05cause*\x9b\x01\n" +
 	"\bCallKind\x12\x19\n" +
 	"\x15CALL_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12CALL_KIND_FUNCTION\x10\x01\x12\x15\n" +
-	"\x11CALL_KIND_RECEIVE\x10\x02*;\n" +
+	"\x11CALL_KIND_RECEIVE\x10\x02\x12\x12\n" +
+	"\x0eCALL_KIND_INIT\x10\x03\x12\x16\n" +
+	"\x12CALL_KIND_VALIDATE\x10\x04\x12\x19\n" +
+	"\x15CALL_KIND_POST_COMMIT\x10\x05*;\n" +
 	"\n" +
 	"Visibility\x12\x16\n" +
 	"\x12VISIBILITY_PRIVATE\x10\x00\x12\x15\n" +
@@ -2187,31 +2250,32 @@ var file_handler_proto_depIdxs = []int32{
 	18, // 7: parley.handler.v1.HandlerMessage.callback:type_name -> parley.handler.v1.CallbackRequest
 	25, // 8: parley.handler.v1.HandlerMessage.log:type_name -> parley.handler.v1.LogLine
 	0,  // 9: parley.handler.v1.CallStart.kind:type_name -> parley.handler.v1.CallKind
-	27, // 10: parley.handler.v1.CallResult.error:type_name -> parley.handler.v1.Error
-	19, // 11: parley.handler.v1.CallbackRequest.send:type_name -> parley.handler.v1.Send
-	20, // 12: parley.handler.v1.CallbackRequest.commit:type_name -> parley.handler.v1.Entry
-	21, // 13: parley.handler.v1.CallbackRequest.query:type_name -> parley.handler.v1.Query
-	1,  // 14: parley.handler.v1.Entry.visibility:type_name -> parley.handler.v1.Visibility
-	2,  // 15: parley.handler.v1.Entry.ordering:type_name -> parley.handler.v1.Ordering
-	23, // 16: parley.handler.v1.CallbackResult.records:type_name -> parley.handler.v1.Records
-	27, // 17: parley.handler.v1.CallbackResult.error:type_name -> parley.handler.v1.Error
-	24, // 18: parley.handler.v1.Records.records:type_name -> parley.handler.v1.Record
-	26, // 19: parley.handler.v1.LogLine.attrs:type_name -> parley.handler.v1.Attr
-	28, // 20: parley.handler.v1.Error.limit:type_name -> parley.handler.v1.Limit
-	29, // 21: parley.handler.v1.Error.attempts:type_name -> parley.handler.v1.Attempt
-	3,  // 22: parley.handler.v1.Handler.Describe:input_type -> parley.handler.v1.DescribeRequest
-	5,  // 23: parley.handler.v1.Handler.Setup:input_type -> parley.handler.v1.SetupRequest
-	8,  // 24: parley.handler.v1.Handler.Drain:input_type -> parley.handler.v1.DrainRequest
-	10, // 25: parley.handler.v1.Handler.Control:input_type -> parley.handler.v1.ControlRequest
-	4,  // 26: parley.handler.v1.Handler.Describe:output_type -> parley.handler.v1.DescribeResponse
-	7,  // 27: parley.handler.v1.Handler.Setup:output_type -> parley.handler.v1.SetupResponse
-	9,  // 28: parley.handler.v1.Handler.Drain:output_type -> parley.handler.v1.DrainResponse
-	11, // 29: parley.handler.v1.Handler.Control:output_type -> parley.handler.v1.ControlEvent
-	26, // [26:30] is the sub-list for method output_type
-	22, // [22:26] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	23, // 10: parley.handler.v1.CallStart.records:type_name -> parley.handler.v1.Records
+	27, // 11: parley.handler.v1.CallResult.error:type_name -> parley.handler.v1.Error
+	19, // 12: parley.handler.v1.CallbackRequest.send:type_name -> parley.handler.v1.Send
+	20, // 13: parley.handler.v1.CallbackRequest.commit:type_name -> parley.handler.v1.Entry
+	21, // 14: parley.handler.v1.CallbackRequest.query:type_name -> parley.handler.v1.Query
+	1,  // 15: parley.handler.v1.Entry.visibility:type_name -> parley.handler.v1.Visibility
+	2,  // 16: parley.handler.v1.Entry.ordering:type_name -> parley.handler.v1.Ordering
+	23, // 17: parley.handler.v1.CallbackResult.records:type_name -> parley.handler.v1.Records
+	27, // 18: parley.handler.v1.CallbackResult.error:type_name -> parley.handler.v1.Error
+	24, // 19: parley.handler.v1.Records.records:type_name -> parley.handler.v1.Record
+	26, // 20: parley.handler.v1.LogLine.attrs:type_name -> parley.handler.v1.Attr
+	28, // 21: parley.handler.v1.Error.limit:type_name -> parley.handler.v1.Limit
+	29, // 22: parley.handler.v1.Error.attempts:type_name -> parley.handler.v1.Attempt
+	3,  // 23: parley.handler.v1.Handler.Describe:input_type -> parley.handler.v1.DescribeRequest
+	5,  // 24: parley.handler.v1.Handler.Setup:input_type -> parley.handler.v1.SetupRequest
+	8,  // 25: parley.handler.v1.Handler.Drain:input_type -> parley.handler.v1.DrainRequest
+	10, // 26: parley.handler.v1.Handler.Control:input_type -> parley.handler.v1.ControlRequest
+	4,  // 27: parley.handler.v1.Handler.Describe:output_type -> parley.handler.v1.DescribeResponse
+	7,  // 28: parley.handler.v1.Handler.Setup:output_type -> parley.handler.v1.SetupResponse
+	9,  // 29: parley.handler.v1.Handler.Drain:output_type -> parley.handler.v1.DrainResponse
+	11, // 30: parley.handler.v1.Handler.Control:output_type -> parley.handler.v1.ControlEvent
+	27, // [27:31] is the sub-list for method output_type
+	23, // [23:27] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_handler_proto_init() }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,6 +58,14 @@ func vectors() []vector {
 			Function: "place_bid", ID: seq[sdk.MessageID](1), From: seq[sdk.AgentID](2), Payload: []byte("payload")}, Remaining: 1500 * time.Millisecond}}},
 		{"call-receive", "a receive without a deadline", true, &FromNode{ID: 300, Start: &Start{Call: sdk.Call{Kind: sdk.CallReceive,
 			ID: seq[sdk.MessageID](1), From: seq[sdk.AgentID](2), Payload: []byte("payload")}}}},
+		{"call-init", "an init with 30 s left", true, &FromNode{ID: 1, Start: &Start{Call: sdk.Call{Kind: sdk.CallInit,
+			ID: seq[sdk.MessageID](1), From: seq[sdk.AgentID](2)}, Remaining: 30 * time.Second}}},
+		{"call-validate", "is this record's entry valid?", true, &FromNode{ID: 9, Start: &Start{Call: sdk.Call{Kind: sdk.CallValidate,
+			ID: seq[sdk.MessageID](1), From: seq[sdk.AgentID](2), Records: []sdk.Record{testRecord()}}}}},
+		{"call-post-commit", "two records are durable; the content of the second one exceeds the payload limit", true, &FromNode{ID: 9, Start: &Start{
+			Call:      sdk.Call{Kind: sdk.CallPostCommit, ID: seq[sdk.MessageID](1), From: seq[sdk.AgentID](2), Records: []sdk.Record{testRecord(), withheld}},
+			Remaining: time.Minute}}},
+		{"result-invalid", "the end of a validate: the entry is not valid", false, &FromHandler{ID: 9, Result: &Result{Err: sdk.Fail(sdk.HandlerCodeValidate, "no")}}},
 		{"call-cancel", "nobody waits for call 9 any more", true, &FromNode{ID: 9, Cancel: true}},
 		{"answer-send", "the reply to callback 1", true, &FromNode{ID: 9, Answer: &Answer{ID: 1, Op: OpSend, Reply: []byte("reply")}}},
 		{"answer-commit", "the entry's hash for callback 2", true, &FromNode{ID: 9, Answer: &Answer{ID: 2, Op: OpCommit, Hash: seq[sdk.Hash](3)}}},
@@ -87,8 +96,7 @@ func encode(v any) ([]byte, error) {
 	case *FromNode:
 		switch {
 		case f.Start != nil:
-			head, err = startHead(nil, f.ID, &f.Start.Call, f.Start.Remaining)
-			tail = f.Start.Call.Payload
+			head, tail, err = startHead(nil, f.ID, &f.Start.Call, f.Start.Remaining)
 		case f.Answer != nil:
 			head, tail, err = answerHead(nil, f.ID, f.Answer)
 		default:
@@ -175,7 +183,7 @@ func wrap(s string) string {
 
 func TestDescriptionAndSetup(t *testing.T) {
 	t.Parallel()
-	d := sdk.Description{Name: "auction-1_x", Integrity: "2", Functions: []string{"a", "b"}, Receives: true, SDK: "go v1", Protocol: Protocol}
+	d := sdk.Description{Name: "auction-1_x", Integrity: "2", Functions: []string{"a", "b"}, Receives: true, Init: true, PostCommit: true, SDK: "go v1", Protocol: Protocol}
 	w, err := descriptionToWire(d)
 	if err != nil {
 		t.Fatal(err)
@@ -209,13 +217,15 @@ func TestDescriptionAndSetup(t *testing.T) {
 		"empty":      func(d *sdk.Description) { d.Functions = []string{""} },
 		"not UTF-8":  func(d *sdk.Description) { d.Functions = []string{"\xff"} },
 		"many":       func(d *sdk.Description) { d.Functions = make([]string, maxFunctions+1) },
+		"need":       func(d *sdk.Description) { d.Needs = []string{"read:etc"} },
+		"needs":      func(d *sdk.Description) { d.Needs = slices.Repeat([]string{"network"}, sdk.MaxNeeds+1) },
 	} {
 		bad := d
 		change(&bad)
 		if _, err := descriptionToWire(bad); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: sent, %v", name, err)
 		}
-		w := &DescribeResponse{Name: bad.Name, Integrity: bad.Integrity, Functions: bad.Functions, Sdk: bad.SDK, Protocol: uint32(bad.Protocol)}
+		w := &DescribeResponse{Name: bad.Name, Integrity: bad.Integrity, Functions: bad.Functions, Sdk: bad.SDK, Protocol: uint32(bad.Protocol), Needs: bad.Needs}
 		if _, err := descriptionFromWire(w); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: received, %v", name, err)
 		}
@@ -245,28 +255,56 @@ func TestMalformed(t *testing.T) {
 		change(c)
 		return &HostMessage{Message: &HostMessage_Start{Start: c}}
 	}
+	records := func(n int) *Records { // without contents
+		r := testRecord()
+		r.Content = nil
+		w, err := recordsToWire(slices.Repeat([]sdk.Record{r}, n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
 	answer := func(r *CallbackResult) *HostMessage { return &HostMessage{Message: &HostMessage_Result{Result: r}} }
 	for name, w := range map[string]*HostMessage{
-		"nothing":          {},
-		"no call":          start(func(*CallStart) {}),
-		"not cancelled":    {Message: &HostMessage_Cancel{}},
-		"empty call":       {Message: &HostMessage_Start{}},
-		"kind":             start(func(c *CallStart) { c.Kind = 3 }),
-		"kind 257":         start(func(c *CallStart) { c.Kind = 257 }),
-		"no function":      start(func(c *CallStart) { c.Function = "" }),
-		"long function":    start(func(c *CallStart) { c.Function = strings.Repeat("f", 65) }),
-		"receive function": start(func(c *CallStart) { c.Kind = CallKind_CALL_KIND_RECEIVE }),
-		"id":               start(func(c *CallStart) { c.Id = id[1:] }),
-		"from":             start(func(c *CallStart) { c.From = nil }),
-		"remaining":        start(func(c *CallStart) { c.RemainingMs = maxRemainingMS + 1 }),
-		"empty answer":     answer(nil),
-		"cb 0":             answer(&CallbackResult{Outcome: &CallbackResult_Reply{}}),
-		"no outcome":       answer(&CallbackResult{Cb: 1}),
-		"hash":             answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Hash{Hash: id}}),
-		"header":           answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Records{Records: &Records{Records: []*Record{{}}}}}),
-		"nil record":       answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Records{Records: &Records{Records: []*Record{nil}}}}),
-		"many records":     answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Records{Records: &Records{Records: make([]*Record, 1001)}}}),
-		"nil error":        answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Error{}}),
+		"nothing":           {},
+		"no call":           start(func(*CallStart) {}),
+		"not cancelled":     {Message: &HostMessage_Cancel{}},
+		"empty call":        {Message: &HostMessage_Start{}},
+		"kind":              start(func(c *CallStart) { c.Kind = 6 }),
+		"kind 257":          start(func(c *CallStart) { c.Kind = 257 }),
+		"no function":       start(func(c *CallStart) { c.Function = "" }),
+		"long function":     start(func(c *CallStart) { c.Function = strings.Repeat("f", 65) }),
+		"receive function":  start(func(c *CallStart) { c.Kind = CallKind_CALL_KIND_RECEIVE }),
+		"init's function":   start(func(c *CallStart) { c.Kind = CallKind_CALL_KIND_INIT }),
+		"init's payload":    start(func(c *CallStart) { *c = CallStart{Kind: CallKind_CALL_KIND_INIT, Id: id, From: agent, Payload: id} }),
+		"function's record": start(func(c *CallStart) { c.Records = records(1) }),
+		"no record":         start(func(c *CallStart) { *c = CallStart{Kind: CallKind_CALL_KIND_VALIDATE, Id: id, From: agent} }),
+		"two records": start(func(c *CallStart) {
+			*c = CallStart{Kind: CallKind_CALL_KIND_VALIDATE, Id: id, From: agent, Records: records(2)}
+		}),
+		"withheld": start(func(c *CallStart) {
+			*c = CallStart{Kind: CallKind_CALL_KIND_VALIDATE, Id: id, From: agent, Records: records(1)}
+		}),
+		"nothing durable": start(func(c *CallStart) {
+			*c = CallStart{Kind: CallKind_CALL_KIND_POST_COMMIT, Id: id, From: agent, Records: &Records{}}
+		}),
+		"129 durable": start(func(c *CallStart) {
+			*c = CallStart{Kind: CallKind_CALL_KIND_POST_COMMIT, Id: id, From: agent, Records: records(129)}
+		}),
+		"bad record": start(func(c *CallStart) {
+			*c = CallStart{Kind: CallKind_CALL_KIND_POST_COMMIT, Id: id, From: agent, Records: &Records{Records: []*Record{{}}}}
+		}),
+		"id":           start(func(c *CallStart) { c.Id = id[1:] }),
+		"from":         start(func(c *CallStart) { c.From = nil }),
+		"remaining":    start(func(c *CallStart) { c.RemainingMs = maxRemainingMS + 1 }),
+		"empty answer": answer(nil),
+		"cb 0":         answer(&CallbackResult{Outcome: &CallbackResult_Reply{}}),
+		"no outcome":   answer(&CallbackResult{Cb: 1}),
+		"hash":         answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Hash{Hash: id}}),
+		"header":       answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Records{Records: &Records{Records: []*Record{{}}}}}),
+		"nil record":   answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Records{Records: &Records{Records: []*Record{nil}}}}),
+		"many records": answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Records{Records: &Records{Records: make([]*Record, 1001)}}}),
+		"nil error":    answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Error{}}),
 	} {
 		if w.Call = 1; name == "no call" {
 			w.Call = 0
@@ -334,7 +372,7 @@ func TestMalformed(t *testing.T) {
 			t.Errorf("callback %+v: %v", c, err)
 		}
 	}
-	if _, err := startHead(nil, 1, &sdk.Call{Kind: sdk.CallFunction, Function: "\xff"}, 0); !errors.Is(err, ErrMalformed) {
+	if _, _, err := startHead(nil, 1, &sdk.Call{Kind: sdk.CallFunction, Function: "\xff"}, 0); !errors.Is(err, ErrMalformed) {
 		t.Errorf("a function that is not UTF-8: %v", err)
 	}
 }

@@ -308,7 +308,7 @@ func TestBrokenSocket(t *testing.T) {
 // The golden vector of a batch: two frames, and the first piece of a third.
 func TestBatchVector(t *testing.T) {
 	t.Parallel()
-	head, err := startHead(nil, 10, &sdk.Call{Kind: sdk.CallReceive, Payload: []byte("payload")}, 0)
+	head, _, err := startHead(nil, 10, &sdk.Call{Kind: sdk.CallReceive, Payload: []byte("payload")}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

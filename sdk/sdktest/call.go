@@ -45,7 +45,8 @@ var errCrashed = errors.New("the handler crashed")
 func (x *Node) start(deadline time.Time, call *sdk.Call) (*running, *sdk.Error) {
 	r := &running{node: x, call: call, base: x.chain.len(), done: make(chan struct{}), stage: sdk.Stage{Limits: x.net.options.commitLimits()}}
 	x.mu.Lock()
-	if max := x.net.options.MaxCalls; len(x.running) >= max {
+	own := call.Kind != sdk.CallFunction && call.Kind != sdk.CallReceive // a node lets those wait
+	if max := x.net.options.MaxCalls; len(x.running) >= max && !own {
 		x.mu.Unlock()
 		return nil, &sdk.Error{Code: sdk.Busy, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, Text: "too many calls run at once",
 			Limit: &sdk.Limit{Name: "concurrent calls", Setting: "MaxCalls", Value: uint64(max) + 1, Max: uint64(max)}}
@@ -99,6 +100,7 @@ func (r *running) finish(out []byte, err error) {
 			cause := sdk.Cause{Kind: r.call.Kind, Message: r.call.ID, From: r.call.From}
 			if r.err = r.node.chain.append(staged, cause, r.base); r.err == nil {
 				r.out = out
+				r.node.net.changed()
 			}
 		}
 		r.settle()
@@ -167,6 +169,14 @@ func handlerError(err error) *sdk.Error {
 
 // run runs a function to its end, or to ctx's.
 func (x *Node) run(ctx context.Context, call *sdk.Call) ([]byte, *sdk.Error) {
+	r, err := x.runCall(ctx, call)
+	if err != nil {
+		return nil, err
+	}
+	return r.out, nil
+}
+
+func (x *Node) runCall(ctx context.Context, call *sdk.Call) (*running, *sdk.Error) {
 	ctx, cancel := context.WithTimeout(ctx, x.net.options.Timeout)
 	defer cancel()
 	if ctx.Err() != nil {
@@ -183,5 +193,5 @@ func (x *Node) run(ctx context.Context, call *sdk.Call) ([]byte, *sdk.Error) {
 		r.cancel(ctx)
 		<-r.done
 	}
-	return r.out, r.err
+	return r, r.err
 }

@@ -34,14 +34,19 @@ func newChain(key ed25519.PrivateKey, dna sdk.DNA) *chain {
 }
 
 func (c *chain) addLocked(h sdk.Header, content []byte) {
+	r := c.recordLocked(h, content)
+	c.records, c.head = append(c.records, r), r.Hash()
+}
+
+// recordLocked is the record that would come next.
+func (c *chain) recordLocked(h sdk.Header, content []byte) sdk.Record {
 	h.Version, h.DNA, h.Author = sdk.HeaderVersion, c.dna, c.author
 	h.Seq, h.Prev = uint64(len(c.records)), c.head
 	h.Time = time.Now().UTC().Truncate(time.Microsecond)
 	h.Entry = sdk.EntryHash(content)
 	r := sdk.Record{Header: h, Content: content}
-	hash := r.Hash()
-	copy(r.Signature[:], ed25519.Sign(c.key, sdk.SigningBytes(hash)))
-	c.records, c.head = append(c.records, r), hash
+	copy(r.Signature[:], ed25519.Sign(c.key, sdk.SigningBytes(r.Hash())))
+	return r
 }
 
 func (c *chain) len() uint64 {
@@ -56,10 +61,13 @@ func (c *chain) fail(cause error) {
 	c.fault = cause
 }
 
-// append adds all entries or none. base is the length when the call began.
+// append adds all entries or none, and those of an init with its mark. base is the length when the call began.
 func (c *chain) append(entries []sdk.Entry, cause sdk.Cause, base uint64) *sdk.Error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if cause.Kind == sdk.CallInit {
+		entries = append(slices.Clip(entries), sdk.Entry{Type: "parley.init", Content: []byte{1}})
+	}
 	if len(entries) == 0 {
 		return nil
 	}

@@ -52,6 +52,7 @@ func TestHost(t *testing.T, start func(t *testing.T) Network) {
 		{"deadline crosses", testDeadline}, {"timeout", testTimeout}, {"cancel crosses", testCancel},
 		{"back to the sender", testBack}, {"to oneself", testSelf}, {"too large", testTooLarge},
 		{"concurrent", testConcurrent}, {"context after return", testLater}, {"crash", testCrash},
+		{"init", testInit}, {"validate", testValidate}, {"post commit", testPostCommit},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
 			n := start(t)
@@ -145,6 +146,12 @@ func (b *bench) records(p Peer) []sdk.Record {
 		b.Fatal(err)
 	}
 	return rs
+}
+
+// unmarked is records without the mark that init has run.
+func (b *bench) unmarked(p Peer) []sdk.Record {
+	b.Helper()
+	return slices.DeleteFunc(b.records(p), func(r sdk.Record) bool { return r.Header.EntryType == "parley.init" })
 }
 
 func (b *bench) wantNotes(p Peer, want ...string) {

@@ -34,7 +34,7 @@ func testCommit(b *bench) {
 	b.do(b.bob, Step{Op: "commit", Text: "by a function"})
 	b.wantNotes(b.bob, "by a receive", "by a receive", "by a function")
 	b.wantNotes(b.alice)
-	rs := b.records(b.bob)
+	rs := b.unmarked(b.bob)
 	if g := rs[0].Header; g.Kind != sdk.KindGenesis || g.Author != b.bob.ID() {
 		b.Fatalf("record 0 is %+v", g)
 	}
@@ -309,7 +309,7 @@ func testConcurrent(b *bench) {
 			b.Fatal(err)
 		}
 	}
-	rs := b.records(b.bob)
+	rs := b.unmarked(b.bob)
 	if len(rs) != 1+4*calls {
 		b.Fatalf("%d records, want %d", len(rs), 1+4*calls)
 	}
@@ -346,4 +346,47 @@ func testCrash(b *bench) {
 	b.wantNotes(b.bob)
 	b.do(b.alice, b.send(Step{Op: "commit", Text: "after the crash"}))
 	b.wantNotes(b.bob, "after the crash")
+}
+
+// testInit: the mark stands before all that calls committed.
+func testInit(b *bench) {
+	b.do(b.alice, Step{Op: "commit", Text: "x"})
+	rs := b.records(b.alice)
+	h := rs[1].Header
+	if h.EntryType != "parley.init" || h.Cause.Kind != sdk.CallInit || h.Cause.From != b.alice.ID() || h.Visibility != sdk.Private || len(rs) != 3 {
+		b.Fatalf("%d records, record 1 is %+v", len(rs), h)
+	}
+}
+
+// testValidate: a Commit that is refused ends the call if it lets it, and stages
+// nothing if it does not.
+func testValidate(b *bench) {
+	const text = `entry "note" is not valid: conformance.no: own: true`
+	for _, s := range []Step{{Op: "commit", Text: "good", Then: &Step{Op: "commit", Text: "not valid"}}, {Op: "commit", Text: "not valid"}} {
+		_, err := b.try(b.ctx, b.bob, s)
+		e := b.want(err, sdk.HandlerFailed, sdk.HandlerCodeValidate, sdk.SideHandler, sdk.DeliveredYes)
+		b.wantRetry(e)
+		if e.Text != text {
+			b.Errorf("got %q", e.Text)
+		}
+		_, err = b.try(b.ctx, b.alice, b.send(s))
+		b.want(err, sdk.HandlerFailed, sdk.HandlerCodeValidate, sdk.SideRemoteHandler, sdk.DeliveredYes)
+	}
+	b.wantNotes(b.bob)
+	if r := b.do(b.bob, Step{Op: "try", Text: "not valid"}); !strings.Contains(r.Text, text) {
+		b.Errorf("got %q", r.Text)
+	}
+	b.wantNotes(b.bob)
+}
+
+// testPostCommit: what a function and what a receive committed is told of, once
+// more where post_commit failed.
+func testPostCommit(b *bench) {
+	for _, kind := range []string{"tell:", "again:"} {
+		text := kind + b.token
+		b.do(b.bob, Step{Op: "commit", Text: text})
+		b.do(b.bob, Step{Op: "wait", Text: text})
+		b.do(b.alice, b.send(Step{Op: "commit", Text: text + ".2"}))
+		b.do(b.bob, Step{Op: "wait", Text: text + ".2"})
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -54,6 +55,10 @@ type Result struct {
 	Left        time.Duration `codec:",omitempty"`
 }
 
+// TestHost knows by signals what post_commit did: that it heard of a note "tell:X"
+// by the signal "tell:X", of "again:X" by "again:X", after it failed once. A
+// note "not valid" is refused.
+
 // ConformanceDNA is the DNA that TestHost's nodes run, where they are processes
 // by serve.Main(sdktest.ConformanceDNA()). Its function "do" and its receive
 // both do a Step.
@@ -61,6 +66,15 @@ func ConformanceDNA() *sdk.Definition {
 	return sdk.Define("conformance", "1",
 		sdk.Function("do", do),
 		sdk.Receive(do),
+		sdk.Init(func(*sdk.Context) error { return nil }),
+		sdk.Validate(func(e *sdk.Candidate) error {
+			var text string
+			if err := e.Decode(&text); err != nil || text != "not valid" {
+				return err
+			}
+			return sdk.Fail("conformance.no", "own: %t", e.Own)
+		}),
+		sdk.PostCommit(hear),
 	)
 }
 
@@ -101,6 +115,23 @@ func do(c *sdk.Context, s Step) (r Result, err error) {
 		return doSignal(c, s)
 	}
 	return r, nil
+}
+
+func hear(_ *sdk.Context, records []sdk.Record) error {
+	for _, r := range records {
+		var text string
+		if err := sdk.Unmarshal(r.Content, &text); err != nil {
+			return err
+		}
+		switch kind, _, _ := strings.Cut(text, ":"); {
+		case kind == "again" && !isClosed(signal(text+".failed")):
+			raise(text + ".failed")
+			return errors.New("as told")
+		case kind == "again" || kind == "tell":
+			raise(text)
+		}
+	}
+	return nil
 }
 
 func doCommit(c *sdk.Context, s Step) (r Result, err error) {

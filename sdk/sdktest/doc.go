@@ -15,12 +15,17 @@
 // world is a method: Net.Cut, Net.Delay, Net.Crash, Net.Stop, Node.Block,
 // Node.FailCommits, and Options for the limits.
 //
+// A DNA's init has run when Net.Node returns, or Net.TryNode gives its error.
+// Net.Settle waits for the post_commits; Node.Validate asks about an entry of
+// another agent.
+//
 // Nothing waits on the clock but Net.Delay and deadlines, and all of it works
 // in a testing/synctest bubble, where both cost no time. When the test ends,
 // every call is cancelled and waited for, so that no goroutine is left: a
 // handler that ignores its context keeps its test from ending.
 //
-// What differs from a node: no restart back-off, no message is sent twice, and
+// What differs from a node: no restart back-off and no pauses between the tries
+// of a post_commit, no message is sent twice, and
 // a crashed handler's goroutine runs on without effect, since a test can't kill it.
 //
 // TestHost is the conformance suite of sdk.Host. This package's network and

@@ -99,13 +99,15 @@ func (n *Net) Stop(x *Node) {
 	x.stopped = true
 	x.mu.Unlock()
 	n.Crash(x)
+	n.changed() // Settle leaves it out
 }
 
 // Start takes Stop back.
 func (n *Net) Start(x *Node) {
 	x.mu.Lock()
-	defer x.mu.Unlock()
 	x.stopped = false
+	x.mu.Unlock()
+	n.changed()
 }
 
 // FailCommits makes every commit fail with this cause, as a full disk would,

@@ -17,6 +17,10 @@ func (r *running) live(what string) *sdk.Error {
 		return &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideNode, Delivered: sdk.DeliveredNo,
 			HandlerCode: sdk.HandlerCodeContext, Text: what + " after the call had returned"}
 	}
+	if r.call.Kind == sdk.CallValidate && what != "Log" {
+		return &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideNode, Delivered: sdk.DeliveredNo,
+			HandlerCode: sdk.HandlerCodeContext, Text: what + " in a validate: its verdict rests on the entry alone"}
+	}
 	return nil
 }
 
@@ -131,6 +135,9 @@ func (y *Node) admit(deadline time.Time, from *Node, payload []byte) (*running, 
 			text = fmt.Sprintf("DNA %q is running there under another hash: its integrity version, network seed or properties differ", y.dna.Name)
 		}
 		return nil, &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Text: text}
+	}
+	if e := y.errInitializing(); e != nil {
+		return nil, e
 	}
 	return y.start(deadline, &sdk.Call{Kind: sdk.CallReceive, ID: newMessageID(), From: from.id, Payload: payload})
 }

@@ -64,6 +64,8 @@ type Net struct {
 	ending bool
 	nodes  map[sdk.AgentID]*Node
 	links  map[link]*linkState
+
+	posts *sync.Cond // its lock guards each Node's posted; it is taken before all others
 }
 
 // New makes a network without nodes. Options may be left out.
@@ -74,12 +76,13 @@ func New(t testing.TB, options ...Options) *Net {
 		o = options[0]
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	n := &Net{t: t, options: o.withDefaults(), ctx: ctx, nodes: map[sdk.AgentID]*Node{}, links: map[link]*linkState{}}
+	n := &Net{t: t, options: o.withDefaults(), ctx: ctx, nodes: map[sdk.AgentID]*Node{}, links: map[link]*linkState{}, posts: sync.NewCond(new(sync.Mutex))}
 	t.Cleanup(func() {
 		n.mu.Lock()
 		n.ending = true // from here on begin refuses, so that Wait is not overtaken by Add
 		n.mu.Unlock()
 		cancel()
+		n.changed()
 		n.calls.Wait()
 	})
 	return n
@@ -105,34 +108,37 @@ type NodeOptions struct {
 // Node adds an agent that runs h. Its key follows from the name alone, so that
 // ids are the same in every run. A *sdk.Definition is cloned: one can be given
 // to any number of nodes. Other handlers are one node's, since Setup is called.
+// The DNA's init has run when Node returns; if it fails, the test has failed.
 func (n *Net) Node(name string, h sdk.Handler, options ...NodeOptions) *Node {
 	n.t.Helper()
+	x, err := n.TryNode(name, h, options...)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return x
+}
+
+func (n *Net) newNode(name string, h sdk.Handler, options []NodeOptions) (*Node, error) {
 	if d, ok := h.(*sdk.Definition); ok {
 		h = d.Clone()
 	}
 	desc, err := h.Describe(n.ctx)
 	if err != nil {
-		n.t.Fatalf("node %s: %v", name, err)
+		return nil, fmt.Errorf("node %s: %w", name, err)
 	}
 	var o NodeOptions
 	if len(options) > 0 {
 		o = options[0]
 	}
 	key := Key(name)
-	x := &Node{net: n, name: name, handler: h, running: map[*running]bool{}, blocked: map[sdk.AgentID]bool{},
+	x := &Node{net: n, name: name, handler: h, desc: desc, posted: 1, initializing: desc.Init, running: map[*running]bool{}, blocked: map[sdk.AgentID]bool{},
 		dna: sdk.DNA{Name: desc.Name, Integrity: desc.Integrity, NetworkSeed: o.NetworkSeed, Properties: o.Properties}}
 	copy(x.id[:], key.Public().(ed25519.PublicKey))
 	x.chain = newChain(key, x.dna)
 	if err := h.Setup(n.ctx, sdk.Setup{Agent: x.id, DNA: x.dna.Hash(), Properties: o.Properties, Commits: n.options.commitLimits()}); err != nil {
-		n.t.Fatalf("node %s: setup: %v", name, err)
+		return nil, fmt.Errorf("node %s: setup: %w", name, err)
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.nodes[x.id] != nil {
-		n.t.Fatalf("node %s: there is one of this name already", name)
-	}
-	n.nodes[x.id] = x
-	return x
+	return x, nil
 }
 
 // Key is the secret key of the node of this name: the first of SHA-256

@@ -18,12 +18,15 @@ type Node struct {
 	id      sdk.AgentID
 	dna     sdk.DNA
 	handler sdk.Handler
+	desc    sdk.Description
 	chain   *chain
+	posted  uint64 // its post_commit has confirmed the records below; guarded by Net.posts
 
-	mu      sync.Mutex // guards what follows
-	stopped bool
-	running map[*running]bool
-	blocked map[sdk.AgentID]bool
+	mu           sync.Mutex // guards what follows
+	stopped      bool
+	initializing bool
+	running      map[*running]bool
+	blocked      map[sdk.AgentID]bool
 }
 
 // ID is the node's agent.

@@ -55,6 +55,43 @@ func read(c *sdk.Context, _ sdk.None) ([]Guest, error) {
 	return guests, nil
 }
 
+var politeGuestbook = sdk.Define("guestbook", "2",
+	sdk.Function("sign", sign),
+	sdk.Function("read", read),
+	sdk.Receive(receive),
+	sdk.Init(welcome),
+	sdk.Validate(polite),
+	sdk.PostCommit(announce),
+)
+
+func welcome(c *sdk.Context) error {
+	_, err := c.Commit("guest", Guest{c.Agent(), "Welcome"})
+	return err
+}
+
+func polite(e *sdk.Candidate) error {
+	if e.Type != "guest" {
+		return nil
+	}
+	var g Guest
+	if err := e.Decode(&g); err != nil {
+		return err
+	}
+	if g.Text == "" {
+		return sdk.Fail("guestbook.empty", "a page without a word")
+	}
+	return nil
+}
+
+func announce(c *sdk.Context, records []sdk.Record) error {
+	for _, r := range records {
+		if r.Header.EntryType == "guest" {
+			c.Log().Info("somebody signed", "record", r.Header.Seq)
+		}
+	}
+	return nil
+}
+
 func TestGuestbook(t *testing.T) {
 	net := sdktest.New(t)
 	alice, bob := net.Node("alice", guestbook), net.Node("bob", guestbook)
@@ -90,6 +127,20 @@ func TestBobIsAway(t *testing.T) {
 	_, err := sdktest.Call[sdk.None](alice, "sign", Note{bob.ID(), "Hello?"})
 	if !errors.Is(err, sdk.Unreachable) {
 		t.Fatalf("got %v", err)
+	}
+}
+
+func TestPolite(t *testing.T) {
+	net := sdktest.New(t)
+	alice, bob := net.Node("alice", politeGuestbook), net.Node("bob", politeGuestbook)
+
+	_, err := sdktest.Call[sdk.None](alice, "sign", Note{bob.ID(), ""})
+	if e, ok := errors.AsType[*sdk.Error](err); !ok || e.HandlerCode != sdk.HandlerCodeValidate {
+		t.Fatalf("got %v", err)
+	}
+	net.Settle()
+	if got := sdktest.Entries[Guest](bob, "guest"); len(got) != 1 || got[0].Text != "Welcome" {
+		t.Fatalf("got %v", got)
 	}
 }
 

@@ -51,12 +51,16 @@ func describe(h sdk.Handler, stdout, stderr io.Writer) int {
 		d.Functions = []string{}
 	}
 	out, err := json.MarshalIndent(struct {
-		Name      string   `json:"name"`
-		Integrity string   `json:"integrity"`
-		Functions []string `json:"functions"`
-		Receives  bool     `json:"receives"`
-		SDK       string   `json:"sdk"`
-		Protocol  int      `json:"protocol"`
+		Name       string   `json:"name"`
+		Integrity  string   `json:"integrity"`
+		Functions  []string `json:"functions"`
+		Receives   bool     `json:"receives"`
+		Init       bool     `json:"init"`
+		Validate   bool     `json:"validate"`
+		PostCommit bool     `json:"post_commit"`
+		SDK        string   `json:"sdk"`
+		Protocol   int      `json:"protocol"`
+		Needs      []string `json:"needs,omitempty"`
 	}(d), "", "  ")
 	if err != nil {
 		fmt.Fprintln(stderr, err)

@@ -55,6 +55,12 @@ const (
 	ControlVerifyChainProcedure = "/parley.control.v1.Control/VerifyChain"
 	// ControlExportChainProcedure is the fully-qualified name of the Control's ExportChain RPC.
 	ControlExportChainProcedure = "/parley.control.v1.Control/ExportChain"
+	// ControlPluginsProcedure is the fully-qualified name of the Control's Plugins RPC.
+	ControlPluginsProcedure = "/parley.control.v1.Control/Plugins"
+	// ControlRestartPluginProcedure is the fully-qualified name of the Control's RestartPlugin RPC.
+	ControlRestartPluginProcedure = "/parley.control.v1.Control/RestartPlugin"
+	// ControlPluginEventsProcedure is the fully-qualified name of the Control's PluginEvents RPC.
+	ControlPluginEventsProcedure = "/parley.control.v1.Control/PluginEvents"
 )
 
 // ControlClient is a client for the parley.control.v1.Control service.
@@ -76,6 +82,14 @@ type ControlClient interface {
 	// Sends a source chain in the export format, its private entries withheld
 	// unless they are asked for. What comes before an error is not a whole export.
 	ExportChain(context.Context, *ExportChainRequest) (*connect.ServerStreamForClient[ExportChainResponse], error)
+	// Tells of every file of the plugin directory.
+	Plugins(context.Context, *PluginsRequest) (*PluginsResponse, error)
+	// Starts what lies in the plugin directory anew, whatever is held against it.
+	// Answers when the new process has taken over, or was not taken.
+	RestartPlugin(context.Context, *RestartPluginRequest) (*RestartPluginResponse, error)
+	// Tells of what happened to handlers, as far as the node keeps it. The end of a
+	// stream that follows is the node's.
+	PluginEvents(context.Context, *PluginEventsRequest) (*connect.ServerStreamForClient[PluginEventsResponse], error)
 }
 
 // NewControlClient constructs a client for the parley.control.v1.Control service. By default, it
@@ -137,19 +151,40 @@ func NewControlClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 			connect.WithSchema(controlMethods.ByName("ExportChain")),
 			connect.WithClientOptions(opts...),
 		),
+		plugins: connect.NewClient[PluginsRequest, PluginsResponse](
+			httpClient,
+			baseURL+ControlPluginsProcedure,
+			connect.WithSchema(controlMethods.ByName("Plugins")),
+			connect.WithClientOptions(opts...),
+		),
+		restartPlugin: connect.NewClient[RestartPluginRequest, RestartPluginResponse](
+			httpClient,
+			baseURL+ControlRestartPluginProcedure,
+			connect.WithSchema(controlMethods.ByName("RestartPlugin")),
+			connect.WithClientOptions(opts...),
+		),
+		pluginEvents: connect.NewClient[PluginEventsRequest, PluginEventsResponse](
+			httpClient,
+			baseURL+ControlPluginEventsProcedure,
+			connect.WithSchema(controlMethods.ByName("PluginEvents")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // controlClient implements ControlClient.
 type controlClient struct {
-	status      *connect.Client[StatusRequest, StatusResponse]
-	call        *connect.Client[CallRequest, CallResponse]
-	ping        *connect.Client[PingRequest, PingResponse]
-	lookup      *connect.Client[LookupRequest, LookupResponse]
-	chains      *connect.Client[ChainsRequest, ChainsResponse]
-	chain       *connect.Client[ChainRequest, ChainResponse]
-	verifyChain *connect.Client[VerifyChainRequest, VerifyChainResponse]
-	exportChain *connect.Client[ExportChainRequest, ExportChainResponse]
+	status        *connect.Client[StatusRequest, StatusResponse]
+	call          *connect.Client[CallRequest, CallResponse]
+	ping          *connect.Client[PingRequest, PingResponse]
+	lookup        *connect.Client[LookupRequest, LookupResponse]
+	chains        *connect.Client[ChainsRequest, ChainsResponse]
+	chain         *connect.Client[ChainRequest, ChainResponse]
+	verifyChain   *connect.Client[VerifyChainRequest, VerifyChainResponse]
+	exportChain   *connect.Client[ExportChainRequest, ExportChainResponse]
+	plugins       *connect.Client[PluginsRequest, PluginsResponse]
+	restartPlugin *connect.Client[RestartPluginRequest, RestartPluginResponse]
+	pluginEvents  *connect.Client[PluginEventsRequest, PluginEventsResponse]
 }
 
 // Status calls parley.control.v1.Control.Status.
@@ -220,6 +255,29 @@ func (c *controlClient) ExportChain(ctx context.Context, req *ExportChainRequest
 	return c.exportChain.CallServerStream(ctx, connect.NewRequest(req))
 }
 
+// Plugins calls parley.control.v1.Control.Plugins.
+func (c *controlClient) Plugins(ctx context.Context, req *PluginsRequest) (*PluginsResponse, error) {
+	response, err := c.plugins.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RestartPlugin calls parley.control.v1.Control.RestartPlugin.
+func (c *controlClient) RestartPlugin(ctx context.Context, req *RestartPluginRequest) (*RestartPluginResponse, error) {
+	response, err := c.restartPlugin.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// PluginEvents calls parley.control.v1.Control.PluginEvents.
+func (c *controlClient) PluginEvents(ctx context.Context, req *PluginEventsRequest) (*connect.ServerStreamForClient[PluginEventsResponse], error) {
+	return c.pluginEvents.CallServerStream(ctx, connect.NewRequest(req))
+}
+
 // ControlHandler is an implementation of the parley.control.v1.Control service.
 type ControlHandler interface {
 	// How the node and its parts are.
@@ -239,6 +297,14 @@ type ControlHandler interface {
 	// Sends a source chain in the export format, its private entries withheld
 	// unless they are asked for. What comes before an error is not a whole export.
 	ExportChain(context.Context, *ExportChainRequest, *connect.ServerStream[ExportChainResponse]) error
+	// Tells of every file of the plugin directory.
+	Plugins(context.Context, *PluginsRequest) (*PluginsResponse, error)
+	// Starts what lies in the plugin directory anew, whatever is held against it.
+	// Answers when the new process has taken over, or was not taken.
+	RestartPlugin(context.Context, *RestartPluginRequest) (*RestartPluginResponse, error)
+	// Tells of what happened to handlers, as far as the node keeps it. The end of a
+	// stream that follows is the node's.
+	PluginEvents(context.Context, *PluginEventsRequest, *connect.ServerStream[PluginEventsResponse]) error
 }
 
 // NewControlHandler builds an HTTP handler from the service implementation. It returns the path on
@@ -296,6 +362,24 @@ func NewControlHandler(svc ControlHandler, opts ...connect.HandlerOption) (strin
 		connect.WithSchema(controlMethods.ByName("ExportChain")),
 		connect.WithHandlerOptions(opts...),
 	)
+	controlPluginsHandler := connect.NewUnaryHandlerSimple(
+		ControlPluginsProcedure,
+		svc.Plugins,
+		connect.WithSchema(controlMethods.ByName("Plugins")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlRestartPluginHandler := connect.NewUnaryHandlerSimple(
+		ControlRestartPluginProcedure,
+		svc.RestartPlugin,
+		connect.WithSchema(controlMethods.ByName("RestartPlugin")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlPluginEventsHandler := connect.NewServerStreamHandlerSimple(
+		ControlPluginEventsProcedure,
+		svc.PluginEvents,
+		connect.WithSchema(controlMethods.ByName("PluginEvents")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/parley.control.v1.Control/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ControlStatusProcedure:
@@ -314,6 +398,12 @@ func NewControlHandler(svc ControlHandler, opts ...connect.HandlerOption) (strin
 			controlVerifyChainHandler.ServeHTTP(w, r)
 		case ControlExportChainProcedure:
 			controlExportChainHandler.ServeHTTP(w, r)
+		case ControlPluginsProcedure:
+			controlPluginsHandler.ServeHTTP(w, r)
+		case ControlRestartPluginProcedure:
+			controlRestartPluginHandler.ServeHTTP(w, r)
+		case ControlPluginEventsProcedure:
+			controlPluginEventsHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -353,4 +443,16 @@ func (UnimplementedControlHandler) VerifyChain(context.Context, *VerifyChainRequ
 
 func (UnimplementedControlHandler) ExportChain(context.Context, *ExportChainRequest, *connect.ServerStream[ExportChainResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.ExportChain is not implemented"))
+}
+
+func (UnimplementedControlHandler) Plugins(context.Context, *PluginsRequest) (*PluginsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.Plugins is not implemented"))
+}
+
+func (UnimplementedControlHandler) RestartPlugin(context.Context, *RestartPluginRequest) (*RestartPluginResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.RestartPlugin is not implemented"))
+}
+
+func (UnimplementedControlHandler) PluginEvents(context.Context, *PluginEventsRequest, *connect.ServerStream[PluginEventsResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.PluginEvents is not implemented"))
 }

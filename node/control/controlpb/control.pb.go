@@ -86,6 +86,8 @@ const (
 	CauseKind_CAUSE_KIND_UNSPECIFIED CauseKind = 0 // the genesis record
 	CauseKind_CAUSE_KIND_FUNCTION    CauseKind = 1
 	CauseKind_CAUSE_KIND_RECEIVE     CauseKind = 2
+	CauseKind_CAUSE_KIND_INIT        CauseKind = 3
+	CauseKind_CAUSE_KIND_POST_COMMIT CauseKind = 5
 )
 
 // Enum value maps for CauseKind.
@@ -94,11 +96,15 @@ var (
 		0: "CAUSE_KIND_UNSPECIFIED",
 		1: "CAUSE_KIND_FUNCTION",
 		2: "CAUSE_KIND_RECEIVE",
+		3: "CAUSE_KIND_INIT",
+		5: "CAUSE_KIND_POST_COMMIT",
 	}
 	CauseKind_value = map[string]int32{
 		"CAUSE_KIND_UNSPECIFIED": 0,
 		"CAUSE_KIND_FUNCTION":    1,
 		"CAUSE_KIND_RECEIVE":     2,
+		"CAUSE_KIND_INIT":        3,
+		"CAUSE_KIND_POST_COMMIT": 5,
 	}
 )
 
@@ -2098,6 +2104,711 @@ func (x *ExportChainResponse) GetData() []byte {
 	return nil
 }
 
+type PluginsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PluginsRequest) Reset() {
+	*x = PluginsRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PluginsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PluginsRequest) ProtoMessage() {}
+
+func (x *PluginsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PluginsRequest.ProtoReflect.Descriptor instead.
+func (*PluginsRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{26}
+}
+
+type PluginsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Plugins       []*Plugin              `protobuf:"bytes,1,rep,name=plugins,proto3" json:"plugins,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PluginsResponse) Reset() {
+	*x = PluginsResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PluginsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PluginsResponse) ProtoMessage() {}
+
+func (x *PluginsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PluginsResponse.ProtoReflect.Descriptor instead.
+func (*PluginsResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *PluginsResponse) GetPlugins() []*Plugin {
+	if x != nil {
+		return x.Plugins
+	}
+	return nil
+}
+
+// Plugin is one file of the plugin directory.
+type Plugin struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	File          string                 `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
+	Dna           string                 `protobuf:"bytes,2,opt,name=dna,proto3" json:"dna,omitempty"` // empty if it never told
+	Integrity     string                 `protobuf:"bytes,3,opt,name=integrity,proto3" json:"integrity,omitempty"`
+	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	Pid           int32                  `protobuf:"varint,5,opt,name=pid,proto3" json:"pid,omitempty"`
+	Sha256        string                 `protobuf:"bytes,6,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=since,proto3" json:"since,omitempty"`     // of state
+	Started       *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=started,proto3" json:"started,omitempty"` // the process; absent: none runs
+	Restarts      int32                  `protobuf:"varint,9,opt,name=restarts,proto3" json:"restarts,omitempty"`
+	LastError     string                 `protobuf:"bytes,10,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	InFlight      int32                  `protobuf:"varint,11,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	Queued        int32                  `protobuf:"varint,12,opt,name=queued,proto3" json:"queued,omitempty"`
+	Calls         uint64                 `protobuf:"varint,13,opt,name=calls,proto3" json:"calls,omitempty"`
+	GivenUp       int32                  `protobuf:"varint,14,opt,name=given_up,json=givenUp,proto3" json:"given_up,omitempty"` // calls whose caller gave up, and that still run
+	Generation    int32                  `protobuf:"varint,15,opt,name=generation,proto3" json:"generation,omitempty"`
+	Probation     *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=probation,proto3" json:"probation,omitempty"` // absent: the binary has stood it
+	Good          string                 `protobuf:"bytes,17,opt,name=good,proto3" json:"good,omitempty"`           // SHA-256 of the binary to go back to
+	Trying        string                 `protobuf:"bytes,18,opt,name=trying,proto3" json:"trying,omitempty"`       // SHA-256 of the one that is being started
+	Refused       string                 `protobuf:"bytes,19,opt,name=refused,proto3" json:"refused,omitempty"`     // why what lies in the directory does not run
+	Draining      []*DrainingPlugin      `protobuf:"bytes,20,rep,name=draining,proto3" json:"draining,omitempty"`
+	Quarantined   []*QuarantinedPlugin   `protobuf:"bytes,21,rep,name=quarantined,proto3" json:"quarantined,omitempty"`
+	Layers        []*PluginLayer         `protobuf:"bytes,22,rep,name=layers,proto3" json:"layers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Plugin) Reset() {
+	*x = Plugin{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Plugin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Plugin) ProtoMessage() {}
+
+func (x *Plugin) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Plugin.ProtoReflect.Descriptor instead.
+func (*Plugin) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Plugin) GetFile() string {
+	if x != nil {
+		return x.File
+	}
+	return ""
+}
+
+func (x *Plugin) GetDna() string {
+	if x != nil {
+		return x.Dna
+	}
+	return ""
+}
+
+func (x *Plugin) GetIntegrity() string {
+	if x != nil {
+		return x.Integrity
+	}
+	return ""
+}
+
+func (x *Plugin) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Plugin) GetPid() int32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *Plugin) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *Plugin) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Plugin) GetStarted() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Started
+	}
+	return nil
+}
+
+func (x *Plugin) GetRestarts() int32 {
+	if x != nil {
+		return x.Restarts
+	}
+	return 0
+}
+
+func (x *Plugin) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
+func (x *Plugin) GetInFlight() int32 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
+func (x *Plugin) GetQueued() int32 {
+	if x != nil {
+		return x.Queued
+	}
+	return 0
+}
+
+func (x *Plugin) GetCalls() uint64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *Plugin) GetGivenUp() int32 {
+	if x != nil {
+		return x.GivenUp
+	}
+	return 0
+}
+
+func (x *Plugin) GetGeneration() int32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Plugin) GetProbation() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Probation
+	}
+	return nil
+}
+
+func (x *Plugin) GetGood() string {
+	if x != nil {
+		return x.Good
+	}
+	return ""
+}
+
+func (x *Plugin) GetTrying() string {
+	if x != nil {
+		return x.Trying
+	}
+	return ""
+}
+
+func (x *Plugin) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
+}
+
+func (x *Plugin) GetDraining() []*DrainingPlugin {
+	if x != nil {
+		return x.Draining
+	}
+	return nil
+}
+
+func (x *Plugin) GetQuarantined() []*QuarantinedPlugin {
+	if x != nil {
+		return x.Quarantined
+	}
+	return nil
+}
+
+func (x *Plugin) GetLayers() []*PluginLayer {
+	if x != nil {
+		return x.Layers
+	}
+	return nil
+}
+
+type DrainingPlugin struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pid           int32                  `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
+	Sha256        string                 `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	Calls         int32                  `protobuf:"varint,3,opt,name=calls,proto3" json:"calls,omitempty"`
+	Until         *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=until,proto3" json:"until,omitempty"` // then they are cut off
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainingPlugin) Reset() {
+	*x = DrainingPlugin{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainingPlugin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainingPlugin) ProtoMessage() {}
+
+func (x *DrainingPlugin) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainingPlugin.ProtoReflect.Descriptor instead.
+func (*DrainingPlugin) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *DrainingPlugin) GetPid() int32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *DrainingPlugin) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *DrainingPlugin) GetCalls() int32 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *DrainingPlugin) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+type QuarantinedPlugin struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sha256        string                 `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuarantinedPlugin) Reset() {
+	*x = QuarantinedPlugin{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuarantinedPlugin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuarantinedPlugin) ProtoMessage() {}
+
+func (x *QuarantinedPlugin) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuarantinedPlugin.ProtoReflect.Descriptor instead.
+func (*QuarantinedPlugin) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *QuarantinedPlugin) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *QuarantinedPlugin) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *QuarantinedPlugin) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+type PluginLayer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	Detail        string                 `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PluginLayer) Reset() {
+	*x = PluginLayer{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PluginLayer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PluginLayer) ProtoMessage() {}
+
+func (x *PluginLayer) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PluginLayer.ProtoReflect.Descriptor instead.
+func (*PluginLayer) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *PluginLayer) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PluginLayer) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *PluginLayer) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+type RestartPluginRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // of a file or a DNA
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestartPluginRequest) Reset() {
+	*x = RestartPluginRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestartPluginRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestartPluginRequest) ProtoMessage() {}
+
+func (x *RestartPluginRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestartPluginRequest.ProtoReflect.Descriptor instead.
+func (*RestartPluginRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *RestartPluginRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type RestartPluginResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestartPluginResponse) Reset() {
+	*x = RestartPluginResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestartPluginResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestartPluginResponse) ProtoMessage() {}
+
+func (x *RestartPluginResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestartPluginResponse.ProtoReflect.Descriptor instead.
+func (*RestartPluginResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{33}
+}
+
+type PluginEventsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	After         uint64                 `protobuf:"varint,1,opt,name=after,proto3" json:"after,omitempty"`   // number of the last event that is known; 0: none
+	Follow        bool                   `protobuf:"varint,2,opt,name=follow,proto3" json:"follow,omitempty"` // go on with those to come
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PluginEventsRequest) Reset() {
+	*x = PluginEventsRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PluginEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PluginEventsRequest) ProtoMessage() {}
+
+func (x *PluginEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PluginEventsRequest.ProtoReflect.Descriptor instead.
+func (*PluginEventsRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *PluginEventsRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *PluginEventsRequest) GetFollow() bool {
+	if x != nil {
+		return x.Follow
+	}
+	return false
+}
+
+type PluginEventsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"` // counts from 1 at the node's start
+	Time          *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	File          string                 `protobuf:"bytes,3,opt,name=file,proto3" json:"file,omitempty"`
+	Dna           string                 `protobuf:"bytes,4,opt,name=dna,proto3" json:"dna,omitempty"`
+	Kind          string                 `protobuf:"bytes,5,opt,name=kind,proto3" json:"kind,omitempty"`
+	Sha256        string                 `protobuf:"bytes,6,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	Text          string                 `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PluginEventsResponse) Reset() {
+	*x = PluginEventsResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PluginEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PluginEventsResponse) ProtoMessage() {}
+
+func (x *PluginEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PluginEventsResponse.ProtoReflect.Descriptor instead.
+func (*PluginEventsResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *PluginEventsResponse) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *PluginEventsResponse) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *PluginEventsResponse) GetFile() string {
+	if x != nil {
+		return x.File
+	}
+	return ""
+}
+
+func (x *PluginEventsResponse) GetDna() string {
+	if x != nil {
+		return x.Dna
+	}
+	return ""
+}
+
+func (x *PluginEventsResponse) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *PluginEventsResponse) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *PluginEventsResponse) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 // Error is one of the closed set of errors of docs/promises.md.
 type Error struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2115,7 +2826,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[26]
+	mi := &file_parley_control_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2127,7 +2838,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[26]
+	mi := &file_parley_control_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2140,7 +2851,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{26}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Error) GetCode() string {
@@ -2212,7 +2923,7 @@ type ErrorLimit struct {
 
 func (x *ErrorLimit) Reset() {
 	*x = ErrorLimit{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[27]
+	mi := &file_parley_control_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2224,7 +2935,7 @@ func (x *ErrorLimit) String() string {
 func (*ErrorLimit) ProtoMessage() {}
 
 func (x *ErrorLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[27]
+	mi := &file_parley_control_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2237,7 +2948,7 @@ func (x *ErrorLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorLimit.ProtoReflect.Descriptor instead.
 func (*ErrorLimit) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{27}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ErrorLimit) GetName() string {
@@ -2285,7 +2996,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[28]
+	mi := &file_parley_control_v1_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2297,7 +3008,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[28]
+	mi := &file_parley_control_v1_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2310,7 +3021,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{28}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Attempt) GetAddress() string {
@@ -2495,7 +3206,64 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\x03dna\x18\x01 \x01(\tR\x03dna\x12\x18\n" +
 	"\aprivate\x18\x02 \x01(\bR\aprivate\")\n" +
 	"\x13ExportChainResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\"\x87\x02\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"\x10\n" +
+	"\x0ePluginsRequest\"F\n" +
+	"\x0fPluginsResponse\x123\n" +
+	"\aplugins\x18\x01 \x03(\v2\x19.parley.control.v1.PluginR\aplugins\"\xf4\x05\n" +
+	"\x06Plugin\x12\x12\n" +
+	"\x04file\x18\x01 \x01(\tR\x04file\x12\x10\n" +
+	"\x03dna\x18\x02 \x01(\tR\x03dna\x12\x1c\n" +
+	"\tintegrity\x18\x03 \x01(\tR\tintegrity\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12\x10\n" +
+	"\x03pid\x18\x05 \x01(\x05R\x03pid\x12\x16\n" +
+	"\x06sha256\x18\x06 \x01(\tR\x06sha256\x120\n" +
+	"\x05since\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x124\n" +
+	"\astarted\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x12\x1a\n" +
+	"\brestarts\x18\t \x01(\x05R\brestarts\x12\x1d\n" +
+	"\n" +
+	"last_error\x18\n" +
+	" \x01(\tR\tlastError\x12\x1b\n" +
+	"\tin_flight\x18\v \x01(\x05R\binFlight\x12\x16\n" +
+	"\x06queued\x18\f \x01(\x05R\x06queued\x12\x14\n" +
+	"\x05calls\x18\r \x01(\x04R\x05calls\x12\x19\n" +
+	"\bgiven_up\x18\x0e \x01(\x05R\agivenUp\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x0f \x01(\x05R\n" +
+	"generation\x128\n" +
+	"\tprobation\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tprobation\x12\x12\n" +
+	"\x04good\x18\x11 \x01(\tR\x04good\x12\x16\n" +
+	"\x06trying\x18\x12 \x01(\tR\x06trying\x12\x18\n" +
+	"\arefused\x18\x13 \x01(\tR\arefused\x12=\n" +
+	"\bdraining\x18\x14 \x03(\v2!.parley.control.v1.DrainingPluginR\bdraining\x12F\n" +
+	"\vquarantined\x18\x15 \x03(\v2$.parley.control.v1.QuarantinedPluginR\vquarantined\x126\n" +
+	"\x06layers\x18\x16 \x03(\v2\x1e.parley.control.v1.PluginLayerR\x06layers\"\x82\x01\n" +
+	"\x0eDrainingPlugin\x12\x10\n" +
+	"\x03pid\x18\x01 \x01(\x05R\x03pid\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x14\n" +
+	"\x05calls\x18\x03 \x01(\x05R\x05calls\x120\n" +
+	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"u\n" +
+	"\x11QuarantinedPlugin\x12\x16\n" +
+	"\x06sha256\x18\x01 \x01(\tR\x06sha256\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x120\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"O\n" +
+	"\vPluginLayer\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\"*\n" +
+	"\x14RestartPluginRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x17\n" +
+	"\x15RestartPluginResponse\"C\n" +
+	"\x13PluginEventsRequest\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\x04R\x05after\x12\x16\n" +
+	"\x06follow\x18\x02 \x01(\bR\x06follow\"\xbe\x01\n" +
+	"\x14PluginEventsResponse\x12\x10\n" +
+	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
+	"\x04file\x18\x03 \x01(\tR\x04file\x12\x10\n" +
+	"\x03dna\x18\x04 \x01(\tR\x03dna\x12\x12\n" +
+	"\x04kind\x18\x05 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06sha256\x18\x06 \x01(\tR\x06sha256\x12\x12\n" +
+	"\x04text\x18\a \x01(\tR\x04text\"\x87\x02\n" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x12\n" +
 	"\x04side\x18\x02 \x01(\tR\x04side\x12\x1c\n" +
@@ -2520,11 +3288,13 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"RecordKind\x12\x1b\n" +
 	"\x17RECORD_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13RECORD_KIND_GENESIS\x10\x01\x12\x15\n" +
-	"\x11RECORD_KIND_ENTRY\x10\x02*X\n" +
+	"\x11RECORD_KIND_ENTRY\x10\x02*\x89\x01\n" +
 	"\tCauseKind\x12\x1a\n" +
 	"\x16CAUSE_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13CAUSE_KIND_FUNCTION\x10\x01\x12\x16\n" +
-	"\x12CAUSE_KIND_RECEIVE\x10\x022\x92\x05\n" +
+	"\x12CAUSE_KIND_RECEIVE\x10\x02\x12\x13\n" +
+	"\x0fCAUSE_KIND_INIT\x10\x03\x12\x1a\n" +
+	"\x16CAUSE_KIND_POST_COMMIT\x10\x052\xab\a\n" +
 	"\aControl\x12M\n" +
 	"\x06Status\x12 .parley.control.v1.StatusRequest\x1a!.parley.control.v1.StatusResponse\x12G\n" +
 	"\x04Call\x12\x1e.parley.control.v1.CallRequest\x1a\x1f.parley.control.v1.CallResponse\x12G\n" +
@@ -2533,7 +3303,10 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\x06Chains\x12 .parley.control.v1.ChainsRequest\x1a!.parley.control.v1.ChainsResponse\x12J\n" +
 	"\x05Chain\x12\x1f.parley.control.v1.ChainRequest\x1a .parley.control.v1.ChainResponse\x12\\\n" +
 	"\vVerifyChain\x12%.parley.control.v1.VerifyChainRequest\x1a&.parley.control.v1.VerifyChainResponse\x12^\n" +
-	"\vExportChain\x12%.parley.control.v1.ExportChainRequest\x1a&.parley.control.v1.ExportChainResponse0\x01B?Z=github.com/parley-p2p/parley/node/control/controlpb;controlpbb\x06proto3"
+	"\vExportChain\x12%.parley.control.v1.ExportChainRequest\x1a&.parley.control.v1.ExportChainResponse0\x01\x12P\n" +
+	"\aPlugins\x12!.parley.control.v1.PluginsRequest\x1a\".parley.control.v1.PluginsResponse\x12b\n" +
+	"\rRestartPlugin\x12'.parley.control.v1.RestartPluginRequest\x1a(.parley.control.v1.RestartPluginResponse\x12a\n" +
+	"\fPluginEvents\x12&.parley.control.v1.PluginEventsRequest\x1a'.parley.control.v1.PluginEventsResponse0\x01B?Z=github.com/parley-p2p/parley/node/control/controlpb;controlpbb\x06proto3"
 
 var (
 	file_parley_control_v1_control_proto_rawDescOnce sync.Once
@@ -2548,7 +3321,7 @@ func file_parley_control_v1_control_proto_rawDescGZIP() []byte {
 }
 
 var file_parley_control_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_parley_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_parley_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_parley_control_v1_control_proto_goTypes = []any{
 	(RecordKind)(0),               // 0: parley.control.v1.RecordKind
 	(CauseKind)(0),                // 1: parley.control.v1.CauseKind
@@ -2578,14 +3351,24 @@ var file_parley_control_v1_control_proto_goTypes = []any{
 	(*VerifyChainResponse)(nil),   // 25: parley.control.v1.VerifyChainResponse
 	(*ExportChainRequest)(nil),    // 26: parley.control.v1.ExportChainRequest
 	(*ExportChainResponse)(nil),   // 27: parley.control.v1.ExportChainResponse
-	(*Error)(nil),                 // 28: parley.control.v1.Error
-	(*ErrorLimit)(nil),            // 29: parley.control.v1.ErrorLimit
-	(*Attempt)(nil),               // 30: parley.control.v1.Attempt
-	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 32: google.protobuf.Duration
+	(*PluginsRequest)(nil),        // 28: parley.control.v1.PluginsRequest
+	(*PluginsResponse)(nil),       // 29: parley.control.v1.PluginsResponse
+	(*Plugin)(nil),                // 30: parley.control.v1.Plugin
+	(*DrainingPlugin)(nil),        // 31: parley.control.v1.DrainingPlugin
+	(*QuarantinedPlugin)(nil),     // 32: parley.control.v1.QuarantinedPlugin
+	(*PluginLayer)(nil),           // 33: parley.control.v1.PluginLayer
+	(*RestartPluginRequest)(nil),  // 34: parley.control.v1.RestartPluginRequest
+	(*RestartPluginResponse)(nil), // 35: parley.control.v1.RestartPluginResponse
+	(*PluginEventsRequest)(nil),   // 36: parley.control.v1.PluginEventsRequest
+	(*PluginEventsResponse)(nil),  // 37: parley.control.v1.PluginEventsResponse
+	(*Error)(nil),                 // 38: parley.control.v1.Error
+	(*ErrorLimit)(nil),            // 39: parley.control.v1.ErrorLimit
+	(*Attempt)(nil),               // 40: parley.control.v1.Attempt
+	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 42: google.protobuf.Duration
 }
 var file_parley_control_v1_control_proto_depIdxs = []int32{
-	31, // 0: parley.control.v1.StatusResponse.since:type_name -> google.protobuf.Timestamp
+	41, // 0: parley.control.v1.StatusResponse.since:type_name -> google.protobuf.Timestamp
 	4,  // 1: parley.control.v1.StatusResponse.handlers:type_name -> parley.control.v1.Handler
 	5,  // 2: parley.control.v1.StatusResponse.rejected:type_name -> parley.control.v1.RejectedFile
 	6,  // 3: parley.control.v1.StatusResponse.damaged:type_name -> parley.control.v1.DamagedChain
@@ -2593,44 +3376,60 @@ var file_parley_control_v1_control_proto_depIdxs = []int32{
 	8,  // 5: parley.control.v1.StatusResponse.dht:type_name -> parley.control.v1.DHT
 	9,  // 6: parley.control.v1.StatusResponse.traffic:type_name -> parley.control.v1.Traffic
 	10, // 7: parley.control.v1.StatusResponse.limits:type_name -> parley.control.v1.Limit
-	31, // 8: parley.control.v1.Handler.since:type_name -> google.protobuf.Timestamp
-	31, // 9: parley.control.v1.Session.since:type_name -> google.protobuf.Timestamp
-	31, // 10: parley.control.v1.Session.last_heard:type_name -> google.protobuf.Timestamp
-	32, // 11: parley.control.v1.Session.clock_skew:type_name -> google.protobuf.Duration
-	31, // 12: parley.control.v1.DHT.last_published:type_name -> google.protobuf.Timestamp
-	32, // 13: parley.control.v1.PingResponse.time:type_name -> google.protobuf.Duration
-	31, // 14: parley.control.v1.LookupResponse.expires:type_name -> google.protobuf.Timestamp
+	41, // 8: parley.control.v1.Handler.since:type_name -> google.protobuf.Timestamp
+	41, // 9: parley.control.v1.Session.since:type_name -> google.protobuf.Timestamp
+	41, // 10: parley.control.v1.Session.last_heard:type_name -> google.protobuf.Timestamp
+	42, // 11: parley.control.v1.Session.clock_skew:type_name -> google.protobuf.Duration
+	41, // 12: parley.control.v1.DHT.last_published:type_name -> google.protobuf.Timestamp
+	42, // 13: parley.control.v1.PingResponse.time:type_name -> google.protobuf.Duration
+	41, // 14: parley.control.v1.LookupResponse.expires:type_name -> google.protobuf.Timestamp
 	17, // 15: parley.control.v1.LookupResponse.route:type_name -> parley.control.v1.RouteStep
-	32, // 16: parley.control.v1.RouteStep.time:type_name -> google.protobuf.Duration
+	42, // 16: parley.control.v1.RouteStep.time:type_name -> google.protobuf.Duration
 	20, // 17: parley.control.v1.ChainsResponse.chains:type_name -> parley.control.v1.ChainInfo
 	23, // 18: parley.control.v1.ChainResponse.records:type_name -> parley.control.v1.Record
-	31, // 19: parley.control.v1.Record.time:type_name -> google.protobuf.Timestamp
+	41, // 19: parley.control.v1.Record.time:type_name -> google.protobuf.Timestamp
 	0,  // 20: parley.control.v1.Record.kind:type_name -> parley.control.v1.RecordKind
 	1,  // 21: parley.control.v1.Record.cause:type_name -> parley.control.v1.CauseKind
-	29, // 22: parley.control.v1.Error.limit:type_name -> parley.control.v1.ErrorLimit
-	30, // 23: parley.control.v1.Error.attempts:type_name -> parley.control.v1.Attempt
-	32, // 24: parley.control.v1.ErrorLimit.retry_after:type_name -> google.protobuf.Duration
-	2,  // 25: parley.control.v1.Control.Status:input_type -> parley.control.v1.StatusRequest
-	11, // 26: parley.control.v1.Control.Call:input_type -> parley.control.v1.CallRequest
-	13, // 27: parley.control.v1.Control.Ping:input_type -> parley.control.v1.PingRequest
-	15, // 28: parley.control.v1.Control.Lookup:input_type -> parley.control.v1.LookupRequest
-	18, // 29: parley.control.v1.Control.Chains:input_type -> parley.control.v1.ChainsRequest
-	21, // 30: parley.control.v1.Control.Chain:input_type -> parley.control.v1.ChainRequest
-	24, // 31: parley.control.v1.Control.VerifyChain:input_type -> parley.control.v1.VerifyChainRequest
-	26, // 32: parley.control.v1.Control.ExportChain:input_type -> parley.control.v1.ExportChainRequest
-	3,  // 33: parley.control.v1.Control.Status:output_type -> parley.control.v1.StatusResponse
-	12, // 34: parley.control.v1.Control.Call:output_type -> parley.control.v1.CallResponse
-	14, // 35: parley.control.v1.Control.Ping:output_type -> parley.control.v1.PingResponse
-	16, // 36: parley.control.v1.Control.Lookup:output_type -> parley.control.v1.LookupResponse
-	19, // 37: parley.control.v1.Control.Chains:output_type -> parley.control.v1.ChainsResponse
-	22, // 38: parley.control.v1.Control.Chain:output_type -> parley.control.v1.ChainResponse
-	25, // 39: parley.control.v1.Control.VerifyChain:output_type -> parley.control.v1.VerifyChainResponse
-	27, // 40: parley.control.v1.Control.ExportChain:output_type -> parley.control.v1.ExportChainResponse
-	33, // [33:41] is the sub-list for method output_type
-	25, // [25:33] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	30, // 22: parley.control.v1.PluginsResponse.plugins:type_name -> parley.control.v1.Plugin
+	41, // 23: parley.control.v1.Plugin.since:type_name -> google.protobuf.Timestamp
+	41, // 24: parley.control.v1.Plugin.started:type_name -> google.protobuf.Timestamp
+	41, // 25: parley.control.v1.Plugin.probation:type_name -> google.protobuf.Timestamp
+	31, // 26: parley.control.v1.Plugin.draining:type_name -> parley.control.v1.DrainingPlugin
+	32, // 27: parley.control.v1.Plugin.quarantined:type_name -> parley.control.v1.QuarantinedPlugin
+	33, // 28: parley.control.v1.Plugin.layers:type_name -> parley.control.v1.PluginLayer
+	41, // 29: parley.control.v1.DrainingPlugin.until:type_name -> google.protobuf.Timestamp
+	41, // 30: parley.control.v1.QuarantinedPlugin.since:type_name -> google.protobuf.Timestamp
+	41, // 31: parley.control.v1.PluginEventsResponse.time:type_name -> google.protobuf.Timestamp
+	39, // 32: parley.control.v1.Error.limit:type_name -> parley.control.v1.ErrorLimit
+	40, // 33: parley.control.v1.Error.attempts:type_name -> parley.control.v1.Attempt
+	42, // 34: parley.control.v1.ErrorLimit.retry_after:type_name -> google.protobuf.Duration
+	2,  // 35: parley.control.v1.Control.Status:input_type -> parley.control.v1.StatusRequest
+	11, // 36: parley.control.v1.Control.Call:input_type -> parley.control.v1.CallRequest
+	13, // 37: parley.control.v1.Control.Ping:input_type -> parley.control.v1.PingRequest
+	15, // 38: parley.control.v1.Control.Lookup:input_type -> parley.control.v1.LookupRequest
+	18, // 39: parley.control.v1.Control.Chains:input_type -> parley.control.v1.ChainsRequest
+	21, // 40: parley.control.v1.Control.Chain:input_type -> parley.control.v1.ChainRequest
+	24, // 41: parley.control.v1.Control.VerifyChain:input_type -> parley.control.v1.VerifyChainRequest
+	26, // 42: parley.control.v1.Control.ExportChain:input_type -> parley.control.v1.ExportChainRequest
+	28, // 43: parley.control.v1.Control.Plugins:input_type -> parley.control.v1.PluginsRequest
+	34, // 44: parley.control.v1.Control.RestartPlugin:input_type -> parley.control.v1.RestartPluginRequest
+	36, // 45: parley.control.v1.Control.PluginEvents:input_type -> parley.control.v1.PluginEventsRequest
+	3,  // 46: parley.control.v1.Control.Status:output_type -> parley.control.v1.StatusResponse
+	12, // 47: parley.control.v1.Control.Call:output_type -> parley.control.v1.CallResponse
+	14, // 48: parley.control.v1.Control.Ping:output_type -> parley.control.v1.PingResponse
+	16, // 49: parley.control.v1.Control.Lookup:output_type -> parley.control.v1.LookupResponse
+	19, // 50: parley.control.v1.Control.Chains:output_type -> parley.control.v1.ChainsResponse
+	22, // 51: parley.control.v1.Control.Chain:output_type -> parley.control.v1.ChainResponse
+	25, // 52: parley.control.v1.Control.VerifyChain:output_type -> parley.control.v1.VerifyChainResponse
+	27, // 53: parley.control.v1.Control.ExportChain:output_type -> parley.control.v1.ExportChainResponse
+	29, // 54: parley.control.v1.Control.Plugins:output_type -> parley.control.v1.PluginsResponse
+	35, // 55: parley.control.v1.Control.RestartPlugin:output_type -> parley.control.v1.RestartPluginResponse
+	37, // 56: parley.control.v1.Control.PluginEvents:output_type -> parley.control.v1.PluginEventsResponse
+	46, // [46:57] is the sub-list for method output_type
+	35, // [35:46] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_parley_control_v1_control_proto_init() }
@@ -2648,7 +3447,7 @@ func file_parley_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_parley_control_v1_control_proto_rawDesc), len(file_parley_control_v1_control_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   29,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

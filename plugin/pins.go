@@ -1,0 +1,119 @@
+package plugin
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Pins are binaries that may run, by their SHA-256 in hexadecimal: what each is
+// called is for people only.
+type Pins map[string]string
+
+// MaxPins bounds the pins of a file.
+const MaxPins = 4096
+
+const maxPinLine = 1 << 10
+
+// errNotPinned is the reason for which a binary does not run in strict mode.
+var errNotPinned = errors.New("its SHA-256 is not pinned, and only pinned binaries run here")
+
+// ReadPins reads a file of pins as sha256sum writes it: a line has the hash, two
+// spaces or a space and an asterisk, and a name; lines that begin with # and
+// empty ones are comments. A missing file has none.
+func ReadPins(path string) (Pins, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Pins{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("pins: %w", err)
+	}
+	if info.Mode()&0o022 != 0 {
+		return nil, fmt.Errorf("pins: others may change %s: chmod go-w %s", path, path)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("pins: %w", err)
+	}
+	p, err := ParsePins(b)
+	if err != nil {
+		return nil, fmt.Errorf("pins: %s: %w", path, err)
+	}
+	return p, nil
+}
+
+// ParsePins reads what ReadPins finds in a file.
+func ParsePins(b []byte) (Pins, error) {
+	p := Pins{}
+	lines := bufio.NewScanner(bytes.NewReader(b))
+	lines.Buffer(nil, maxPinLine)
+	for n := 1; lines.Scan(); n++ {
+		line := strings.TrimRight(lines.Text(), " \t\r")
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		sum, name, _ := strings.Cut(line, " ")
+		sum = strings.ToLower(sum)
+		if !isSum(sum) {
+			return nil, fmt.Errorf("line %d does not begin with a SHA-256 in hexadecimal", n)
+		}
+		if p[sum] = strings.TrimLeft(name, " *"); len(p) > MaxPins {
+			return nil, fmt.Errorf("more than %d pins", MaxPins)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("a line of more than %d bytes: %w", maxPinLine, err)
+	}
+	return p, nil
+}
+
+// Write replaces the file, whole or not at all. Only its owner may read it.
+func (p Pins) Write(path string) error {
+	var b bytes.Buffer
+	b.WriteString("# Binaries that may run where only pinned ones do: sha256sum's format.\n")
+	sums := slices.SortedFunc(maps.Keys(p), func(a, b string) int { return strings.Compare(p[a]+a, p[b]+b) })
+	for _, sum := range sums {
+		name := printable([]byte(p[sum]), maxPinLine/8) // it may grow
+		fmt.Fprintf(&b, "%s  %s\n", sum, strings.ReplaceAll(name, "\n", " "))
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".pins-*") // 0600
+	if err != nil {
+		return fmt.Errorf("pins: %w", err)
+	}
+	defer os.Remove(tmp.Name()) // gone already if it was renamed
+	_, err = tmp.Write(b.Bytes())
+	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return fmt.Errorf("pins: %w", err)
+	}
+	if err := os.Rename(tmp.Name(), path); err != nil {
+		return fmt.Errorf("pins: %w", err)
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// HashFile is a binary's SHA-256 as pins have it.
+func HashFile(path string) (string, error) { return hashFile(path) }
+
+// checkPinned says why a binary may not run; nil if it may. The file is read
+// each time: it is small, and the operator's word counts at once.
+func (c *Config) checkPinned(sum string) error {
+	if c.Pins == "" {
+		return nil
+	}
+	pins, err := ReadPins(c.Pins)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNotPinned, err)
+	}
+	if _, ok := pins[sum]; !ok {
+		return fmt.Errorf("%w: %s (parley plugin pin FILE)", errNotPinned, sum)
+	}
+	return nil
+}
