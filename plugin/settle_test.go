@@ -83,8 +83,10 @@ func TestBeingWritten(t *testing.T) {
 		t.Error("a file that is open for writing")
 	}
 	w.Close()
-	if beingWritten(r) || beingWritten(r) {
-		t.Error("a file that nobody has open for writing")
+	for range 2 { // the first look leaves nothing behind
+		if beingWritten(r) {
+			t.Error("a file that nobody has open for writing")
+		}
 	}
 }
 
