@@ -63,6 +63,9 @@ type Config struct {
 	// RestartWait is how long a call waits for a handler that is being
 	// restarted, if its deadline allows (setting handler-restart-wait, 5 s).
 	RestartWait time.Duration
+	// StuckAfter is how long a call may go on after its caller gave up, before its
+	// process is replaced as in a swap (setting handler-stuck-after, 30 s).
+	StuckAfter time.Duration
 	// Env holds more variables ("KEY=value") for the handlers' environment,
 	// which has nothing of the node's own.
 	Env []string
@@ -115,6 +118,7 @@ func (c Config) withDefaults() Config {
 	span(&c.DrainTimeout, 10*time.Second)
 	span(&c.SwapTimeout, 2*time.Minute)
 	span(&c.RestartWait, 5*time.Second)
+	span(&c.StuckAfter, 30*time.Second)
 	span(&c.settle, defaultSettle)
 	span(&c.rescan, rescanEvery)
 	span(&c.probeEvery, defaultProbe)

@@ -28,8 +28,9 @@ type generation struct {
 // attempt is one try to start a generation, in a goroutine of its own. What it
 // needs of its supervisor it has a copy of.
 type attempt struct {
-	sum      string // of a staged binary; empty: what lies in the directory
-	from     string // path of the file in the directory, where sum is empty
+	replaces *generation // takes over from this one only
+	sum      string      // of a staged binary; empty: what lies in the directory
+	from     string      // path of the file in the directory, where sum is empty
 	roll     rollout
 	force    bool // even what is active, or in quarantine
 	attached bool // the node has taken the handler before
@@ -134,7 +135,7 @@ func (a *attempt) start(ctx context.Context, s *supervisor, path string) (*gener
 		return nil, fmt.Errorf("working directory: %w", err)
 	}
 	p, err := start(ctx, launch{path: path, sum: a.sum, name: a.name, workDir: a.workDir, socketDir: s.sockets, env: s.cfg.Env,
-		maxPayload: s.cfg.MaxPayload, timeout: s.cfg.StartTimeout, probeEvery: s.cfg.probeEvery, spawn: s.spawn, confine: s.cfg.confine, out: newOutputs(a.log)})
+		maxPayload: s.cfg.MaxPayload, timeout: s.cfg.StartTimeout, probeEvery: s.cfg.probeEvery, stuckAfter: s.cfg.StuckAfter, spawn: s.spawn, confine: s.cfg.confine, out: newOutputs(a.log)})
 	if err != nil {
 		return nil, err
 	}
@@ -219,15 +220,22 @@ var errNoHost = errors.New("function " + warmFunction + " is no function of a ha
 
 // tend sees a generation to its end: when it dies, or is to be used no more.
 func (g *generation) tend(s *supervisor) {
-	p := g.p
-	select {
-	case <-p.run.exited:
-	case <-p.ctx.Done():
-	case d := <-g.retire:
-		g.drain(s, d)
-		p.kill(errors.New("another one has taken its place"))
-		<-p.calls.drained() // calls that were cut off see it at once
-		return
+	p, stuck := g.p, g.p.stuck
+	for alive := true; alive; {
+		select {
+		case <-p.run.exited:
+			alive = false
+		case <-p.ctx.Done():
+			alive = false
+		case <-stuck:
+			stuck = nil
+			s.inbox.tell(func(m *mail) { m.stuck = g })
+		case d := <-g.retire:
+			g.drain(s, d)
+			p.kill(errors.New("another one has taken its place"))
+			<-p.calls.drained() // calls that were cut off see it at once
+			return
+		}
 	}
 	s.h.retire(p)
 	p.kill(errors.New("the process has ended"))

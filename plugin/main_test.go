@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -165,7 +166,16 @@ func (h *testHandler) Serve(ctx context.Context, host sdk.Host, c *sdk.Call) ([]
 			_, _ = host.Send(ctx, c.From, nil)
 		}
 		host.Log(ctx, slog.LevelInfo, "waiting")
-		if c.Function == "stuck" {
+		switch {
+		case c.Function == "stuck" && string(c.Payload) == "spin":
+			for range 2 * runtime.NumCPU() {
+				go func() {
+					for {
+					}
+				}()
+			}
+			select {}
+		case c.Function == "stuck":
 			select {}
 		}
 		<-ctx.Done()

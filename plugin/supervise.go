@@ -40,6 +40,7 @@ type supervisor struct {
 	wanted  *want // what lies in the directory and was not tried yet
 	retryAt time.Time
 	retry   bool // the active binary is to be started at retryAt
+	stuck   bool // the current process is to be replaced
 
 	current  *generation
 	draining map[*generation]bool
@@ -149,6 +150,12 @@ func (s *supervisor) begin(ctx context.Context) {
 		s.retry = false
 		s.revive = s.attempt(ctx, &attempt{sum: s.roll.active, force: true})
 	}
+	if s.stuck && s.current != nil && s.revive == nil && s.swap == nil && len(s.draining) < maxDraining {
+		s.stuck = false
+		s.log.Warn("calls go on long after their callers gave up; another process takes the place of theirs",
+			"calls", s.current.p.stream.abandoned(), "after", s.cfg.StuckAfter)
+		s.revive = s.attempt(ctx, &attempt{sum: s.current.sum, force: true, replaces: s.current})
+	}
 	if s.current != nil && s.roll.passed(time.Now(), s.h.calls.Load()) {
 		s.save()
 		s.event(EventConfirmed, s.roll.good, "it has stood its probation")
@@ -197,7 +204,7 @@ func (s *supervisor) tried(ctx context.Context, a *attempt) {
 		s.facts = facts{attached: true, setup: a.setup}
 	}
 	switch {
-	case a.err == nil && (s.leaving || !swap && s.current != nil):
+	case a.err == nil && (s.leaving || !swap && s.current != nil && s.current != a.replaces):
 		s.tend(a.gen)
 		s.retireOne(a.gen, 0)
 	case a.err == nil:
@@ -206,6 +213,8 @@ func (s *supervisor) tried(ctx context.Context, a *attempt) {
 	case errors.Is(a.err, errSame):
 		s.h.tried(nil)
 		a.err = nil
+	case !swap && a.replaces != nil && s.current == a.replaces:
+		s.log.Error("the process whose calls don't end could not be replaced", "reason", a.err)
 	case !swap && s.current != nil: // another one has taken its place
 	case swap:
 		s.refuse(a)
@@ -243,7 +252,7 @@ func (s *supervisor) answer(waits []chan error, err error) {
 // with the one before it.
 func (s *supervisor) takeOver(a *attempt, swap bool) {
 	old := s.current
-	s.current, s.retry = a.gen, false
+	s.current, s.retry, s.stuck = a.gen, false, false
 	if swap {
 		s.h.tried(nil)
 		s.policy = s.cfg.policy()
@@ -261,7 +270,11 @@ func (s *supervisor) takeOver(a *attempt, swap bool) {
 		}
 		s.retireOne(old, s.cfg.SwapTimeout)
 		s.log.Info("handler was swapped", "dna", a.gen.desc.Name, "pid", a.gen.p.run.pid(), "sha256", a.gen.sum, "before", old.sum)
-		s.event(EventSwapped, a.gen.sum, "it has taken the place of "+short(old.sum))
+		text := "it has taken the place of " + short(old.sum)
+		if a.replaces != nil {
+			text = "another process of it has taken the place of one whose calls did not end"
+		}
+		s.event(EventSwapped, a.gen.sum, text)
 	case before != "" || !swap:
 		s.log.Info("handler is up again", "dna", a.gen.desc.Name, "pid", a.gen.p.run.pid(), "sha256", a.gen.sum)
 		s.event(EventUp, a.gen.sum, "it is up again")
@@ -365,6 +378,9 @@ func (s *supervisor) readMail() {
 	m := s.inbox.read()
 	for _, from := range m.renamed {
 		s.renamed(from)
+	}
+	if m.stuck != nil && m.stuck == s.current {
+		s.stuck = true
 	}
 	if s.leaving {
 		s.answer(m.restarts, errors.New("the handler is being stopped"))

@@ -57,6 +57,7 @@ type fileLimits struct {
 	HandlerSwapTimeout  *string `toml:"handler-swap-timeout"`
 	HandlerRestartWait  *string `toml:"handler-restart-wait"`
 	HandlerInitTimeout  *string `toml:"handler-init-timeout"`
+	HandlerStuckAfter   *string `toml:"handler-stuck-after"`
 	HandlerSandbox      *string `toml:"handler-sandbox"`
 	HandlerMemory       *int64  `toml:"handler-memory"`
 	HandlerProcesses    *int64  `toml:"handler-processes"`
