@@ -18,18 +18,20 @@ type Handler interface {
 	Serve(ctx context.Context, host Host, call *Call) ([]byte, error)
 }
 
-// Description is a handler's answer to Describe.
+// Description is a handler's answer to Describe. Its JSON form is what a
+// handler's --describe prints: names stay as they are, new ones may come.
 type Description struct {
 	// Name and Integrity are those of DNA.
-	Name, Integrity string
+	Name      string `json:"name"`
+	Integrity string `json:"integrity"`
 	// Functions are the names of the entry points, sorted.
-	Functions []string
+	Functions []string `json:"functions"`
 	// Receives tells whether there is a receive handler.
-	Receives bool
+	Receives bool `json:"receives"`
 	// SDK is the version of the author's library, Protocol that of the handler
 	// contract that it speaks.
-	SDK      string
-	Protocol int
+	SDK      string `json:"sdk"`
+	Protocol int    `json:"protocol"`
 }
 
 // Setup tells a handler where it runs.
