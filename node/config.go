@@ -32,6 +32,9 @@ type Config struct {
 	PluginDir string
 	// PinnedOnly has none of them run but those that are pinned (AddPins).
 	PinnedOnly bool
+	// DebugHandlers has no handler process ended because it stands still, so that
+	// a debugger can hold it.
+	DebugHandlers bool
 	// Handlers run in this process, beside those of PluginDir.
 	Handlers []sdk.Handler
 	// DNAs are the operator's settings, by the DNA's name.

@@ -35,6 +35,7 @@ type fileSettings struct {
 	LogLevel   *string  `toml:"log-level"`
 	LogJSON    *bool    `toml:"log-json"`
 	ResendFor  *string  `toml:"resend-for"`
+	Debug      *bool    `toml:"handler-debug"`
 	fileLimits
 	DNA map[string]fileDNASettings `toml:"dna"`
 }
