@@ -33,6 +33,7 @@ var arrows = []arrow{
 	{from: "examples/*", to: []string{"sdk", "sdk/serve"}, testTo: []string{"sdk/sdktest"}},
 	{from: "transport"}, {from: "dht"}, {from: "sdk"},
 	{from: "node/control/controlpb"},
+	{from: "cmd/parley/internal/dev", to: []string{"node", "node/control", "sdk"}},
 	{from: "cmd/parley/internal/*", to: []string{"node/control", "sdk"}},
 }
 

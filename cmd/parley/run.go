@@ -186,13 +186,8 @@ func (f *runFlags) config(flags *pflag.FlagSet, dir string, errOut io.Writer) (n
 		}
 		cfg.Advertise = append(cfg.Advertise, a)
 	}
-	var level slog.Level
-	switch f.logLevel {
-	case "debug", "info", "warn", "error":
-		errs = append(errs, level.UnmarshalText([]byte(f.logLevel)))
-	default:
-		errs = append(errs, fmt.Errorf("--log-level: %q is none of debug, info, warn, error", f.logLevel))
-	}
+	level, err := levelOf(f.logLevel)
+	errs = append(errs, err)
 	if f.network == "" {
 		errs = append(errs, errors.New("--network: an empty name"))
 	}
@@ -202,6 +197,14 @@ func (f *runFlags) config(flags *pflag.FlagSet, dir string, errOut io.Writer) (n
 	}
 	cfg.Log = newLog(errOut, level, f.logJSON)
 	return cfg, nil
+}
+
+func levelOf(name string) (level slog.Level, err error) {
+	switch name {
+	case "debug", "info", "warn", "error":
+		return level, level.UnmarshalText([]byte(name))
+	}
+	return level, fmt.Errorf("--log-level: %q is none of debug, info, warn, error", name)
 }
 
 // newLog writes lines for people, or JSON. Both quote control characters.
