@@ -1,20 +1,16 @@
 package main
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 )
 
 func TestPluginNew(t *testing.T) {
-	dir := filepath.Join("testdata", "new")
-	if err := os.MkdirAll("testdata", 0o700); err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll("testdata")
+	t.Parallel()
+	dir := filepath.Join(inTree(t), "new")
 	out := cmd("plugin", "new", "guestbook", "--dir", dir).ok(t)
-	for _, want := range []string{"main.go, main_test.go\n", "go test ./testdata/new", "parley dev ./testdata/new"} {
+	for _, want := range []string{"main.go, main_test.go\n", "go test ./" + dir + "\n", "parley dev ./" + dir + "\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}

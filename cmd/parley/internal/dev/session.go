@@ -30,28 +30,29 @@ type session struct {
 	wg            sync.WaitGroup
 
 	builds  chan built
-	idle    chan struct{} // holds one when the builder's goroutine has ended
+	idle    chan struct{} // holds one when work has ended
 	started chan startedNetwork
 	events  chan event
 	broke   chan *member
 	results chan bool // whether a call went well
 
 	// the loop's
-	building bool
-	cancel   context.CancelFunc // of the build
-	next     time.Time          // of a save that is not built yet
-	starting bool
-	net      *network
-	upAt     time.Time // when net was ready
-	desc     sdk.Description
-	placed   built // what lies in the plugin directory
-	failed   bool  // the last build did
-	told     map[string]string
-	removed  map[string]bool // nodes that let the handler go; nil: replace is not under way
-	lines    []string
-	eof      bool
-	calls    int // that run
-	bad      int // lines that failed
+	working   bool
+	cancel    context.CancelFunc // of the work
+	next      time.Time          // of a save that is not built yet
+	listSince time.Time          // of a build after which the sources were not listed yet
+	starting  bool
+	net       *network
+	upAt      time.Time // when net was ready
+	desc      sdk.Description
+	placed    built // what lies in the plugin directory
+	failed    bool  // the last build did
+	told      map[string]string
+	removed   map[string]bool // nodes that let the handler go; nil: replace is not under way
+	lines     []string
+	eof       bool
+	calls     int // that run
+	bad       int // lines that failed
 }
 
 type startedNetwork struct {
@@ -106,7 +107,7 @@ func (s *session) run(ctx context.Context) (err error) {
 				return err
 			}
 		case <-s.idle:
-			s.building = false
+			s.working = false
 			if !s.next.IsZero() {
 				s.build(ctx)
 			}
@@ -130,6 +131,7 @@ func (s *session) run(ctx context.Context) (err error) {
 				s.lines = append(s.lines, line)
 			}
 		}
+		s.rest(ctx)
 		if over, err := s.serve(ctx); over {
 			return err
 		}
@@ -158,28 +160,33 @@ func (s *session) read(ctx context.Context) <-chan string {
 	return lines
 }
 
-// saved has what was saved built. A build that runs is of what is older.
+// saved has what was saved built. Work that is under way is of what is older.
 func (s *session) saved(ctx context.Context, at time.Time) {
 	if s.next.IsZero() {
 		s.next = at
 	}
-	if s.building {
+	if s.working {
 		s.cancel()
 		return
 	}
 	s.build(ctx)
 }
 
-// build builds in the background, and then reads which files count from now on.
-func (s *session) build(outer context.Context) {
-	at, first := s.next, s.net == nil && !s.starting
-	s.next, s.building = time.Time{}, true
-	var ctx context.Context
-	ctx, s.cancel = context.WithCancel(outer)
-	cancel := s.cancel
+// work does one thing in the background, of which there is never a second one.
+func (s *session) work(outer context.Context, do func(context.Context)) {
+	ctx, cancel := context.WithCancel(outer)
+	s.working, s.cancel = true, cancel
 	s.wg.Go(func() {
-		defer func() { cancel(); s.idle <- struct{}{} }() // has room: one at a time
-		since := time.Now()
+		do(ctx)
+		cancel()
+		s.idle <- struct{}{} // has room
+	})
+}
+
+func (s *session) build(ctx context.Context) {
+	at, first, since := s.next, s.net == nil && !s.starting, time.Now()
+	s.next, s.listSince = time.Time{}, since
+	s.work(ctx, func(ctx context.Context) {
 		r := s.b.build(ctx)
 		r.saved = at
 		if r.err == nil && first {
@@ -191,13 +198,21 @@ func (s *session) build(outer context.Context) {
 		select {
 		case s.builds <- r:
 		case <-ctx.Done():
-			return
 		}
+	})
+}
+
+// list reads which files count from now on. It is done when there is nothing
+// better to do: it takes as long as a handler's start.
+func (s *session) list(ctx context.Context) {
+	since := s.listSince
+	s.listSince = time.Time{}
+	s.work(ctx, func(ctx context.Context) {
 		list, err := s.b.list(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.out.tell("%s", s.o.Line(err.Error()))
+		}
 		if err != nil {
-			if ctx.Err() == nil {
-				s.out.tell("%s", s.o.Line(err.Error()))
-			}
 			return
 		}
 		select {
@@ -205,6 +220,15 @@ func (s *session) build(outer context.Context) {
 		case <-ctx.Done():
 		}
 	})
+}
+
+// rest does what can wait: nothing is being built, and all nodes have dealt with
+// the newest binary.
+func (s *session) rest(ctx context.Context) {
+	dealt := s.failed || s.net != nil && len(s.told) == len(s.net.members)
+	if !s.working && dealt && !s.listSince.IsZero() {
+		s.list(ctx)
+	}
 }
 
 // built puts a new binary where the nodes find it.
