@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
@@ -69,6 +70,9 @@ type Config struct {
 	// Env holds more variables ("KEY=value") for the handlers' environment,
 	// which has nothing of the node's own.
 	Env []string
+	// Debug is for handlers that a debugger may stop: none is ended because it
+	// does not answer or takes long to start. They are told so (EnvDebug).
+	Debug bool
 
 	// Sandbox says how much of the sandbox there must be (setting
 	// handler-sandbox, "auto").
@@ -91,7 +95,14 @@ type Config struct {
 	rescan     time.Duration         // between looks at the directory, at most; for tests
 }
 
+// debugPatience is how long a process may stand still that is debugged.
+const debugPatience = 10_000 * time.Hour
+
 func (c Config) withDefaults() Config {
+	if c.Debug {
+		c.StartTimeout, c.probeEvery = debugPatience, debugPatience
+		c.Env = append(slices.Clip(c.Env), handlerpb.EnvDebug+"=1")
+	}
 	def := func(v *int, d int) {
 		if *v == 0 {
 			*v = d

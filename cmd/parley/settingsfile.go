@@ -36,6 +36,7 @@ type fileSettings struct {
 	LogLevel   *string  `toml:"log-level"`
 	LogJSON    *bool    `toml:"log-json"`
 	ResendFor  *string  `toml:"resend-for"`
+	Debug      *bool    `toml:"handler-debug"`
 	fileLimits
 	DNA     map[string]fileDNASettings     `toml:"dna"`
 	Handler map[string]fileHandlerSettings `toml:"handler"` // by file of the plugin directory
