@@ -58,6 +58,24 @@ func BenchmarkCall(b *testing.B) {
 	})
 }
 
+// BenchmarkSandboxedCall is a call with the sandbox off and on.
+func BenchmarkSandboxedCall(b *testing.B) {
+	payload := string(make([]byte, 100))
+	for _, mode := range []SandboxMode{SandboxOff, SandboxAuto} {
+		n := startNode(b, Config{Dir: place(b, "alpha.ok"), Sandbox: mode})
+		h := n.handler(b, "alpha")
+		for _, c := range []int{1, 128} {
+			b.Run(fmt.Sprintf("%s/c=%d", mode, c), func(b *testing.B) {
+				bench(b, c, h.status().PID, func() error {
+					_, err := h.Serve(context.Background(), &testHost{}, call("echo", payload))
+					return err
+				})
+			})
+		}
+		n.stop()
+	}
+}
+
 // BenchmarkUnary is what go-plugin offers: one gRPC call per call.
 func BenchmarkUnary(b *testing.B) {
 	n := startNode(b, Config{Dir: place(b, "alpha.ok")})
