@@ -10,9 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
@@ -134,25 +132,4 @@ func (b *builder) describe(ctx context.Context) (d sdk.Description, err error) {
 		return d, fmt.Errorf("--describe printed no description (does its main call serve.Main?): %.300s", out)
 	}
 	return d, nil
-}
-
-// run gives standard output, and what there is on standard error without its
-// last line break.
-func (b *builder) run(ctx context.Context, name string, args ...string) (out []byte, text string, err error) {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = b.dir
-	// GOTMPDIR: what an interrupted go leaves goes with the rest. GOGC: a tenth of
-	// the linker's time.
-	cmd.Env = append([]string{"GOGC=400"}, append(os.Environ(), "GOTMPDIR="+filepath.Dir(b.out))...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // go removes its own temporary files
-	cmd.WaitDelay = 5 * time.Second
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err = cmd.Output()
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
-	} else if errors.Is(err, exec.ErrNotFound) {
-		err = fmt.Errorf("go is needed to build DNAs: install it, or put it into PATH: %w", err)
-	}
-	return out, strings.TrimRight(stderr.String(), "\n"), err
 }

@@ -4,6 +4,7 @@
 //	dev.go      Run: what it takes, what it makes and removes
 //	session.go  the loop: saves, builds, what handlers do, lines of stdin
 //	build.go    go list, go build, --describe
+//	exec.go     programs that end with all they have started
 //	source.go   which files a DNA is made of (pure)
 //	watch.go    when one of them changes
 //	network.go  the nodes

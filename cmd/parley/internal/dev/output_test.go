@@ -52,7 +52,7 @@ func (g *gate) Write(b []byte) (int, error) {
 // TestFlood: a terminal that takes nothing holds no node up. What was left out is counted.
 func TestFlood(t *testing.T) {
 	t.Parallel()
-	g := &gate{entered: make(chan struct{}), open: make(chan struct{})}
+	g := &gate{entered: make(chan struct{}, 1), open: make(chan struct{})}
 	o := newOutput(io.Discard, g)
 	w := o.logOf("")
 	fmt.Fprintln(w, "first")
