@@ -175,6 +175,9 @@ func (s *supervisor) attempt(ctx context.Context, a *attempt) *attempt {
 	ctx, a.cancel = context.WithCancel(ctx)
 	a.begun, a.roll = time.Now(), s.roll
 	a.roll.bad = maps.Clone(s.roll.bad)
+	if s.current != nil || s.revive != nil || s.retry {
+		a.runs = s.roll.active
+	}
 	a.attached, a.setup, a.had = s.facts.attached, s.facts.setup, s.h.Description()
 	a.name, a.log = s.h.File(), s.log
 	a.workDir = filepath.Join(s.cfg.StateDir, "work", a.name)
