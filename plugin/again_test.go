@@ -1,8 +1,10 @@
 package plugin
 
 import (
+	"context"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/parley-p2p/parley/sdk"
 )
@@ -62,5 +64,65 @@ func TestFailedAgain(t *testing.T) {
 	waitFor(t, func() bool { return n.onlyStatus(t).State == StateRunning })
 	if v := versionOf(t, n.handler(t, "alpha")); v != "one" {
 		t.Errorf("version %q", v)
+	}
+}
+
+// While the last good binary is on its way, because what lay in the directory was
+// rejected, a newer one is not taken for another handler of the DNA.
+func TestSwapDuringFirstRevival(t *testing.T) {
+	t.Parallel()
+	cfg := Config{Dir: t.TempDir(), StateDir: t.TempDir()}
+	put(t, cfg.Dir, "alpha.v", "one", true)
+	n := startNode(t, cfg)
+	n.stop()
+	put(t, cfg.Dir, "alpha.v", "dead", true)
+	attaching, attach := make(chan struct{}, 10), make(chan struct{})
+	cfg.Attach = func(ctx context.Context, h *Handler, d sdk.Description) (sdk.Setup, error) {
+		s, err := n.attach(ctx, h, d)
+		attaching <- struct{}{}
+		<-attach
+		return s, err
+	}
+	n = newNode(t, cfg)
+	<-attaching
+	put(t, cfg.Dir, "alpha.v", "three", true)
+	if !looked(n) || !looked(n) {
+		t.Fatal("no look at the directory")
+	}
+	time.Sleep(200 * time.Millisecond) // of a try that must not be
+	close(attach)
+	n.await(t, EventUp)
+	n.await(t, EventSwapped)
+	if v, s := versionOf(t, n.handler(t, "alpha")), n.onlyStatus(t); v != "three" || s.Refused != "" || len(s.Quarantined) != 1 {
+		t.Errorf("version %q, status %+v", v, s)
+	}
+}
+
+// A start of the old binary gives way to a new one that is up before it.
+func TestRevivalGivesWay(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	put(t, dir, "alpha.v", "one", true)
+	ones, reviving := 0, make(chan struct{})
+	n := startNode(t, Config{Dir: dir, Ready: func(ctx context.Context, p *Starting) error {
+		v, err := p.Serve(ctx, &testHost{}, call("version", ""))
+		if string(v) == "one" {
+			if ones++; ones == 2 {
+				close(reviving)
+				<-ctx.Done()
+				return ctx.Err()
+			}
+		}
+		return err
+	}})
+	n.await(t, EventUp)
+	die(t, n.handler(t, "alpha"))
+	<-reviving
+	put(t, dir, "alpha.v", "two", true)
+	n.await(t, EventUp)
+	die(t, n.handler(t, "alpha"))
+	n.await(t, EventUp)
+	if v, s := versionOf(t, n.handler(t, "alpha")), n.onlyStatus(t); v != "two" || s.Restarts != 2 {
+		t.Errorf("version %q, status %+v", v, s)
 	}
 }

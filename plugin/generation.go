@@ -32,8 +32,8 @@ type attempt struct {
 	from     string // path of the file in the directory, where sum is empty
 	roll     rollout
 	runs     string // SHA-256 of the binary that runs or is about to; empty if none does
-	force    bool // even what is active, or in quarantine
-	attached bool // the node has taken the handler before
+	force    bool   // even what is active, or in quarantine
+	attached bool   // the node has taken the handler before
 	setup    sdk.Setup
 	had      sdk.Description
 	workDir  string
@@ -42,7 +42,7 @@ type attempt struct {
 
 	begun  time.Time
 	cancel context.CancelFunc
-	again  bool         // canceled because there is something newer
+	again  bool         // canceled because there is something newer, or it runs
 	waits  []chan error // told when it has come to its end
 
 	gen *generation // what it has come to

@@ -140,12 +140,14 @@ func (s *supervisor) begin(ctx context.Context) {
 		return
 	}
 	s.giveUp()
-	if s.wanted != nil && s.swap == nil && len(s.draining) < maxDraining {
+	// Attach takes a handler once: until it has, one attempt goes after the other.
+	alone := s.facts.attached || s.swap == nil && s.revive == nil
+	if s.wanted != nil && s.swap == nil && alone && len(s.draining) < maxDraining {
 		w := s.wanted
 		s.wanted = nil
 		s.swap = s.attempt(ctx, &attempt{from: filepath.Join(s.cfg.Dir, s.h.File()), force: w.force, waits: w.waits})
 	}
-	if s.retry && s.current == nil && s.revive == nil && !time.Now().Before(s.retryAt) {
+	if s.retry && s.revivable() && !time.Now().Before(s.retryAt) {
 		s.retry = false
 		s.revive = s.attempt(ctx, &attempt{sum: s.roll.active, force: true})
 	}
@@ -156,10 +158,15 @@ func (s *supervisor) begin(ctx context.Context) {
 	}
 }
 
+// revivable tells whether the active binary could be started now.
+func (s *supervisor) revivable() bool {
+	return s.current == nil && s.revive == nil && (s.facts.attached || s.swap == nil)
+}
+
 // timer is when begin may have something to do.
 func (s *supervisor) timer() *time.Timer {
 	d := time.Hour
-	if s.retry {
+	if s.retry && s.revivable() {
 		d = time.Until(s.retryAt)
 	}
 	if s.swap != nil && !s.swap.again && s.wanted != nil {
@@ -200,7 +207,7 @@ func (s *supervisor) tried(ctx context.Context, a *attempt) {
 		s.facts = facts{attached: true, setup: a.setup}
 	}
 	switch {
-	case a.err == nil && (s.leaving || !swap && s.current != nil):
+	case a.err == nil && (s.leaving || !swap && (s.current != nil || a.again)):
 		s.tend(a.gen)
 		s.retireOne(a.gen, 0)
 	case a.err == nil:
@@ -257,11 +264,12 @@ func (s *supervisor) takeOver(a *attempt, swap bool) {
 	s.h.activate(a.gen)
 	s.tend(a.gen)
 	s.save()
+	if s.revive != nil { // it starts what was active before
+		s.revive.again = true
+		s.revive.cancel()
+	}
 	switch {
 	case old != nil:
-		if s.revive != nil {
-			s.revive.cancel()
-		}
 		s.retireOne(old, s.cfg.SwapTimeout)
 		s.log.Info("handler was swapped", "dna", a.gen.desc.Name, "pid", a.gen.p.run.pid(), "sha256", a.gen.sum, "before", old.sum)
 		s.event(EventSwapped, a.gen.sum, "it has taken the place of "+short(old.sum))
