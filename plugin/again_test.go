@@ -76,14 +76,16 @@ func TestSwapDuringFirstRevival(t *testing.T) {
 	n := startNode(t, cfg)
 	n.stop()
 	put(t, cfg.Dir, "alpha.v", "dead", true)
-	attaching, attach := make(chan struct{}, 10), make(chan struct{})
+	attaching, attach, made := make(chan struct{}, 10), make(chan struct{}), make(chan struct{})
 	cfg.Attach = func(ctx context.Context, h *Handler, d sdk.Description) (sdk.Setup, error) {
+		<-made
 		s, err := n.attach(ctx, h, d)
 		attaching <- struct{}{}
 		<-attach
 		return s, err
 	}
 	n = newNode(t, cfg)
+	close(made)
 	<-attaching
 	put(t, cfg.Dir, "alpha.v", "three", true)
 	if !looked(n) || !looked(n) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
@@ -38,6 +39,7 @@ type supervisor struct {
 	policy  *restartPolicy
 	facts   facts // of the handler once the node has taken it
 	wanted  *want // what lies in the directory and was not tried yet
+	room    bool  // what refuses the present try may be gone already
 	retryAt time.Time
 	retry   bool // the active binary is to be started at retryAt
 
@@ -230,6 +232,10 @@ func (s *supervisor) tried(ctx context.Context, a *attempt) {
 	}
 	if swap {
 		s.answer(a.waits, a.err)
+		if s.room && !s.leaving && s.h.mayTryAgain() {
+			s.want(&want{})
+		}
+		s.room = false
 	}
 	if s.current != nil || s.revive == nil && !s.retry {
 		s.firstOver()
@@ -300,8 +306,12 @@ func (s *supervisor) retireOne(g *generation, d time.Duration) {
 // on; where nothing does, the last good binary is started.
 func (s *supervisor) refuse(a *attempt) {
 	reason := a.err
-	back := s.current == nil && s.revive == nil && !s.retry && s.roll.good != "" && s.roll.good != a.sum
-	if a.sum != "" && !operators(reason) && (s.current != nil || back) && s.roll.refused(a.sum) == nil {
+	coming := s.revive != nil || s.retry // the active one
+	taken := errors.Is(reason, ErrTaken) // what is good would be no better off
+	back := s.current == nil && !coming && !taken && s.roll.good != "" && s.roll.good != a.sum
+	// What is active, or is gone back to, is started again by Restart only.
+	other := a.sum != "" && a.sum != s.roll.active && a.sum != s.roll.good
+	if other && !blameless(reason) && (s.current != nil || coming || back) && s.roll.refused(a.sum) == nil {
 		s.roll.reject(time.Now(), a.sum, reason)
 		s.save()
 	}
@@ -309,24 +319,30 @@ func (s *supervisor) refuse(a *attempt) {
 	switch {
 	case s.current != nil:
 		s.log.Error("new binary rejected; the one before it goes on", "sha256", a.sum, "reason", reason)
-		s.event(EventRejected, a.sum, reason.Error())
+	case coming:
+		s.log.Error("new binary rejected; the one before it is being started again", "sha256", a.sum, "reason", reason)
 	case back:
 		s.log.Error("binary rejected; the last good one is started", "sha256", a.sum, "reason", reason, "good", s.roll.good)
-		s.event(EventRejected, a.sum, reason.Error())
 		s.roll.active = s.roll.good
 		s.retry, s.retryAt = true, time.Now()
-	case s.revive != nil || s.retry: // the active one is on its way
 	default:
 		s.h.set(StateRejected, nil, reason)
 		s.log.Error("handler rejected", "reason", reason)
-		s.event(EventRejected, a.sum, reason.Error())
 	}
+	s.event(EventRejected, a.sum, reason.Error())
 }
 
-// operators tells whether a reason lies in the operator's settings: it is not the
-// binary's fault, and may be gone the next time.
-func operators(reason error) bool {
-	return errors.Is(reason, errNotPinned) || errors.Is(reason, errNotGranted)
+// blameless tells whether a reason is not the binary's fault, so that it may be
+// gone the next time: it lies in the operator's settings, in another handler, or
+// the machine had nothing left to start a process with.
+func blameless(reason error) bool {
+	for _, e := range []error{errNotPinned, errNotGranted, errGrantMissing, ErrTaken,
+		syscall.EAGAIN, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE, syscall.ENOSPC, syscall.EDQUOT} {
+		if errors.Is(reason, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // over takes note of the end of a generation.
@@ -394,6 +410,8 @@ func (s *supervisor) readMail() {
 		s.restart(m.restarts)
 	case m.changed, m.again && s.h.mayTryAgain():
 		s.want(&want{})
+	case m.again:
+		s.room = s.swap != nil
 	}
 }
 
