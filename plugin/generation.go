@@ -32,8 +32,9 @@ type attempt struct {
 	sum      string      // of a staged binary; empty: what lies in the directory
 	from     string      // path of the file in the directory, where sum is empty
 	roll     rollout
-	force    bool // even what is active, or in quarantine
-	attached bool // the node has taken the handler before
+	runs     string // SHA-256 of the binary that runs or is about to; empty if none does
+	force    bool   // even what is active, or in quarantine
+	attached bool   // the node has taken the handler before
 	setup    sdk.Setup
 	had      sdk.Description
 	workDir  string
@@ -42,7 +43,7 @@ type attempt struct {
 
 	begun  time.Time
 	cancel context.CancelFunc
-	again  bool         // canceled because there is something newer
+	again  bool         // canceled because there is something newer, or it runs
 	waits  []chan error // told when it has come to its end
 
 	gen *generation // what it has come to
@@ -117,7 +118,7 @@ func (a *attempt) stage(s *supervisor) (path string, err error) {
 		return "", err
 	}
 	if !a.force {
-		if a.from != "" && a.sum == a.roll.active {
+		if a.from != "" && a.sum == a.runs {
 			return "", errSame
 		}
 		if err := a.roll.refused(a.sum); err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
@@ -38,6 +39,7 @@ type supervisor struct {
 	policy  *restartPolicy
 	facts   facts // of the handler once the node has taken it
 	wanted  *want // what lies in the directory and was not tried yet
+	room    bool  // what refuses the present try may be gone already
 	retryAt time.Time
 	retry   bool // the active binary is to be started at retryAt
 	stuck   bool // the current process is to be replaced
@@ -141,12 +143,14 @@ func (s *supervisor) begin(ctx context.Context) {
 		return
 	}
 	s.giveUp()
-	if s.wanted != nil && s.swap == nil && len(s.draining) < maxDraining {
+	// Attach takes a handler once: until it has, one attempt goes after the other.
+	alone := s.facts.attached || s.swap == nil && s.revive == nil
+	if s.wanted != nil && s.swap == nil && alone && len(s.draining) < maxDraining {
 		w := s.wanted
 		s.wanted = nil
 		s.swap = s.attempt(ctx, &attempt{from: filepath.Join(s.cfg.Dir, s.h.File()), force: w.force, waits: w.waits})
 	}
-	if s.retry && s.current == nil && s.revive == nil && !time.Now().Before(s.retryAt) {
+	if s.retry && s.revivable() && !time.Now().Before(s.retryAt) {
 		s.retry = false
 		s.revive = s.attempt(ctx, &attempt{sum: s.roll.active, force: true})
 	}
@@ -163,10 +167,15 @@ func (s *supervisor) begin(ctx context.Context) {
 	}
 }
 
+// revivable tells whether the active binary could be started now.
+func (s *supervisor) revivable() bool {
+	return s.current == nil && s.revive == nil && (s.facts.attached || s.swap == nil)
+}
+
 // timer is when begin may have something to do.
 func (s *supervisor) timer() *time.Timer {
 	d := time.Hour
-	if s.retry {
+	if s.retry && s.revivable() {
 		d = time.Until(s.retryAt)
 	}
 	if s.swap != nil && !s.swap.again && s.wanted != nil {
@@ -182,6 +191,9 @@ func (s *supervisor) attempt(ctx context.Context, a *attempt) *attempt {
 	ctx, a.cancel = context.WithCancel(ctx)
 	a.begun, a.roll = time.Now(), s.roll
 	a.roll.bad = maps.Clone(s.roll.bad)
+	if s.current != nil || s.revive != nil || s.retry {
+		a.runs = s.roll.active
+	}
 	a.attached, a.setup, a.had = s.facts.attached, s.facts.setup, s.h.Description()
 	a.name, a.log = s.h.File(), s.log
 	a.workDir = filepath.Join(s.cfg.StateDir, "work", a.name)
@@ -204,7 +216,7 @@ func (s *supervisor) tried(ctx context.Context, a *attempt) {
 		s.facts = facts{attached: true, setup: a.setup}
 	}
 	switch {
-	case a.err == nil && (s.leaving || !swap && s.current != nil && s.current != a.replaces):
+	case a.err == nil && (s.leaving || !swap && (a.again || s.current != nil && s.current != a.replaces)):
 		s.tend(a.gen)
 		s.retireOne(a.gen, 0)
 	case a.err == nil:
@@ -229,6 +241,10 @@ func (s *supervisor) tried(ctx context.Context, a *attempt) {
 	}
 	if swap {
 		s.answer(a.waits, a.err)
+		if s.room && !s.leaving && s.h.mayTryAgain() {
+			s.want(&want{})
+		}
+		s.room = false
 	}
 	if s.current != nil || s.revive == nil && !s.retry {
 		s.firstOver()
@@ -263,11 +279,12 @@ func (s *supervisor) takeOver(a *attempt, swap bool) {
 	s.h.activate(a.gen)
 	s.tend(a.gen)
 	s.save()
+	if s.revive != nil { // it starts what was active before
+		s.revive.again = true
+		s.revive.cancel()
+	}
 	switch {
 	case old != nil:
-		if s.revive != nil {
-			s.revive.cancel()
-		}
 		s.retireOne(old, s.cfg.SwapTimeout)
 		s.log.Info("handler was swapped", "dna", a.gen.desc.Name, "pid", a.gen.p.run.pid(), "sha256", a.gen.sum, "before", old.sum)
 		text := "it has taken the place of " + short(old.sum)
@@ -302,8 +319,12 @@ func (s *supervisor) retireOne(g *generation, d time.Duration) {
 // on; where nothing does, the last good binary is started.
 func (s *supervisor) refuse(a *attempt) {
 	reason := a.err
-	back := s.current == nil && s.revive == nil && !s.retry && s.roll.good != "" && s.roll.good != a.sum
-	if a.sum != "" && !operators(reason) && (s.current != nil || back) && s.roll.refused(a.sum) == nil {
+	coming := s.revive != nil || s.retry // the active one
+	taken := errors.Is(reason, ErrTaken) // what is good would be no better off
+	back := s.current == nil && !coming && !taken && s.roll.good != "" && s.roll.good != a.sum
+	// What is active, or is gone back to, is started again by Restart only.
+	other := a.sum != "" && a.sum != s.roll.active && a.sum != s.roll.good
+	if other && !blameless(reason) && (s.current != nil || coming || back) && s.roll.refused(a.sum) == nil {
 		s.roll.reject(time.Now(), a.sum, reason)
 		s.save()
 	}
@@ -311,24 +332,30 @@ func (s *supervisor) refuse(a *attempt) {
 	switch {
 	case s.current != nil:
 		s.log.Error("new binary rejected; the one before it goes on", "sha256", a.sum, "reason", reason)
-		s.event(EventRejected, a.sum, reason.Error())
+	case coming:
+		s.log.Error("new binary rejected; the one before it is being started again", "sha256", a.sum, "reason", reason)
 	case back:
 		s.log.Error("binary rejected; the last good one is started", "sha256", a.sum, "reason", reason, "good", s.roll.good)
-		s.event(EventRejected, a.sum, reason.Error())
 		s.roll.active = s.roll.good
 		s.retry, s.retryAt = true, time.Now()
-	case s.revive != nil || s.retry: // the active one is on its way
 	default:
 		s.h.set(StateRejected, nil, reason)
 		s.log.Error("handler rejected", "reason", reason)
-		s.event(EventRejected, a.sum, reason.Error())
 	}
+	s.event(EventRejected, a.sum, reason.Error())
 }
 
-// operators tells whether a reason lies in the operator's settings: it is not the
-// binary's fault, and may be gone the next time.
-func operators(reason error) bool {
-	return errors.Is(reason, errNotPinned) || errors.Is(reason, errNotGranted)
+// blameless tells whether a reason is not the binary's fault, so that it may be
+// gone the next time: it lies in the operator's settings, in another handler, or
+// the machine had nothing left to start a process with.
+func blameless(reason error) bool {
+	for _, e := range []error{errNotPinned, errNotGranted, errGrantMissing, ErrTaken,
+		syscall.EAGAIN, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE, syscall.ENOSPC, syscall.EDQUOT} {
+		if errors.Is(reason, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // over takes note of the end of a generation.
@@ -399,6 +426,8 @@ func (s *supervisor) readMail() {
 		s.restart(m.restarts)
 	case m.changed, m.again && s.h.mayTryAgain():
 		s.want(&want{})
+	case m.again:
+		s.room = s.swap != nil
 	}
 }
 
