@@ -37,9 +37,9 @@ func TestDebug(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := nodes[1].handler(t, "alpha")
-	out, err := h.Serve(ctx, &testHost{}, call("pid", ""))
-	if err != nil || string(out) != strconv.Itoa(pids[1]) {
-		t.Errorf("after it: process %s, %v, want %d", out, err, pids[1])
+	out, err := h.Serve(ctx, &testHost{}, call("echo", "hello"))
+	if s := h.status(); err != nil || string(out) != "hello" || s.PID != pids[1] || s.Restarts != 0 {
+		t.Errorf("after it: %q, %v; status %+v", out, err, s)
 	}
 	if out, err = h.Serve(ctx, &testHost{}, call("env", "")); err != nil || !strings.Contains(string(out), handlerpb.EnvDebug+"=1") {
 		t.Errorf("environment %s, %v", out, err)
