@@ -53,6 +53,7 @@ type supervisor struct {
 	leaving  bool          // nothing is started any more
 	wg       sync.WaitGroup
 	first    func() // told when the first start has come to an end
+	decided  func() // told when a try has
 }
 
 // facts are what the node said when it took the handler.
@@ -237,6 +238,7 @@ func (s *supervisor) tried(ctx context.Context, a *attempt) {
 		}
 		s.room = false
 	}
+	s.decided()
 	if s.current != nil || s.revive == nil && !s.retry {
 		s.firstOver()
 	}
