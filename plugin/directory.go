@@ -252,6 +252,9 @@ func (d *directory) reap(ctx context.Context) {
 		}
 	}
 	d.publish()
+	if room {
+		d.m.collect()
+	}
 }
 
 // tryAgain tells the handlers that what stood in their way may be gone.

@@ -50,6 +50,7 @@ type supervisor struct {
 	results  chan *attempt
 	ended    chan *generation
 	hurry    chan struct{} // closed when the node stops
+	litter   bool          // a copy may be of no use any more
 	leaving  bool          // nothing is started any more
 	wg       sync.WaitGroup
 	first    func() // told when the first start has come to an end
@@ -97,7 +98,7 @@ func (s *supervisor) run(ctx context.Context) {
 		case <-timer.C:
 		}
 		timer.Stop()
-		s.h.show(s)
+		s.show()
 	}
 	s.wg.Wait()
 	if s.facts.attached {
@@ -108,6 +109,16 @@ func (s *supervisor) run(ctx context.Context) {
 		s.h.set(StateStopped, nil, nil)
 	}
 	s.answer(s.inbox.read().restarts, errors.New("the handler is being stopped"))
+}
+
+// show brings the handler's status up to date, and then has the copies removed
+// that it does not name any more.
+func (s *supervisor) show() {
+	s.h.show(s)
+	if s.litter {
+		s.litter = false
+		s.m.collect()
+	}
 }
 
 func (s *supervisor) busy() bool {
@@ -157,7 +168,8 @@ func (s *supervisor) begin(ctx context.Context) {
 	if s.current != nil && s.roll.passed(time.Now(), s.h.calls.Load()) {
 		s.save()
 		s.event(EventConfirmed, s.roll.good, "it has stood its probation")
-		s.m.collect()
+		s.litter = true
+		s.show()
 	}
 }
 
@@ -239,6 +251,7 @@ func (s *supervisor) tried(ctx context.Context, a *attempt) {
 		s.room = false
 	}
 	s.decided()
+	s.litter = s.litter || a.err != nil
 	if s.current != nil || s.revive == nil && !s.retry {
 		s.firstOver()
 	}
@@ -263,13 +276,15 @@ func (s *supervisor) takeOver(a *attempt, swap bool) {
 	old := s.current
 	s.current, s.retry = a.gen, false
 	if swap {
-		s.h.tried(nil)
 		s.policy = s.cfg.policy()
 		s.roll.forgive(a.gen.sum)
 	}
 	before := s.roll.active
 	s.roll.activate(time.Now(), a.gen.sum, s.h.calls.Load())
 	s.h.activate(a.gen)
+	if swap {
+		s.h.tried(nil) // now: at each moment the status names the copy that is needed
+	}
 	s.tend(a.gen)
 	s.save()
 	if s.revive != nil { // it starts what was active before
@@ -351,7 +366,7 @@ func blameless(reason error) bool {
 func (s *supervisor) over(g *generation) {
 	if s.draining[g] {
 		delete(s.draining, g)
-		s.m.collect()
+		s.litter = true
 		return
 	}
 	s.current = nil
