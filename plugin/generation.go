@@ -86,7 +86,19 @@ func (a *attempt) launch(ctx context.Context, s *supervisor) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	path, err := a.stage(s)
+	var path string
+	var err error
+	for {
+		path, err = a.stage(s)
+		if !errors.Is(err, errUnsettled) || time.Since(a.begun) > s.cfg.StartTimeout {
+			break
+		}
+		select {
+		case <-time.After(s.cfg.settle):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -110,7 +122,7 @@ func (a *attempt) stage(s *supervisor) (path string, err error) {
 		if !staged(path, a.sum) {
 			return "", fmt.Errorf("its copy %s is gone or damaged; put the binary into the plugin directory again", path)
 		}
-	} else if path, a.sum, err = stage(dir, a.from); err != nil {
+	} else if path, a.sum, err = stageWhole(dir, a.from); err != nil {
 		return "", err
 	}
 	if err := s.cfg.checkPinned(a.sum); err != nil {
