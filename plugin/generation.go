@@ -80,9 +80,13 @@ func (a *attempt) run(ctx context.Context, s *supervisor) {
 
 // launch goes from the file to a warm process.
 func (a *attempt) launch(ctx context.Context, s *supervisor) error {
+	starts := s.starts
+	if a.from == "" {
+		starts = s.revivals // new files that hang keep no handler down
+	}
 	select {
-	case s.starts <- struct{}{}:
-		defer func() { <-s.starts }()
+	case starts <- struct{}{}:
+		defer func() { <-starts }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

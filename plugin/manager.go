@@ -20,10 +20,11 @@ type Manager struct {
 	ran   sync.Once
 
 	// Set by Run before the first supervisor.
-	spawn   *spawner
-	sockets string // directory
-	starts  chan struct{}
-	litter  chan struct{} // holds one when there may be copies to collect
+	spawn    *spawner
+	sockets  string        // directory
+	starts   chan struct{} // of files
+	revivals chan struct{} // starts of processes that died
+	litter   chan struct{} // holds one when there may be copies to collect
 
 	// staging is held for reading while a copy is made that no handler's status
 	// names yet, for writing while those are removed that nobody names.
@@ -153,7 +154,7 @@ func (m *Manager) Run(ctx context.Context) (err error) {
 		return fmt.Errorf("plugin: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(m.sockets)) }()
-	m.spawn, m.starts = newSpawner(), make(chan struct{}, m.cfg.StartParallel)
+	m.spawn, m.starts, m.revivals = newSpawner(), make(chan struct{}, m.cfg.StartParallel), make(chan struct{}, m.cfg.StartParallel)
 	stop := make(chan struct{})
 	var spawning, starting sync.WaitGroup
 	spawning.Go(func() { m.spawn.run(stop) })

@@ -31,9 +31,11 @@ type supervisor struct {
 	cfg     *Config
 	log     *slog.Logger
 	spawn   *spawner
-	sockets string        // directory
-	starts  chan struct{} // bounds the starts of all handlers at once
-	inbox   *inbox
+	sockets string // directory
+	// They bound the starts of all handlers at once: of files, and of processes
+	// that died.
+	starts, revivals chan struct{}
+	inbox            *inbox
 
 	roll    rollout
 	policy  *restartPolicy
@@ -71,7 +73,7 @@ type want struct {
 
 func newSupervisor(m *Manager, h *Handler) *supervisor {
 	return &supervisor{m: m, h: h, cfg: &m.cfg, log: m.cfg.Log.With("handler", h.File()), spawn: m.spawn, sockets: m.sockets,
-		starts: m.starts, inbox: newInbox(), policy: m.cfg.policy(), draining: map[*generation]bool{},
+		starts: m.starts, revivals: m.revivals, inbox: newInbox(), policy: m.cfg.policy(), draining: map[*generation]bool{},
 		results: make(chan *attempt), ended: make(chan *generation), hurry: make(chan struct{})}
 }
 
