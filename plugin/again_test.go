@@ -128,3 +128,27 @@ func TestRevivalGivesWay(t *testing.T) {
 		t.Errorf("version %q, status %+v", v, s)
 	}
 }
+
+// New files that hang at their start keep no other handler down.
+func TestHangingStartsAndRevival(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	put(t, dir, "alpha.v", "one", true)
+	n := startNode(t, Config{Dir: dir, StartParallel: 1})
+	n.await(t, EventUp)
+	put(t, dir, "beta.v", "silent", true)
+	waitFor(t, func() bool {
+		for _, s := range n.Status() {
+			if s.File == "beta.v" && s.Trying != "" {
+				return true
+			}
+		}
+		return false
+	})
+	begun := time.Now()
+	die(t, n.handler(t, "alpha"))
+	n.await(t, EventUp)
+	if d := time.Since(begun); d > 50*time.Second { // the other one's start takes a minute
+		t.Errorf("up again after %s", d)
+	}
+}

@@ -54,7 +54,8 @@ type Config struct {
 	// StartTimeout bounds start, handshake, Describe and Setup together
 	// (setting handler-start-timeout, 10 s).
 	StartTimeout time.Duration
-	// StartParallel bounds the handlers that start at once (4).
+	// StartParallel bounds the files that start at once, and the handlers that are
+	// started again (4).
 	StartParallel int
 	// DrainTimeout is how long calls may go on when the node stops (setting
 	// handler-drain-timeout, 10 s); SwapTimeout, when another process has taken

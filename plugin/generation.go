@@ -81,13 +81,29 @@ func (a *attempt) run(ctx context.Context, s *supervisor) {
 
 // launch goes from the file to a warm process.
 func (a *attempt) launch(ctx context.Context, s *supervisor) error {
+	starts := s.starts
+	if a.from == "" {
+		starts = s.revivals // new files that hang keep no handler down
+	}
 	select {
-	case s.starts <- struct{}{}:
-		defer func() { <-s.starts }()
+	case starts <- struct{}{}:
+		defer func() { <-starts }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	path, err := a.stage(s)
+	var path string
+	var err error
+	for {
+		path, err = a.stage(s)
+		if !errors.Is(err, errUnsettled) || time.Since(a.begun) > s.cfg.StartTimeout {
+			break
+		}
+		select {
+		case <-time.After(s.cfg.settle):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -111,7 +127,7 @@ func (a *attempt) stage(s *supervisor) (path string, err error) {
 		if !staged(path, a.sum) {
 			return "", fmt.Errorf("its copy %s is gone or damaged; put the binary into the plugin directory again", path)
 		}
-	} else if path, a.sum, err = stage(dir, a.from); err != nil {
+	} else if path, a.sum, err = stageWhole(dir, a.from); err != nil {
 		return "", err
 	}
 	if err := s.cfg.checkPinned(a.sum); err != nil {

@@ -31,9 +31,11 @@ type supervisor struct {
 	cfg     *Config
 	log     *slog.Logger
 	spawn   *spawner
-	sockets string        // directory
-	starts  chan struct{} // bounds the starts of all handlers at once
-	inbox   *inbox
+	sockets string // directory
+	// They bound the starts of all handlers at once: of files, and of processes
+	// that died.
+	starts, revivals chan struct{}
+	inbox            *inbox
 
 	roll    rollout
 	policy  *restartPolicy
@@ -51,9 +53,11 @@ type supervisor struct {
 	results  chan *attempt
 	ended    chan *generation
 	hurry    chan struct{} // closed when the node stops
+	litter   bool          // a copy may be of no use any more
 	leaving  bool          // nothing is started any more
 	wg       sync.WaitGroup
 	first    func() // told when the first start has come to an end
+	decided  func() // told when a try has
 }
 
 // facts are what the node said when it took the handler.
@@ -70,7 +74,7 @@ type want struct {
 
 func newSupervisor(m *Manager, h *Handler) *supervisor {
 	return &supervisor{m: m, h: h, cfg: &m.cfg, log: m.cfg.Log.With("handler", h.File()), spawn: m.spawn, sockets: m.sockets,
-		starts: m.starts, inbox: newInbox(), policy: m.cfg.policy(), draining: map[*generation]bool{},
+		starts: m.starts, revivals: m.revivals, inbox: newInbox(), policy: m.cfg.policy(), draining: map[*generation]bool{},
 		results: make(chan *attempt), ended: make(chan *generation), hurry: make(chan struct{})}
 }
 
@@ -97,7 +101,7 @@ func (s *supervisor) run(ctx context.Context) {
 		case <-timer.C:
 		}
 		timer.Stop()
-		s.h.show(s)
+		s.show()
 	}
 	s.wg.Wait()
 	if s.facts.attached {
@@ -108,6 +112,16 @@ func (s *supervisor) run(ctx context.Context) {
 		s.h.set(StateStopped, nil, nil)
 	}
 	s.answer(s.inbox.read().restarts, errors.New("the handler is being stopped"))
+}
+
+// show brings the handler's status up to date, and then has the copies removed
+// that it does not name any more.
+func (s *supervisor) show() {
+	s.h.show(s)
+	if s.litter {
+		s.litter = false
+		s.m.collect()
+	}
 }
 
 func (s *supervisor) busy() bool {
@@ -163,7 +177,8 @@ func (s *supervisor) begin(ctx context.Context) {
 	if s.current != nil && s.roll.passed(time.Now(), s.h.calls.Load()) {
 		s.save()
 		s.event(EventConfirmed, s.roll.good, "it has stood its probation")
-		s.m.collect()
+		s.litter = true
+		s.show()
 	}
 }
 
@@ -246,6 +261,8 @@ func (s *supervisor) tried(ctx context.Context, a *attempt) {
 		}
 		s.room = false
 	}
+	s.decided()
+	s.litter = s.litter || a.err != nil
 	if s.current != nil || s.revive == nil && !s.retry {
 		s.firstOver()
 	}
@@ -270,13 +287,15 @@ func (s *supervisor) takeOver(a *attempt, swap bool) {
 	old := s.current
 	s.current, s.retry, s.stuck = a.gen, false, false
 	if swap {
-		s.h.tried(nil)
 		s.policy = s.cfg.policy()
 		s.roll.forgive(a.gen.sum)
 	}
 	before := s.roll.active
 	s.roll.activate(time.Now(), a.gen.sum, s.h.calls.Load())
 	s.h.activate(a.gen)
+	if swap {
+		s.h.tried(nil) // now: at each moment the status names the copy that is needed
+	}
 	s.tend(a.gen)
 	s.save()
 	if s.revive != nil { // it starts what was active before
@@ -362,7 +381,7 @@ func blameless(reason error) bool {
 func (s *supervisor) over(g *generation) {
 	if s.draining[g] {
 		delete(s.draining, g)
-		s.m.collect()
+		s.litter = true
 		return
 	}
 	s.current = nil
