@@ -360,8 +360,10 @@ func place(t testing.TB, names ...string) string {
 		t.Fatal(err)
 	}
 	for _, n := range names {
-		if err := os.Link(self, filepath.Join(dir, n)); err != nil {
-			copyFile(t, self, filepath.Join(dir, n))
+		// A hard link would change the inode that all of them share: to every
+		// directory that is watched, its file would be another one.
+		if err := os.Symlink(self, filepath.Join(dir, n)); err != nil {
+			t.Fatal(err)
 		}
 	}
 	return dir

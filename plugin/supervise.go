@@ -263,7 +263,7 @@ func (s *supervisor) tried(ctx context.Context, a *attempt) {
 	}
 	s.decided()
 	s.litter = s.litter || a.err != nil
-	if s.current != nil || s.revive == nil && !s.retry {
+	if s.current != nil || s.revive == nil && !s.retry && s.wanted == nil {
 		s.firstOver()
 	}
 }
