@@ -16,10 +16,14 @@ await build({
   outfile: part,
   bundle: true,
   platform: 'node',
-  target: 'node20',
-  format: 'cjs', // a file without an extension is CommonJS
+  target: 'node20.16',
+  format: 'iife',
   loader: { '.proto': 'text' },
-  banner: { js: '#!/usr/bin/env node' },
+  // A package.json above the data directory decides what a file without an
+  // extension is: it runs as a CommonJS and as an ES module. All but Node's own
+  // modules is in the bundle.
+  banner: { js: '#!/usr/bin/env node\nvar require = process.getBuiltinModule;' },
+  define: { __dirname: '"/"', __filename: '"/plugin"' },
   legalComments: 'inline',
 });
 chmodSync(part, 0o755);

@@ -1,7 +1,11 @@
 // The call socket: frames in batches, large ones in pieces. What is sent in one
 // turn of the event loop goes as one batch.
+import Long from 'long';
 import protobuf from 'protobufjs';
 import proto from '../../sdk/handlerpb/handler.proto';
+
+protobuf.util.Long = Long; // protobufjs looks for it by name, which a bundle does not have
+protobuf.configure();
 
 const { root } = protobuf.parse(proto, { keepCase: true });
 export const type = (name) => root.lookupType(`parley.handler.v1.${name}`);

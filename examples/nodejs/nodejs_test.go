@@ -49,8 +49,8 @@ func bundles(t *testing.T) string {
 			missing(t, "Node.js is not here: %v", err)
 		}
 	}
-	if out, err := exec.Command("node", "-p", "parseInt(process.versions.node) >= 20").Output(); err != nil || string(out) != "true\n" {
-		missing(t, "Node.js is older than 20")
+	if out, err := exec.Command("node", "-p", "typeof process.getBuiltinModule").Output(); err != nil || string(out) != "function\n" {
+		missing(t, "Node.js is older than 20.16")
 	}
 	root := t.TempDir()
 	dir := filepath.Join(root, "examples", "nodejs")
@@ -105,8 +105,8 @@ type node struct {
 	log bytes.Buffer
 }
 
-func newWorld(t *testing.T) *world {
-	w := &world{dist: bundles(t)}
+func newWorld(t *testing.T, dist string) *world {
+	w := &world{dist: dist}
 	dir := t.TempDir()
 	w.parley = filepath.Join(dir, "parley")
 	if out, err := exec.Command("go", "build", "-o", w.parley, "github.com/parley-p2p/parley/cmd/parley").CombinedOutput(); err != nil {
@@ -335,7 +335,9 @@ type guest struct{ Who, Text string }
 
 func TestNodeJS(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	dist := bundles(t)
+	t.Run("process", func(t *testing.T) { process(t, filepath.Join(dist, "faults")) })
+	w := newWorld(t, dist)
 	// One after the other: they look at the same chains.
 	t.Run("guestbook", w.guestbook)
 	t.Run("errors", w.errors)
