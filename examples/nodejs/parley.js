@@ -255,7 +255,7 @@ export function run({ name, integrity = '', functions = {}, receive, needs = [] 
     const key = String(m.call);
     if (m.message !== 'start') { // passed over where the call has ended
       if (m.message === 'result') calls.get(key)?.answered(m.result);
-      else calls.get(key)?.giveUp('canceled', 'the caller gave up');
+      else if (m.message === 'cancel') calls.get(key)?.giveUp('canceled', 'the caller gave up');
       return;
     }
     const body = m.start.kind === RECEIVE ? receive

@@ -1,6 +1,6 @@
 // A DNA for the tests: what a handler should not do, and what it sees.
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { openSync } from 'node:fs';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fail, run } from '../parley.js';
@@ -53,11 +53,12 @@ run({
     properties: (call) => [call.agent, call.from, call.dna, call.properties ?? null],
     heap: () => process.memoryUsage(),
 
-    sees: () => new Promise((resolve) => {
+    // sees tells what the process may do: path is a file that is not its own.
+    sees: (call, path) => new Promise((resolve) => {
       const socket = connect({ host: '127.0.0.1', port: 9 });
       socket.on('error', (err) => resolve({
         network: err.code,
-        shadow: attempt(() => readFileSync('/etc/shadow')),
+        file: attempt(() => openSync(path) && 'opened'),
         child: attempt(() => execFileSync('/bin/sh', ['-c', 'readlink /proc/self/fd/3 || echo none'])).trim(),
         pid: process.pid,
         cwd: process.cwd() === process.env.HOME,
