@@ -211,6 +211,7 @@ func (d *directory) rename(s *slot, name string) {
 		delete(d.slots, from)
 	}
 	s.h.rename(name)
+	s.going = false
 	s.sup.inbox.tell(func(m *mail) { m.renamed = append(m.renamed, from) })
 	d.slots[name] = s
 }
