@@ -170,7 +170,8 @@ func (h *testHandler) Serve(ctx context.Context, host sdk.Host, c *sdk.Call) ([]
 		case c.Function == "stuck" && string(c.Payload) == "spin":
 			for range 2 * runtime.NumCPU() {
 				go func() {
-					for {
+					for n := 0; ; n++ {
+						_ = n
 					}
 				}()
 			}
