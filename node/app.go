@@ -215,6 +215,18 @@ func (s *apps) all() []*app {
 	return list
 }
 
+// described tells that the handler of a DNA may say something else of itself than
+// before: one that has a post_commit hears of what was committed until now.
+func (s *apps) described(name string) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if a := s.byName[name]; a != nil {
+		if p := a.poster.Load(); p != nil {
+			p.grown()
+		}
+	}
+}
+
 func (s *apps) damage(d *DamagedChain) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

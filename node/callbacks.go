@@ -59,7 +59,9 @@ func (n *Node) prepare(ctx context.Context, a *app, first server, desc *sdk.Desc
 		}
 	}
 	if desc.PostCommit && a.poster.Load() == nil {
-		a.poster.Store(startPoster(n, a))
+		if p := startPoster(n, a); !a.poster.CompareAndSwap(nil, p) { // two processes of it start
+			p.stop()
+		}
 	}
 	return nil
 }

@@ -34,6 +34,9 @@ type Config struct {
 	PinnedOnly bool
 	// Sandbox is that of their processes.
 	Sandbox Sandbox
+	// DebugHandlers has no handler process ended because it stands still, so that
+	// a debugger can hold it.
+	DebugHandlers bool
 	// Handlers run in this process, beside those of PluginDir.
 	Handlers []sdk.Handler
 	// DNAs are the operator's settings, by the DNA's name.

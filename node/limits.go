@@ -26,8 +26,9 @@ type Limits struct {
 	// HandlerStartTimeout bounds a handler's start, HandlerDrainTimeout how long
 	// its calls may go on when the node stops, HandlerSwapTimeout how long when
 	// another process has taken its place, HandlerRestartWait how long a call waits
-	// for a handler that is being restarted, HandlerInitTimeout what init may take.
-	HandlerStartTimeout, HandlerDrainTimeout, HandlerSwapTimeout, HandlerRestartWait, HandlerInitTimeout time.Duration
+	// for a handler that is being restarted, HandlerInitTimeout what init may take,
+	// HandlerStuckAfter how long a call may go on that nobody waits for.
+	HandlerStartTimeout, HandlerDrainTimeout, HandlerSwapTimeout, HandlerRestartWait, HandlerInitTimeout, HandlerStuckAfter time.Duration
 
 	// ChainMaxEntries bounds what one call commits, ChainMaxEntry one entry in
 	// bytes, ChainMaxBatch the entries and the reply of one call, ChainMaxQuery
@@ -44,7 +45,7 @@ func DefaultLimits() Limits {
 		MaxRequests: 256, ControlMaxCalls: 256,
 		HandlerMaxCalls: 256, HandlerMaxQueue: 1024,
 		HandlerStartTimeout: 10 * time.Second, HandlerDrainTimeout: 10 * time.Second, HandlerSwapTimeout: 2 * time.Minute,
-		HandlerRestartWait: 5 * time.Second, HandlerInitTimeout: 30 * time.Second,
+		HandlerRestartWait: 5 * time.Second, HandlerInitTimeout: 30 * time.Second, HandlerStuckAfter: 30 * time.Second,
 		ChainMaxEntries: 1024, ChainMaxEntry: 4 << 20, ChainMaxBatch: 32 << 20, ChainMaxQuery: 16 << 20,
 		ChainReplyCount: 1 << 20, ChainReplyBytes: 256 << 20,
 	}
@@ -80,6 +81,7 @@ func (l *Limits) times() []named[time.Duration] {
 		{"handler-drain-timeout", &l.HandlerDrainTimeout, time.Millisecond, time.Hour},
 		{"handler-swap-timeout", &l.HandlerSwapTimeout, time.Millisecond, time.Hour},
 		{"handler-restart-wait", &l.HandlerRestartWait, time.Millisecond, time.Hour},
+		{"handler-stuck-after", &l.HandlerStuckAfter, time.Millisecond, time.Hour},
 		{"handler-init-timeout", &l.HandlerInitTimeout, time.Millisecond, maxDeadline},
 	}
 }
@@ -124,7 +126,7 @@ func (c *Config) commitLimits() sdk.CommitLimits {
 func (l Limits) ofPlugin(c plugin.Config) plugin.Config {
 	c.MaxCalls, c.MaxQueue = l.HandlerMaxCalls, l.HandlerMaxQueue
 	c.StartTimeout, c.DrainTimeout, c.RestartWait = l.HandlerStartTimeout, l.HandlerDrainTimeout, l.HandlerRestartWait
-	c.SwapTimeout = l.HandlerSwapTimeout
+	c.SwapTimeout, c.StuckAfter = l.HandlerSwapTimeout, l.HandlerStuckAfter
 	return c
 }
 

@@ -26,5 +26,10 @@ func lockDataDir(dir string) (unlock func(), err error) {
 		}
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
-	return func() { f.Close() }, nil
+	return func() {
+		// Closing alone would leave the lock to a child that is being forked for
+		// another node of this process, until its exec.
+		_ = unix.Flock(int(f.Fd()), unix.LOCK_UN)
+		f.Close()
+	}, nil
 }

@@ -90,6 +90,7 @@ func New(cfg Config) (*Node, error) {
 		n.plugins, err = plugin.New(cfg.Sandbox.ofPlugin(cfg.Limits.ofPlugin(plugin.Config{Pins: pins,
 			Dir: cfg.PluginDir, StateDir: cfg.path("plugins"), Log: cfg.Log.With("part", "plugin"),
 			MaxPayload: cfg.MaxPayload, Env: cfg.handlerEnv, Attach: n.attach, Ready: n.ready, Detach: n.detach, Event: n.pluginEvent,
+			Debug: cfg.DebugHandlers,
 		})))
 		if err != nil {
 			return nil, err

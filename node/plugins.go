@@ -52,6 +52,9 @@ func (l *pluginEvents) after(seq uint64) ([]control.PluginEvent, <-chan struct{}
 // pluginEvent is called by the plugin manager.
 func (n *Node) pluginEvent(e plugin.Event) {
 	n.events.add(control.PluginEvent{Time: e.Time, File: e.File, DNA: e.DNA, Kind: string(e.Kind), SHA256: e.SHA256, Text: e.Text})
+	if e.Kind == plugin.EventUp || e.Kind == plugin.EventSwapped {
+		n.apps.described(e.DNA)
+	}
 }
 
 // Plugins tells of every file of the plugin directory.

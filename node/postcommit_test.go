@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/parley-p2p/parley/plugin"
 	"github.com/parley-p2p/parley/sdk"
 )
 
@@ -291,4 +292,43 @@ func TestNoPosterWithoutAPostCommit(t *testing.T) {
 	if _, begun := a.chain.Posted(); begun || a.poster.Load() != nil {
 		t.Error("a DNA without a post_commit has a poster")
 	}
+}
+
+// announcing is a handler whose description changes, as by a swap.
+type announcing struct {
+	sdk.Handler
+	desc atomic.Pointer[sdk.Description]
+}
+
+func (h *announcing) Description() sdk.Description { return *h.desc.Load() }
+
+// A version that has a post_commit hears at once of what was committed while one
+// without it ran.
+func TestPostCommitAfterSwap(t *testing.T) {
+	t.Parallel()
+	d := callbackFiles(t.TempDir())
+	h := &announcing{Handler: callbackDNA()}
+	desc, err := h.Describe(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	without := desc
+	without.PostCommit = false
+	h.desc.Store(&desc)
+	cfg := testConfig()
+	cfg.DataDir = filepath.Join(shortTempDir(t), "n")
+	cfg.DNAs = map[string]DNASettings{"callbacks": {Properties: callbackProperties(string(d))}}
+	cfg.Handlers = []sdk.Handler{h}
+	n := startNode(t, cfg)
+	awaitPosted(t, d, "1 hello")
+	h.desc.Store(&without)
+	if err := commitNotes(t, n.Node, "a"); err != nil {
+		t.Fatal(err)
+	}
+	a := n.apps.all()[0]
+	await(t, func() bool { return len(a.poster.Load().wake) == 0 })
+	time.Sleep(100 * time.Millisecond) // it waits again
+	h.desc.Store(&desc)
+	n.pluginEvent(plugin.Event{Kind: plugin.EventSwapped, DNA: "callbacks"})
+	awaitPosted(t, d, "1 hello", "3 a")
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -55,6 +56,24 @@ func BenchmarkCall(b *testing.B) {
 			return err
 		})
 	})
+}
+
+// BenchmarkSandboxedCall is a call with the sandbox off and on.
+func BenchmarkSandboxedCall(b *testing.B) {
+	payload := string(make([]byte, 100))
+	for _, mode := range []SandboxMode{SandboxOff, SandboxAuto} {
+		n := startNode(b, Config{Dir: place(b, "alpha.ok"), Sandbox: mode})
+		h := n.handler(b, "alpha")
+		for _, c := range []int{1, 128} {
+			b.Run(fmt.Sprintf("%s/c=%d", mode, c), func(b *testing.B) {
+				bench(b, c, h.status().PID, func() error {
+					_, err := h.Serve(context.Background(), &testHost{}, call("echo", payload))
+					return err
+				})
+			})
+		}
+		n.stop()
+	}
 }
 
 // BenchmarkUnary is what go-plugin offers: one gRPC call per call.
@@ -106,17 +125,96 @@ func BenchmarkBareFrames(b *testing.B) {
 	}
 }
 
-// BenchmarkStart is the time from nothing to the first answer of a handler.
+// BenchmarkStart is the time from nothing to the first answer of a handler, and
+// to its end. The binary's copy is there already; both are read, since this
+// binary is large that is most of the time.
 func BenchmarkStart(b *testing.B) {
-	dir := place(b, "alpha.ok")
-	state := shortDir(b)
+	cfg := Config{Dir: place(b, "alpha.ok"), StateDir: shortDir(b), settle: time.Nanosecond}
 	for b.Loop() {
-		n := startNode(b, Config{Dir: dir, StateDir: state})
+		n := startNode(b, cfg)
 		if _, err := n.handler(b, "alpha").Serve(context.Background(), &testHost{}, call("echo", "")); err != nil {
 			b.Fatal(err)
 		}
 		n.stop()
 	}
+}
+
+// BenchmarkSwap swaps while callers call. Of the calls that overlap the moment at
+// which another process takes over, and of the others, it reports the latencies.
+func BenchmarkSwap(b *testing.B) {
+	for _, callers := range []int{1, 32} {
+		b.Run(fmt.Sprintf("c=%d", callers), func(b *testing.B) {
+			n := startNode(b, Config{Dir: place(b, "alpha.ok")})
+			h := n.handler(b, "alpha")
+			stop := make(chan struct{})
+			var wg sync.WaitGroup
+			var mu sync.Mutex
+			var calls []span
+			for range callers {
+				wg.Go(func() {
+					var mine []span
+					for {
+						select {
+						case <-stop:
+							mu.Lock()
+							defer mu.Unlock()
+							calls = append(calls, mine...)
+							return
+						default:
+						}
+						begun := time.Now()
+						if _, err := h.Serve(context.Background(), &testHost{}, call("echo", "")); err != nil {
+							b.Error(err)
+							return
+						}
+						mine = append(mine, span{begun, time.Since(begun)})
+					}
+				})
+			}
+			for b.Loop() {
+				if err := n.Restart(context.Background(), "alpha"); err != nil {
+					b.Fatal(err)
+				}
+			}
+			close(stop)
+			wg.Wait()
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			reportSwaps(b, calls, n.events)
+		})
+	}
+}
+
+type span struct {
+	begun time.Time
+	took  time.Duration
+}
+
+func reportSwaps(b *testing.B, calls []span, events []Event) {
+	var near, far []time.Duration
+	for _, c := range calls {
+		over := slices.ContainsFunc(events, func(e Event) bool {
+			return e.Kind == EventSwapped && !c.begun.After(e.Time) && e.Time.Before(c.begun.Add(c.took+time.Millisecond))
+		})
+		if over {
+			near = append(near, c.took)
+		} else {
+			far = append(far, c.took)
+		}
+	}
+	for name, d := range map[string][]time.Duration{"swap": near, "else": far} {
+		slices.Sort(d)
+		for _, q := range []struct {
+			name string
+			at   float64
+		}{{"p50", .5}, {"p99", .99}, {"max", 1}} {
+			if len(d) > 0 {
+				v := d[min(int(q.at*float64(len(d))), len(d)-1)]
+				b.ReportMetric(float64(v.Nanoseconds())/1000, name+"-"+q.name+"-us")
+			}
+		}
+	}
+	b.ReportMetric(float64(len(near)), "overlapping-calls")
 }
 
 // cpuTime is the processor time of a process's threads so far.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
@@ -53,7 +54,8 @@ type Config struct {
 	// StartTimeout bounds start, handshake, Describe and Setup together
 	// (setting handler-start-timeout, 10 s).
 	StartTimeout time.Duration
-	// StartParallel bounds the handlers that start at once (4).
+	// StartParallel bounds the files that start at once, and the handlers that are
+	// started again (4).
 	StartParallel int
 	// DrainTimeout is how long calls may go on when the node stops (setting
 	// handler-drain-timeout, 10 s); SwapTimeout, when another process has taken
@@ -63,9 +65,15 @@ type Config struct {
 	// RestartWait is how long a call waits for a handler that is being
 	// restarted, if its deadline allows (setting handler-restart-wait, 5 s).
 	RestartWait time.Duration
+	// StuckAfter is how long a call may go on after its caller gave up, before its
+	// process is replaced as in a swap (setting handler-stuck-after, 30 s).
+	StuckAfter time.Duration
 	// Env holds more variables ("KEY=value") for the handlers' environment,
 	// which has nothing of the node's own.
 	Env []string
+	// Debug is for handlers that a debugger may stop: none is ended because it
+	// does not answer or takes long to start. They are told so (EnvDebug).
+	Debug bool
 
 	// Sandbox says how much of the sandbox there must be (setting
 	// handler-sandbox, "auto").
@@ -88,7 +96,14 @@ type Config struct {
 	rescan     time.Duration         // between looks at the directory, at most; for tests
 }
 
+// debugPatience is how long a process may stand still that is debugged.
+const debugPatience = 10_000 * time.Hour
+
 func (c Config) withDefaults() Config {
+	if c.Debug {
+		c.StartTimeout, c.probeEvery = debugPatience, debugPatience
+		c.Env = append(slices.Clip(c.Env), handlerpb.EnvDebug+"=1")
+	}
 	def := func(v *int, d int) {
 		if *v == 0 {
 			*v = d
@@ -115,6 +130,7 @@ func (c Config) withDefaults() Config {
 	span(&c.DrainTimeout, 10*time.Second)
 	span(&c.SwapTimeout, 2*time.Minute)
 	span(&c.RestartWait, 5*time.Second)
+	span(&c.StuckAfter, 30*time.Second)
 	span(&c.settle, defaultSettle)
 	span(&c.rescan, rescanEvery)
 	span(&c.probeEvery, defaultProbe)

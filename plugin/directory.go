@@ -20,6 +20,9 @@ type slot struct {
 	leaving bool  // sup was told that the file is gone
 	reborn  bool  // the file is there again: started when sup has ended
 	heir    *slot // takes the name, and what lies under it, when sup has ended
+	lost    bool  // nothing lies there any more
+
+	going bool // the file is gone; whether another one takes its place is not known yet
 }
 
 // directory makes the handlers what the plugin directory holds. Its fields
@@ -32,7 +35,7 @@ type directory struct {
 	begun    func()          // told when there are none; nil then
 	starting *sync.WaitGroup // the first starts of what was there at the beginning
 	running  sync.WaitGroup  // the supervisors
-	ended    chan struct{}   // holds one when a supervisor has ended
+	ended    chan struct{}   // holds one when a supervisor, or what it tried, has ended
 	unread   bool            // the directory could not be read the last time
 	pins     fingerprint     // of the file of pins when it was last looked at
 }
@@ -116,8 +119,9 @@ func (d *directory) changed(ctx context.Context, name string) {
 	case s == nil || s.sup == nil:
 		d.start(ctx, name)
 	case s.leaving:
-		s.reborn = true
+		s.reborn, s.lost = true, false
 	default:
+		s.going = false
 		s.sup.inbox.tell(func(m *mail) { m.changed = true })
 	}
 }
@@ -126,6 +130,7 @@ func (d *directory) changed(ctx context.Context, name string) {
 func (d *directory) start(ctx context.Context, name string) {
 	s := &slot{h: newHandler(name, &d.m.cfg), ended: make(chan struct{})}
 	s.sup = newSupervisor(d.m, s.h)
+	s.sup.decided = d.nudge
 	if d.begun != nil {
 		d.starting.Add(1)
 		s.sup.first = d.starting.Done
@@ -135,11 +140,16 @@ func (d *directory) start(ctx context.Context, name string) {
 	d.running.Go(func() {
 		s.sup.run(ctx)
 		close(s.ended)
-		select {
-		case d.ended <- struct{}{}:
-		default:
-		}
+		d.nudge()
 	})
+}
+
+// nudge is told that a supervisor has ended, or that what one tried has.
+func (d *directory) nudge() {
+	select {
+	case d.ended <- struct{}{}:
+	default:
+	}
 }
 
 // skip deals with a file that can't be a handler. What ran under its name goes on.
@@ -152,7 +162,7 @@ func (d *directory) skip(c change) {
 		d.m.cfg.Log.Warn("file in the plugin directory is not started", "handler", c.name, "reason", c.skip)
 		return
 	}
-	s.reborn = false
+	s.reborn, s.lost, s.going = false, false, false
 	if !s.leaving {
 		s.h.tried(c.skip)
 		d.m.cfg.Log.Error("what replaced the handler's file is no handler; what ran goes on", "handler", c.name, "reason", c.skip)
@@ -170,17 +180,25 @@ func (d *directory) gone(s *slot) {
 		return
 	}
 	if s.leaving {
-		s.reborn = false
+		s.reborn, s.lost = false, true
 		return
 	}
+	s.going = false
 	for _, other := range d.slots {
-		if other != s && other.sup != nil && !other.leaving && other.h.waitsFor(s.h) {
+		if other == s || other.sup == nil || other.leaving {
+			continue
+		}
+		if other.h.waitsFor(s.h) {
 			other.heir, other.leaving = s, true
 			other.sup.inbox.tell(func(m *mail) { m.gone = true })
 			d.m.cfg.Log.Info("handler's file is gone; another one of its DNA takes its place", "handler", s.h.File(), "by", other.h.File())
 			delete(d.slots, s.h.File())
 			return
 		}
+		s.going = s.going || other.h.mayWaitFor(s.h)
+	}
+	if s.going { // until that has been tried
+		return
 	}
 	s.leaving = true
 	s.sup.inbox.tell(func(m *mail) { m.gone = true })
@@ -193,11 +211,12 @@ func (d *directory) rename(s *slot, name string) {
 		delete(d.slots, from)
 	}
 	s.h.rename(name)
+	s.going = false
 	s.sup.inbox.tell(func(m *mail) { m.renamed = append(m.renamed, from) })
 	d.slots[name] = s
 }
 
-// reap takes supervisors away that have ended.
+// reap takes supervisors away that have ended, and decides what waited for one.
 func (d *directory) reap(ctx context.Context) {
 	room := false
 	for name, s := range d.slots {
@@ -216,6 +235,10 @@ func (d *directory) reap(ctx context.Context) {
 			d.slots[name] = s // status tells how it ended
 		case s.heir != nil:
 			d.rename(s.heir, name)
+			if s.lost {
+				d.gone(s.heir)
+				break
+			}
 			s.heir.sup.inbox.tell(func(m *mail) { m.changed = true })
 		case s.reborn:
 			d.start(ctx, name)
@@ -223,7 +246,15 @@ func (d *directory) reap(ctx context.Context) {
 	}
 	if room {
 		d.tryAgain()
-		d.publish()
+	}
+	for _, s := range slices.Collect(maps.Values(d.slots)) {
+		if s.going && !s.leaving {
+			d.gone(s)
+		}
+	}
+	d.publish()
+	if room {
+		d.m.collect()
 	}
 }
 
@@ -252,6 +283,11 @@ func (d *directory) pinsChanged() bool {
 // publish makes the slots known to the manager.
 func (d *directory) publish() {
 	slots := slices.Collect(maps.Values(d.slots))
+	for _, s := range slots {
+		if s.heir != nil { // it runs on, under no file's name
+			slots = append(slots, s.heir)
+		}
+	}
 	slices.SortFunc(slots, func(a, b *slot) int { return cmp.Compare(a.h.File(), b.h.File()) })
 	d.m.mu.Lock()
 	defer d.m.mu.Unlock()

@@ -28,11 +28,13 @@ type generation struct {
 // attempt is one try to start a generation, in a goroutine of its own. What it
 // needs of its supervisor it has a copy of.
 type attempt struct {
-	sum      string // of a staged binary; empty: what lies in the directory
-	from     string // path of the file in the directory, where sum is empty
+	replaces *generation // takes over from this one only
+	sum      string      // of a staged binary; empty: what lies in the directory
+	from     string      // path of the file in the directory, where sum is empty
 	roll     rollout
-	force    bool // even what is active, or in quarantine
-	attached bool // the node has taken the handler before
+	runs     string // SHA-256 of the binary that runs or is about to; empty if none does
+	force    bool   // even what is active, or in quarantine
+	attached bool   // the node has taken the handler before
 	setup    sdk.Setup
 	had      sdk.Description
 	workDir  string
@@ -41,7 +43,7 @@ type attempt struct {
 
 	begun  time.Time
 	cancel context.CancelFunc
-	again  bool         // canceled because there is something newer
+	again  bool         // canceled because there is something newer, or it runs
 	waits  []chan error // told when it has come to its end
 
 	gen *generation // what it has come to
@@ -79,13 +81,29 @@ func (a *attempt) run(ctx context.Context, s *supervisor) {
 
 // launch goes from the file to a warm process.
 func (a *attempt) launch(ctx context.Context, s *supervisor) error {
+	starts := s.starts
+	if a.from == "" {
+		starts = s.revivals // new files that hang keep no handler down
+	}
 	select {
-	case s.starts <- struct{}{}:
-		defer func() { <-s.starts }()
+	case starts <- struct{}{}:
+		defer func() { <-starts }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	path, err := a.stage(s)
+	var path string
+	var err error
+	for {
+		path, err = a.stage(s)
+		if !errors.Is(err, errUnsettled) || time.Since(a.begun) > s.cfg.StartTimeout {
+			break
+		}
+		select {
+		case <-time.After(s.cfg.settle):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -109,14 +127,14 @@ func (a *attempt) stage(s *supervisor) (path string, err error) {
 		if !staged(path, a.sum) {
 			return "", fmt.Errorf("its copy %s is gone or damaged; put the binary into the plugin directory again", path)
 		}
-	} else if path, a.sum, err = stage(dir, a.from); err != nil {
+	} else if path, a.sum, err = stageWhole(dir, a.from); err != nil {
 		return "", err
 	}
 	if err := s.cfg.checkPinned(a.sum); err != nil {
 		return "", err
 	}
 	if !a.force {
-		if a.from != "" && a.sum == a.roll.active {
+		if a.from != "" && a.sum == a.runs {
 			return "", errSame
 		}
 		if err := a.roll.refused(a.sum); err != nil {
@@ -134,7 +152,7 @@ func (a *attempt) start(ctx context.Context, s *supervisor, path string) (*gener
 		return nil, fmt.Errorf("working directory: %w", err)
 	}
 	p, err := start(ctx, launch{path: path, sum: a.sum, name: a.name, workDir: a.workDir, socketDir: s.sockets, env: s.cfg.Env,
-		maxPayload: s.cfg.MaxPayload, timeout: s.cfg.StartTimeout, probeEvery: s.cfg.probeEvery, spawn: s.spawn, confine: s.cfg.confine, out: newOutputs(a.log)})
+		maxPayload: s.cfg.MaxPayload, timeout: s.cfg.StartTimeout, probeEvery: s.cfg.probeEvery, stuckAfter: s.cfg.StuckAfter, spawn: s.spawn, confine: s.cfg.confine, out: newOutputs(a.log)})
 	if err != nil {
 		return nil, err
 	}
@@ -219,15 +237,22 @@ var errNoHost = errors.New("function " + warmFunction + " is no function of a ha
 
 // tend sees a generation to its end: when it dies, or is to be used no more.
 func (g *generation) tend(s *supervisor) {
-	p := g.p
-	select {
-	case <-p.run.exited:
-	case <-p.ctx.Done():
-	case d := <-g.retire:
-		g.drain(s, d)
-		p.kill(errors.New("another one has taken its place"))
-		<-p.calls.drained() // calls that were cut off see it at once
-		return
+	p, stuck := g.p, g.p.stuck
+	for alive := true; alive; {
+		select {
+		case <-p.run.exited:
+			alive = false
+		case <-p.ctx.Done():
+			alive = false
+		case <-stuck:
+			stuck = nil
+			s.inbox.tell(func(m *mail) { m.stuck = g })
+		case d := <-g.retire:
+			g.drain(s, d)
+			p.kill(errors.New("another one has taken its place"))
+			<-p.calls.drained() // calls that were cut off see it at once
+			return
+		}
 	}
 	s.h.retire(p)
 	p.kill(errors.New("the process has ended"))

@@ -67,6 +67,15 @@ func (h *Handler) waitsFor(other *Handler) bool {
 	return h.rolls.taken && h.desc.Name == dna
 }
 
+// mayWaitFor tells whether it is not known yet whether h waits for other.
+func (h *Handler) mayWaitFor(other *Handler) bool {
+	dna := other.Description().Name
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	tried := h.state == StateStarting && h.rolls.refused == nil || h.rolls.trying != ""
+	return tried && h.rolls.generation == 0 && dna != "" && (h.desc.Name == "" || h.desc.Name == dna)
+}
+
 func (h *Handler) stateNow() State {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -13,10 +13,11 @@ type inbox struct {
 
 // mail is what a supervisor is told.
 type mail struct {
-	changed  bool     // the file in the directory
-	gone     bool     // the file, for good
-	again    bool     // another handler has made room: a rejected file may be taken now
-	renamed  []string // the file, which had these names, in order
+	changed  bool        // the file in the directory
+	gone     bool        // the file, for good
+	stuck    *generation // has calls that don't end
+	again    bool        // another handler has made room: a rejected file may be taken now
+	renamed  []string    // the file, which had these names, in order
 	restarts []chan error
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -165,7 +166,17 @@ func (h *testHandler) Serve(ctx context.Context, host sdk.Host, c *sdk.Call) ([]
 			_, _ = host.Send(ctx, c.From, nil)
 		}
 		host.Log(ctx, slog.LevelInfo, "waiting")
-		if c.Function == "stuck" {
+		switch {
+		case c.Function == "stuck" && string(c.Payload) == "spin":
+			for range 2 * runtime.NumCPU() {
+				go func() {
+					for n := 0; ; n++ {
+						_ = n
+					}
+				}()
+			}
+			select {}
+		case c.Function == "stuck":
 			select {}
 		}
 		<-ctx.Done()
@@ -350,8 +361,10 @@ func place(t testing.TB, names ...string) string {
 		t.Fatal(err)
 	}
 	for _, n := range names {
-		if err := os.Link(self, filepath.Join(dir, n)); err != nil {
-			copyFile(t, self, filepath.Join(dir, n))
+		// A hard link would change the inode that all of them share: to every
+		// directory that is watched, its file would be another one.
+		if err := os.Symlink(self, filepath.Join(dir, n)); err != nil {
+			t.Fatal(err)
 		}
 	}
 	return dir

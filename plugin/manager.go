@@ -20,9 +20,11 @@ type Manager struct {
 	ran   sync.Once
 
 	// Set by Run before the first supervisor.
-	spawn   *spawner
-	sockets string // directory
-	starts  chan struct{}
+	spawn    *spawner
+	sockets  string        // directory
+	starts   chan struct{} // of files
+	revivals chan struct{} // starts of processes that died
+	litter   chan struct{} // holds one when there may be copies to collect
 
 	// staging is held for reading while a copy is made that no handler's status
 	// names yet, for writing while those are removed that nobody names.
@@ -46,7 +48,7 @@ func New(c Config) (*Manager, error) {
 		}
 		*dir = abs
 	}
-	return &Manager{cfg: c, ready: make(chan struct{})}, nil
+	return &Manager{cfg: c, ready: make(chan struct{}), litter: make(chan struct{}, 1)}, nil
 }
 
 // Ready is closed when every binary of the directory is up or rejected, and in
@@ -152,10 +154,11 @@ func (m *Manager) Run(ctx context.Context) (err error) {
 		return fmt.Errorf("plugin: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(m.sockets)) }()
-	m.spawn, m.starts = newSpawner(), make(chan struct{}, m.cfg.StartParallel)
+	m.spawn, m.starts, m.revivals = newSpawner(), make(chan struct{}, m.cfg.StartParallel), make(chan struct{}, m.cfg.StartParallel)
 	stop := make(chan struct{})
 	var spawning, starting sync.WaitGroup
 	spawning.Go(func() { m.spawn.run(stop) })
+	spawning.Go(func() { m.collects(stop) })
 	m.cfg.confine = newConfiner(&m.cfg, func(cmd *exec.Cmd) error { return m.spawn.do(func() error { return sandbox.Start(cmd) }) })
 	d := &directory{m: m, settling: newSettling(m.cfg.settle, absentFactor*m.cfg.settle), slots: map[string]*slot{},
 		initial: map[string]bool{}, starting: &starting, ended: make(chan struct{}, 1)}
@@ -181,8 +184,28 @@ func (m *Manager) tidy() {
 	}
 }
 
-// collect removes the copies of binaries that no handler needs any more.
+// collect has the copies of binaries removed that no handler's status names any
+// more. It does not wait: a copy that is being made may be one of a slow disk.
 func (m *Manager) collect() {
+	select {
+	case m.litter <- struct{}{}:
+	default:
+	}
+}
+
+// collects does so until stop is closed.
+func (m *Manager) collects(stop <-chan struct{}) {
+	for {
+		select {
+		case <-m.litter:
+			m.removeCopies()
+		case <-stop:
+			return
+		}
+	}
+}
+
+func (m *Manager) removeCopies() {
 	m.staging.Lock()
 	defer m.staging.Unlock()
 	needed := map[string]bool{}

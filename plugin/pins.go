@@ -5,12 +5,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // Pins are binaries that may run, by their SHA-256 in hexadecimal: what each is
@@ -20,7 +22,10 @@ type Pins map[string]string
 // MaxPins bounds the pins of a file.
 const MaxPins = 4096
 
-const maxPinLine = 1 << 10
+const (
+	maxPinLine  = 1 << 10
+	maxPinsFile = 2 * MaxPins * maxPinLine // with comments
+)
 
 // errNotPinned is the reason for which a binary does not run in strict mode.
 var errNotPinned = errors.New("its SHA-256 is not pinned, and only pinned binaries run here")
@@ -29,19 +34,30 @@ var errNotPinned = errors.New("its SHA-256 is not pinned, and only pinned binari
 // spaces or a space and an asterisk, and a name; lines that begin with # and
 // empty ones are comments. A missing file has none.
 func ReadPins(path string) (Pins, error) {
-	info, err := os.Stat(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe would wait
 	if errors.Is(err, fs.ErrNotExist) {
 		return Pins{}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("pins: %w", err)
 	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("pins: %w", err)
+	}
 	if info.Mode()&0o022 != 0 {
 		return nil, fmt.Errorf("pins: others may change %s: chmod go-w %s", path, path)
 	}
-	b, err := os.ReadFile(path)
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+		return nil, fmt.Errorf("pins: %s belongs to another user (%d), who may change it: chown it to yours", path, st.Uid)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxPinsFile+1))
 	if err != nil {
 		return nil, fmt.Errorf("pins: %w", err)
+	}
+	if len(b) > maxPinsFile {
+		return nil, fmt.Errorf("pins: %s has more than %d bytes", path, maxPinsFile)
 	}
 	p, err := ParsePins(b)
 	if err != nil {

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -74,6 +75,15 @@ func TestPinsFile(t *testing.T) {
 	}
 	if _, err := ReadPins(path); err == nil || !strings.Contains(err.Error(), "chmod") {
 		t.Errorf("a file that others may change: %v", err)
+	}
+	if os.Geteuid() != 0 {
+		return // nobody else's file can be made
+	}
+	if err := errors.Join(os.Chmod(path, 0o600), os.Chown(path, 12345, -1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadPins(path); err == nil || !strings.Contains(err.Error(), "another user") {
+		t.Errorf("another user's file: %v", err)
 	}
 }
 

@@ -33,6 +33,7 @@ type launch struct {
 	maxPayload int
 	timeout    time.Duration
 	probeEvery time.Duration
+	stuckAfter time.Duration
 	spawn      *spawner
 	confine    *confiner
 	out        *outputs
@@ -54,6 +55,11 @@ type process struct {
 
 	probeEvery time.Duration
 
+	// stuck is closed when calls have gone on for StuckAfter since their callers
+	// gave up: the process is worth replacing.
+	stuck      chan struct{}
+	stuckAfter time.Duration
+
 	// ctx is the life of the process's streams. It ends, with a cause, when the
 	// process is to be used no more.
 	ctx    context.Context
@@ -68,7 +74,7 @@ func start(ctx context.Context, l launch) (p *process, err error) {
 		fmt.Errorf("it did not answer within %s (setting handler-start-timeout)", l.timeout))
 	defer cancel()
 	p = &process{out: l.out, run: newProcRunner(l.spawn, l.out), started: time.Now(), probeEvery: l.probeEvery,
-		calls: gate{max: math.MaxInt}}
+		calls: gate{max: math.MaxInt}, stuck: make(chan struct{}), stuckAfter: l.stuckAfter}
 	p.ctx, p.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	captured := &capture{}
 	p.client = goplugin.NewClient(p.clientConfig(l, captured))
@@ -235,6 +241,7 @@ func (p *process) watch() {
 	tick := time.NewTicker(p.probeEvery)
 	defer tick.Stop()
 	var misses probeCounter
+	told := false
 	for {
 		select {
 		case <-p.run.exited:
@@ -247,6 +254,10 @@ func (p *process) watch() {
 		ctx, cancel := context.WithTimeout(p.ctx, probeTimeout)
 		err := p.check(ctx)
 		cancel()
+		if !told && p.stream.overdue(time.Now().Add(-p.stuckAfter)) > 0 {
+			told = true
+			close(p.stuck)
+		}
 		if p.ctx.Err() == nil && misses.result(err == nil) {
 			p.run.killFor(fmt.Errorf("it stood none of %d health probes: %w", probeMisses, err))
 		}

@@ -101,7 +101,7 @@ func (c *confiner) command(l launch, socketDir string, env []string) (*confined,
 	g := c.grant(l.name)
 	for _, p := range append(slices.Clone(g.read), g.write...) {
 		if _, err := os.Stat(p); err != nil {
-			return nil, fmt.Errorf("a path that the settings grant it: %w", err)
+			return nil, fmt.Errorf("%w: %w", errGrantMissing, err)
 		}
 	}
 	out := &confined{path: l.path}
@@ -155,6 +155,10 @@ func (c *confiner) grant(file string) grants {
 	}
 	return g
 }
+
+// errGrantMissing is the reason for which a handler does not run that is granted
+// what is not there.
+var errGrantMissing = errors.New("a path that the settings grant it")
 
 // errNotGranted is the reason for which a handler that needs more does not run.
 var errNotGranted = errors.New("which is not granted")

@@ -226,8 +226,12 @@ func TestStrict(t *testing.T) {
 func TestScript(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	dir := place(t, "alpha.ok")
-	work := t.TempDir()
+	dir, work := t.TempDir(), t.TempDir()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	copyFile(t, self, filepath.Join(dir, "alpha.ok"))
 	script := "#!/bin/bash\nhead -c 1 /dev/urandom >/dev/null && ls /usr >/dev/null && echo kept >> \"$HOME/note\" || exit 9\nexec -a alpha.ok " +
 		filepath.Join(dir, "alpha.ok") + "\n"
 	only := t.TempDir()

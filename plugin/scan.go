@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // found is a file of the handlers' directory. skip says why it is not started.
@@ -57,7 +58,7 @@ func (f *found) look(dir string) error {
 	if !info.Mode().IsRegular() { // opening a pipe would wait
 		return fmt.Errorf("it is no regular file (%s)", info.Mode().Type())
 	}
-	file, err := os.Open(path)
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // it may have become a pipe
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,26 @@ import (
 // maxBinary bounds a handler's binary.
 const maxBinary = 1 << 30
 
+// errUnsettled is the reason for which a file is not staged that somebody writes to.
+var errUnsettled = errors.New("somebody writes to it")
+
+// stageWhole stages a file that is complete, as scan sees it: since that was found
+// out somebody may have begun to write to it again.
+func stageWhole(dir, file string) (path, sum string, err error) {
+	before, after := found{name: filepath.Base(file)}, found{name: filepath.Base(file)}
+	if err := before.look(filepath.Dir(file)); err != nil {
+		return "", "", err
+	}
+	if before.busy {
+		return "", "", errUnsettled
+	}
+	path, sum, err = stage(dir, file)
+	if _ = after.look(filepath.Dir(file)); after.busy || after.print != before.print {
+		return "", "", errUnsettled
+	}
+	return path, sum, err
+}
+
 // stage copies a handler's binary to <dir>/<sha256>/plugin and gives the path
 // and the hash. What runs is always the copy: the operator may do what he likes
 // with the original, and what was checked is what is started.

@@ -21,8 +21,8 @@ type callStream struct {
 	spawned sync.WaitGroup // those that wait for room
 
 	mu     sync.Mutex
-	calls  map[uint64]*running // that the handler has not ended; nil where nobody waits
-	nobody int                 // how many of them are nil
+	calls  map[uint64]*running  // that the handler has not ended; nil where nobody waits
+	left   map[uint64]time.Time // since when nobody waits for them
 	lastID uint64
 	err    error
 }
@@ -68,9 +68,7 @@ func (s *callStream) frame(f handlerpb.FromHandler) error {
 	known := f.ID <= s.lastID
 	if f.Result != nil && open {
 		delete(s.calls, f.ID)
-		if r == nil {
-			s.nobody--
-		}
+		delete(s.left, f.ID)
 	}
 	s.mu.Unlock()
 	switch {
@@ -86,7 +84,7 @@ func (s *callStream) frame(f handlerpb.FromHandler) error {
 func (s *callStream) add(r *running) (quiet bool, err error) {
 	s.mu.Lock()
 	if s.err == nil && len(s.calls) >= handlerpb.MaxOpenCalls {
-		s.failLocked(&faultError{fmt.Errorf("%d calls that were given up have not ended in it", s.nobody)})
+		s.failLocked(&faultError{fmt.Errorf("%d calls that were given up have not ended in it", len(s.left))})
 	}
 	defer s.mu.Unlock()
 	if s.err != nil {
@@ -104,7 +102,10 @@ func (s *callStream) leave(id uint64) {
 	defer s.mu.Unlock()
 	if r := s.calls[id]; r != nil {
 		s.calls[id] = nil
-		s.nobody++
+		if s.left == nil {
+			s.left = map[uint64]time.Time{}
+		}
+		s.left[id] = time.Now()
 	}
 }
 
@@ -112,9 +113,7 @@ func (s *callStream) leave(id uint64) {
 func (s *callStream) remove(id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r, ok := s.calls[id]; ok && r == nil {
-		s.nobody--
-	}
+	delete(s.left, id)
 	delete(s.calls, id)
 }
 
@@ -128,7 +127,19 @@ func (s *callStream) quiet() bool {
 func (s *callStream) abandoned() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.nobody
+	return len(s.left)
+}
+
+// overdue counts the calls that nobody has waited for since before.
+func (s *callStream) overdue(before time.Time) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, at := range s.left {
+		if at.Before(before) {
+			n++
+		}
+	}
+	return n
 }
 
 // spawn runs f in a goroutine that serve waits for, unless the stream has failed.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
@@ -30,16 +31,20 @@ type supervisor struct {
 	cfg     *Config
 	log     *slog.Logger
 	spawn   *spawner
-	sockets string        // directory
-	starts  chan struct{} // bounds the starts of all handlers at once
-	inbox   *inbox
+	sockets string // directory
+	// They bound the starts of all handlers at once: of files, and of processes
+	// that died.
+	starts, revivals chan struct{}
+	inbox            *inbox
 
 	roll    rollout
 	policy  *restartPolicy
 	facts   facts // of the handler once the node has taken it
 	wanted  *want // what lies in the directory and was not tried yet
+	room    bool  // what refuses the present try may be gone already
 	retryAt time.Time
 	retry   bool // the active binary is to be started at retryAt
+	stuck   bool // the current process is to be replaced
 
 	current  *generation
 	draining map[*generation]bool
@@ -48,9 +53,11 @@ type supervisor struct {
 	results  chan *attempt
 	ended    chan *generation
 	hurry    chan struct{} // closed when the node stops
+	litter   bool          // a copy may be of no use any more
 	leaving  bool          // nothing is started any more
 	wg       sync.WaitGroup
 	first    func() // told when the first start has come to an end
+	decided  func() // told when a try has
 }
 
 // facts are what the node said when it took the handler.
@@ -67,7 +74,7 @@ type want struct {
 
 func newSupervisor(m *Manager, h *Handler) *supervisor {
 	return &supervisor{m: m, h: h, cfg: &m.cfg, log: m.cfg.Log.With("handler", h.File()), spawn: m.spawn, sockets: m.sockets,
-		starts: m.starts, inbox: newInbox(), policy: m.cfg.policy(), draining: map[*generation]bool{},
+		starts: m.starts, revivals: m.revivals, inbox: newInbox(), policy: m.cfg.policy(), draining: map[*generation]bool{},
 		results: make(chan *attempt), ended: make(chan *generation), hurry: make(chan struct{})}
 }
 
@@ -94,7 +101,7 @@ func (s *supervisor) run(ctx context.Context) {
 		case <-timer.C:
 		}
 		timer.Stop()
-		s.h.show(s)
+		s.show()
 	}
 	s.wg.Wait()
 	if s.facts.attached {
@@ -105,6 +112,16 @@ func (s *supervisor) run(ctx context.Context) {
 		s.h.set(StateStopped, nil, nil)
 	}
 	s.answer(s.inbox.read().restarts, errors.New("the handler is being stopped"))
+}
+
+// show brings the handler's status up to date, and then has the copies removed
+// that it does not name any more.
+func (s *supervisor) show() {
+	s.h.show(s)
+	if s.litter {
+		s.litter = false
+		s.m.collect()
+	}
 }
 
 func (s *supervisor) busy() bool {
@@ -140,26 +157,40 @@ func (s *supervisor) begin(ctx context.Context) {
 		return
 	}
 	s.giveUp()
-	if s.wanted != nil && s.swap == nil && len(s.draining) < maxDraining {
+	// Attach takes a handler once: until it has, one attempt goes after the other.
+	alone := s.facts.attached || s.swap == nil && s.revive == nil
+	if s.wanted != nil && s.swap == nil && alone && len(s.draining) < maxDraining {
 		w := s.wanted
 		s.wanted = nil
 		s.swap = s.attempt(ctx, &attempt{from: filepath.Join(s.cfg.Dir, s.h.File()), force: w.force, waits: w.waits})
 	}
-	if s.retry && s.current == nil && s.revive == nil && !time.Now().Before(s.retryAt) {
+	if s.retry && s.revivable() && !time.Now().Before(s.retryAt) {
 		s.retry = false
 		s.revive = s.attempt(ctx, &attempt{sum: s.roll.active, force: true})
+	}
+	if s.stuck && s.current != nil && s.revive == nil && s.swap == nil && len(s.draining) < maxDraining {
+		s.stuck = false
+		s.log.Warn("calls go on long after their callers gave up; another process takes the place of theirs",
+			"calls", s.current.p.stream.abandoned(), "after", s.cfg.StuckAfter)
+		s.revive = s.attempt(ctx, &attempt{sum: s.current.sum, force: true, replaces: s.current})
 	}
 	if s.current != nil && s.roll.passed(time.Now(), s.h.calls.Load()) {
 		s.save()
 		s.event(EventConfirmed, s.roll.good, "it has stood its probation")
-		s.m.collect()
+		s.litter = true
+		s.show()
 	}
+}
+
+// revivable tells whether the active binary could be started now.
+func (s *supervisor) revivable() bool {
+	return s.current == nil && s.revive == nil && (s.facts.attached || s.swap == nil)
 }
 
 // timer is when begin may have something to do.
 func (s *supervisor) timer() *time.Timer {
 	d := time.Hour
-	if s.retry {
+	if s.retry && s.revivable() {
 		d = time.Until(s.retryAt)
 	}
 	if s.swap != nil && !s.swap.again && s.wanted != nil {
@@ -175,6 +206,9 @@ func (s *supervisor) attempt(ctx context.Context, a *attempt) *attempt {
 	ctx, a.cancel = context.WithCancel(ctx)
 	a.begun, a.roll = time.Now(), s.roll
 	a.roll.bad = maps.Clone(s.roll.bad)
+	if s.current != nil || s.revive != nil || s.retry {
+		a.runs = s.roll.active
+	}
 	a.attached, a.setup, a.had = s.facts.attached, s.facts.setup, s.h.Description()
 	a.name, a.log = s.h.File(), s.log
 	a.workDir = filepath.Join(s.cfg.StateDir, "work", a.name)
@@ -197,7 +231,7 @@ func (s *supervisor) tried(ctx context.Context, a *attempt) {
 		s.facts = facts{attached: true, setup: a.setup}
 	}
 	switch {
-	case a.err == nil && (s.leaving || !swap && s.current != nil):
+	case a.err == nil && (s.leaving || !swap && (a.again || s.current != nil && s.current != a.replaces)):
 		s.tend(a.gen)
 		s.retireOne(a.gen, 0)
 	case a.err == nil:
@@ -206,6 +240,8 @@ func (s *supervisor) tried(ctx context.Context, a *attempt) {
 	case errors.Is(a.err, errSame):
 		s.h.tried(nil)
 		a.err = nil
+	case !swap && a.replaces != nil && s.current == a.replaces:
+		s.log.Error("the process whose calls don't end could not be replaced", "reason", a.err)
 	case !swap && s.current != nil: // another one has taken its place
 	case swap:
 		s.refuse(a)
@@ -220,8 +256,14 @@ func (s *supervisor) tried(ctx context.Context, a *attempt) {
 	}
 	if swap {
 		s.answer(a.waits, a.err)
+		if s.room && !s.leaving && s.h.mayTryAgain() {
+			s.want(&want{})
+		}
+		s.room = false
 	}
-	if s.current != nil || s.revive == nil && !s.retry {
+	s.decided()
+	s.litter = s.litter || a.err != nil
+	if s.current != nil || s.revive == nil && !s.retry && s.wanted == nil {
 		s.firstOver()
 	}
 }
@@ -243,25 +285,32 @@ func (s *supervisor) answer(waits []chan error, err error) {
 // with the one before it.
 func (s *supervisor) takeOver(a *attempt, swap bool) {
 	old := s.current
-	s.current, s.retry = a.gen, false
+	s.current, s.retry, s.stuck = a.gen, false, false
 	if swap {
-		s.h.tried(nil)
 		s.policy = s.cfg.policy()
 		s.roll.forgive(a.gen.sum)
 	}
 	before := s.roll.active
 	s.roll.activate(time.Now(), a.gen.sum, s.h.calls.Load())
 	s.h.activate(a.gen)
+	if swap {
+		s.h.tried(nil) // now: at each moment the status names the copy that is needed
+	}
 	s.tend(a.gen)
 	s.save()
+	if s.revive != nil { // it starts what was active before
+		s.revive.again = true
+		s.revive.cancel()
+	}
 	switch {
 	case old != nil:
-		if s.revive != nil {
-			s.revive.cancel()
-		}
 		s.retireOne(old, s.cfg.SwapTimeout)
 		s.log.Info("handler was swapped", "dna", a.gen.desc.Name, "pid", a.gen.p.run.pid(), "sha256", a.gen.sum, "before", old.sum)
-		s.event(EventSwapped, a.gen.sum, "it has taken the place of "+short(old.sum))
+		text := "it has taken the place of " + short(old.sum)
+		if a.replaces != nil {
+			text = "another process of it has taken the place of one whose calls did not end"
+		}
+		s.event(EventSwapped, a.gen.sum, text)
 	case before != "" || !swap:
 		s.log.Info("handler is up again", "dna", a.gen.desc.Name, "pid", a.gen.p.run.pid(), "sha256", a.gen.sum)
 		s.event(EventUp, a.gen.sum, "it is up again")
@@ -289,8 +338,12 @@ func (s *supervisor) retireOne(g *generation, d time.Duration) {
 // on; where nothing does, the last good binary is started.
 func (s *supervisor) refuse(a *attempt) {
 	reason := a.err
-	back := s.current == nil && s.revive == nil && !s.retry && s.roll.good != "" && s.roll.good != a.sum
-	if a.sum != "" && !operators(reason) && (s.current != nil || back) && s.roll.refused(a.sum) == nil {
+	coming := s.revive != nil || s.retry // the active one
+	taken := errors.Is(reason, ErrTaken) // what is good would be no better off
+	back := s.current == nil && !coming && !taken && s.roll.good != "" && s.roll.good != a.sum
+	// What is active, or is gone back to, is started again by Restart only.
+	other := a.sum != "" && a.sum != s.roll.active && a.sum != s.roll.good
+	if other && !blameless(reason) && (s.current != nil || coming || back) && s.roll.refused(a.sum) == nil {
 		s.roll.reject(time.Now(), a.sum, reason)
 		s.save()
 	}
@@ -298,31 +351,37 @@ func (s *supervisor) refuse(a *attempt) {
 	switch {
 	case s.current != nil:
 		s.log.Error("new binary rejected; the one before it goes on", "sha256", a.sum, "reason", reason)
-		s.event(EventRejected, a.sum, reason.Error())
+	case coming:
+		s.log.Error("new binary rejected; the one before it is being started again", "sha256", a.sum, "reason", reason)
 	case back:
 		s.log.Error("binary rejected; the last good one is started", "sha256", a.sum, "reason", reason, "good", s.roll.good)
-		s.event(EventRejected, a.sum, reason.Error())
 		s.roll.active = s.roll.good
 		s.retry, s.retryAt = true, time.Now()
-	case s.revive != nil || s.retry: // the active one is on its way
 	default:
 		s.h.set(StateRejected, nil, reason)
 		s.log.Error("handler rejected", "reason", reason)
-		s.event(EventRejected, a.sum, reason.Error())
 	}
+	s.event(EventRejected, a.sum, reason.Error())
 }
 
-// operators tells whether a reason lies in the operator's settings: it is not the
-// binary's fault, and may be gone the next time.
-func operators(reason error) bool {
-	return errors.Is(reason, errNotPinned) || errors.Is(reason, errNotGranted)
+// blameless tells whether a reason is not the binary's fault, so that it may be
+// gone the next time: it lies in the operator's settings, in another handler, or
+// the machine had nothing left to start a process with.
+func blameless(reason error) bool {
+	for _, e := range []error{errNotPinned, errNotGranted, errGrantMissing, ErrTaken,
+		syscall.EAGAIN, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE, syscall.ENOSPC, syscall.EDQUOT} {
+		if errors.Is(reason, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // over takes note of the end of a generation.
 func (s *supervisor) over(g *generation) {
 	if s.draining[g] {
 		delete(s.draining, g)
-		s.m.collect()
+		s.litter = true
 		return
 	}
 	s.current = nil
@@ -366,6 +425,9 @@ func (s *supervisor) readMail() {
 	for _, from := range m.renamed {
 		s.renamed(from)
 	}
+	if m.stuck != nil && m.stuck == s.current {
+		s.stuck = true
+	}
 	if s.leaving {
 		s.answer(m.restarts, errors.New("the handler is being stopped"))
 		return
@@ -383,6 +445,8 @@ func (s *supervisor) readMail() {
 		s.restart(m.restarts)
 	case m.changed, m.again && s.h.mayTryAgain():
 		s.want(&want{})
+	case m.again:
+		s.room = s.swap != nil
 	}
 }
 

@@ -446,3 +446,46 @@ func TestSwapUnderLoad(t *testing.T) {
 		t.Errorf("versions %v", seen)
 	}
 }
+
+// A call that goes on for ever, even one that takes all processors, has its
+// process replaced; the other calls of that one end as they would have, and
+// another DNA feels nothing.
+func TestStuckIsReplaced(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"", "spin"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			n := startNode(t, Config{Dir: place(t, "alpha.ok", "beta.ok"), StuckAfter: time.Millisecond, probeEvery: 20 * time.Millisecond})
+			h, beta := n.handler(t, "alpha"), n.handler(t, "beta")
+			sent, goOn, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+			host := &testHost{send: func(context.Context, []byte) ([]byte, error) { close(sent); <-goOn; return nil, nil }}
+			go func() {
+				_, err := h.Serve(testContext(t), host, call("send", ""))
+				done <- err
+			}()
+			<-sent
+			old := n.all()[0].h.status().PID
+			ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+			defer cancel()
+			if _, err := h.Serve(ctx, &testHost{}, call("stuck", how)); code(err) != sdk.Timeout {
+				t.Errorf("the stuck call: %v", err)
+			}
+			if e := n.await(t, EventSwapped); !strings.Contains(e.Text, "did not end") || e.DNA != "alpha" {
+				t.Errorf("event %+v", e)
+			}
+			for _, h := range []*Handler{h, beta} {
+				if _, err := h.Serve(testContext(t), &testHost{}, call("echo", "")); err != nil {
+					t.Error(err)
+				}
+			}
+			close(goOn)
+			if err := <-done; err != nil {
+				t.Errorf("the call beside it: %v", err)
+			}
+			waitFor(t, func() bool { return errors.Is(syscall.Kill(old, 0), syscall.ESRCH) })
+			if s := n.all()[0].h.status(); s.Restarts != 0 || s.Generation != 2 || s.State != StateRunning {
+				t.Errorf("status %+v", s)
+			}
+		})
+	}
+}

@@ -26,6 +26,7 @@ type watcher struct {
 	fs    *fsnotify.Watcher // nil where the system has none to give
 	inode os.FileInfo       // of the directory that is watched
 	moan  bool              // it was said that there is none
+	stale bool              // the directory has gone: another one may have its inode
 }
 
 func newWatcher(dir string, every time.Duration, log *slog.Logger) *watcher {
@@ -38,10 +39,13 @@ func newWatcher(dir string, every time.Duration, log *slog.Logger) *watcher {
 // called before the directory is listed, so that nothing falls between.
 func (w *watcher) renew() {
 	info, err := os.Stat(w.dir)
-	if err != nil || w.fs != nil && os.SameFile(info, w.inode) {
+	if err == nil && w.fs != nil && !w.stale && os.SameFile(info, w.inode) {
 		return
 	}
 	w.close()
+	if err != nil {
+		return // it is looked at until it is there again
+	}
 	fs, err := fsnotify.NewWatcher()
 	if err == nil {
 		if err = fs.Add(w.dir); err != nil {
@@ -63,6 +67,7 @@ func (w *watcher) close() {
 		_ = w.fs.Close()
 		w.fs = nil
 	}
+	w.stale = false
 }
 
 // wait returns when something may have changed, after at most d (0: any time), when
@@ -90,10 +95,11 @@ func (w *watcher) wait(stop, also <-chan struct{}, d time.Duration) {
 			return
 		case <-t.C:
 			return
-		case _, ok := <-events:
+		case e, ok := <-events:
 			if !ok {
 				events = nil
 			}
+			w.stale = w.stale || !ok || e.Name == w.dir && e.Has(fsnotify.Remove|fsnotify.Rename)
 		case err, ok := <-errs: // it may have lost some
 			if !ok {
 				errs = nil

@@ -18,23 +18,27 @@ type Handler interface {
 	Serve(ctx context.Context, host Host, call *Call) ([]byte, error)
 }
 
-// Description is a handler's answer to Describe.
+// Description is a handler's answer to Describe. Its JSON form is what a
+// handler's --describe prints: names stay as they are, new ones may come.
 type Description struct {
 	// Name and Integrity are those of DNA.
-	Name, Integrity string
+	Name      string `json:"name"`
+	Integrity string `json:"integrity"`
 	// Functions are the names of the entry points, sorted.
-	Functions []string
+	Functions []string `json:"functions"`
 	// Receives tells whether there is a receive handler.
-	Receives bool
+	Receives bool `json:"receives"`
 	// Init, Validate and PostCommit tell which of the node's own calls it takes.
-	Init, Validate, PostCommit bool
+	Init       bool `json:"init"`
+	Validate   bool `json:"validate"`
+	PostCommit bool `json:"post_commit"`
 	// SDK is the version of the author's library, Protocol that of the handler
 	// contract that it speaks.
-	SDK      string
-	Protocol int
+	SDK      string `json:"sdk"`
+	Protocol int    `json:"protocol"`
 	// Needs are what it can't do without and a node does not give of its own
 	// accord: see the function Needs.
-	Needs []string
+	Needs []string `json:"needs,omitempty"`
 }
 
 // Setup tells a handler where it runs.

@@ -34,6 +34,7 @@ var arrows = []arrow{
 	{from: "transport"}, {from: "dht"}, {from: "sdk"},
 	{from: "node/control/controlpb"},
 	{from: "plugin/internal/*"},
+	{from: "cmd/parley/internal/dev", to: []string{"node", "node/control", "sdk"}},
 	{from: "cmd/parley/internal/*", to: []string{"node/control", "sdk"}},
 }
 

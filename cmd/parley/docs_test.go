@@ -225,7 +225,7 @@ func copyInto(from, to string) error {
 		}
 		target := filepath.Join(to, strings.TrimPrefix(path, from))
 		if e.IsDir() {
-			if e.Name() == "testdata" {
+			if e.Name() == "testdata" || e.Name() == "node_modules" {
 				return filepath.SkipDir
 			}
 			return os.MkdirAll(target, 0o700)

@@ -19,6 +19,7 @@ func limitFlags(p *pflag.FlagSet, l *node.Limits) {
 	p.DurationVar(&l.HandlerDrainTimeout, "handler-drain-timeout", d.HandlerDrainTimeout, "how long calls may go on when the node stops")
 	p.DurationVar(&l.HandlerSwapTimeout, "handler-swap-timeout", d.HandlerSwapTimeout, "how long calls may go on when a new process has taken their handler's place, or its file is gone")
 	p.DurationVar(&l.HandlerRestartWait, "handler-restart-wait", d.HandlerRestartWait, "how long a call waits for a handler that is being restarted")
+	p.DurationVar(&l.HandlerStuckAfter, "handler-stuck-after", d.HandlerStuckAfter, "how long a call may go on that nobody waits for, before its process is replaced")
 	p.DurationVar(&l.HandlerInitTimeout, "handler-init-timeout", d.HandlerInitTimeout, "how long a handler's init may take")
 	p.IntVar(&l.ChainMaxEntries, "chain-max-entries", d.ChainMaxEntries, "entries that one call commits")
 	p.IntVar(&l.ChainMaxEntry, "chain-max-entry", d.ChainMaxEntry, "largest entry, in bytes")

@@ -15,7 +15,7 @@ import (
 func (c *cli) pluginCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plugin",
-		Short: "See and restart the handlers of the plugin directory",
+		Short: "Begin a DNA; see, restart and pin the handlers of the plugin directory",
 		Long: `The plugin directory is live: a binary that is put into it is started, and one
 that replaces another takes its place without a call being lost. A new binary
 that does worse is taken back by itself. These commands show what became of it.`,
@@ -23,7 +23,7 @@ that does worse is taken back by itself. These commands show what became of it.`
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(c.pluginStatusCommand(), c.pluginRestartCommand(), c.pluginEventsCommand(), c.pinCommand())
+	cmd.AddCommand(c.pluginNewCommand(), c.pluginStatusCommand(), c.pluginRestartCommand(), c.pluginEventsCommand(), c.pinCommand())
 	return cmd
 }
 

@@ -25,6 +25,7 @@ import (
 type runFlags struct {
 	plugins    string
 	pinnedOnly bool
+	debug      bool
 	listen     string
 	advertise  []string
 	bootstrap  []string
@@ -67,6 +68,7 @@ Settings can stand in the data directory's parley.toml, by their flags' names:
 	p := cmd.Flags()
 	p.StringVar(&f.plugins, "plugins", "", "directory of the handlers' binaries; none: no handlers")
 	p.BoolVar(&f.pinnedOnly, "pinned-only", false, "start only binaries that parley plugin pin has pinned")
+	p.BoolVar(&f.debug, "handler-debug", false, "for debuggers: don't end handlers that stand still, and give calls 10 minutes")
 	p.StringVar(&f.listen, "listen", node.DefaultListen, `TCP address to listen on, HOST:PORT; port 0: any free one; "none": don't listen`)
 	p.StringSliceVar(&f.advertise, "advertise", nil, "addresses to publish instead of those found out, IP:PORT")
 	p.StringSliceVar(&f.bootstrap, "bootstrap", nil, "nodes through which to enter the network, AGENT@HOST:PORT")
@@ -109,6 +111,9 @@ func (c *cli) runNode(cmd *cobra.Command, f *runFlags) error {
 		cfg.Log.Warn("other processes of this user may look into this one's memory", "error", err)
 	}
 	collectLess()
+	if f.debug {
+		cfg.Log.Warn("handlers may stand still for a debugger; this is no way to run a node for others", "setting", "handler-debug")
+	}
 	n, err := node.New(cfg)
 	if err != nil {
 		return runError(err, f.listen)
@@ -159,10 +164,16 @@ func runError(err error, listen string) error {
 	return err
 }
 
+// debugDeadline is the longest that a node takes: somebody steps through the call.
+const debugDeadline = 10 * time.Minute
+
 // config checks all flags and tells all that is wrong.
 func (f *runFlags) config(flags *pflag.FlagSet, dir string, errOut io.Writer) (node.Config, error) {
-	cfg := node.Config{DataDir: dir, PluginDir: f.plugins, PinnedOnly: f.pinnedOnly, Listen: f.listen, Network: f.network,
+	cfg := node.Config{DataDir: dir, PluginDir: f.plugins, PinnedOnly: f.pinnedOnly, DebugHandlers: f.debug, Listen: f.listen, Network: f.network,
 		Deadline: f.deadline, ResendFor: f.resendFor, MaxPayload: f.maxPayload, MaxSessions: f.sessions, Limits: f.limits, Sandbox: f.sandbox}
+	if f.debug && !flags.Changed("deadline") {
+		cfg.Deadline = debugDeadline
+	}
 	if f.listen == "none" {
 		cfg.Listen = ""
 	}
@@ -183,13 +194,8 @@ func (f *runFlags) config(flags *pflag.FlagSet, dir string, errOut io.Writer) (n
 		}
 		cfg.Advertise = append(cfg.Advertise, a)
 	}
-	var level slog.Level
-	switch f.logLevel {
-	case "debug", "info", "warn", "error":
-		errs = append(errs, level.UnmarshalText([]byte(f.logLevel)))
-	default:
-		errs = append(errs, fmt.Errorf("--log-level: %q is none of debug, info, warn, error", f.logLevel))
-	}
+	level, err := levelOf(f.logLevel)
+	errs = append(errs, err)
 	if f.network == "" {
 		errs = append(errs, errors.New("--network: an empty name"))
 	}
@@ -199,6 +205,14 @@ func (f *runFlags) config(flags *pflag.FlagSet, dir string, errOut io.Writer) (n
 	}
 	cfg.Log = newLog(errOut, level, f.logJSON)
 	return cfg, nil
+}
+
+func levelOf(name string) (level slog.Level, err error) {
+	switch name {
+	case "debug", "info", "warn", "error":
+		return level, level.UnmarshalText([]byte(name))
+	}
+	return level, fmt.Errorf("--log-level: %q is none of debug, info, warn, error", name)
 }
 
 // newLog writes lines for people, or JSON. Both quote control characters.

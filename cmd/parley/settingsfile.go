@@ -36,6 +36,7 @@ type fileSettings struct {
 	LogLevel   *string  `toml:"log-level"`
 	LogJSON    *bool    `toml:"log-json"`
 	ResendFor  *string  `toml:"resend-for"`
+	Debug      *bool    `toml:"handler-debug"`
 	fileLimits
 	DNA     map[string]fileDNASettings     `toml:"dna"`
 	Handler map[string]fileHandlerSettings `toml:"handler"` // by file of the plugin directory
@@ -57,6 +58,7 @@ type fileLimits struct {
 	HandlerSwapTimeout  *string `toml:"handler-swap-timeout"`
 	HandlerRestartWait  *string `toml:"handler-restart-wait"`
 	HandlerInitTimeout  *string `toml:"handler-init-timeout"`
+	HandlerStuckAfter   *string `toml:"handler-stuck-after"`
 	HandlerSandbox      *string `toml:"handler-sandbox"`
 	HandlerMemory       *int64  `toml:"handler-memory"`
 	HandlerProcesses    *int64  `toml:"handler-processes"`

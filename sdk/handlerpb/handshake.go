@@ -11,4 +11,6 @@ const (
 	PluginName = "handler"
 	// EnvMaxPayload holds the node's payload limit in bytes, in decimal.
 	EnvMaxPayload = "PARLEY_MAX_PAYLOAD"
+	// EnvDebug is set where a debugger may stop the handler.
+	EnvDebug = "PARLEY_HANDLER_DEBUG"
 )

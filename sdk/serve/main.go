@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
@@ -50,18 +51,7 @@ func describe(h sdk.Handler, stdout, stderr io.Writer) int {
 	if d.Functions == nil {
 		d.Functions = []string{}
 	}
-	out, err := json.MarshalIndent(struct {
-		Name       string   `json:"name"`
-		Integrity  string   `json:"integrity"`
-		Functions  []string `json:"functions"`
-		Receives   bool     `json:"receives"`
-		Init       bool     `json:"init"`
-		Validate   bool     `json:"validate"`
-		PostCommit bool     `json:"post_commit"`
-		SDK        string   `json:"sdk"`
-		Protocol   int      `json:"protocol"`
-		Needs      []string `json:"needs,omitempty"`
-	}(d), "", "  ")
+	out, err := json.MarshalIndent(d, "", "  ")
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return 1
@@ -117,17 +107,31 @@ func usage(h sdk.Handler, args []string, w io.Writer) {
 	if len(args) > 0 {
 		program = filepath.Base(args[0])
 	}
-	what := "a DNA"
-	if d, err := description(h); err == nil {
-		what = fmt.Sprintf("the DNA %q (integrity version %q, %d functions)", d.Name, d.Integrity, len(d.Functions))
+	fmt.Fprintf(w, "%s is a parley handler. A parley node starts it; by itself it does nothing.\n\n", program)
+	if d, err := description(h); err != nil {
+		fmt.Fprintf(w, "  No node will take it: %v\n\n", err)
+	} else {
+		fmt.Fprint(w, inWords(&d))
 	}
-	fmt.Fprintf(w, `%[1]s is a parley handler: it implements %[2]s.
-A parley node starts it; by itself it does nothing.
-
-  To run it:   put this file into a directory and start a node with it:
+	fmt.Fprintf(w, `  To run it:   put this file into a directory and start a node with it:
                  parley run --plugins DIRECTORY
-  To see it:   %[1]s --describe     prints its description as JSON
-`, program, what)
+  To work on it:
+                 parley dev DIRECTORY OF ITS SOURCE
+  To see it:   %s --describe     prints its description as JSON
+`, program)
+}
+
+// inWords is a description for people.
+func inWords(d *sdk.Description) string {
+	functions, receives := "none", "no messages"
+	if len(d.Functions) > 0 {
+		functions = strings.Join(d.Functions, ", ")
+	}
+	if d.Receives {
+		receives = "messages of other agents"
+	}
+	return fmt.Sprintf("  DNA %q, integrity version %q, made with SDK %s\n  functions:   %s\n  receives:    %s\n\n",
+		d.Name, d.Integrity, d.SDK, functions, receives)
 }
 
 // maxPayload reads the node's payload limit.

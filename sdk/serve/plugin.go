@@ -34,8 +34,11 @@ func servePlugin(h sdk.Handler, maxPayload int) int {
 		return 1
 	}
 	go svc.Calls(conn) // for the life of the process
-	stopGuard := svc.guardStart()
-	defer stopGuard()
+	if os.Getenv(handlerpb.EnvDebug) != "" {
+		allowDebugger() // which may hold the process for as long as it likes
+	} else {
+		defer svc.guardStart()()
+	}
 	goplugin.Serve(&goplugin.ServeConfig{
 		HandshakeConfig: goplugin.HandshakeConfig{
 			ProtocolVersion:  handlerpb.Protocol,

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -593,7 +594,7 @@ func TestByHand(t *testing.T) {
 	if code := run(handlerFunc(nil), []string{"/x/auction"}, env, &out, &errOut, notServed); code != 1 || out.Len() != 0 {
 		t.Errorf("exit %d, stdout %q", code, out.String())
 	}
-	for _, want := range []string{"auction is a parley handler", `DNA "test"`, "parley run --plugins", "--describe"} {
+	for _, want := range []string{"auction is a parley handler", `DNA "test"`, `integrity version "`, "functions:   f\n", "receives: ", "parley run --plugins", "--describe"} {
 		if !strings.Contains(errOut.String(), want) {
 			t.Errorf("no %q in\n%s", want, errOut.String())
 		}
@@ -604,6 +605,18 @@ func TestByHand(t *testing.T) {
 	}
 	if err := json.Unmarshal(out.Bytes(), &d); err != nil || d["name"] != "test" || d["protocol"] != 1.0 || fmt.Sprint(d["functions"]) != "[f]" {
 		t.Errorf("--describe: %s, %v", out.String(), err)
+	}
+	for name := range d {
+		if !slices.Contains(described, name) {
+			t.Errorf("--describe: %q is in no list of what it prints: add it here and in docs/handlers.md", name)
+		}
+	}
+	if len(d) < len(described) {
+		t.Errorf("--describe printed %v, and not all of %v", d, described)
+	}
+	errOut.Reset()
+	if code := run(badHandler{}, []string{"auction"}, env, io.Discard, &errOut, notServed); code != 1 || !strings.Contains(errOut.String(), "No node will take it") {
+		t.Errorf("a bad handler by hand: exit %d, %s", code, errOut.String())
 	}
 	errOut.Reset()
 	if code := run(badHandler{}, []string{"auction", "--describe"}, env, io.Discard, &errOut, notServed); code != 1 || !strings.Contains(errOut.String(), "Bad Name") {
@@ -620,6 +633,9 @@ func TestByHand(t *testing.T) {
 		t.Errorf("by a node: exit %d, limit %d", code, limit)
 	}
 }
+
+// described are the names of --describe's JSON. They only become more.
+var described = []string{"name", "integrity", "functions", "receives", "sdk", "protocol", "init", "validate", "post_commit"}
 
 type badHandler struct{ handlerFunc }
 
