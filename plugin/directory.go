@@ -186,7 +186,7 @@ func (d *directory) gone(s *slot) {
 	}
 	s.going = false
 	for _, other := range d.slots {
-		if other == s || other.sup == nil || other.leaving {
+		if other == s || other.sup == nil || other.leaving || other.going { // its file is gone as well
 			continue
 		}
 		if other.h.waitsFor(s.h) {
