@@ -157,6 +157,8 @@ func TestBlameless(t *testing.T) {
 		fmt.Errorf("%w: stat", errGrantMissing):                                           true,
 		fmt.Errorf("the node does not take it: %w", ErrTaken):                             true,
 		fmt.Errorf("start x: %w", syscall.ENOEXEC):                                        false,
+		&readyError{errors.New("init failed")}:                                            true,
+		&readyError{&sdk.Error{Code: sdk.HandlerCrashed}}:                                 false,
 	} {
 		if blameless(err) != want {
 			t.Errorf("%v: %v", err, !want)

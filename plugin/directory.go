@@ -33,6 +33,7 @@ type directory struct {
 	slots    map[string]*slot
 	initial  map[string]bool // files of the first look that are not complete yet
 	begun    func()          // told when there are none; nil then
+	patience time.Time       // for so long: a file may change all the time
 	starting *sync.WaitGroup // the first starts of what was there at the beginning
 	running  sync.WaitGroup  // the supervisors
 	ended    chan struct{}   // holds one when a supervisor, or what it tried, has ended
@@ -103,7 +104,7 @@ func (d *directory) look(ctx context.Context, files []found) time.Duration {
 	d.publish()
 	if d.begun != nil {
 		for name := range d.initial {
-			if d.settling.pending(name) {
+			if d.settling.pending(name) && time.Now().Before(d.patience) {
 				return again
 			}
 		}
@@ -185,7 +186,7 @@ func (d *directory) gone(s *slot) {
 	}
 	s.going = false
 	for _, other := range d.slots {
-		if other == s || other.sup == nil || other.leaving {
+		if other == s || other.sup == nil || other.leaving || other.going { // its file is gone as well
 			continue
 		}
 		if other.h.waitsFor(s.h) {

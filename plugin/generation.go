@@ -60,7 +60,9 @@ func (a *attempt) run(ctx context.Context, s *supervisor) {
 	fresh := !a.attached
 	a.err = a.launch(ctx, s)
 	if a.err == nil {
-		a.err = s.cfg.Ready(ctx, &Starting{Handler: s.h, Description: a.gen.desc, p: a.gen.p})
+		if err := s.cfg.Ready(ctx, &Starting{Handler: s.h, Description: a.gen.desc, p: a.gen.p}); err != nil {
+			a.err = &readyError{err}
+		}
 	}
 	if a.err == nil {
 		return
@@ -78,6 +80,13 @@ func (a *attempt) run(ctx context.Context, s *supervisor) {
 		a.attached = false
 	}
 }
+
+// readyError is the node's: what it had the process do first did not succeed, and
+// may the next time.
+type readyError struct{ err error }
+
+func (e *readyError) Error() string { return e.err.Error() }
+func (e *readyError) Unwrap() error { return e.err }
 
 // launch goes from the file to a warm process.
 func (a *attempt) launch(ctx context.Context, s *supervisor) error {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/parley-p2p/parley/plugin/internal/sandbox"
 )
@@ -163,6 +164,7 @@ func (m *Manager) Run(ctx context.Context) (err error) {
 	d := &directory{m: m, settling: newSettling(m.cfg.settle, absentFactor*m.cfg.settle), slots: map[string]*slot{},
 		initial: map[string]bool{}, starting: &starting, ended: make(chan struct{}, 1)}
 	d.begun = func() { d.running.Go(func() { starting.Wait(); ready(); m.collect() }) }
+	d.patience = time.Now().Add(readyPatience * m.cfg.settle)
 	err = d.run(ctx)
 	d.running.Wait()
 	close(stop) // no child is left that would die with the thread

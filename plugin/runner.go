@@ -72,15 +72,15 @@ func (r *procRunner) prepare(c *confined, socketDir string) {
 func (r *procRunner) Start(context.Context) error {
 	stdout, stdoutW, err := os.Pipe()
 	if err != nil {
-		return fmt.Errorf("start %s: %w", r.Name(), err)
+		return errors.Join(fmt.Errorf("start %s: %w", r.Name(), err), r.removeGroup())
 	}
 	stderr, stderrW, err := os.Pipe()
 	if err != nil {
-		return errors.Join(fmt.Errorf("start %s: %w", r.Name(), err), stdout.Close(), stdoutW.Close())
+		return errors.Join(fmt.Errorf("start %s: %w", r.Name(), err), stdout.Close(), stdoutW.Close(), r.removeGroup())
 	}
 	calls, callsHandler, err := callSocket()
 	if err != nil {
-		return errors.Join(fmt.Errorf("start %s: %w", r.Name(), err), stdout.Close(), stdoutW.Close(), stderr.Close(), stderrW.Close())
+		return errors.Join(fmt.Errorf("start %s: %w", r.Name(), err), stdout.Close(), stdoutW.Close(), stderr.Close(), stderrW.Close(), r.removeGroup())
 	}
 	r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr = nil, stdoutW, stderrW
 	r.cmd.ExtraFiles = []*os.File{callsHandler} // handlerpb.CallsFD

@@ -368,6 +368,9 @@ func (s *supervisor) refuse(a *attempt) {
 // gone the next time: it lies in the operator's settings, in another handler, or
 // the machine had nothing left to start a process with.
 func blameless(reason error) bool {
+	if ready := (*readyError)(nil); errors.As(reason, &ready) && !errors.Is(reason, sdk.HandlerCrashed) {
+		return true
+	}
 	for _, e := range []error{errNotPinned, errNotGranted, errGrantMissing, ErrTaken,
 		syscall.EAGAIN, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE, syscall.ENOSPC, syscall.EDQUOT} {
 		if errors.Is(reason, e) {

@@ -11,6 +11,7 @@ import (
 
 const (
 	defaultSettle = 300 * time.Millisecond
+	readyPatience = 10                    // the node's start waits so many times settle for a file to settle
 	absentFactor  = 3                     // a file is gone after so many times settle
 	rescanEvery   = 30 * time.Second      // whatever is told, or not
 	pollEvery     = 2 * time.Second       // where the system tells nothing
