@@ -31,6 +31,7 @@ type app struct {
 	log     *slog.Logger
 	header  []byte                 // of its messages when they are first sent, encoded once; see message.go
 	poster  atomic.Pointer[poster] // nil without a post_commit
+	prepare chan struct{}          // holds one while a process of it is prepared
 
 	mu       sync.Mutex // guards what follows
 	stopping bool
@@ -306,7 +307,7 @@ func (n *Node) newApp(desc sdk.Description) (a *app, err error) {
 	settings := n.cfg.DNAs[desc.Name]
 	dna := sdk.DNA{Name: desc.Name, Integrity: desc.Integrity, NetworkSeed: settings.NetworkSeed, Properties: settings.Properties}
 	a = &app{name: desc.Name, dna: dna, hash: dna.Hash(), desc: desc,
-		log: n.cfg.Log.With("dna", desc.Name), idle: make(chan struct{})}
+		log: n.cfg.Log.With("dna", desc.Name), idle: make(chan struct{}), prepare: make(chan struct{}, 1)}
 	if a.header, err = encodeHeader(a.hash, a.name, 0); err != nil {
 		return nil, err
 	}

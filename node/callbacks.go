@@ -46,8 +46,15 @@ func (n *Node) admit(ctx context.Context, a *app, first server, desc *sdk.Descri
 
 // prepare runs an app's init in first where it has to, and sees to it that it is
 // told of commits where it wants to be. The app may be running: then first takes
-// the place of its handler's process, which goes on until then.
+// the place of its handler's process, which goes on until then. Of two processes
+// that start at once the second waits, and finds the init done.
 func (n *Node) prepare(ctx context.Context, a *app, first server, desc *sdk.Description) error {
+	select {
+	case a.prepare <- struct{}{}:
+		defer func() { <-a.prepare }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	if desc.PostCommit {
 		if err := a.chain.BeginPosted(); err != nil {
 			return fmt.Errorf("source chain of DNA %s: %w", a.name, err)
@@ -59,9 +66,7 @@ func (n *Node) prepare(ctx context.Context, a *app, first server, desc *sdk.Desc
 		}
 	}
 	if desc.PostCommit && a.poster.Load() == nil {
-		if p := startPoster(n, a); !a.poster.CompareAndSwap(nil, p) { // two processes of it start
-			p.stop()
-		}
+		a.poster.Store(startPoster(n, a))
 	}
 	return nil
 }

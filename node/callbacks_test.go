@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/parley-p2p/parley/node/control"
@@ -97,6 +98,45 @@ func wantRejected(t *testing.T, n *testNode, why string) {
 	if err != nil || len(s.Handlers) != 0 || len(s.Rejected) != 1 || !strings.Contains(s.Rejected[0].Reason, why) {
 		t.Errorf("%+v, %+v, %v; want %q", s.Handlers, s.Rejected, err, why)
 	}
+}
+
+// Two processes of a DNA that start at once, a swap and a restart, run one init.
+func TestInitOnceForTwoProcesses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cfg := testConfig()
+		cfg.DataDir = t.TempDir()
+		n, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(n.cfg.path("chains"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		a, err := n.newApp(sdk.Description{Name: "raw", Integrity: "1", Init: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.stop()
+		runs, goOn, done := 0, make(chan struct{}), make(chan error, 2)
+		h := rawHandler{func(context.Context, sdk.Host, *sdk.Call) ([]byte, error) { runs++; <-goOn; return nil, nil }}
+		ctx, cancel := context.WithCancel(t.Context())
+		for _, ctx := range []context.Context{t.Context(), t.Context(), ctx} {
+			go func() { done <- n.prepare(ctx, a, h, &a.desc) }()
+			synctest.Wait()
+		}
+		cancel() // who only waits for the first
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("given up: %v", err)
+		}
+		close(goOn)
+		if err := errors.Join(<-done, <-done); err != nil || runs != 1 {
+			t.Errorf("init ran %d times, %v", runs, err)
+		}
+		if r, err := a.chain.Query(sdk.Query{Type: "parley.init"}); err != nil || len(r) != 1 {
+			t.Errorf("%d marks, %v", len(r), err)
+		}
+	})
 }
 
 // An init that fails, or dies, leaves nothing, and is tried again.

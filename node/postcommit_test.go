@@ -297,10 +297,14 @@ func TestNoPosterWithoutAPostCommit(t *testing.T) {
 // announcing is a handler whose description changes, as by a swap.
 type announcing struct {
 	sdk.Handler
-	desc atomic.Pointer[sdk.Description]
+	desc  atomic.Pointer[sdk.Description]
+	asked atomic.Int32
 }
 
-func (h *announcing) Description() sdk.Description { return *h.desc.Load() }
+func (h *announcing) Description() sdk.Description {
+	h.asked.Add(1)
+	return *h.desc.Load()
+}
 
 // A version that has a post_commit hears at once of what was committed while one
 // without it ran.
@@ -327,7 +331,9 @@ func TestPostCommitAfterSwap(t *testing.T) {
 	}
 	a := n.apps.all()[0]
 	await(t, func() bool { return len(a.poster.Load().wake) == 0 })
-	time.Sleep(100 * time.Millisecond) // it waits again
+	asked := h.asked.Load()
+	a.poster.Load().grown()
+	await(t, func() bool { return h.asked.Load() > asked }) // it waits again
 	h.desc.Store(&desc)
 	n.pluginEvent(plugin.Event{Kind: plugin.EventSwapped, DNA: "callbacks"})
 	awaitPosted(t, d, "1 hello", "3 a")
