@@ -40,9 +40,7 @@ func TestPinnedAgain(t *testing.T) {
 	if err := pinned.Write(pins); err != nil {
 		t.Fatal(err)
 	}
-	if !looked(n) {
-		t.Fatal("no look at the directory")
-	}
+	n.look(t)
 	n.await(t, EventUp)
 	if s := n.onlyStatus(t); s.State != StateRunning || s.Refused != "" {
 		t.Errorf("status %+v", s)
@@ -89,11 +87,13 @@ func TestSwapDuringFirstRevival(t *testing.T) {
 	<-attaching
 	put(t, cfg.Dir, "alpha.v", "three", true)
 	for range 2 {
-		if !looked(n) {
-			t.Fatal("no look at the directory")
-		}
+		n.look(t)
 	}
-	time.Sleep(200 * time.Millisecond) // of a try that must not be
+	select {
+	case <-attaching:
+		t.Error("a second try while the first one is being taken")
+	case <-time.After(200 * time.Millisecond): // of a try that must not be
+	}
 	close(attach)
 	n.await(t, EventUp)
 	n.await(t, EventSwapped)

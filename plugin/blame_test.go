@@ -115,18 +115,7 @@ func TestRoomDuringTry(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	put(t, dir, "alpha.v", "one", true)
-	taken, gate, made := make(chan struct{}, 10), make(chan struct{}), make(chan struct{})
-	var n *testNode
-	n = newNode(t, Config{Dir: dir, Attach: func(ctx context.Context, h *Handler, d sdk.Description) (sdk.Setup, error) {
-		<-made
-		s, err := n.attach(ctx, h, d)
-		if err != nil {
-			taken <- struct{}{}
-			<-gate
-		}
-		return s, err
-	}})
-	close(made)
+	n, taken, gate := newGatedNode(t, dir)
 	n.await(t, EventUp)
 	ctx, cancel := context.WithCancel(testContext(t))
 	defer cancel()
@@ -143,9 +132,7 @@ func TestRoomDuringTry(t *testing.T) {
 	<-taken
 	cancel()
 	waitFor(t, func() bool { return len(n.Status()) == 1 })
-	if !looked(n) {
-		t.Fatal("no look at the directory")
-	}
+	n.look(t)
 	close(gate)
 	n.await(t, EventUp)
 }

@@ -90,6 +90,20 @@ func (e *readyError) Unwrap() error { return e.err }
 
 // launch goes from the file to a warm process.
 func (a *attempt) launch(ctx context.Context, s *supervisor) error {
+	for {
+		err := a.launchOnce(ctx, s)
+		if !errors.Is(err, errUnsettled) || time.Since(a.begun) > s.cfg.StartTimeout {
+			return err
+		}
+		select { // without a slot: others may start meanwhile
+		case <-time.After(s.cfg.settle):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (a *attempt) launchOnce(ctx context.Context, s *supervisor) error {
 	starts := s.starts
 	if a.from == "" {
 		starts = s.revivals // new files that hang keep no handler down
@@ -100,19 +114,7 @@ func (a *attempt) launch(ctx context.Context, s *supervisor) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	var path string
-	var err error
-	for {
-		path, err = a.stage(s)
-		if !errors.Is(err, errUnsettled) || time.Since(a.begun) > s.cfg.StartTimeout {
-			break
-		}
-		select {
-		case <-time.After(s.cfg.settle):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
+	path, err := a.stage(s)
 	if err != nil {
 		return err
 	}
@@ -161,7 +163,8 @@ func (a *attempt) start(ctx context.Context, s *supervisor, path string) (*gener
 		return nil, fmt.Errorf("working directory: %w", err)
 	}
 	p, err := start(ctx, launch{path: path, sum: a.sum, name: a.name, workDir: a.workDir, socketDir: s.sockets, env: s.cfg.Env,
-		maxPayload: s.cfg.MaxPayload, timeout: s.cfg.StartTimeout, probeEvery: s.cfg.probeEvery, stuckAfter: s.cfg.StuckAfter, spawn: s.spawn, confine: s.cfg.confine, out: newOutputs(a.log)})
+		maxPayload: s.cfg.MaxPayload, timeout: s.cfg.StartTimeout, probeEvery: s.cfg.probeEvery, stuckAfter: s.cfg.StuckAfter,
+		spawn: s.spawn, confine: s.cfg.confine, out: newOutputs(a.log)})
 	if err != nil {
 		return nil, err
 	}

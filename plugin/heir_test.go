@@ -1,12 +1,9 @@
 package plugin
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"testing"
-
-	"github.com/parley-p2p/parley/sdk"
 )
 
 // Files of one DNA that are removed together leave nothing behind, whichever was up.
@@ -34,18 +31,7 @@ func TestGoneDuringTry(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	put(t, dir, "alpha.v", "one", true)
-	taken, gate, made := make(chan struct{}, 10), make(chan struct{}), make(chan struct{})
-	var n *testNode
-	n = newNode(t, Config{Dir: dir, Attach: func(ctx context.Context, h *Handler, d sdk.Description) (sdk.Setup, error) {
-		<-made
-		s, err := n.attach(ctx, h, d)
-		if err != nil {
-			taken <- struct{}{}
-			<-gate
-		}
-		return s, err
-	}})
-	close(made)
+	n, taken, gate := newGatedNode(t, dir)
 	n.await(t, EventUp)
 	stop := callers(t, n.handler(t, "alpha"), 2)
 	put(t, dir, "alpha.v-2", "two", true)
@@ -54,9 +40,7 @@ func TestGoneDuringTry(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 10 { // long after it is known to be gone
-		if !looked(n) {
-			t.Fatal("no look at the directory")
-		}
+		n.look(t)
 	}
 	close(gate)
 	n.await(t, EventSwapped)

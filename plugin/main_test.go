@@ -370,25 +370,32 @@ func place(t testing.TB, names ...string) string {
 	return dir
 }
 
+// copyFile copies a file that is executed then: no process may be forked that
+// would hold it open for writing.
 func copyFile(t testing.TB, from, to string) {
 	t.Helper()
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
+	if err := openCopy(t, from, to).Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func openCopy(t testing.TB, from, to string) *os.File {
+	t.Helper()
 	in, err := os.Open(from)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o700)
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o700)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.Copy(out, in); err != nil {
 		t.Fatal(err)
 	}
-	if err := out.Close(); err != nil {
-		t.Fatal(err)
-	}
+	return out
 }
 
 // startNode runs a Manager until the test ends and waits until it is ready.

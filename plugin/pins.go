@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -100,19 +99,10 @@ func (p Pins) Write(path string) error {
 		name := printable([]byte(p[sum]), maxPinLine/8) // it may grow
 		fmt.Fprintf(&b, "%s  %s\n", sum, strings.ReplaceAll(name, "\n", " "))
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".pins-*") // 0600
-	if err != nil {
+	if err := replaceFile(path, ".pins-*", b.Bytes()); err != nil {
 		return fmt.Errorf("pins: %w", err)
 	}
-	defer os.Remove(tmp.Name()) // gone already if it was renamed
-	_, err = tmp.Write(b.Bytes())
-	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return fmt.Errorf("pins: %w", err)
-	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return fmt.Errorf("pins: %w", err)
-	}
-	return syncDir(filepath.Dir(path))
+	return nil
 }
 
 // HashFile is a binary's SHA-256 as pins have it.

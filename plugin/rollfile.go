@@ -64,12 +64,18 @@ func (r *rollout) save(path string) error {
 	if err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".rollout-*") // 0600
+	return replaceFile(path, ".rollout-*", append(b, '\n'))
+}
+
+// replaceFile writes a file, mode 0600, whole or not at all. pattern is that of
+// the name it has until then.
+func replaceFile(path, pattern string, b []byte) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), pattern)
 	if err != nil {
 		return err
 	}
 	defer os.Remove(tmp.Name()) // gone already if it was renamed
-	_, err = tmp.Write(append(b, '\n'))
+	_, err = tmp.Write(b)
 	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
 		return err
 	}

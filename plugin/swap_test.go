@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -50,18 +51,7 @@ func openVersion(t testing.TB, path, version string) io.WriteCloser {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := os.Open(self)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	out, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o700)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.Copy(out, in); err != nil {
-		t.Fatal(err)
-	}
+	out := openCopy(t, self, path)
 	if _, err := out.WriteString(versionMark + version); err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +304,7 @@ func TestHalfWritten(t *testing.T) {
 	t.Parallel()
 	n := startNode(t, Config{Dir: t.TempDir(), settle: time.Millisecond})
 	out := openVersion(t, filepath.Join(n.dir, "alpha.v"), "one")
-	waitFor(t, func() bool { return looked(n) })
+	n.look(t)
 	for _, s := range n.Status() {
 		if s.File == "alpha.v" {
 			t.Errorf("status %+v", s)
@@ -345,21 +335,34 @@ func TestHalfWritten(t *testing.T) {
 	}
 }
 
-// looked has the directory looked at once more: a file that no handler is appears.
-func looked(n *testNode) bool {
+// newGatedNode runs a Manager whose node tells when it turns a second handler of a
+// DNA away, and does so when gate is closed.
+func newGatedNode(t testing.TB, dir string) (n *testNode, taken <-chan struct{}, gate chan struct{}) {
+	told, gate, made := make(chan struct{}, 10), make(chan struct{}), make(chan struct{})
+	n = newNode(t, Config{Dir: dir, Attach: func(ctx context.Context, h *Handler, d sdk.Description) (sdk.Setup, error) {
+		<-made
+		s, err := n.attach(ctx, h, d)
+		if err != nil {
+			told <- struct{}{}
+			<-gate
+		}
+		return s, err
+	}})
+	close(made)
+	return n, told, gate
+}
+
+// look has the directory looked at once more: a file that no handler is appears.
+func (n *testNode) look(t testing.TB) {
+	t.Helper()
 	path := filepath.Join(n.dir, ".look")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		return false
+		t.Fatal(err)
 	}
 	defer os.Remove(path)
-	for {
-		for _, s := range n.Status() {
-			if s.File == ".look" {
-				return true
-			}
-		}
-		time.Sleep(time.Millisecond)
-	}
+	waitFor(t, func() bool {
+		return slices.ContainsFunc(n.Status(), func(s HandlerStatus) bool { return s.File == ".look" })
+	})
 }
 
 // Two files of one DNA: the second waits, and takes over without a gap when the
