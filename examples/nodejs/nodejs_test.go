@@ -272,6 +272,7 @@ func (n *node) ok(t *testing.T, args ...string) string {
 
 type pluginStatus struct {
 	State, SHA256, Error string
+	InFlight             int `json:"in_flight"`
 	Generation, Restarts int
 	PID                  int
 }
@@ -563,7 +564,8 @@ func (w *world) swap(t *testing.T) {
 		p := w.bob.plugin("guestbook")
 		return p.SHA256 != was.SHA256 && p.State == "running" && p.Generation == was.Generation+1
 	})
-	time.Sleep(200 * time.Millisecond)
+	swapped := calls.Load()
+	w.bob.until(t, "calls after it", func() bool { return calls.Load() > swapped+20 })
 	stop.Store(true)
 	all.Wait()
 	t.Logf("%d calls, %d failed", calls.Load(), failed.Load())
@@ -578,7 +580,7 @@ func (w *world) crash(t *testing.T) {
 		_ = json.Unmarshal([]byte(errOut), &e)
 		waiting <- e.Error
 	}()
-	time.Sleep(300 * time.Millisecond)
+	w.alice.until(t, "the call to run", func() bool { return w.alice.plugin("faults").InFlight == 1 })
 	if got := w.alice.fails(t, "node-faults", "die", ""); got.Code != "handler_crashed" || got.Side != "handler" || !got.Retry {
 		t.Errorf("%+v", got)
 	}
