@@ -120,16 +120,23 @@ func (d callbackFiles) set(t *testing.T, what, do string) {
 	t.Helper()
 	path := filepath.Join(string(d), what)
 	err := os.Remove(path)
-	if do != "" {
-		err = os.WriteFile(path, []byte(do), 0o600)
+	if do != "" { // a reader finds all of it or nothing
+		if err = os.WriteFile(path+".new", []byte(do), 0o600); err == nil {
+			err = os.Rename(path+".new", path)
+		}
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-// lines are what was told.
-func (d callbackFiles) lines(name string) []string {
+// lines are what was told so far: whole lines, none where there is no file yet.
+func (d callbackFiles) lines(name string) (whole []string) {
 	b, _ := os.ReadFile(filepath.Join(string(d), name))
-	return strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
+	for line := range strings.Lines(string(b)) {
+		if line, ended := strings.CutSuffix(line, "\n"); ended {
+			whole = append(whole, line)
+		}
+	}
+	return whole
 }
