@@ -23,6 +23,7 @@ func (c *core) checkOwn(now time.Time, k Key, resp *Response) error {
 // alive notes that a call was answered.
 func (c *core) alive(now time.Time, cl *call, resp *Response) {
 	delete(c.dead, cl.to.Key)
+	c.heard(now)
 	ct := cl.to
 	if cl.req.Op == OpPing && resp.Record != nil {
 		if resp.Record.Flags&FlagServer == 0 || resp.Record.tombstone() {
@@ -32,6 +33,9 @@ func (c *core) alive(now time.Time, cl *call, resp *Response) {
 	}
 	if c.table.succeeded(now, ct, now.Sub(cl.sent), checkFirst) {
 		c.sched.backoff = bootstrapFirst
+		if e := c.table.get(ct.Key); e != nil && c.sched.joined {
+			c.handOver(now, e)
+		}
 	}
 	e := c.table.get(ct.Key)
 	if cl.req.Op != OpPing && resp.Seq != 0 && (e == nil || resp.Seq > seqOf(e.Record)) && c.wanted(ct.Key) {
@@ -57,8 +61,12 @@ func (c *core) wanted(k Key) bool {
 
 // blame notes that a contact did not answer.
 func (c *core) blame(now time.Time, ct Contact) {
+	if !c.up.failed(now, ct.Key) {
+		return
+	}
 	e := c.table.get(ct.Key)
 	if c.table.failed(ct.Key) {
+		c.lives.died()
 		c.sched.candidates = true
 		c.sched.remember(e.Contact)
 	}

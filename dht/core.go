@@ -36,11 +36,12 @@ type core struct {
 	verify func(*Record) error
 	rnd    *rand.Rand
 
-	table *table
-	store *store
-	own   own
-	sched schedule
-	dead  map[Key]dead
+	table   *table
+	store   *store
+	entries *entries
+	own     own
+	sched   schedule
+	dead    map[Key]dead
 
 	ops    []*op
 	calls  map[uint64]*call
@@ -51,8 +52,15 @@ type core struct {
 	queued    map[Key]bool // in one of these or being asked; true: a stranger
 	strange   int          // strangers in queued
 
-	offs  []time.Duration // this clock minus others', the latest last
-	stats Stats
+	outbox     []query // in the background: nobody waits for their answers
+	delivering int     // of them under way
+
+	sizes   sizes
+	lives   lifetimes
+	up      uplink
+	budgets budgets
+	offs    []time.Duration // this clock minus others', the latest last
+	stats   Stats
 }
 
 // call is one request under way.
@@ -60,7 +68,8 @@ type call struct {
 	query
 	id   uint64
 	sent time.Time
-	op   *op // nil: a probe
+	op   *op  // nil: a probe, or from the outbox
+	back bool // from the outbox
 }
 
 // dead is a contact that did not answer a moment ago.
@@ -74,27 +83,54 @@ func newCore(cfg *Config, now time.Time) *core {
 	c := &core{cfg: cfg, self: self, id: NodeID(self), verify: (*Record).Verify, rnd: rand.New(cfg.Rand),
 		dead: map[Key]dead{}, calls: map[uint64]*call{}, queued: map[Key]bool{}}
 	c.table = newTable(c.id, cfg.Group)
-	c.store = newStore(c.id, cfg)
+	c.store, c.entries = newStore(c.id, cfg), newEntries(c.id, cfg)
+	c.lives.init(now)
 	c.sched.init(now)
 	return c
 }
 
 // start begins an operation at target.
 func (c *core) start(now time.Time, kind opKind, target ID) *op {
-	o := &op{kind: kind}
+	return c.startOp(now, &op{kind: kind}, target)
+}
+
+func (c *core) startOp(now time.Time, o *op, target ID) *op {
+	kind := o.kind
 	cfg := lookupConfig{self: c.self, target: target, paths: pathsGet, group: c.cfg.Group,
 		verify: c.verify, patience: c.patience, skip: func(ct Contact) bool { return c.isDead(now, ct) }, contact: c.contact}
 	switch kind {
 	case opGet:
-		cfg.get, cfg.quorum = true, quorum
+		cfg.get = true
+		if !o.strict {
+			cfg.quorum = quorum
+		}
 	case opReadback:
-		cfg.get, cfg.quorum, cfg.minSeq = true, 1, seqOf(c.own.rec)
+		cfg.get, cfg.minSeq = true, seqOf(c.own.rec)
 	case opPublish:
 		cfg.paths, o.rec = pathsPut, c.own.rec
+	case opPutEntry:
+		cfg.paths = pathsPut
+	case opGetEntry:
+		cfg.get = true
+		cfg.check = func(body []byte) bool {
+			id, _, err := c.cfg.CheckEntry(body)
+			return err == nil && id == target
+		}
+	}
+	if o.hardened {
+		cfg.paths = pathsHardened
+	}
+	if o.putting() {
+		o.asked, o.radius = map[Key]bool{}, c.radius()
 	}
 	o.lookup = newLookup(now, cfg, c.seeds(now, target))
-	if kind == opGet {
+	switch kind {
+	case opGet:
 		c.local(now, o)
+	case opGetEntry:
+		if b := c.entries.get(now, target); b != nil {
+			o.lookup.entry, o.lookup.ended = b, true
+		}
 	}
 	c.sched.running[kind]++
 	c.table.bucket(target).touched = now
@@ -164,6 +200,7 @@ func (c *core) poll(now time.Time) []*call {
 		again = false
 		c.schedule(now)
 		for _, o := range c.ops {
+			c.widen(now, o)
 			out = c.advance(now, o, out)
 			if o.ready() && !o.finished {
 				c.finish(now, o)
@@ -172,11 +209,16 @@ func (c *core) poll(now time.Time) []*call {
 		}
 		c.ops = slices.DeleteFunc(c.ops, func(o *op) bool { return o.finished })
 	}
-	return append(out, c.nextProbes(now)...)
+	out = append(out, c.nextProbes(now)...)
+	return append(out, c.nextDeliveries(now)...)
 }
 
 // advance appends the calls that o wants now.
 func (c *core) advance(now time.Time, o *op, out []*call) []*call {
+	if o.putting() && o.wide && o.lookup.done() && !o.chosen {
+		o.chosen = true
+		o.choose(c.holders(o.lookup))
+	}
 	for {
 		qs := o.lookup.next(now, c.room())
 		qs = append(qs, o.nextPuts(c.room()-len(qs))...)
@@ -290,7 +332,10 @@ func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
 		return
 	}
 	delete(c.calls, id)
-	if cl.op == nil {
+	switch {
+	case cl.back:
+		c.delivering--
+	case cl.op == nil:
 		c.probed(cl.to.Key)
 	}
 	if err == nil {
@@ -307,14 +352,29 @@ func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
 	}
 	off := c.noteClock(now, cl, resp)
 	c.alive(now, cl, resp)
-	switch {
-	case cl.op == nil || cl.op.finished:
+	switch o := cl.op; {
+	case cl.back && cl.req.Op == OpSync:
+		c.synced(now, cl, resp)
+	case cl.back && cl.req.Op == OpGet:
+		c.fetched(now, cl, resp)
+	case o == nil || o.finished:
 	case cl.req.Op == OpPut:
-		cl.op.putAnswered(cl.to.Key, resp, off)
+		o.putAnswered(now, cl.to.Key, resp, off)
 	default:
-		if cl.op.lookup.answered(now, cl.to.Key, resp) {
-			cl.op.better = true
-		}
+		c.lookupAnswered(now, o, cl.to.Key, resp)
+	}
+}
+
+func (c *core) lookupAnswered(now time.Time, o *op, k Key, resp *Response) {
+	l := o.lookup
+	if l.answered(now, k, resp) {
+		o.better = true
+	}
+	switch {
+	case o.kind == opReadback && len(l.holders) > 0:
+		c.own.ready = true
+	case o.putting() && !o.wide && len(o.asked) < bucketSize && fraction(NodeID(k), l.target) < o.radius:
+		o.choose([]*node{l.all[k]}) // it is near enough whoever else is found
 	}
 }
 
@@ -326,12 +386,21 @@ func (c *core) finish(now time.Time, o *op) {
 	switch o.kind {
 	case opGet:
 		o.err = c.getError(o)
+		c.repair(now, o.lookup)
+	case opRefresh:
+		c.sample(now, o.lookup)
 	case opSelf:
 		c.joined(now, o)
 	case opPublish:
 		c.published(now, o)
 	case opReadback:
 		c.readBack(now, o)
+	case opPutEntry:
+		o.err = o.publishError()
+	case opGetEntry:
+		if o.lookup.entry == nil {
+			o.err = c.getError(o)
+		}
 	}
 }
 
@@ -358,8 +427,11 @@ func (c *core) cancel(o *op) {
 	}
 }
 
-// lookups counts the users' lookups under way.
-func (c *core) lookups() int { return c.sched.running[opGet] }
+// users counts the users' operations under way.
+func (c *core) users() int {
+	r := &c.sched.running
+	return r[opGet] + r[opGetEntry] + r[opPutEntry]
+}
 
 // statsNow completes the counters.
 func (c *core) statsNow() Stats {
@@ -373,7 +445,9 @@ func (c *core) statsNow() Stats {
 			}
 		}
 	}
-	s.Seq, s.Ready, s.Nodes = seqOf(c.own.rec), c.own.ready, c.table.size()
+	s.Seq, s.Ready, s.Nodes = seqOf(c.own.rec), c.own.ready, int(c.nodes())
+	s.Entries, s.EntryBytes = len(c.entries.kept), c.entries.bytes
+	s.Session, s.UplinkDown = c.lives.median(), c.up.down
 	if len(c.offs) >= 3 {
 		s.ClockOff = median(c.offs)
 	}

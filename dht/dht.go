@@ -154,7 +154,7 @@ func (d *DHT) Serve(ctx context.Context, from Key, fromAddr netip.AddrPort, req 
 		d.core.stats.Refused++
 		return nil, err
 	}
-	resp := d.core.serve(d.cfg.Now(), from, req)
+	resp := d.core.serve(d.cfg.Now(), from, fromAddr.Addr(), req)
 	if len(d.core.probes)+len(d.core.strangers) > 0 {
 		signal(d.wake)
 	}
@@ -221,7 +221,7 @@ func (d *DHT) begin(ctx context.Context, k Key) (*op, *waiter, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if n := d.core.lookups(); n >= d.cfg.MaxLookups {
+	if n := d.core.users(); n >= d.cfg.MaxLookups {
 		return nil, nil, fmt.Errorf("%w: %d, the setting MaxLookups allows no more", ErrBusy, n)
 	}
 	o := d.core.start(d.cfg.Now(), opGet, NodeID(k))

@@ -1,7 +1,6 @@
 package dht
 
 import (
-	"net/netip"
 	"slices"
 	"time"
 )
@@ -17,9 +16,11 @@ type lookup struct {
 	all     map[Key]*node
 	paths   []*path
 	best    *Record      // the newest verified record
-	holders map[Key]bool // who gave exactly best
+	entry   []byte       // the body of the entry, checked
+	holders map[Key]bool // who gave exactly best, or entry
 	trace   []Step
 	replies int
+	dials   map[string]int // contacts asked that the table does not have, by group
 	ended   bool
 }
 
@@ -31,8 +32,9 @@ type lookupConfig struct {
 	paths    int
 	quorum   int    // holders after which a get ends; 0: only when the paths end
 	minSeq   uint64 // a record below it does not count
-	group    func(netip.Addr) string
+	group    GroupFunc
 	verify   func(*Record) error
+	check    func([]byte) bool // the body of the entry looked for; nil: a record is
 	patience func(Key) (timeout, hedge time.Duration)
 	skip     func(Contact) bool        // contacts that failed a moment ago
 	contact  func(Key) (Contact, bool) // what the table knows
@@ -45,6 +47,7 @@ const (
 	nodeAsked
 	nodeAnswered
 	nodeFailed
+	nodePassed // not asked: too many of its network were
 )
 
 type node struct {
@@ -52,16 +55,12 @@ type node struct {
 	id    ID
 	hop   int
 	state nodeState
-	path  int  // that asked it
-	again bool // it is asked a second time, by a newer record
+	path  int    // that asked it
+	again bool   // it is asked a second time, by a newer record
+	known bool   // the table has it
+	gave  uint64 // seq of the record that it gave
 	asked time.Time
 	hedge time.Time // after it the path goes on without waiting
-}
-
-// path is one of the disjoint paths: the nodes that it knows, the nearest first.
-type path struct {
-	list  []*node
-	asked int // of at most maxAsked
 }
 
 // query is one call that a lookup wants.
@@ -73,21 +72,40 @@ type query struct {
 
 func newLookup(now time.Time, cfg lookupConfig, seeds []Contact) *lookup {
 	l := &lookup{lookupConfig: cfg, start: now, all: map[Key]*node{}, holders: map[Key]bool{}}
+	for range cfg.paths {
+		l.paths = append(l.paths, &path{target: cfg.target, width: bucketSize})
+	}
+	for i, n := range l.sorted(seeds, cfg.target) {
+		l.paths[i%len(l.paths)].add(n)
+	}
+	return l
+}
+
+// sorted are the lookup's nodes for seeds, the nearest to target first.
+func (l *lookup) sorted(seeds []Contact, target ID) []*node {
 	nodes := make([]*node, 0, len(seeds))
 	for _, s := range seeds {
 		if n := l.node(s, 1); n != nil && !slices.Contains(nodes, n) {
 			nodes = append(nodes, n)
 		}
 	}
-	slices.SortFunc(nodes, func(a, b *node) int { return compare(l.target, a.id, b.id) })
-	l.paths = make([]*path, cfg.paths)
-	for i := range l.paths {
-		l.paths[i] = &path{}
+	slices.SortFunc(nodes, func(a, b *node) int { return compare(target, a.id, b.id) })
+	return nodes
+}
+
+// widen adds a path to a target beside the lookup's own: it starts from seeds and
+// from all that answered.
+func (l *lookup) widen(target ID, width int, seeds []Contact) {
+	p := &path{target: target, width: width}
+	for _, n := range l.sorted(seeds, target) {
+		p.add(n)
 	}
-	for i, n := range nodes {
-		l.paths[i%len(l.paths)].add(l.target, n)
+	for _, n := range l.all {
+		if (n.state == nodeAnswered || n.state == nodeAsked) && !p.has(n) {
+			p.add(n)
+		}
 	}
-	return l
+	l.paths = append(l.paths, p)
 }
 
 // node returns the lookup's node for c, nil for self. What the table knows of a
@@ -102,7 +120,7 @@ func (l *lookup) node(c Contact, hop int) *node {
 		n = &node{Contact: c, id: NodeID(c.Key), hop: hop}
 		l.all[c.Key] = n
 		if k, ok := l.contact(c.Key); ok {
-			n.Contact = k
+			n.Contact, n.known = k, true
 		}
 	}
 	again := n.state == nodeFailed && !n.again
@@ -129,13 +147,6 @@ func (l *lookup) forged(k Key) {
 	}
 }
 
-func (p *path) has(n *node) bool { return slices.Contains(p.list, n) }
-
-func (p *path) add(target ID, n *node) {
-	i, _ := slices.BinarySearchFunc(p.list, n.id, func(o *node, id ID) int { return compare(target, o.id, id) })
-	p.list = slices.Insert(p.list, i, n)
-}
-
 // next returns at most room calls to make now.
 func (l *lookup) next(now time.Time, room int) []query {
 	var out []query
@@ -143,7 +154,7 @@ func (l *lookup) next(now time.Time, room int) []query {
 		before := len(out)
 		for i, p := range l.paths {
 			if len(out) < room && p.inFlight(i, now) < alpha {
-				if n := p.pick(); n != nil {
+				if n := l.pick(p); n != nil {
 					out = append(out, l.ask(now, i, n))
 				}
 			}
@@ -158,67 +169,25 @@ func (l *lookup) next(now time.Time, room int) []query {
 func (l *lookup) ask(now time.Time, path int, n *node) query {
 	timeout, hedge := l.patience(n.Key)
 	n.state, n.path, n.asked, n.hedge = nodeAsked, path, now, now.Add(hedge)
-	l.paths[path].asked++
-	req := &Request{Op: OpFind, Target: l.target}
+	p := l.paths[path]
+	p.asked++
+	req := &Request{Op: OpFind, Target: p.target}
 	if l.get {
-		req.Op, req.KnownSeq = OpGet, l.known
+		req.Op, req.KnownSeq, req.Target = OpGet, l.known, l.target
+		if p.target != l.target {
+			req.Near = p.target
+		}
 	}
 	return query{to: n.Contact, req: req, timeout: timeout}
 }
 
-// inFlight counts the calls that path i waits for.
-func (p *path) inFlight(i int, now time.Time) int {
-	c := 0
-	for _, n := range p.list {
-		if n.state == nodeAsked && n.path == i && now.Before(n.hedge) {
-			c++
-		}
-	}
-	return c
-}
-
-// pick returns the nearest node that nobody asked, among the k nearest.
-func (p *path) pick() *node {
-	if p.asked >= maxAsked {
-		return nil
-	}
-	seen := 0
-	for _, n := range p.list {
-		if n.state == nodeNew {
-			return n
-		}
-		if n.state != nodeFailed {
-			if seen++; seen == bucketSize {
-				return nil
-			}
-		}
-	}
-	return nil
-}
-
-// done tells whether the k nearest nodes that the path knows have answered, or
-// all that it asked where it may ask no more.
-func (p *path) done() bool {
-	seen := 0
-	for _, n := range p.list {
-		switch n.state {
-		case nodeNew:
-			if p.asked < maxAsked {
-				return false
-			}
-		case nodeAsked:
-			return false
-		case nodeAnswered:
-			if seen++; seen == bucketSize {
-				return true
-			}
-		}
-	}
-	return true
+// satisfied tells whether it has found what it looks for.
+func (l *lookup) satisfied() bool {
+	return l.ended || l.quorum > 0 && len(l.holders) >= l.quorum
 }
 
 func (l *lookup) done() bool {
-	if l.ended || l.quorum > 0 && len(l.holders) >= l.quorum {
+	if l.satisfied() {
 		return true
 	}
 	for _, p := range l.paths {
@@ -251,9 +220,11 @@ func (l *lookup) answered(now time.Time, k Key, resp *Response) bool {
 	better := false
 	if l.get {
 		switch rec := resp.Record; {
+		case l.check != nil:
+			l.found(k, resp)
 		case rec != nil && resp.Status == StatusOK:
 			better = l.record(now, k, rec)
-			step.Seq = rec.Seq
+			n.gave, step.Seq = rec.Seq, rec.Seq
 		case resp.Status == StatusNotNewer && l.best != nil && l.best.Seq == l.known:
 			l.holders[k] = true
 		}
@@ -289,6 +260,15 @@ func (l *lookup) record(now time.Time, holder Key, rec *Record) bool {
 	return true
 }
 
+// found weighs the body of an entry. An entry never changes: the first good one ends the lookup.
+func (l *lookup) found(holder Key, resp *Response) {
+	if resp.Status != StatusOK || resp.Entry == nil || !l.check(resp.Entry) {
+		return
+	}
+	l.entry, l.ended = resp.Entry, true
+	l.holders[holder] = true
+}
+
 // take adds at most maxNew of the named contacts to the path that asked from,
 // at most groupPerBucket of one group.
 func (l *lookup) take(now time.Time, from *node, contacts []Contact, better *bool) int {
@@ -296,37 +276,37 @@ func (l *lookup) take(now time.Time, from *node, contacts []Contact, better *boo
 	for i, c := range contacts {
 		named[i] = candidate{c, NodeID(c.Key)}
 	}
-	slices.SortStableFunc(named, func(a, b candidate) int { return compare(l.target, a.id, b.id) })
 	p := l.paths[from.path]
+	slices.SortStableFunc(named, func(a, b candidate) int { return compare(p.target, a.id, b.id) })
 	groups := map[string]int{}
 	taken := 0
 	for _, nc := range named {
 		c := nc.Contact
-		if l.get && c.Record != nil && nc.id == l.target && l.record(now, from.Key, c.Record) {
+		if l.get && l.check == nil && c.Record != nil && nc.id == l.target && l.record(now, from.Key, c.Record) {
 			*better = true
 		}
-		if taken == maxNew || l.skip(c) || l.crowded(groups, c) {
+		if taken == maxNew || l.skip(c) || misplaced(from.Contact, c) || l.crowded(groups, c) {
 			continue
 		}
 		n := l.node(c, from.hop+1)
 		if n == nil || p.has(n) {
 			continue
 		}
-		p.add(l.target, n)
+		p.add(n)
 		taken++
 	}
 	return taken
 }
 
+// crowded tells whether one answer names more of c's networks than it may.
 func (l *lookup) crowded(groups map[string]int, c Contact) bool {
-	for _, a := range c.Addresses() {
-		if g := l.group(a.Addr()); g != "" {
-			if groups[g]++; groups[g] > groupPerBucket {
-				return true
-			}
+	full := false
+	for _, g := range groupsOf(l.group, c) {
+		if groups[g.name]++; groups[g.name] > g.limit(groupPerAnswer, widePerAnswer) {
+			full = true
 		}
 	}
-	return false
+	return full
 }
 
 func (l *lookup) failed(now time.Time, k Key, err error) {
@@ -344,8 +324,8 @@ func (l *lookup) step(now time.Time, n *node) Step {
 	return Step{Key: n.Key, Addrs: n.Addresses(), Path: n.path, Hop: n.hop, Start: n.asked.Sub(l.start), Took: now.Sub(n.asked)}
 }
 
-// closest returns the k nearest nodes that answered.
-func (l *lookup) closest(k int) []Contact {
+// nearest returns the k nearest nodes that answered.
+func (l *lookup) nearest(k int) []*node {
 	var nodes []*node
 	for _, n := range l.all {
 		if n.state == nodeAnswered {
@@ -353,11 +333,7 @@ func (l *lookup) closest(k int) []Contact {
 		}
 	}
 	slices.SortFunc(nodes, func(a, b *node) int { return compare(l.target, a.id, b.id) })
-	out := make([]Contact, 0, k)
-	for _, n := range nodes[:min(k, len(nodes))] {
-		out = append(out, n.Contact)
-	}
-	return out
+	return nodes[:min(k, len(nodes))]
 }
 
 func (l *lookup) result(now time.Time) *Result {

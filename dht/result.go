@@ -69,6 +69,13 @@ type Stats struct {
 	// ClockOff is this machine's clock minus the others' (median of the last
 	// answers); 0 while fewer than 3 nodes have answered.
 	ClockOff time.Duration
-	// Nodes is a rough estimate of the size of the network.
-	Nodes int
+	// Nodes estimates the size of the network from the density around positions
+	// chosen at random.
+	Nodes      int
+	Entries    int // public entries kept for others
+	EntryBytes int
+	Session    time.Duration // how long a node stays, estimated: the median
+	UplinkDown time.Time     // since when nobody answers; zero: somebody does
+	// PublishTook is how long the last publication took until 12 nodes had it.
+	PublishTook time.Duration
 }

@@ -19,6 +19,9 @@ const (
 	selfEvery      = 10 * time.Minute // in the first hour, then selfLater
 	selfLater      = 30 * time.Minute
 	refreshAfter   = time.Hour // a bucket that no lookup touched
+	readbackAfter  = 5 * time.Second
+	repairAfter    = 15 * time.Second
+	maxOwnRepairs  = 3
 )
 
 // own is this node's own record and what became of it.
@@ -47,12 +50,15 @@ type schedule struct {
 	filled    bool // all buckets were refreshed once
 	publish   time.Time
 	republish time.Duration // back-off of publish
-	readback  bool          // due
+	readback  time.Time     // when the own record is read back; zero: not
+	repairs   int           // of this publication
+	sync      time.Time
 }
 
 func (s *schedule) init(now time.Time) {
 	s.started, s.bootstrap, s.publish = now, now, now
 	s.self, s.sweep, s.check = now.Add(selfEvery), now.Add(sweepEvery), now.Add(checkRound)
+	s.sync = now.Add(syncEvery)
 	s.backoff, s.republish, s.filling = bootstrapFirst, publishFirst, -1
 }
 
@@ -84,6 +90,8 @@ func (c *core) schedule(now time.Time) {
 	if !now.Before(s.sweep) {
 		s.sweep = now.Add(sweepEvery)
 		c.store.sweep(now)
+		c.entries.sweep(now)
+		c.budgets.sweep(now)
 	}
 }
 
@@ -131,8 +139,13 @@ func (c *core) scheduleUpkeep(now time.Time) {
 	if s.running[opRefresh] == 0 && s.filling >= 0 {
 		c.fill(now)
 	}
+	if !now.Before(s.sync) {
+		s.sync = now.Add(c.jitter(syncEvery))
+		c.sync(now)
+	}
 	if !now.Before(s.check) {
 		s.check = now.Add(checkRound)
+		c.lives.watch(now, c.table.n)
 		c.checkContacts(now)
 		c.refreshOne(now)
 	}
@@ -141,8 +154,8 @@ func (c *core) scheduleUpkeep(now time.Time) {
 		return
 	}
 	if s.joined && s.running[opPublish]+s.running[opReadback] == 0 {
-		if s.readback {
-			s.readback = false
+		if !s.readback.IsZero() && !now.Before(s.readback) {
+			s.readback = time.Time{}
 			c.start(now, opReadback, c.id)
 		} else if !now.Before(s.publish) {
 			c.renew(now)
@@ -232,7 +245,7 @@ func (c *core) setAddrs(now time.Time, addrs []netip.AddrPort) {
 
 // renew signs the own record again if half its time is over.
 func (c *core) renew(now time.Time) {
-	if c.own.rec != nil && now.Sub(c.own.rec.IssuedAt).Abs() >= c.cfg.TTL/2 {
+	if c.own.rec != nil && now.Sub(c.own.rec.IssuedAt).Abs() >= c.renewAfter() {
 		c.sign(now)
 	}
 }
@@ -269,9 +282,12 @@ func (c *core) published(now time.Time, o *op) {
 		c.publishLater(now)
 		return
 	}
-	c.stats.Published, c.stats.Holders = now, o.holders
-	s.readback = true
-	s.publish = o.rec.IssuedAt.Add(c.cfg.TTL / 2)
+	c.stats.Published, c.stats.Holders, c.stats.PublishTook = now, o.holders, o.took
+	s.readback, s.repairs = now, 0
+	if c.own.ready {
+		s.readback = now.Add(readbackAfter)
+	}
+	s.publish = o.rec.IssuedAt.Add(c.renewAfter())
 }
 
 func (c *core) publishLater(now time.Time) {
@@ -289,6 +305,33 @@ func (c *core) readBack(now time.Time, o *op) {
 	}
 	c.sched.republish = publishFirst
 	c.own.ready = true
+	c.repairOwn(now, o.lookup)
+}
+
+// repairOwn puts the own record again at those who took it and don't have it, and
+// at more nodes than before, if too few of those who should have it do.
+func (c *core) repairOwn(now time.Time, l *lookup) {
+	should := c.holders(l)
+	var missing []*node
+	for _, n := range should {
+		if !l.holders[n.Key] {
+			missing = append(missing, n)
+		}
+	}
+	have := len(should) - len(missing)
+	if 4*have >= 3*min(len(should), bucketSize) || c.sched.repairs == maxOwnRepairs {
+		return
+	}
+	for _, n := range l.nearest(maxHolders) { // beyond the radius: those within it lie
+		if n.gave == 0 && !slices.Contains(should, n) {
+			missing = append(missing, n)
+		}
+	}
+	for _, n := range missing {
+		c.deliver(n.Contact, &Request{Op: OpPut, Record: c.own.rec})
+	}
+	c.sched.repairs++
+	c.sched.readback = now.Add(repairAfter)
 }
 
 // wake is when poll has something to do though nothing happens.
@@ -304,6 +347,8 @@ func (c *core) wake(now time.Time) time.Time {
 		earlier(s.bootstrap)
 	} else {
 		earlier(s.self)
+		earlier(s.sync)
+		earlier(s.readback)
 		earlier(s.check)
 		earlier(s.publish)
 	}

@@ -2,6 +2,7 @@ package dht
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -10,8 +11,9 @@ const maxContactBytes = 8 << 10
 
 // serve answers a request that passed Validate. It changes nothing on the word
 // of the asker: who asks is at most put on the list of contacts to check.
-func (c *core) serve(now time.Time, from Key, req *Request) *Response {
+func (c *core) serve(now time.Time, from Key, addr netip.Addr, req *Request) *Response {
 	c.stats.Served++
+	c.heard(now)
 	c.visited(from, req.Seq)
 	resp := &Response{Seq: seqOf(c.own.rec), Time: uint64(now.UnixMilli())}
 	switch req.Op {
@@ -22,9 +24,33 @@ func (c *core) serve(now time.Time, from Key, req *Request) *Response {
 	case OpGet:
 		c.serveGet(now, from, req, resp)
 	case OpPut:
-		c.servePut(now, req.Record, resp)
+		c.servePut(now, from, addr, req, resp)
+	case OpSync:
+		c.serveSync(req.Have, resp)
 	}
+	c.charge(now, from, resp)
 	return resp
+}
+
+// charge takes an answer off its asker's budget. One that the budget has no room
+// for is left out.
+func (c *core) charge(now time.Time, from Key, resp *Response) {
+	size := 64 + len(resp.Entry) + len(resp.Want)
+	if resp.Record != nil {
+		size += len(resp.Record.raw)
+	}
+	for _, ct := range resp.Contacts {
+		size += len(ct.Record.raw)
+	}
+	if w := c.budgets.of(from).answers.take(now, float64(size), answerBurst, answerRate); w > 0 {
+		c.busy(resp, w, "this node answers each other one with at most 16 KiB/s")
+		resp.Record, resp.Entry, resp.Contacts, resp.Want = nil, nil, nil, nil
+	}
+}
+
+func (c *core) busy(resp *Response, wait time.Duration, why string) {
+	resp.Status, resp.Reason = StatusBusy, why
+	resp.RetryAfter = uint32(min(wait, time.Minute)/time.Millisecond) + 1
 }
 
 func (c *core) serveGet(now time.Time, from Key, req *Request, resp *Response) {
@@ -34,21 +60,44 @@ func (c *core) serveGet(now time.Time, from Key, req *Request, resp *Response) {
 	}
 	switch {
 	case rec == nil:
-		resp.Status = StatusNone
+		if resp.Entry = c.entries.get(now, req.Target); resp.Entry == nil {
+			resp.Status = StatusNone
+		}
 	case rec.Seq <= req.KnownSeq:
 		resp.Status = StatusNotNewer
 	default:
 		resp.Record = rec
 	}
-	resp.Contacts = c.name(from, req.Target)
+	near := req.Target
+	if req.Near != (ID{}) {
+		near = req.Near
+	}
+	resp.Contacts = c.name(from, near)
 }
 
-func (c *core) servePut(now time.Time, rec *Record, resp *Response) {
-	if rec.Key == c.self {
+// inReach tells whether this node is near enough to a position to keep what belongs
+// there: 4 times the radius, for the others' estimates of it differ.
+func (c *core) inReach(id ID) bool {
+	n, known := c.sizes.nodes()
+	return !known || n < 4*bucketSize || fraction(c.id, id) <= 4*c.radius()
+}
+
+func (c *core) servePut(now time.Time, from Key, addr netip.Addr, req *Request, resp *Response) {
+	rec := req.Record
+	if rec != nil && (rec.Key == c.self || !c.inReach(NodeID(rec.Key))) {
 		resp.Status = StatusNotClose // its own record a node keeps itself
 		return
 	}
-	resp.Status, resp.Record = c.store.put(now, rec)
+	if w := c.budgets.mayVerify(now, from); w > 0 {
+		c.busy(resp, w, "too many PUTs")
+		return
+	}
+	if rec == nil {
+		resp.Status = c.entries.put(now, req.Entry, c.inReach)
+		return
+	}
+	_, source := c.cfg.Group(addr)
+	resp.Status, resp.Record = c.store.put(now, rec, source)
 	switch resp.Status {
 	case StatusOK:
 		if e := c.table.get(rec.Key); e != nil && rec.Seq > seqOf(e.Record) {

@@ -1,23 +1,17 @@
 package dht
 
 import (
-	"net/netip"
 	"slices"
 	"time"
 )
 
-// Limits on contacts of one Group (geth's, docs/dht.md).
-const (
-	groupPerBucket = 2
-	groupPerTable  = 10
-	maxFails       = 3 // failed calls in a row after which a contact is dropped
-)
+const maxFails = 3 // failed calls in a row after which a contact is dropped
 
 // entry is a contact that answered a call of ours.
 type entry struct {
 	Contact
 	id     ID
-	groups []string
+	groups []group
 	added  time.Time
 	lastOK time.Time
 	rtt    time.Duration // moving average
@@ -47,14 +41,14 @@ type bucket struct {
 // out for another; no Group fills more than its share.
 type table struct {
 	self    ID
-	group   func(netip.Addr) string
+	group   GroupFunc
 	buckets [257]*bucket
-	n       int            // entries
-	groups  map[string]int // entries by group
+	n       int           // entries
+	groups  map[group]int // entries by network
 }
 
-func newTable(self ID, group func(netip.Addr) string) *table {
-	return &table{self: self, group: group, groups: map[string]int{}}
+func newTable(self ID, f GroupFunc) *table {
+	return &table{self: self, group: f, groups: map[group]int{}}
 }
 
 func (t *table) bucket(id ID) *bucket {
@@ -95,7 +89,7 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 	if len(c.Addresses()) == 0 {
 		return false
 	}
-	e := &entry{Contact: c, id: id, added: now, groups: t.groupsOf(c)}
+	e := &entry{Contact: c, id: id, added: now, groups: groupsOf(t.group, c)}
 	if !t.room(b, e) {
 		b.replace(candidate{c, id})
 		return false
@@ -124,7 +118,7 @@ func (t *table) learn(e *entry, c Contact) {
 	}
 	t.count(e, -1)
 	old, oldGroups := e.Contact, e.groups
-	e.Contact, e.groups = c, t.groupsOf(c)
+	e.Contact, e.groups = c, groupsOf(t.group, c)
 	if !t.groupsFit(t.bucket(e.id), e) {
 		e.Contact, e.groups = old, oldGroups
 	}
@@ -191,16 +185,6 @@ func (t *table) count(e *entry, d int) {
 	}
 }
 
-func (t *table) groupsOf(c Contact) []string {
-	var gs []string
-	for _, a := range c.Addresses() {
-		if g := t.group(a.Addr()); g != "" && !slices.Contains(gs, g) {
-			gs = append(gs, g)
-		}
-	}
-	return gs
-}
-
 func (t *table) groupsFit(b *bucket, e *entry) bool {
 	for _, g := range e.groups {
 		n := 0
@@ -209,7 +193,7 @@ func (t *table) groupsFit(b *bucket, e *entry) bool {
 				n++
 			}
 		}
-		if n >= groupPerBucket || t.groups[g] >= groupPerTable {
+		if n >= g.limit(groupPerBucket, widePerBucket) || t.groups[g] >= g.limit(groupPerTable, widePerTable) {
 			return false
 		}
 	}
@@ -264,7 +248,7 @@ func (t *table) takeCandidates(n int) []Contact {
 		}
 		for i := 0; i < len(b.replacements) && len(out) < n; {
 			c := b.replacements[i]
-			if !t.room(b, &entry{id: c.id, groups: t.groupsOf(c.Contact)}) {
+			if !t.room(b, &entry{id: c.id, groups: groupsOf(t.group, c.Contact)}) {
 				i++
 				continue
 			}

@@ -1,0 +1,60 @@
+package dht
+
+import "time"
+
+const uplinkRun = 8 // calls to different contacts that fail one after the other
+
+// uplink tells a dead contact from an uplink that is down: when contact after
+// contact fails and nobody answers or asks, nobody is blamed.
+type uplink struct {
+	run  map[Key]bool // contacts that failed since anybody was heard
+	down time.Time    // since when; zero: it is up
+}
+
+// failed notes that k did not answer. It tells whether k may be blamed for it.
+func (u *uplink) failed(now time.Time, k Key) bool {
+	if u.run == nil {
+		u.run = map[Key]bool{}
+	}
+	if len(u.run) < uplinkRun {
+		u.run[k] = true
+	}
+	if len(u.run) < uplinkRun {
+		return true
+	}
+	if u.down.IsZero() {
+		u.down = now
+	}
+	return false
+}
+
+// heard notes that somebody answered or asked. It tells whether the uplink was
+// down, and who failed before that was known.
+func (u *uplink) heard() (was bool, run map[Key]bool) {
+	was, run = !u.down.IsZero(), u.run
+	u.run, u.down = nil, time.Time{}
+	return was, run
+}
+
+// heard is told that there is somebody out there.
+func (c *core) heard(now time.Time) {
+	if len(c.up.run) == 0 {
+		return
+	}
+	was, run := c.up.heard()
+	if !was {
+		return
+	}
+	clear(c.dead)
+	for k := range run {
+		if e := c.table.get(k); e != nil {
+			e.fails = max(0, e.fails-1)
+		}
+	}
+	c.table.each(func(e *entry) { // whom it really cost is found out soon, not all at once
+		if e.fails > 0 && now.Before(e.nextCheck) {
+			e.nextCheck = now.Add(c.jitter(checkRetry))
+		}
+	})
+	c.sched.publish = now // the address may be another one
+}
