@@ -38,7 +38,7 @@ func (t *tokens) take(now time.Time, n, burst, rate float64) time.Duration {
 }
 
 // budget is what one peer has left.
-type budget struct{ answers, verify tokens }
+type budget struct{ answers, verify, backs tokens }
 
 // budgets are the peers' budgets. Who has not asked for a minute has a full one
 // and is forgotten. A peer beyond maxBudgets shares one with the others there.
@@ -66,7 +66,7 @@ func (b *budgets) of(k Key) *budget {
 
 func (b *budgets) sweep(now time.Time) {
 	for k, p := range b.peers {
-		if now.Sub(p.answers.at) > time.Minute && now.Sub(p.verify.at) > time.Minute {
+		if now.Sub(p.answers.at) > time.Minute && now.Sub(p.verify.at) > time.Minute && now.Sub(p.backs.at) > backBurst/backRate*time.Second {
 			delete(b.peers, k)
 		}
 	}

@@ -57,6 +57,8 @@ type Config struct {
 	MaxEntries      int // public entries kept for others; default 4,096
 	MaxEntryBytes   int // their bytes; default 8 MiB
 	EntriesByAuthor int // entries of one author kept; default 64
+
+	dialBack bool // Network is a DialBacker
 }
 
 // Parameters of the protocol (docs/dht.md gives the reasons).
@@ -102,6 +104,7 @@ func (c Config) withDefaults() Config {
 	if c.Rand == nil {
 		c.Rand = rand.NewPCG(rand.Uint64(), rand.Uint64())
 	}
+	_, c.dialBack = c.Network.(DialBacker)
 	if c.Now == nil {
 		c.Now = time.Now
 	}

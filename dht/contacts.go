@@ -1,6 +1,11 @@
 package dht
 
-import "time"
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+)
 
 // checkOwn checks the record that a node gives as its own.
 func (c *core) checkOwn(now time.Time, k Key, resp *Response) error {
@@ -59,12 +64,18 @@ func (c *core) wanted(k Key) bool {
 	return len(b.entries) < bucketSize || c.table.nearer(id) < siblingSize
 }
 
-// blame notes that a contact did not answer.
-func (c *core) blame(now time.Time, ct Contact) {
+// blame notes that a contact did not answer; undialled that no session could be opened.
+func (c *core) blame(now time.Time, ct Contact, undialled bool) {
 	if !c.up.failed(now, ct.Key) {
 		return
 	}
 	e := c.table.get(ct.Key)
+	if undialled {
+		c.shutOut(now, ct.Addresses())
+		if e != nil && e.moved {
+			e.fails = maxFails // it was never reached where it says it is now
+		}
+	}
 	if c.table.failed(ct.Key) {
 		c.lives.died()
 		c.sched.candidates = true
@@ -82,9 +93,29 @@ func (c *core) blame(now time.Time, ct Contact) {
 	}
 }
 
+// shutOut leaves addresses alone for a while, whoever is said to be there: so a
+// crowd that names one address brings it one dial of each node (docs/dht.md, A10).
+func (c *core) shutOut(now time.Time, addrs []netip.AddrPort) {
+	if len(c.shut) >= maxShut {
+		maps.DeleteFunc(c.shut, func(_ netip.AddrPort, until time.Time) bool { return !now.Before(until) })
+	}
+	for _, a := range addrs {
+		if len(c.shut) < maxShut {
+			c.shut[a] = now.Add(shutKept)
+		}
+	}
+}
+
+// isDead tells whether a contact is not worth a try now.
 func (c *core) isDead(now time.Time, ct Contact) bool {
-	d, ok := c.dead[ct.Key]
-	return ok && now.Before(d.until) && seqOf(ct.Record) <= d.seq
+	if d, ok := c.dead[ct.Key]; ok && now.Before(d.until) && seqOf(ct.Record) <= d.seq {
+		return true
+	}
+	if e := c.table.get(ct.Key); e != nil && e.fails == 0 {
+		return false // it answered last time, perhaps over a session of its own
+	}
+	addrs := ct.Addresses()
+	return len(addrs) > 0 && !slices.ContainsFunc(addrs, func(a netip.AddrPort) bool { return !now.Before(c.shut[a]) })
 }
 
 // noteClock returns this clock minus the answerer's.

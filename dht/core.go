@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -18,7 +19,9 @@ const (
 	firstHedge   = 300 * time.Millisecond
 
 	deadKept  = 30 * time.Second // a contact that failed is not tried again for so long
+	shutKept  = 10 * time.Minute // nor an address
 	maxDead   = 1024
+	maxShut   = 4096
 	maxProbes = 256 // waiting, of our own and of strangers each
 	probing   = 8   // at once
 	offsets   = 15  // clock offsets remembered
@@ -40,8 +43,10 @@ type core struct {
 	store   *store
 	entries *entries
 	own     own
+	proof   proof
 	sched   schedule
 	dead    map[Key]dead
+	shut    map[netip.AddrPort]time.Time // addresses at which no session could be opened, and until when they are left alone
 
 	ops    []*op
 	calls  map[uint64]*call
@@ -81,10 +86,11 @@ type dead struct {
 func newCore(cfg *Config, now time.Time) *core {
 	self := Key(cfg.Key.Public().(ed25519.PublicKey))
 	c := &core{cfg: cfg, self: self, id: NodeID(self), verify: (*Record).Verify, rnd: rand.New(cfg.Rand),
-		dead: map[Key]dead{}, calls: map[uint64]*call{}, queued: map[Key]bool{}}
+		dead: map[Key]dead{}, shut: map[netip.AddrPort]time.Time{}, calls: map[uint64]*call{}, queued: map[Key]bool{}}
 	c.table = newTable(c.id, cfg.Group)
 	c.store, c.entries = newStore(c.id, cfg), newEntries(c.id, cfg)
 	c.lives.init(now)
+	c.proof.server = !cfg.dialBack || len(cfg.Bootstrap) == 0
 	c.sched.init(now)
 	return c
 }
@@ -248,7 +254,10 @@ func (c *core) emit(now time.Time, q query, o *op) *call {
 			return nil
 		}
 	}
-	q.req.Seq = seqOf(c.own.rec)
+	q.req.Seq = 0 // nobody need call a client
+	if c.proof.server {
+		q.req.Seq = seqOf(c.own.rec)
+	}
 	c.lastID++
 	cl := &call{query: q, id: c.lastID, sent: now, op: o}
 	c.calls[cl.id] = cl
@@ -346,8 +355,11 @@ func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
 	}
 	if err != nil {
 		c.stats.Failed++
-		c.blame(now, cl.to)
+		c.blame(now, cl.to, errors.Is(err, ErrDial))
 		c.opFailed(now, cl.query, cl.op, err)
+		if cl.back && cl.req.Op == OpDialBack {
+			c.proved(now, cl, nil)
+		}
 		return
 	}
 	off := c.noteClock(now, cl, resp)
@@ -355,6 +367,8 @@ func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
 	switch o := cl.op; {
 	case cl.back && cl.req.Op == OpSync:
 		c.synced(now, cl, resp)
+	case cl.back && cl.req.Op == OpDialBack:
+		c.proved(now, cl, resp)
 	case cl.back && cl.req.Op == OpGet:
 		c.fetched(now, cl, resp)
 	case o == nil || o.finished:
@@ -447,6 +461,7 @@ func (c *core) statsNow() Stats {
 	}
 	s.Seq, s.Ready, s.Nodes = seqOf(c.own.rec), c.own.ready, int(c.nodes())
 	s.Entries, s.EntryBytes = len(c.entries.kept), c.entries.bytes
+	s.Server = c.proof.server
 	s.Session, s.UplinkDown = c.lives.median(), c.up.down
 	if len(c.offs) >= 3 {
 		s.ClockOff = median(c.offs)

@@ -16,11 +16,16 @@ const (
 
 // deliver puts a request that nobody waits for on the list. When that is full it
 // is dropped: what it would have done, the next publication or SYNC does.
-func (c *core) deliver(to Contact, req *Request) {
-	if req != nil && to.Key != c.self && len(c.outbox) < maxOutbox {
-		timeout, _ := c.patience(to.Key)
-		c.outbox = append(c.outbox, query{to, req, timeout})
+func (c *core) deliver(to Contact, req *Request) bool {
+	if req == nil || to.Key == c.self || len(c.outbox) >= maxOutbox {
+		return false
 	}
+	timeout, _ := c.patience(to.Key)
+	if req.Op == OpDialBack {
+		timeout += dialBackLimit
+	}
+	c.outbox = append(c.outbox, query{to, req, timeout})
+	return true
 }
 
 func (c *core) nextDeliveries(now time.Time) (out []*call) {

@@ -22,6 +22,7 @@ type DHT struct {
 	core    *core
 	waiters map[*op]*waiter
 	running bool
+	backs   int // dial-backs under way
 }
 
 // waiter is a user's lookup that somebody waits for.
@@ -86,7 +87,7 @@ func (d *DHT) step(ctx context.Context, calls *sync.WaitGroup) time.Duration {
 	}
 	for o, w := range d.waiters {
 		switch {
-		case o.finished:
+		case o.finished || o.kind == opPutEntry && o.took > 0:
 			close(w.done)
 			delete(d.waiters, o)
 		case o.better:
@@ -154,81 +155,17 @@ func (d *DHT) Serve(ctx context.Context, from Key, fromAddr netip.AddrPort, req 
 		d.core.stats.Refused++
 		return nil, err
 	}
+	if req.Op == OpDialBack {
+		d.mu.Unlock()
+		resp := d.dialBack(ctx, from, fromAddr.Addr(), req)
+		d.mu.Lock()
+		return resp, nil
+	}
 	resp := d.core.serve(d.cfg.Now(), from, fromAddr.Addr(), req)
 	if len(d.core.probes)+len(d.core.strangers) > 0 {
 		signal(d.wake)
 	}
 	return resp, nil
-}
-
-// Lookup finds the address record of an agent: final, that is with 3 distinct
-// holders agreeing on the newest, or after all nearest nodes were asked. The
-// Result is never nil; with an error it holds the trace only. The error wraps
-// ErrNotFound, ErrNoAnswer, ErrBusy, ErrClosed or ctx's.
-func (d *DHT) Lookup(ctx context.Context, k Key) (*Result, error) {
-	return d.Search(ctx, k, nil)
-}
-
-// Search is Lookup that hands every better record on as it comes: the first is
-// provisional, since a holder may have an old one. provisional is called by the
-// caller's goroutine.
-func (d *DHT) Search(ctx context.Context, k Key, provisional func(*Record)) (*Result, error) {
-	o, w, err := d.begin(ctx, k)
-	if err != nil {
-		return &Result{}, fmt.Errorf("dht: lookup of %s: %w", k, err)
-	}
-	for {
-		select {
-		case <-w.done:
-			d.mu.Lock()
-			r, err := o.result, o.err
-			d.mu.Unlock()
-			if err != nil {
-				err = fmt.Errorf("dht: lookup of %s: %w, %d nodes asked", k, err, len(r.Trace))
-			}
-			return r, err
-		case <-w.changed:
-			d.mu.Lock()
-			best := o.lookup.best
-			d.mu.Unlock()
-			if provisional != nil && !best.tombstone() {
-				provisional(best)
-			}
-			continue
-		case <-ctx.Done():
-			err = context.Cause(ctx)
-		case <-d.done:
-			err = ErrClosed
-		}
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.core.cancel(o)
-		delete(d.waiters, o)
-		r := o.lookup.result(d.cfg.Now())
-		r.Record = nil
-		return r, fmt.Errorf("dht: lookup of %s: %w, %d nodes asked", k, err, len(r.Trace))
-	}
-}
-
-func (d *DHT) begin(ctx context.Context, k Key) (*op, *waiter, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, nil, context.Cause(ctx)
-	}
-	select {
-	case <-d.done:
-		return nil, nil, ErrClosed
-	default:
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if n := d.core.users(); n >= d.cfg.MaxLookups {
-		return nil, nil, fmt.Errorf("%w: %d, the setting MaxLookups allows no more", ErrBusy, n)
-	}
-	o := d.core.start(d.cfg.Now(), opGet, NodeID(k))
-	w := &waiter{changed: make(chan struct{}, 1), done: make(chan struct{})}
-	d.waiters[o] = w
-	signal(d.wake)
-	return o, w, nil
 }
 
 // Ready tells whether others can find this node: its own record was read back

@@ -136,6 +136,7 @@ func (c *core) scheduleUpkeep(now time.Time) {
 	if s.running[opSelf] == 0 && (!s.joined || !now.Before(s.self) || !s.filled && s.filling < 0) {
 		c.start(now, opSelf, c.id)
 	}
+	c.prove(now)
 	if s.running[opRefresh] == 0 && s.filling >= 0 {
 		c.fill(now)
 	}
@@ -157,7 +158,7 @@ func (c *core) scheduleUpkeep(now time.Time) {
 		if !s.readback.IsZero() && !now.Before(s.readback) {
 			s.readback = time.Time{}
 			c.start(now, opReadback, c.id)
-		} else if !now.Before(s.publish) {
+		} else if !now.Before(s.publish) && !c.unproved(now) {
 			c.renew(now)
 			c.start(now, opPublish, c.id)
 		}
@@ -239,6 +240,7 @@ func (c *core) setAddrs(now time.Time, addrs []netip.AddrPort) {
 		return
 	}
 	c.own.addrs = slices.Clone(addrs)
+	c.proof.next, c.proof.asked = now, nil
 	c.sign(now)
 	c.sched.publish, c.sched.republish = now, publishFirst
 }
@@ -257,7 +259,7 @@ func (c *core) sign(now time.Time) {
 		return
 	}
 	seq := max(c.own.seq+1, uint64(now.UnixMilli()))
-	rec, err := Record{Key: c.self, Flags: FlagServer, Seq: seq, IssuedAt: now, TTL: c.cfg.TTL, Addrs: c.own.addrs}.Sign(c.cfg.Key)
+	rec, err := Record{Key: c.self, Flags: c.proof.flag(), Seq: seq, IssuedAt: now, TTL: c.cfg.TTL, Addrs: c.own.addrs}.Sign(c.cfg.Key)
 	if err != nil {
 		c.own.rec, c.stats.PublishError = nil, err
 		return
@@ -351,6 +353,8 @@ func (c *core) wake(now time.Time) time.Time {
 		earlier(s.readback)
 		earlier(s.check)
 		earlier(s.publish)
+		earlier(c.proof.next)
+		earlier(s.started.Add(dialBackLimit))
 	}
 	for _, o := range c.ops {
 		if w := o.lookup.wake(now); !w.IsZero() {

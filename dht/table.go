@@ -16,6 +16,7 @@ type entry struct {
 	lastOK time.Time
 	rtt    time.Duration // moving average
 	fails  int           // in a row
+	moved  bool          // it has not answered since its addresses changed
 
 	checkEvery time.Duration // doubles with age
 	nextCheck  time.Time
@@ -102,7 +103,7 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 }
 
 func (e *entry) ok(now time.Time, rtt time.Duration) {
-	e.fails, e.lastOK = 0, now
+	e.fails, e.lastOK, e.moved = 0, now, false
 	if e.rtt == 0 {
 		e.rtt = rtt
 	}
@@ -121,6 +122,8 @@ func (t *table) learn(e *entry, c Contact) {
 	e.Contact, e.groups = c, groupsOf(t.group, c)
 	if !t.groupsFit(t.bucket(e.id), e) {
 		e.Contact, e.groups = old, oldGroups
+	} else if !slices.Equal(old.Addresses(), c.Addresses()) {
+		e.moved = true
 	}
 	t.count(e, 1)
 }

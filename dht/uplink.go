@@ -46,6 +46,7 @@ func (c *core) heard(now time.Time) {
 		return
 	}
 	clear(c.dead)
+	clear(c.shut)
 	for k := range run {
 		if e := c.table.get(k); e != nil {
 			e.fails = max(0, e.fails-1)
