@@ -12,7 +12,7 @@ func FuzzHandshakeMessage1(f *testing.F) {
 	iid, _ := newIdentity(testKey(f, 1), "test")
 	rid, _ := newIdentity(testKey(f, 2), "test")
 	in, _ := newInitiator(iid, rid.agent, fixedEntropy(f, 1))
-	m, _ := in.message1(hello{maxRequests: 1})
+	m, _ := in.message1(hello{maxRequests: 1}, nil)
 	f.Add(m[2:])
 	f.Add(m[2:100])
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -32,16 +32,16 @@ func FuzzHandshakeMessage2(f *testing.F) {
 	iid, _ := newIdentity(testKey(f, 1), "test")
 	rid, _ := newIdentity(testKey(f, 2), "test")
 	in, _ := newInitiator(iid, rid.agent, fixedEntropy(f, 1))
-	m1, _ := in.message1(hello{maxRequests: 1})
+	m1, _ := in.message1(hello{maxRequests: 1}, nil)
 	r := newResponder(rid, fixedEntropy(f, 2))
 	if err := r.read(m1[2:]); err != nil {
 		f.Fatal(err)
 	}
-	m2, _, _ := r.message2(hello{maxRequests: 1})
+	m2, _, _ := r.message2(hello{maxRequests: 1}, nil)
 	f.Add(m2[2:])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		in, _ := newInitiator(iid, rid.agent, fixedEntropy(t, 1))
-		in.message1(hello{maxRequests: 1})
+		in.message1(hello{maxRequests: 1}, nil)
 		if _, err := in.finish(b); err == nil && !bytes.Equal(b, m2[2:]) {
 			t.Fatal("a forged message 2")
 		}
@@ -62,7 +62,7 @@ func FuzzHello(f *testing.F) {
 	f.Add(appendHello(nil, hello{clock: 1, maxMessage: 2, maxRequests: 3}))
 	f.Add(append(appendHello(nil, hello{maxRequests: 3}), 0, 9, 0, 1, 7))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		h, err := parseHello(b)
+		h, _, err := parseHello(b)
 		if err != nil {
 			return
 		}

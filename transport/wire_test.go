@@ -135,7 +135,7 @@ func TestGoldenHandshake(t *testing.T) {
 	hr := hello{clock: 1700000000123, maxMessage: 1 << 20, maxRequests: 64}
 	v.check("initiator_hello", "the initiator's hello: clock 1700000000000, 16 MiB, 256 requests", appendHello(nil, hi))
 	v.check("responder_hello", "the responder's hello: clock 1700000000123, 1 MiB, 64 requests", appendHello(nil, hr))
-	m1, err := in.message1(hi)
+	m1, err := in.message1(hi, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestGoldenHandshake(t *testing.T) {
 	if r.agent != iid.agent || r.peer != hi {
 		t.Fatalf("the responder sees %s, %+v", r.agent, r.peer)
 	}
-	m2, rk, err := r.message2(hr)
+	m2, rk, err := r.message2(hr, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func TestHandshakeRefuses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := in.message1(hello{maxRequests: 1})
+		m, err := in.message1(hello{maxRequests: 1}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -215,7 +215,7 @@ func TestHandshakeRefuses(t *testing.T) {
 		}
 	}
 	self, _ := newInitiator(rid, rid.agent, entropy{})
-	ms, _ := self.message1(hello{maxRequests: 1})
+	ms, _ := self.message1(hello{maxRequests: 1}, nil)
 	if err := newResponder(rid, entropy{}).read(ms[2:]); !errors.Is(err, ErrSelf) {
 		t.Errorf("a handshake with oneself: %v", err)
 	}
@@ -227,12 +227,12 @@ func TestMessage2Refused(t *testing.T) {
 	rid, _ := newIdentity(testKey(t, 2), "test")
 	for _, at := range []int{0, mlkem.CiphertextSize768 - 1, mlkem.CiphertextSize768, mlkem.CiphertextSize768 + 40} {
 		in, _ := newInitiator(iid, rid.agent, entropy{})
-		m1, _ := in.message1(hello{maxRequests: 1})
+		m1, _ := in.message1(hello{maxRequests: 1}, nil)
 		r := newResponder(rid, entropy{})
 		if err := r.read(m1[2:]); err != nil {
 			t.Fatal(err)
 		}
-		m2, _, err := r.message2(hello{maxRequests: 1})
+		m2, _, err := r.message2(hello{maxRequests: 1}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
