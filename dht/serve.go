@@ -13,6 +13,11 @@ const maxContactBytes = 8 << 10
 func (c *core) serve(now time.Time, from Key, req *Request) *Response {
 	c.stats.Served++
 	c.visited(from, req.Seq)
+	return c.reply(now, from, req)
+}
+
+// reply is serve without a note of who asks. But for a PUT it changes nothing.
+func (c *core) reply(now time.Time, from Key, req *Request) *Response {
 	resp := &Response{Seq: seqOf(c.own.rec), Time: uint64(now.UnixMilli())}
 	switch req.Op {
 	case OpPing:
