@@ -252,7 +252,7 @@ func (e *Endpoint) initiate(conn net.Conn, peer PeerKey, q *question) (*Session,
 	if err != nil {
 		return nil, err
 	}
-	msg, err := in.message1(e.hello(), q)
+	msg, err := in.message1(e.hello(), q.extensions())
 	if err != nil {
 		return nil, err
 	}

@@ -156,11 +156,11 @@ func newInitiator(id *identity, peer PeerKey, ent entropy) (*initiator, error) {
 	return in, err
 }
 
-// message1 returns the first message as it goes onto the wire. q may be nil.
+// message1 returns the first message as it goes onto the wire. ext are the
+// extensions of its hello: a question, or nil.
 //
 //	-> mac, e, es, s, ss, {ek, hello}
-func (in *initiator) message1(h hello, q *question) ([]byte, error) {
-	ext := q.extensions()
+func (in *initiator) message1(h hello, ext []byte) ([]byte, error) {
 	payload := append(appendHello(append(make([]byte, 0, minMessage1+len(ext)), in.ek...), h), ext...)
 	b := make([]byte, 2+macSize, 2+minMessage1+len(ext))
 	b, _, _, err := in.hs.WriteMessage(b, payload)
@@ -169,7 +169,7 @@ func (in *initiator) message1(h hello, q *question) ([]byte, error) {
 	}
 	binary.BigEndian.PutUint16(b, uint16(len(b)-2))
 	copy(b[2:], message1MAC(in.macKey, b[2+macSize:]))
-	in.asked, in.sent = q != nil, len(b)-2
+	in.asked, in.sent = ext != nil, len(b)-2
 	return b, nil
 }
 
@@ -261,7 +261,7 @@ func (r *responder) read(msg []byte) error {
 }
 
 // message2 returns the second message as it goes onto the wire. ext are the
-// extensions of its hello.
+// extensions of its hello: an answer, or nil.
 func (r *responder) message2(h hello, ext []byte) ([]byte, *keys, error) {
 	secret, ct := r.ent.encapsulate(r.ek)
 	if err := r.hs.SetPresharedKey(pskOf(secret, ct, r.ek.Bytes())); err != nil {

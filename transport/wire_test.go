@@ -176,6 +176,40 @@ func TestGoldenHandshake(t *testing.T) {
 		}
 		v.check(fmt.Sprintf("record_%d", i), fmt.Sprintf("the initiator's record %d: a ping with id %d", i, i+1), rec)
 	}
+	goldenEarly(t, v, iid, rid, hi, hr)
+}
+
+// goldenEarly is the same handshake with a question and its answer.
+func goldenEarly(t *testing.T, v *vectors, iid, rid *identity, hi, hr hello) {
+	q := &question{kind: 1, body: []byte("question")}
+	in, err := newInitiator(iid, rid.agent, fixedEntropy(t, 0x11))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.check("early_initiator_hello", "the initiator's hello with early data: a question of kind 1, body \"question\", and padding",
+		append(appendHello(nil, hi), q.extensions()...))
+	m1, err := in.message1(hi, q.extensions())
+	if err != nil || len(m1) != 4096 {
+		t.Fatal(len(m1), err)
+	}
+	v.check("early_message_1", "message 1 with it", m1)
+	r := newResponder(rid, fixedEntropy(t, 0x22))
+	if err := r.read(m1[2:]); err != nil || string(r.early) != "\x01question" {
+		t.Fatalf("%q, %v", r.early, err)
+	}
+	if room := answerRoom(len(m1) - 2); room != 2937 {
+		t.Errorf("room for %d bytes", room)
+	}
+	ext := appendExtension(nil, extEarly, []byte("answer"))
+	v.check("early_responder_hello", "the responder's hello with the answer \"answer\"", append(appendHello(nil, hr), ext...))
+	m2, _, err := r.message2(hr, ext)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.check("early_message_2", "message 2 with it", m2)
+	if k, err := in.finish(m2[2:]); err != nil || string(k.early) != "answer" || k.peer != hr {
+		t.Fatalf("%+v, %v", k, err)
+	}
 }
 
 func TestHandshakeRefuses(t *testing.T) {
