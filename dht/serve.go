@@ -15,6 +15,11 @@ func (c *core) serve(now time.Time, from Key, addr netip.Addr, req *Request) *Re
 	c.stats.Served++
 	c.heard(now)
 	c.visited(from, req.Seq)
+	return c.reply(now, from, req)
+}
+
+// reply is serve without a note of who asks. But for a PUT it changes nothing.
+func (c *core) reply(now time.Time, from Key, req *Request) *Response {
 	resp := &Response{Seq: seqOf(c.own.rec), Time: uint64(now.UnixMilli())}
 	switch req.Op {
 	case OpPing:

@@ -76,22 +76,7 @@ func (d dhtNetwork) Call(ctx context.Context, to dht.Contact, req *dht.Request) 
 	if err != nil {
 		return nil, err
 	}
-	peer := transport.PeerKey(to.Key)
-	s, ok := d.node.endpoint.Live(peer)
-	if !ok {
-		addrs := to.Addresses()
-		bare := len(addrs) == 0
-		if bare {
-			addrs, _ = d.node.known(ctx, sdk.AgentID(to.Key))
-		}
-		if s, _, err = d.node.endpoint.Session(ctx, peer, addrs); err != nil {
-			if bare { // the settings' address is next
-				d.node.addresses.failed(sdk.AgentID(to.Key))
-			}
-			return nil, err
-		}
-	}
-	reply, err := s.Request(ctx, transport.Outgoing{Kind: kindDHT, ID: newMessageID(), Body: body})
+	reply, err := d.ask(ctx, to, req.Op, transport.Outgoing{Kind: kindDHT, ID: newMessageID(), Body: body})
 	if err != nil {
 		return nil, err
 	}

@@ -13,9 +13,11 @@ import (
 
 // dialing is one dial of a peer, shared by all who want a session with it.
 type dialing struct {
+	q       *question // of who has begun it; nil if it has none
 	done    chan struct{}
 	once    sync.Once
-	s       *Session // set before done is closed
+	s       *Session // set before done is closed, as the next two
+	answer  []byte   // to q; nil if there is none
 	err     error
 	waiters int // guarded by Endpoint.mu
 	cancel  context.CancelCauseFunc
@@ -25,6 +27,9 @@ type dialing struct {
 func (d *dialing) deliver(s *Session, err error) {
 	d.once.Do(func() {
 		d.s, d.err = s, err
+		if s != nil && s.early != nil && s.early.to == d.q {
+			d.answer = s.early.body
+		}
 		close(d.done)
 	})
 }
@@ -39,35 +44,45 @@ var errNobodyWaits = errors.New("nobody waits for the dial any more")
 // Errors: *DialError with every attempt; ErrSelf, ErrKey, ErrClosed; a
 // *RequestError with Busy (MaxDials, MaxSessions), Timeout or Canceled.
 func (e *Endpoint) Session(ctx context.Context, peer PeerKey, addrs []netip.AddrPort) (s *Session, reused bool, err error) {
+	s, _, reused, err = e.session(ctx, peer, addrs, nil)
+	return s, reused, err
+}
+
+// session is Session with a question, which may be nil. The answer is not nil if
+// this call has begun the dial, and message 2 has brought one.
+func (e *Endpoint) session(ctx context.Context, peer PeerKey, addrs []netip.AddrPort, q *question) (s *Session, answer []byte, reused bool, err error) {
 	if s, ok := e.Live(peer); ok {
-		return s, true, nil
+		return s, nil, true, nil
 	}
 	if peer == e.id.agent {
-		return nil, false, ErrSelf
+		return nil, nil, false, ErrSelf
 	}
 	if err := ValidKey(peer); err != nil {
-		return nil, false, fmt.Errorf("dial %s: %w", peer, err)
+		return nil, nil, false, fmt.Errorf("dial %s: %w", peer, err)
 	}
 	select {
 	case <-e.began:
 	case <-ctx.Done():
-		return nil, false, contextError(ctx, false)
+		return nil, nil, false, contextError(ctx, false)
 	}
-	d, s, err := e.joinDial(peer, addrs)
+	d, s, err := e.joinDial(peer, addrs, q)
 	if s != nil || err != nil {
-		return s, s != nil, err
+		return s, nil, s != nil, err
 	}
 	defer e.leaveDial(peer, d)
 	select {
 	case <-d.done:
-		return d.s, false, d.err
+		if d.q == q {
+			answer = d.answer
+		}
+		return d.s, answer, false, d.err
 	case <-ctx.Done():
-		return nil, false, contextError(ctx, false)
+		return nil, nil, false, contextError(ctx, false)
 	}
 }
 
 // joinDial joins the dial under way or starts one.
-func (e *Endpoint) joinDial(peer PeerKey, addrs []netip.AddrPort) (*dialing, *Session, error) {
+func (e *Endpoint) joinDial(peer PeerKey, addrs []netip.AddrPort, q *question) (*dialing, *Session, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.stopping {
@@ -92,7 +107,7 @@ func (e *Endpoint) joinDial(peer PeerKey, addrs []netip.AddrPort) (*dialing, *Se
 	}
 	addrs = append([]netip.AddrPort(nil), addrs[:min(len(addrs), e.cfg.MaxAddresses)]...)
 	ctx, cancel := context.WithCancelCause(e.life)
-	d := &dialing{done: make(chan struct{}), waiters: 1, cancel: cancel}
+	d := &dialing{q: q, done: make(chan struct{}), waiters: 1, cancel: cancel}
 	e.dials[peer] = d
 	e.wg.Add(1)
 	go func() {
@@ -118,7 +133,7 @@ func (e *Endpoint) leaveDial(peer PeerKey, d *dialing) {
 
 // dial runs one dial and, where it succeeds, its session.
 func (e *Endpoint) dial(ctx context.Context, d *dialing, peer PeerKey, addrs []netip.AddrPort) {
-	s, err := e.connect(ctx, peer, addrs, nil)
+	s, err := e.connect(ctx, peer, addrs, d.q, nil)
 	e.mu.Lock()
 	if e.dials[peer] == d {
 		delete(e.dials, peer)
@@ -133,8 +148,8 @@ func (e *Endpoint) dial(ctx context.Context, d *dialing, peer PeerKey, addrs []n
 
 // connect dials, and registers the session of the first address that answers.
 // The caller must run it.
-func (e *Endpoint) connect(ctx context.Context, peer PeerKey, addrs []netip.AddrPort, renews *Session) (*Session, error) {
-	s, err := e.race(ctx, peer, addrs)
+func (e *Endpoint) connect(ctx context.Context, peer PeerKey, addrs []netip.AddrPort, q *question, renews *Session) (*Session, error) {
+	s, err := e.race(ctx, peer, addrs, q)
 	if err != nil {
 		return nil, err
 	}
@@ -143,6 +158,7 @@ func (e *Endpoint) connect(ctx context.Context, peer PeerKey, addrs []netip.Addr
 		s.conn.Close()
 		return nil, err
 	}
+	s.early = nil // register has handed it on
 	s.heartbeat() // the responder's session begins with our first record
 	return s, nil
 }
@@ -154,7 +170,7 @@ type outcome struct {
 }
 
 // race tries the addresses side by side. The losers are closed and waited for.
-func (e *Endpoint) race(ctx context.Context, peer PeerKey, addrs []netip.AddrPort) (*Session, error) {
+func (e *Endpoint) race(ctx context.Context, peer PeerKey, addrs []netip.AddrPort, q *question) (*Session, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	results := make(chan outcome)
@@ -179,7 +195,7 @@ func (e *Endpoint) race(ctx context.Context, peer PeerKey, addrs []netip.AddrPor
 			next++
 			pending++
 			go func() {
-				s, err := e.attempt(ctx, peer, addr)
+				s, err := e.attempt(ctx, peer, addr, q)
 				results <- outcome{s, addr, err}
 			}()
 			stagger.Reset(e.cfg.DialStagger)
@@ -207,7 +223,7 @@ func (e *Endpoint) race(ctx context.Context, peer PeerKey, addrs []netip.AddrPor
 }
 
 // attempt dials one address and shakes hands.
-func (e *Endpoint) attempt(ctx context.Context, peer PeerKey, addr netip.AddrPort) (*Session, error) {
+func (e *Endpoint) attempt(ctx context.Context, peer PeerKey, addr netip.AddrPort, q *question) (*Session, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, e.cfg.DialTimeout,
 		fmt.Errorf("no answer within %s (setting DialTimeout): %w", e.cfg.DialTimeout, context.DeadlineExceeded))
 	defer cancel()
@@ -219,7 +235,7 @@ func (e *Endpoint) attempt(ctx context.Context, peer PeerKey, addr netip.AddrPor
 		return nil, fmt.Errorf("connect: %w", err)
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	s, err := e.initiate(conn, peer)
+	s, err := e.initiate(conn, peer, q)
 	if !stop() {
 		err = context.Cause(ctx)
 	}
@@ -231,12 +247,12 @@ func (e *Endpoint) attempt(ctx context.Context, peer PeerKey, addr netip.AddrPor
 }
 
 // initiate is the dialling side of a handshake.
-func (e *Endpoint) initiate(conn net.Conn, peer PeerKey) (*Session, error) {
+func (e *Endpoint) initiate(conn net.Conn, peer PeerKey, q *question) (*Session, error) {
 	in, err := newInitiator(e.id, peer, e.entropy)
 	if err != nil {
 		return nil, err
 	}
-	msg, err := in.message1(e.hello())
+	msg, err := in.message1(e.hello(), q.extensions())
 	if err != nil {
 		return nil, err
 	}
@@ -244,7 +260,7 @@ func (e *Endpoint) initiate(conn net.Conn, peer PeerKey) (*Session, error) {
 		return nil, noAnswer(err)
 	}
 	began := time.Now()
-	reply, err := readMessage(conn, minMessage2, maxMessage2)
+	reply, err := readMessage(conn, minMessage2, len(msg)-2)
 	if err != nil {
 		return nil, noAnswer(err)
 	}
@@ -256,6 +272,9 @@ func (e *Endpoint) initiate(conn net.Conn, peer PeerKey) (*Session, error) {
 	s, err := e.newSession(conn, peer, k, true)
 	if err != nil {
 		return nil, err
+	}
+	if k.early != nil {
+		s.early = &earlyAnswer{to: q, body: k.early}
 	}
 	s.skew = k.peer.skew(began.Add(rtt / 2))
 	s.stats.rtt.Store(int64(max(rtt, 1)))

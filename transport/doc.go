@@ -36,6 +36,7 @@
 //	endpoint.go   the table of sessions, start and end
 //	admission.go  who may try a handshake        accept.go  the listening side
 //	dial.go       the dialling side
+//	early.go      reads that ride in the handshake
 //
 // # Who owns what
 //

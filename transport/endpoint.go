@@ -21,7 +21,8 @@ type Endpoint struct {
 	id       *identity
 	entropy  entropy
 	start    time.Time
-	starter  Starter         // Config.Handler, where it is one
+	starter  Starter // Config.Handler, where it is one, as the next
+	early    EarlyReader
 	life     context.Context // until the end of Run; of dials
 	stop     context.CancelCauseFunc
 	contexts serveContexts // of served requests
@@ -66,6 +67,7 @@ func New(c Config) (*Endpoint, error) {
 	e.replies.max, e.served.max = int64(c.MaxQueuedTotal), int64(c.MaxRequestsTotal)
 	e.workers.ep, e.complaints.e = e, e
 	e.starter, _ = c.Handler.(Starter)
+	e.early, _ = c.Handler.(EarlyReader)
 	e.life, e.stop = context.WithCancelCause(context.Background())
 	return e, nil
 }

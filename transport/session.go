@@ -20,7 +20,8 @@ type Session struct {
 	addr      netip.AddrPort
 	hello     hello // the peer's
 	initiator bool
-	renews    *Session // the one that it was dialled to replace; cleared by the reader
+	renews    *Session     // the one that it was dialled to replace; cleared by the reader
+	early     *earlyAnswer // until it is registered
 	opened    time.Time
 	skew      time.Duration
 	done      chan struct{} // closed by fail
