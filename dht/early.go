@@ -4,7 +4,7 @@ package dht
 // be a replay: nothing of the asker is noted, and nothing changes. nil: this
 // request is to be asked again over the session.
 func (d *DHT) ReadEarly(from Key, req *Request) *Response {
-	if req.Validate() != nil || req.Op == OpPut {
+	if req.Validate() != nil || req.Op > OpGet {
 		return nil
 	}
 	d.mu.Lock()
@@ -21,6 +21,7 @@ func (d *DHT) Visited(from Key, seq uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.core.stats.Served++
+	d.core.heard(d.cfg.Now())
 	d.core.visited(from, seq)
 	if len(d.core.probes)+len(d.core.strangers) > 0 {
 		signal(d.wake)

@@ -17,7 +17,7 @@ func TestReadEarlyChangesNothing(t *testing.T) {
 	asker, known := pub(testKey(2)), testRecord(t, 3, 5, epoch)
 	held := testRecord(t, 4, 7, epoch)
 	c.table.succeeded(epoch, Contact{Key: known.Key, Record: known}, time.Millisecond, checkFirst)
-	if s, _ := c.store.put(epoch, held); s != StatusOK {
+	if s, _ := c.store.put(epoch, held, ""); s != StatusOK {
 		t.Fatal(s)
 	}
 	before, stats := n.Snapshot(), c.statsNow()
@@ -48,7 +48,7 @@ func TestReadEarlyChangesNothing(t *testing.T) {
 		"a malformed":   {Op: OpPing, Target: NodeID(held.Key)},
 		"no operation":  {},
 		"no request":    nil,
-		"unknown":       {Op: OpPut + 1},
+		"unknown":       {Op: opEnd},
 		"a GET and PUT": {Op: OpGet, Record: held},
 	} {
 		if got := n.ReadEarly(asker, req); got != nil {

@@ -15,10 +15,15 @@ func (c *core) serve(now time.Time, from Key, addr netip.Addr, req *Request) *Re
 	c.stats.Served++
 	c.heard(now)
 	c.visited(from, req.Seq)
-	return c.reply(now, from, req)
+	resp := c.reply(now, from, req)
+	if req.Op == OpPut {
+		c.servePut(now, from, addr, req, resp)
+	}
+	c.charge(now, from, resp)
+	return resp
 }
 
-// reply is serve without a note of who asks. But for a PUT it changes nothing.
+// reply answers what changes nothing here: all but a PUT.
 func (c *core) reply(now time.Time, from Key, req *Request) *Response {
 	resp := &Response{Seq: seqOf(c.own.rec), Time: uint64(now.UnixMilli())}
 	switch req.Op {
@@ -28,12 +33,9 @@ func (c *core) reply(now time.Time, from Key, req *Request) *Response {
 		resp.Contacts = c.name(from, req.Target)
 	case OpGet:
 		c.serveGet(now, from, req, resp)
-	case OpPut:
-		c.servePut(now, from, addr, req, resp)
 	case OpSync:
 		c.serveSync(req.Have, resp)
 	}
-	c.charge(now, from, resp)
 	return resp
 }
 

@@ -22,6 +22,10 @@ type dhtRequest struct {
 	Seq      uint64 `codec:"q,omitempty"`
 	KnownSeq uint64 `codec:"k,omitempty"`
 	Record   []byte `codec:"r,omitempty"`
+	Near     []byte `codec:"i,omitempty"` // 32 bytes
+	Entry    []byte `codec:"b,omitempty"`
+	Have     []byte `codec:"d,omitempty"` // 24 bytes each
+	Addr     []byte `codec:"a,omitempty"` // as in dhtContact
 }
 
 type dhtResponse struct {
@@ -32,6 +36,8 @@ type dhtResponse struct {
 	Contacts   []dhtContact `codec:"c,omitempty"`
 	RetryAfter uint32       `codec:"w,omitempty"`
 	Reason     string       `codec:"e,omitempty"`
+	Entry      []byte       `codec:"b,omitempty"`
+	Want       []byte       `codec:"d,omitempty"`
 }
 
 type dhtContact struct {
@@ -83,6 +89,13 @@ func (d dhtNetwork) Call(ctx context.Context, to dht.Contact, req *dht.Request) 
 	return decodeDHTResponse(reply)
 }
 
+var _ dht.DialBacker = dhtNetwork{}
+
+// DialBack dials an agent at one address, whether a session is open or not.
+func (d dhtNetwork) DialBack(ctx context.Context, k dht.Key, addr netip.AddrPort) error {
+	return d.node.endpoint.Reach(ctx, transport.PeerKey(k), addr)
+}
+
 func (n *Node) serveDHT(ctx context.Context, r *transport.Request) ([]byte, error) {
 	n.traffic.dhtRequests.Add(1)
 	req, err := decodeDHTRequest(r.Body)
@@ -97,9 +110,15 @@ func (n *Node) serveDHT(ctx context.Context, r *transport.Request) ([]byte, erro
 }
 
 func encodeDHTRequest(r *dht.Request) ([]byte, error) {
-	w := dhtRequest{Op: uint8(r.Op), Seq: r.Seq, KnownSeq: r.KnownSeq, Record: recordBytes(r.Record)}
+	w := dhtRequest{Op: uint8(r.Op), Seq: r.Seq, KnownSeq: r.KnownSeq, Record: recordBytes(r.Record), Entry: r.Entry, Have: r.Have}
 	if r.Target != (dht.ID{}) {
 		w.Target = r.Target[:]
+	}
+	if r.Near != (dht.ID{}) {
+		w.Near = r.Near[:]
+	}
+	if r.Addr.IsValid() {
+		w.Addr = encodeAddr(r.Addr)
 	}
 	return sdk.Marshal(w)
 }
@@ -109,14 +128,19 @@ func decodeDHTRequest(b []byte) (*dht.Request, error) {
 	if err := decodeDHT(b, &w); err != nil {
 		return nil, err
 	}
-	r := &dht.Request{Op: dht.Op(w.Op), Seq: w.Seq, KnownSeq: w.KnownSeq}
-	if w.Target != nil {
-		if len(w.Target) != len(r.Target) {
-			return nil, fmt.Errorf("target of %d bytes", len(w.Target))
-		}
-		r.Target = dht.ID(w.Target)
-	}
+	r := &dht.Request{Op: dht.Op(w.Op), Seq: w.Seq, KnownSeq: w.KnownSeq, Entry: w.Entry, Have: w.Have}
 	var err error
+	if r.Target, err = decodeID(w.Target); err != nil {
+		return nil, err
+	}
+	if r.Near, err = decodeID(w.Near); err != nil {
+		return nil, err
+	}
+	if w.Addr != nil {
+		if r.Addr, err = decodeAddr(w.Addr); err != nil {
+			return nil, err
+		}
+	}
 	if r.Record, err = parseRecord(w.Record); err != nil {
 		return nil, err
 	}
@@ -124,14 +148,14 @@ func decodeDHTRequest(b []byte) (*dht.Request, error) {
 }
 
 func encodeDHTResponse(r *dht.Response) ([]byte, error) {
-	w := dhtResponse{Status: uint8(r.Status), Seq: r.Seq, Time: r.Time, Record: recordBytes(r.Record), RetryAfter: r.RetryAfter, Reason: r.Reason}
+	w := dhtResponse{Status: uint8(r.Status), Seq: r.Seq, Time: r.Time, Record: recordBytes(r.Record), RetryAfter: r.RetryAfter, Reason: r.Reason, Entry: r.Entry, Want: r.Want}
 	for i := range r.Contacts {
 		c := &r.Contacts[i]
 		wc := dhtContact{Record: recordBytes(c.Record)}
 		if c.Record == nil {
 			wc.Key = c.Key[:]
 			for _, a := range c.Addrs {
-				wc.Addrs = append(wc.Addrs, binary.BigEndian.AppendUint16(a.Addr().AsSlice(), a.Port()))
+				wc.Addrs = append(wc.Addrs, encodeAddr(a))
 			}
 		}
 		w.Contacts = append(w.Contacts, wc)
@@ -147,7 +171,7 @@ func decodeDHTResponse(b []byte) (*dht.Response, error) {
 	if len(w.Contacts) > dht.MaxContacts {
 		return nil, fmt.Errorf("%d contacts, at most %d", len(w.Contacts), dht.MaxContacts)
 	}
-	r := &dht.Response{Status: dht.Status(w.Status), Seq: w.Seq, Time: w.Time, RetryAfter: w.RetryAfter, Reason: w.Reason}
+	r := &dht.Response{Status: dht.Status(w.Status), Seq: w.Seq, Time: w.Time, RetryAfter: w.RetryAfter, Reason: w.Reason, Entry: w.Entry, Want: w.Want}
 	var err error
 	if r.Record, err = parseRecord(w.Record); err != nil {
 		return nil, err
@@ -180,13 +204,34 @@ func (w *dhtContact) contact() (c dht.Contact, err error) {
 		return c, fmt.Errorf("%d addresses, at most %d", len(w.Addrs), maxAdvertised)
 	}
 	for _, b := range w.Addrs {
-		ip, ok := netip.AddrFromSlice(b[:max(len(b)-2, 0)])
-		if !ok {
-			return c, fmt.Errorf("address of %d bytes", len(b))
+		a, err := decodeAddr(b)
+		if err != nil {
+			return c, err
 		}
-		c.Addrs = append(c.Addrs, netip.AddrPortFrom(ip, binary.BigEndian.Uint16(b[len(b)-2:])))
+		c.Addrs = append(c.Addrs, a)
 	}
 	return c, nil
+}
+
+func encodeAddr(a netip.AddrPort) []byte {
+	return binary.BigEndian.AppendUint16(a.Addr().AsSlice(), a.Port())
+}
+
+func decodeAddr(b []byte) (netip.AddrPort, error) {
+	ip, ok := netip.AddrFromSlice(b[:max(len(b)-2, 0)])
+	if !ok {
+		return netip.AddrPort{}, fmt.Errorf("address of %d bytes", len(b))
+	}
+	return netip.AddrPortFrom(ip, binary.BigEndian.Uint16(b[len(b)-2:])), nil
+}
+
+// decodeID is the zero ID where there is none.
+func decodeID(b []byte) (id dht.ID, err error) {
+	if b != nil && len(b) != len(id) {
+		return id, fmt.Errorf("position of %d bytes", len(b))
+	}
+	copy(id[:], b)
+	return id, nil
 }
 
 func decodeDHT(b []byte, v any) error {

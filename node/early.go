@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/parley-p2p/parley/dht"
@@ -75,14 +76,14 @@ func earlyRequest(r *transport.EarlyRead) *dht.Request {
 		return nil
 	}
 	req, err := decodeDHTRequest(r.Body)
-	if err != nil || req.Op == dht.OpPut {
+	if err != nil || req.Op > dht.OpGet {
 		return nil
 	}
 	return req
 }
 
 // ask asks a node over the live session or a new one. A read may ride in the
-// new one's handshake; a PUT must not, since a handshake can be replayed.
+// new one's handshake; what is none must not, since a handshake can be replayed.
 func (d dhtNetwork) ask(ctx context.Context, to dht.Contact, op dht.Op, o transport.Outgoing) ([]byte, error) {
 	e, peer := d.node.endpoint, transport.PeerKey(to.Key)
 	if s, ok := e.Live(peer); ok {
@@ -102,7 +103,7 @@ func (d dhtNetwork) ask(ctx context.Context, to dht.Contact, op dht.Op, o transp
 	var reply []byte
 	var s *transport.Session
 	var err error
-	if op == dht.OpPut {
+	if op > dht.OpGet {
 		if s, _, err = e.Session(dialCtx, peer, addrs); err == nil {
 			reply, err = s.Request(ctx, o)
 		}
@@ -111,6 +112,10 @@ func (d dhtNetwork) ask(ctx context.Context, to dht.Contact, op dht.Op, o transp
 	}
 	if bare && s == nil { // the settings' address is next
 		d.node.addresses.failed(sdk.AgentID(to.Key))
+	}
+	var undialled *transport.DialError
+	if errors.As(err, &undialled) {
+		err = fmt.Errorf("%w: %w", dht.ErrDial, err)
 	}
 	return reply, err
 }
