@@ -29,6 +29,8 @@ type lookupConfig struct {
 	get      bool   // ask for the record, not for nodes alone
 	known    uint64 // seq of the record that is known already
 	paths    int
+	alpha    int    // calls in flight per path; 0: alpha
+	maxNew   int    // contacts taken of one response; 0: maxNew
 	quorum   int    // holders after which a get ends; 0: only when the paths end
 	minSeq   uint64 // a record below it does not count
 	group    func(netip.Addr) string
@@ -72,6 +74,12 @@ type query struct {
 }
 
 func newLookup(now time.Time, cfg lookupConfig, seeds []Contact) *lookup {
+	if cfg.alpha == 0 {
+		cfg.alpha = alpha
+	}
+	if cfg.maxNew == 0 {
+		cfg.maxNew = maxNew
+	}
 	l := &lookup{lookupConfig: cfg, start: now, all: map[Key]*node{}, holders: map[Key]bool{}}
 	nodes := make([]*node, 0, len(seeds))
 	for _, s := range seeds {
@@ -99,7 +107,7 @@ func (l *lookup) node(c Contact, hop int) *node {
 	}
 	n := l.all[c.Key]
 	if n == nil {
-		n = &node{Contact: c, id: NodeID(c.Key), hop: hop}
+		n = &node{Contact: c, id: c.id(), hop: hop}
 		l.all[c.Key] = n
 		if k, ok := l.contact(c.Key); ok {
 			n.Contact = k
@@ -142,7 +150,7 @@ func (l *lookup) next(now time.Time, room int) []query {
 	for len(out) < room && !l.done() {
 		before := len(out)
 		for i, p := range l.paths {
-			if len(out) < room && p.inFlight(i, now) < alpha {
+			if len(out) < room && p.inFlight(i, now) < l.alpha {
 				if n := p.pick(); n != nil {
 					out = append(out, l.ask(now, i, n))
 				}
@@ -294,7 +302,7 @@ func (l *lookup) record(now time.Time, holder Key, rec *Record) bool {
 func (l *lookup) take(now time.Time, from *node, contacts []Contact, better *bool) int {
 	named := make([]candidate, len(contacts))
 	for i, c := range contacts {
-		named[i] = candidate{c, NodeID(c.Key)}
+		named[i] = candidate{c, c.id()}
 	}
 	slices.SortStableFunc(named, func(a, b candidate) int { return compare(l.target, a.id, b.id) })
 	p := l.paths[from.path]
@@ -305,7 +313,7 @@ func (l *lookup) take(now time.Time, from *node, contacts []Contact, better *boo
 		if l.get && c.Record != nil && nc.id == l.target && l.record(now, from.Key, c.Record) {
 			*better = true
 		}
-		if taken == maxNew || l.skip(c) || l.crowded(groups, c) {
+		if taken == l.maxNew || l.skip(c) || l.crowded(groups, c) {
 			continue
 		}
 		n := l.node(c, from.hop+1)

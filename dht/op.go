@@ -23,6 +23,7 @@ const putsAtOnce = 8
 // op is a lookup and what follows from it.
 type op struct {
 	kind   opKind
+	verify func(*Record) error // nil: Record.Verify
 	lookup *lookup
 	better bool // lookup.best changed since the loop last looked
 
@@ -36,6 +37,7 @@ type op struct {
 	clock   []time.Duration // offsets told by those who refuse the record for the clock
 	errs    []error
 
+	user     *MachineLookup // of a simulation; else nil
 	finished bool
 	result   *Result
 	err      error
@@ -75,7 +77,7 @@ func (o *op) putAnswered(from Key, resp *Response, off time.Duration) {
 		o.holders++
 		return
 	case StatusNewer:
-		if r := resp.Record; r != nil && r.Key == o.rec.Key && r.Verify() == nil {
+		if r := resp.Record; r != nil && r.Key == o.rec.Key && o.check(r) == nil {
 			o.newer = max(o.newer, r.Seq)
 		}
 	case StatusFuture, StatusExpired:
@@ -84,6 +86,13 @@ func (o *op) putAnswered(from Key, resp *Response, off time.Duration) {
 		}
 	}
 	o.errs = append(o.errs, fmt.Errorf("%s refuses it: %s", from, resp.Status))
+}
+
+func (o *op) check(r *Record) error {
+	if o.verify == nil {
+		return r.Verify()
+	}
+	return o.verify(r)
 }
 
 func (o *op) putFailed(k Key, err error) {

@@ -33,6 +33,7 @@ type store struct {
 	self                           ID
 	maxRecords, maxBytes, maxFloor int
 	verify                         func(*Record) error
+	noFloors                       bool // Ablation.Floors
 	records                        map[ID]*held
 	floors                         map[ID]floor
 	bytes                          int
@@ -63,7 +64,7 @@ func (s *store) put(now time.Time, rec *Record) (Status, *Record) {
 	}
 	id := NodeID(rec.Key)
 	old := s.records[id]
-	if f, ok := s.floors[id]; ok && rec.Seq < f.seq {
+	if f, ok := s.floors[id]; ok && rec.Seq < f.seq && !s.noFloors {
 		return StatusNewer, s.get(now, id)
 	}
 	if old != nil && rec.Seq == old.rec.Seq && !rec.newer(old.rec) {

@@ -57,8 +57,8 @@ func checkTable(t *testing.T, tb *table) {
 		t.Errorf("%d entries, counted %d", n, tb.n)
 	}
 	for g, c := range groups {
-		if c > groupPerTable || tb.groups[g] != c {
-			t.Errorf("group %s: %d entries, counted %d", g, c, tb.groups[g])
+		if c > groupPerTable {
+			t.Errorf("group %s: %d entries", g, c)
 		}
 	}
 }
