@@ -220,32 +220,34 @@ func (m *Machine) Table(f func(TableEntry)) {
 	}
 }
 
-// Prime puts the node into the middle of its life: it has joined, these contacts
-// have answered at ages ago on average, and its own record was made at issued and
-// published. A simulation so starts with a network instead of building one.
-func (m *Machine) Prime(now, issued time.Time, addrs []netip.AddrPort, contacts []Contact, rtt func(Contact) time.Duration) {
+// Prime puts a new node into the middle of its life: it has joined, and its own
+// record was made at issued and published. A simulation so starts with a network
+// instead of building one; Meet and Keep do the rest.
+func (m *Machine) Prime(now, issued time.Time, addrs []netip.AddrPort) {
 	c, s := m.core, &m.core.sched
 	s.joined, s.filled, s.filling = true, true, -1
 	s.started = now.Add(-24 * time.Hour)
 	s.self, s.check = now.Add(time.Duration(c.rnd.Int64N(int64(selfLater)))), now.Add(time.Duration(c.rnd.Int64N(int64(checkRound))))
 	s.sweep = now.Add(time.Duration(c.rnd.Int64N(int64(sweepEvery))))
-	for _, ct := range contacts {
-		if c.table.succeeded(now, ct, rtt(ct), checkMost) {
-			e := c.table.get(ct.Key)
-			e.nextCheck = now.Add(time.Duration(c.rnd.Int64N(int64(checkMost))))
-		}
-	}
-	for _, b := range c.table.buckets {
-		if b != nil {
-			b.touched = now.Add(-time.Duration(c.rnd.Int64N(int64(refreshAfter))))
-		}
-	}
 	if len(addrs) > 0 {
 		c.own.addrs = slices.Clone(addrs)
 		c.sign(issued)
 		s.publish = issued.Add(m.cfg.TTL / 2)
 	}
 	c.own.ready = true
+}
+
+// Meet notes that a contact answered a call some time ago. It tells whether the
+// table took it.
+func (m *Machine) Meet(now time.Time, ct Contact, rtt time.Duration) bool {
+	c := m.core
+	if !c.table.succeeded(now, ct, rtt, checkMost) {
+		return false
+	}
+	e := c.table.getID(ct.id())
+	e.nextCheck = now.Add(time.Duration(c.rnd.Int64N(int64(checkMost))))
+	c.table.bucket(e.id).touched = now.Add(-time.Duration(c.rnd.Int64N(int64(refreshAfter))))
+	return true
 }
 
 // Keep takes a record as a PUT does.
@@ -270,4 +272,13 @@ func (r Record) Tagged(tag [ed25519.SignatureSize]byte) (*Record, error) {
 func (r *Record) Tag() (tag [ed25519.SignatureSize]byte) {
 	copy(tag[:], r.raw[len(r.raw)-len(tag):])
 	return tag
+}
+
+// Ready is DHT.Ready.
+func (m *Machine) Ready() bool { return m.core.own.ready }
+
+// Own is what became of the own record: the time and the number of holders of
+// its last publication, and the sequence number that was published.
+func (m *Machine) Own() (published time.Time, holders int) {
+	return m.core.stats.Published, m.core.stats.Holders
 }
