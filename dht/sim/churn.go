@@ -51,6 +51,7 @@ func (p *partition) goDown(n *node, at int64, silent bool) {
 	n.m, n.up, n.refuse, n.moved = nil, false, !silent, 0
 	n.pending = nil
 	n.pool.clear()
+	n.dialing = nil
 	p.board = append(p.board, notice{n.id, public{}})
 	n.upAt = max(at+int64(time.Second), at+p.sim.away(n, at))
 	n.self(p, event{at: n.upAt, kind: evUp})

@@ -14,8 +14,8 @@ type meter struct {
 	lookups, found, fresh, local int64
 	stages                       map[int]*stage
 
-	hops, first, final, asked, cold []int64 // of lookups
-	publish                         []int64 // from a move to the record's publication
+	hops, first, final, asked, cold, msgs []int64 // of lookups
+	publish                               []int64 // from a move to the record's publication
 }
 
 // stage counts lookups that began in one part of the run.
@@ -24,6 +24,9 @@ type stage struct{ lookups, found, fresh int64 }
 const stageLength = 5 * time.Minute
 
 func (m *meter) sent(at int64, s *sim, msg *message, bytes int) {
+	if msg.lookup != nil {
+		msg.lookup.calls++
+	}
 	if at >= s.measure {
 		m.calls[msg.purpose]++
 		m.bytes[msg.purpose] += int64(bytes)
@@ -76,6 +79,7 @@ func (m *meter) lookupDone(at int64, s *sim, r *running) {
 	st.lookups++
 	m.asked = append(m.asked, int64(len(res.Trace)))
 	m.cold = append(m.cold, int64(r.dials))
+	m.msgs = append(m.msgs, int64(r.calls))
 	m.final = append(m.final, at-r.start)
 	if err != nil {
 		return
@@ -111,6 +115,7 @@ func (m *meter) add(o *meter) {
 	}
 	m.lookups, m.found, m.fresh, m.local = m.lookups+o.lookups, m.found+o.found, m.fresh+o.fresh, m.local+o.local
 	m.hops, m.first, m.final = append(m.hops, o.hops...), append(m.first, o.first...), append(m.final, o.final...)
+	m.msgs = append(m.msgs, o.msgs...)
 	m.asked, m.cold, m.publish = append(m.asked, o.asked...), append(m.cold, o.cold...), append(m.publish, o.publish...)
 	if m.stages == nil {
 		m.stages = map[int]*stage{}

@@ -125,6 +125,7 @@ func (p *partition) dial(n *node, at int64, m *message) {
 		n.self(p, event{at: m.deadline, kind: evFail, msg: m})
 		return
 	}
+	n.dialing = append(n.dialing, m.to)
 	p.dispatch(n, &s.nodes[m.to], at, evDial, m)
 }
 

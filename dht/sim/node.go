@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/parley-p2p/parley/dht"
@@ -47,17 +48,18 @@ type node struct {
 	// forgets: it says that it keeps what it is given, and does not.
 	forgets bool
 
-	up     bool
-	inc    uint32 // lives so far
-	refuse bool   // while it is down its host answers: connection refused
-	side   int8   // of a network that is cut in two
-	addr   netip.AddrPort
-	m      *dht.Machine
-	snap   []byte
-	pool   pool
-	wake   int64 // the one evWake that counts
-	downAt int64
-	upAt   int64
+	up      bool
+	inc     uint32 // lives so far
+	refuse  bool   // while it is down its host answers: connection refused
+	side    int8   // of a network that is cut in two
+	addr    netip.AddrPort
+	m       *dht.Machine
+	snap    []byte
+	pool    pool
+	dialing []int32 // peers to whom a session is being opened
+	wake    int64   // the one evWake that counts
+	downAt  int64
+	upAt    int64
 
 	pending   []*running
 	moved     int64 // when it got the address that is not published yet; 0: none
@@ -71,6 +73,7 @@ type running struct {
 	target int32
 	start  int64
 	seq    uint64 // published before the lookup began
+	calls  int
 	dials  int
 }
 
@@ -159,7 +162,7 @@ func (p *partition) requestArrives(n *node, at int64, m *message) {
 		return
 	case m.cold:
 		p.opened(n, at, m.from)
-	case !n.pool.open(at, m.from):
+	case !n.pool.open(at, m.from) && !slices.Contains(n.dialing, m.from):
 		p.back(n, at, evReset, m)
 		return
 	}
@@ -208,6 +211,9 @@ func (p *partition) answerArrives(n *node, at int64, kind eventKind, m *message)
 		return
 	}
 	now := clock(at)
+	if i := slices.Index(n.dialing, m.to); m.cold && i >= 0 {
+		n.dialing = slices.Delete(n.dialing, i, i+1)
+	}
 	switch kind {
 	case evResponse:
 		if m.cold {

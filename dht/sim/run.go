@@ -30,6 +30,7 @@ type Result struct {
 	First Summary `json:"first_value_ms"`
 	Final Summary `json:"final_ms"`
 	Asked Summary `json:"asked_per_lookup"`
+	Msgs  Summary `json:"requests_per_lookup"`
 	Cold  Summary `json:"cold_dials_per_lookup"`
 
 	Publish Summary `json:"publish_ms"`
@@ -106,7 +107,7 @@ func (s *sim) result() *Result {
 	r := &Result{Nodes: s.cfg.Nodes, Hours: s.cfg.Duration.Hours(), Seed: s.cfg.Seed, SessionH: s.cfg.Session.Hours(), Malicious: s.cfg.Malicious,
 		Found: share(m.found, m.lookups), Fresh: share(m.fresh, m.found), Local: m.local,
 		Hops: summarize(m.hops, 1), First: summarize(m.first, ms), Final: summarize(m.final, ms),
-		Asked: summarize(m.asked, 1), Cold: summarize(m.cold, 1), Publish: summarize(m.publish, ms),
+		Asked: summarize(m.asked, 1), Msgs: summarize(m.msgs, 1), Cold: summarize(m.cold, 1), Publish: summarize(m.publish, ms),
 		Contacts: summarize(c.contacts, 1), FullBuckets: share(c.full, c.fillable),
 		StaleFull: share(c.stale, c.entries), StaleThin: share(c.staleThin, c.thin), Know: share(c.know, c.nodes),
 		Overlap: share(c.overlap, c.agents), Records: summarize(c.records, 1), RecordBytes: summarize(c.recordBytes, 1),
