@@ -28,7 +28,7 @@ func (c *core) checkOwn(now time.Time, k Key, resp *Response) error {
 // alive notes that a call was answered.
 func (c *core) alive(now time.Time, cl *call, resp *Response) {
 	delete(c.dead, cl.to.Key)
-	c.heard(now)
+	c.notAlone(now)
 	ct := cl.to
 	if cl.req.Op == OpPing && resp.Record != nil {
 		if resp.Record.Flags&FlagServer == 0 || resp.Record.tombstone() {
@@ -48,10 +48,19 @@ func (c *core) alive(now time.Time, cl *call, resp *Response) {
 	}
 	for _, named := range resp.Contacts {
 		if !c.isDead(now, named) {
-			c.table.heard(named)
+			c.heard(now, named)
 			c.sched.candidates = true
 		}
 	}
+}
+
+// heard keeps a contact that somebody named, to be asked.
+func (c *core) heard(now time.Time, ct Contact) {
+	if c.off.Probe {
+		c.table.succeeded(now, ct, firstHedge, checkFirst)
+		return
+	}
+	c.table.heard(ct)
 }
 
 // wanted tells whether the table has k, or room for it.

@@ -37,6 +37,8 @@ type core struct {
 	self   Key     // static
 	id     ID      // static
 	verify func(*Record) error
+	signer func(Record) (*Record, error)
+	off    Ablation // mitigations that are switched off; none but in a simulation
 	rnd    *rand.Rand
 
 	table   *table
@@ -87,6 +89,7 @@ func newCore(cfg *Config, now time.Time) *core {
 	self := Key(cfg.Key.Public().(ed25519.PublicKey))
 	c := &core{cfg: cfg, self: self, id: NodeID(self), verify: (*Record).Verify, rnd: rand.New(cfg.Rand),
 		dead: map[Key]dead{}, shut: map[netip.AddrPort]time.Time{}, calls: map[uint64]*call{}, queued: map[Key]bool{}}
+	c.signer = func(r Record) (*Record, error) { return r.Sign(cfg.Key) }
 	c.table = newTable(c.id, cfg.Group)
 	c.store, c.entries = newStore(c.id, cfg), newEntries(c.id, cfg)
 	c.lives.init(now)
@@ -102,6 +105,7 @@ func (c *core) start(now time.Time, kind opKind, target ID) *op {
 
 func (c *core) startOp(now time.Time, o *op, target ID) *op {
 	kind := o.kind
+	o.verify = c.verify
 	cfg := lookupConfig{self: c.self, target: target, paths: pathsGet, group: c.cfg.Group,
 		verify: c.verify, patience: c.patience, skip: func(ct Contact) bool { return c.isDead(now, ct) }, contact: c.contact}
 	switch kind {
@@ -129,6 +133,7 @@ func (c *core) startOp(now time.Time, o *op, target ID) *op {
 	if o.putting() {
 		o.asked, o.radius = map[Key]bool{}, c.radius()
 	}
+	c.off.lookup(&cfg)
 	o.lookup = newLookup(now, cfg, c.seeds(now, target))
 	switch kind {
 	case opGet:
@@ -311,7 +316,7 @@ func (c *core) probed(k Key) {
 func (c *core) freeProbes() int { return probing - (len(c.queued) - c.strange) }
 
 func (c *core) nextProbes(now time.Time) (out []*call) {
-	if !c.sched.joined {
+	if !c.sched.joined && !c.off.JoinFirst {
 		return nil // nobody who came by himself enters the table before our own search is done
 	}
 	for c.room() > 0 && len(c.queued)-len(c.probes)-len(c.strangers) < probing {

@@ -50,16 +50,16 @@ func (c *core) prove(now time.Time) {
 	if !c.cfg.dialBack || len(c.own.addrs) == 0 || len(p.asked) > 0 || now.Before(p.next) {
 		return
 	}
-	var groups []string
+	var groups []group
 	p.asked, p.yes, p.no = map[Key]int{}, 0, 0
 	for _, e := range c.table.closest(c.randomAfter(ID{}, 0), c.table.n, live) {
-		var wide []string
+		var wide []group
 		for _, g := range e.groups {
 			if g.wide {
-				wide = append(wide, g.name)
+				wide = append(wide, g)
 			}
 		}
-		if slices.ContainsFunc(wide, func(g string) bool { return slices.Contains(groups, g) }) {
+		if slices.ContainsFunc(wide, func(g group) bool { return slices.Contains(groups, g) }) {
 			continue
 		}
 		groups = append(groups, wide...)

@@ -21,7 +21,7 @@ func (d *DHT) Visited(from Key, seq uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.core.stats.Served++
-	d.core.heard(d.cfg.Now())
+	d.core.notAlone(d.cfg.Now())
 	d.core.visited(from, seq)
 	if len(d.core.probes)+len(d.core.strangers) > 0 {
 		signal(d.wake)

@@ -2,6 +2,7 @@ package dht
 
 import (
 	"bytes"
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -17,7 +18,7 @@ func TestReadEarlyChangesNothing(t *testing.T) {
 	asker, known := pub(testKey(2)), testRecord(t, 3, 5, epoch)
 	held := testRecord(t, 4, 7, epoch)
 	c.table.succeeded(epoch, Contact{Key: known.Key, Record: known}, time.Millisecond, checkFirst)
-	if s, _ := c.store.put(epoch, held, ""); s != StatusOK {
+	if s, _ := c.store.put(epoch, held, netip.Prefix{}); s != StatusOK {
 		t.Fatal(s)
 	}
 	before, stats := n.Snapshot(), c.statsNow()

@@ -18,30 +18,25 @@ const (
 	dialsPerGroup  = 2 // of one lookup, to contacts that the table does not have
 )
 
-// GroupFunc names the networks that an address belongs to, a narrow and a wide
-// one. "" is not limited.
-type GroupFunc func(netip.Addr) (narrow, wide string)
+// GroupFunc says which networks an address belongs to, a narrow and a wide one.
+// The zero Prefix is not limited.
+type GroupFunc func(netip.Addr) (narrow, wide netip.Prefix)
 
 // DefaultGroup is the /24 and the /16 of an IPv4 address, the /48 and the /32 of
 // an IPv6 address. Loopback, private and link-local addresses have none: nobody
 // can fill a table from there who is not on this machine's own network.
-func DefaultGroup(a netip.Addr) (narrow, wide string) {
+func DefaultGroup(a netip.Addr) (narrow, wide netip.Prefix) {
 	a = a.Unmap()
 	if local(a) {
-		return "", ""
+		return narrow, wide
 	}
 	n, w := 48, 32
 	if a.Is4() {
 		n, w = 24, 16
 	}
-	prefix := func(bits int) string {
-		p, err := a.Prefix(bits)
-		if err != nil {
-			return ""
-		}
-		return p.String()
-	}
-	return prefix(n), prefix(w)
+	narrow, _ = a.Prefix(n) // of a valid address there is one
+	wide, _ = a.Prefix(w)
+	return narrow, wide
 }
 
 // local tells whether an address means something else on another network.
@@ -51,7 +46,7 @@ func local(a netip.Addr) bool {
 }
 
 type group struct {
-	name string
+	netip.Prefix
 	wide bool
 }
 
@@ -68,7 +63,7 @@ func groupsOf(f GroupFunc, c Contact) []group {
 	for _, a := range c.Addresses() {
 		narrow, wide := f(a.Addr())
 		for _, g := range [...]group{{narrow, false}, {wide, true}} {
-			if g.name != "" && !slices.Contains(gs, g) {
+			if g.IsValid() && !slices.Contains(gs, g) {
 				gs = append(gs, g)
 			}
 		}

@@ -20,7 +20,7 @@ type lookup struct {
 	holders map[Key]bool // who gave exactly best, or entry
 	trace   []Step
 	replies int
-	dials   map[string]int // contacts asked that the table does not have, by group
+	dials   map[group]int // contacts asked that the table does not have, by group
 	ended   bool
 }
 
@@ -30,6 +30,8 @@ type lookupConfig struct {
 	get      bool   // ask for the record, not for nodes alone
 	known    uint64 // seq of the record that is known already
 	paths    int
+	alpha    int    // calls in flight per path; 0: alpha
+	maxNew   int    // contacts taken of one response; 0: maxNew
 	quorum   int    // holders after which a get ends; 0: only when the paths end
 	minSeq   uint64 // a record below it does not count
 	group    GroupFunc
@@ -71,6 +73,12 @@ type query struct {
 }
 
 func newLookup(now time.Time, cfg lookupConfig, seeds []Contact) *lookup {
+	if cfg.alpha == 0 {
+		cfg.alpha = alpha
+	}
+	if cfg.maxNew == 0 {
+		cfg.maxNew = maxNew
+	}
 	l := &lookup{lookupConfig: cfg, start: now, all: map[Key]*node{}, holders: map[Key]bool{}}
 	for range cfg.paths {
 		l.paths = append(l.paths, &path{target: cfg.target, width: bucketSize})
@@ -117,7 +125,7 @@ func (l *lookup) node(c Contact, hop int) *node {
 	}
 	n := l.all[c.Key]
 	if n == nil {
-		n = &node{Contact: c, id: NodeID(c.Key), hop: hop}
+		n = &node{Contact: c, id: c.id(), hop: hop}
 		l.all[c.Key] = n
 		if k, ok := l.contact(c.Key); ok {
 			n.Contact, n.known = k, true
@@ -153,7 +161,7 @@ func (l *lookup) next(now time.Time, room int) []query {
 	for len(out) < room && !l.done() {
 		before := len(out)
 		for i, p := range l.paths {
-			if len(out) < room && p.inFlight(i, now) < alpha {
+			if len(out) < room && p.inFlight(i, now) < l.alpha {
 				if n := l.pick(p); n != nil {
 					out = append(out, l.ask(now, i, n))
 				}
@@ -274,18 +282,18 @@ func (l *lookup) found(holder Key, resp *Response) {
 func (l *lookup) take(now time.Time, from *node, contacts []Contact, better *bool) int {
 	named := make([]candidate, len(contacts))
 	for i, c := range contacts {
-		named[i] = candidate{c, NodeID(c.Key)}
+		named[i] = candidate{c, c.id()}
 	}
 	p := l.paths[from.path]
 	slices.SortStableFunc(named, func(a, b candidate) int { return compare(p.target, a.id, b.id) })
-	groups := map[string]int{}
+	groups := map[group]int{}
 	taken := 0
 	for _, nc := range named {
 		c := nc.Contact
 		if l.get && l.check == nil && c.Record != nil && nc.id == l.target && l.record(now, from.Key, c.Record) {
 			*better = true
 		}
-		if taken == maxNew || l.skip(c) || misplaced(from.Contact, c) || l.crowded(groups, c) {
+		if taken == l.maxNew || l.skip(c) || misplaced(from.Contact, c) || l.crowded(groups, c) {
 			continue
 		}
 		n := l.node(c, from.hop+1)
@@ -299,10 +307,10 @@ func (l *lookup) take(now time.Time, from *node, contacts []Contact, better *boo
 }
 
 // crowded tells whether one answer names more of c's networks than it may.
-func (l *lookup) crowded(groups map[string]int, c Contact) bool {
+func (l *lookup) crowded(groups map[group]int, c Contact) bool {
 	full := false
 	for _, g := range groupsOf(l.group, c) {
-		if groups[g.name]++; groups[g.name] > g.limit(groupPerAnswer, widePerAnswer) {
+		if groups[g]++; groups[g] > g.limit(groupPerAnswer, widePerAnswer) {
 			full = true
 		}
 	}

@@ -213,6 +213,14 @@ func (c Contact) Addresses() []netip.AddrPort {
 	return c.Addrs
 }
 
+// id is NodeID(c.Key), without the hashing where the record has it.
+func (c *Contact) id() ID {
+	if r := c.Record; r != nil && len(r.raw) > 0 && r.Key == c.Key {
+		return r.id
+	}
+	return NodeID(c.Key)
+}
+
 // Validate checks a Contact that came from the network, but not the signature.
 func (c *Contact) Validate() error {
 	if c.Record == nil {

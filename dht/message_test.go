@@ -155,7 +155,7 @@ func TestSnapshot(t *testing.T) {
 	for i := range 40 {
 		r := testRecord(t, 100+i, uint64(i+1), a.cfg.Now())
 		a.core.table.succeeded(a.cfg.Now(), Contact{Key: r.Key, Record: r}, 1, checkFirst)
-		a.core.store.put(a.cfg.Now(), r, "")
+		a.core.store.put(a.cfg.Now(), r, netip.Prefix{})
 	}
 	a.core.own.seq = 99
 	good := a.Snapshot()
@@ -169,7 +169,7 @@ func TestSnapshot(t *testing.T) {
 		t.Errorf("%d contacts count as live before they answered", b.core.table.n)
 	}
 	stale := testRecord(t, 139, 1, b.cfg.Now()) // its floor is 40
-	if st, _ := b.core.store.put(b.cfg.Now(), stale, ""); st != StatusNewer {
+	if st, _ := b.core.store.put(b.cfg.Now(), stale, netip.Prefix{}); st != StatusNewer {
 		t.Errorf("a record below a restored floor: %s", st)
 	}
 	c := m.prepare(t, 1, nil, nil)

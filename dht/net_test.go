@@ -246,4 +246,4 @@ func stopAll(nodes []*memNode) {
 	}
 }
 
-func noGroups(netip.Addr) (narrow, wide string) { return "", "" }
+func noGroups(netip.Addr) (narrow, wide netip.Prefix) { return narrow, wide }

@@ -25,6 +25,7 @@ const putsAtOnce = 8
 // op is a lookup and what follows from it.
 type op struct {
 	kind     opKind
+	verify   func(*Record) error // nil: Record.Verify
 	lookup   *lookup
 	strict   bool // all who could have it are asked
 	hardened bool // over more paths
@@ -45,6 +46,7 @@ type op struct {
 	clock   []time.Duration // offsets told by those who refuse the record for the clock
 	errs    []error
 
+	user     *MachineLookup // of a simulation; else nil
 	finished bool
 	result   *Result
 	err      error
@@ -92,7 +94,7 @@ func (o *op) putAnswered(now time.Time, from Key, resp *Response, off time.Durat
 		}
 		return
 	case StatusNewer:
-		if r := resp.Record; r != nil && o.rec != nil && r.Key == o.rec.Key && r.Verify() == nil {
+		if r := resp.Record; r != nil && o.rec != nil && r.Key == o.rec.Key && o.check(r) == nil {
 			o.newer = max(o.newer, r.Seq)
 		}
 	case StatusFuture, StatusExpired:
@@ -101,6 +103,13 @@ func (o *op) putAnswered(now time.Time, from Key, resp *Response, off time.Durat
 		}
 	}
 	o.errs = append(o.errs, fmt.Errorf("%s refuses it: %s", from, resp.Status))
+}
+
+func (o *op) check(r *Record) error {
+	if o.verify == nil {
+		return r.Verify()
+	}
+	return o.verify(r)
 }
 
 func (o *op) putFailed(k Key, err error) {

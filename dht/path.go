@@ -59,7 +59,7 @@ func (l *lookup) mayDial(n *node) bool {
 	}
 	groups := groupsOf(l.group, n.Contact)
 	for _, g := range groups {
-		if !g.wide && l.dials[g.name] >= dialsPerGroup {
+		if !g.wide && l.dials[g] >= dialsPerGroup {
 			n.state = nodePassed
 			return false
 		}
@@ -67,9 +67,9 @@ func (l *lookup) mayDial(n *node) bool {
 	for _, g := range groups {
 		if !g.wide {
 			if l.dials == nil {
-				l.dials = map[string]int{}
+				l.dials = map[group]int{}
 			}
-			l.dials[g.name]++
+			l.dials[g]++
 		}
 	}
 	return true

@@ -69,6 +69,7 @@ type Record struct {
 	Ext      []byte
 
 	raw []byte // the encoding with its signature
+	id  ID     // NodeID(Key), set with raw
 }
 
 // Sign encodes and signs r, whose Key, Flags, Seq, IssuedAt, TTL, Addrs and Ext
@@ -83,7 +84,7 @@ func (r Record) Sign(key ed25519.PrivateKey) (*Record, error) {
 		return nil, recordErrorf("signed with another agent's key")
 	}
 	body := r.appendBody(make([]byte, 0, 256))
-	r.raw = append(body, ed25519.Sign(key, signed(body))...)
+	r.raw, r.id = append(body, ed25519.Sign(key, signed(body))...), NodeID(r.Key)
 	return &r, nil
 }
 
@@ -179,6 +180,7 @@ func ParseRecord(b []byte) (*Record, error) {
 	if ext > 0 {
 		r.Ext = b[:ext:ext]
 	}
+	r.id = NodeID(r.Key)
 	return r, r.check()
 }
 

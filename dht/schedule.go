@@ -214,6 +214,9 @@ func (c *core) randomIn(n int) ID {
 
 // checkContacts asks contacts that were silent for their time whether they live.
 func (c *core) checkContacts(now time.Time) {
+	if c.off.Recheck {
+		return
+	}
 	c.table.each(func(e *entry) {
 		if now.Before(e.nextCheck) || len(c.probes) >= maxProbes {
 			return
@@ -259,7 +262,7 @@ func (c *core) sign(now time.Time) {
 		return
 	}
 	seq := max(c.own.seq+1, uint64(now.UnixMilli()))
-	rec, err := Record{Key: c.self, Flags: c.proof.flag(), Seq: seq, IssuedAt: now, TTL: c.cfg.TTL, Addrs: c.own.addrs}.Sign(c.cfg.Key)
+	rec, err := c.signer(Record{Key: c.self, Flags: c.proof.flag(), Seq: seq, IssuedAt: now, TTL: c.cfg.TTL, Addrs: c.own.addrs})
 	if err != nil {
 		c.own.rec, c.stats.PublishError = nil, err
 		return

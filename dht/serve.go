@@ -13,7 +13,7 @@ const maxContactBytes = 8 << 10
 // of the asker: who asks is at most put on the list of contacts to check.
 func (c *core) serve(now time.Time, from Key, addr netip.Addr, req *Request) *Response {
 	c.stats.Served++
-	c.heard(now)
+	c.notAlone(now)
 	c.visited(from, req.Seq)
 	resp := c.reply(now, from, req)
 	if req.Op == OpPut {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"iter"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -17,10 +18,10 @@ const (
 // held is a record kept for its agent.
 type held struct {
 	rec     *Record
-	until   time.Time // the earlier end by the author's clock and by ours
-	credit  int       // changes left
-	written time.Time // when credit was last counted
-	source  string    // the wide network of who brought it; "" counts for none
+	until   time.Time    // the earlier end by the author's clock and by ours
+	credit  int          // changes left
+	written time.Time    // when credit was last counted
+	source  netip.Prefix // the wide network of who brought it; the zero one counts for none
 }
 
 // floor is the highest seq seen of an agent: a lower one is never taken again,
@@ -37,15 +38,16 @@ type store struct {
 	self                           ID
 	maxRecords, maxBytes, maxFloor int
 	verify                         func(*Record) error
+	noFloors                       bool // Ablation.Floors
 	records                        map[ID]*held
 	floors                         map[ID]floor
-	sources                        map[string]int // records by source
+	sources                        map[netip.Prefix]int // records by source
 	bytes                          int
 }
 
 func newStore(self ID, cfg *Config) *store {
 	return &store{self: self, maxRecords: cfg.MaxRecords, maxBytes: cfg.MaxBytes, maxFloor: cfg.MaxFloors,
-		verify: (*Record).Verify, records: map[ID]*held{}, floors: map[ID]floor{}, sources: map[string]int{}}
+		verify: (*Record).Verify, records: map[ID]*held{}, floors: map[ID]floor{}, sources: map[netip.Prefix]int{}}
 }
 
 // get returns the valid record at id.
@@ -60,7 +62,7 @@ func (s *store) get(now time.Time, id ID) *Record {
 // put applies the conflict rule to rec, which comes from the network source. With
 // StatusNewer it returns the newer record if that is still valid. The cheap checks
 // come before the signature's.
-func (s *store) put(now time.Time, rec *Record, source string) (Status, *Record) {
+func (s *store) put(now time.Time, rec *Record, source netip.Prefix) (Status, *Record) {
 	if rec.Current(now) != nil {
 		if now.Before(rec.Expires()) {
 			return StatusFuture, nil
@@ -69,7 +71,7 @@ func (s *store) put(now time.Time, rec *Record, source string) (Status, *Record)
 	}
 	id := NodeID(rec.Key)
 	old := s.records[id]
-	if f, ok := s.floors[id]; ok && rec.Seq < f.seq {
+	if f, ok := s.floors[id]; ok && rec.Seq < f.seq && !s.noFloors {
 		return StatusNewer, s.get(now, id)
 	}
 	if old != nil && rec.Seq == old.rec.Seq && !rec.newer(old.rec) {
@@ -112,7 +114,7 @@ func (h *held) hasCredit(now time.Time) bool {
 	return h.credit > 0
 }
 
-func (s *store) set(now time.Time, id ID, rec *Record, old *held, source string) {
+func (s *store) set(now time.Time, id ID, rec *Record, old *held, source netip.Prefix) {
 	if old != nil {
 		s.bytes += len(rec.raw) - len(old.rec.raw)
 		old.rec, old.until = rec, until(now, rec)
@@ -126,32 +128,32 @@ func (s *store) set(now time.Time, id ID, rec *Record, old *held, source string)
 	}
 	s.raise(id, floor{rec.Seq, rec.Expires().Add(floorKept)})
 	for len(s.records) > s.maxRecords || s.bytes > s.maxBytes {
-		s.drop(s.farthest(""))
+		s.drop(s.farthest(netip.Prefix{}))
 	}
 }
 
 // full tells whether a source has brought as many records as it may: an eighth of all.
-func (s *store) full(source string) bool {
-	return source != "" && s.sources[source] >= max(1, s.maxRecords/8)
+func (s *store) full(source netip.Prefix) bool {
+	return source.IsValid() && s.sources[source] >= max(1, s.maxRecords/8)
 }
 
 // fits tells whether a new record has room, or is nearer than one that would go
 // for it: one of the same source, where that has brought enough.
-func (s *store) fits(id ID, rec *Record, source string) bool {
+func (s *store) fits(id ID, rec *Record, source netip.Prefix) bool {
 	if s.full(source) {
 		return compare(s.self, id, s.farthest(source)) < 0
 	}
 	if len(s.records) < s.maxRecords && s.bytes+len(rec.raw) <= s.maxBytes {
 		return true
 	}
-	return len(s.records) > 0 && compare(s.self, id, s.farthest("")) < 0
+	return len(s.records) > 0 && compare(s.self, id, s.farthest(netip.Prefix{})) < 0
 }
 
-// farthest is the record farthest from self of those of a source, "" for all.
-func (s *store) farthest(source string) ID {
+// farthest is the record farthest from self of those of a source, of all for the zero one.
+func (s *store) farthest(source netip.Prefix) ID {
 	far := s.self
 	for id, h := range s.records {
-		if (source == "" || h.source == source) && compare(s.self, id, far) > 0 {
+		if (!source.IsValid() || h.source == source) && compare(s.self, id, far) > 0 {
 			far = id
 		}
 	}

@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -12,8 +13,6 @@ type entry struct {
 	Contact
 	id     ID
 	groups []group
-	added  time.Time
-	lastOK time.Time
 	rtt    time.Duration // moving average
 	fails  int           // in a row
 	moved  bool          // it has not answered since its addresses changed
@@ -28,10 +27,37 @@ type candidate struct {
 	id ID
 }
 
+// spare is a candidate as a bucket keeps it: there are as many of them as of
+// entries, and nobody asks for most.
+type spare struct {
+	top  uint64   // ID.top
+	rec  *Record  // nil: see bare
+	bare *Contact // without a record
+}
+
+func (s *spare) contact() Contact {
+	if s.rec != nil {
+		return Contact{Key: s.rec.Key, Record: s.rec}
+	}
+	return *s.bare
+}
+
 type bucket struct {
-	entries      []*entry    // the longest-lived first
-	replacements []candidate // the latest first
-	touched      time.Time   // last lookup in its range
+	entries      []*entry  // the longest-lived first
+	tops         []uint64  // ID.top of each entry, so that a search reads one line of memory
+	replacements []spare   // the latest first
+	touched      time.Time // last lookup in its range
+}
+
+// find returns the place of id in entries, -1 if it is not there.
+func (b *bucket) find(id ID) int {
+	top := id.top()
+	for i, t := range b.tops {
+		if t == top && b.entries[i].id == id {
+			return i
+		}
+	}
+	return -1
 }
 
 // table is the routing table: for each length of the prefix shared with self a
@@ -43,17 +69,24 @@ type bucket struct {
 type table struct {
 	self    ID
 	group   GroupFunc
-	buckets [257]*bucket
-	n       int           // entries
-	groups  map[group]int // entries by network
+	off     Ablation
+	buckets []*bucket // up to the deepest that was ever used
+	own     bucket    // of self, always empty
+	n       int       // entries
 }
 
 func newTable(self ID, f GroupFunc) *table {
-	return &table{self: self, group: f, groups: map[group]int{}}
+	return &table{self: self, group: f}
 }
 
 func (t *table) bucket(id ID) *bucket {
 	i := prefixLen(t.self, id)
+	if i == 8*len(id) {
+		return &t.own
+	}
+	for i >= len(t.buckets) {
+		t.buckets = append(t.buckets, nil)
+	}
 	if t.buckets[i] == nil {
 		t.buckets[i] = &bucket{}
 	}
@@ -63,11 +96,9 @@ func (t *table) bucket(id ID) *bucket {
 func (t *table) get(k Key) *entry { return t.getID(NodeID(k)) }
 
 func (t *table) getID(id ID) *entry {
-	if b := t.buckets[prefixLen(t.self, id)]; b != nil {
-		for _, e := range b.entries {
-			if e.id == id {
-				return e
-			}
+	if p := prefixLen(t.self, id); p < len(t.buckets) && t.buckets[p] != nil {
+		if i := t.buckets[p].find(id); i >= 0 {
+			return t.buckets[p].entries[i]
 		}
 	}
 	return nil
@@ -76,26 +107,29 @@ func (t *table) getID(id ID) *entry {
 // succeeded notes that c answered a call of ours. It tells whether c is in the
 // table now and was not before.
 func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every time.Duration) bool {
-	id := NodeID(c.Key)
+	id := c.id()
 	if id == t.self {
 		return false
 	}
-	b := t.bucket(id)
 	if e := t.getID(id); e != nil {
 		e.ok(now, rtt)
 		t.learn(e, c)
 		return false
 	}
-	b.drop(id)
+	b := t.bucket(id)
+	b.drop(id, c.Key)
 	if len(c.Addresses()) == 0 {
 		return false
 	}
-	e := &entry{Contact: c, id: id, added: now, groups: groupsOf(t.group, c)}
-	if !t.room(b, e) {
-		b.replace(candidate{c, id})
+	groups := groupsOf(t.group, c)
+	if t.off.KeepLive && len(b.entries) >= bucketSize {
+		t.remove(b, 0)
+	}
+	if !t.room(b, id, groups) {
+		b.replace(c, id)
 		return false
 	}
-	e.checkEvery = every
+	e := &entry{Contact: c, id: id, groups: groups, checkEvery: every}
 	e.ok(now, rtt)
 	t.insert(b, e)
 	t.trimSiblings()
@@ -103,7 +137,7 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 }
 
 func (e *entry) ok(now time.Time, rtt time.Duration) {
-	e.fails, e.lastOK, e.moved = 0, now, false
+	e.fails, e.moved = 0, false
 	if e.rtt == 0 {
 		e.rtt = rtt
 	}
@@ -117,20 +151,22 @@ func (t *table) learn(e *entry, c Contact) {
 	if c.Record == nil || !c.Record.newer(e.Record) || c.Record.tombstone() {
 		return
 	}
-	t.count(e, -1)
-	old, oldGroups := e.Contact, e.groups
-	e.Contact, e.groups = c, groupsOf(t.group, c)
-	if !t.groupsFit(t.bucket(e.id), e) {
-		e.Contact, e.groups = old, oldGroups
-	} else if !slices.Equal(old.Addresses(), c.Addresses()) {
-		e.moved = true
+	if slices.Equal(c.Addresses(), e.Addresses()) {
+		e.Contact = c
+		return
 	}
-	t.count(e, 1)
+	old := e.groups
+	e.groups = nil // its own places count for it
+	if groups := groupsOf(t.group, c); t.groupsFit(t.bucket(e.id), groups) {
+		e.Contact, e.groups, e.moved = c, groups, true
+	} else {
+		e.groups = old
+	}
 }
 
-// room tells whether e fits in: as one of k, or as a sibling.
-func (t *table) room(b *bucket, e *entry) bool {
-	return t.groupsFit(b, e) && (len(b.entries) < bucketSize || t.nearer(e.id) < siblingSize)
+// room tells whether a contact fits in: as one of k, or as a sibling.
+func (t *table) room(b *bucket, id ID, groups []group) bool {
+	return (len(b.entries) < bucketSize || t.nearer(id) < siblingSize) && t.groupsFit(b, groups)
 }
 
 // nearer counts the entries nearer to self than id, up to siblingSize or more.
@@ -142,8 +178,8 @@ func (t *table) nearer(id ID) int {
 			n += len(t.buckets[i].entries)
 		}
 	}
-	if b := t.buckets[own]; b != nil && n < siblingSize {
-		for _, e := range b.entries {
+	if own < len(t.buckets) && t.buckets[own] != nil && n < siblingSize {
+		for _, e := range t.buckets[own].entries {
 			if compare(t.self, e.id, id) < 0 {
 				n++
 			}
@@ -162,41 +198,40 @@ func (t *table) trimSiblings() {
 		for i := len(b.entries) - 1; i >= 0 && len(b.entries) > bucketSize; i-- {
 			if e := b.entries[i]; t.nearer(e.id) >= siblingSize {
 				t.remove(b, i)
-				b.replace(candidate{e.Contact, e.id})
+				b.replace(e.Contact, e.id)
 			}
 		}
 	}
 }
 
 func (t *table) insert(b *bucket, e *entry) {
-	b.entries = append(b.entries, e)
+	b.entries, b.tops = append(b.entries, e), append(b.tops, e.id.top())
 	t.n++
-	t.count(e, 1)
 }
 
 func (t *table) remove(b *bucket, i int) {
-	t.count(b.entries[i], -1)
-	b.entries = slices.Delete(b.entries, i, i+1)
+	b.entries, b.tops = slices.Delete(b.entries, i, i+1), slices.Delete(b.tops, i, i+1)
 	t.n--
 }
 
-func (t *table) count(e *entry, d int) {
-	for _, g := range e.groups {
-		if t.groups[g] += d; t.groups[g] == 0 {
-			delete(t.groups, g)
-		}
-	}
-}
-
-func (t *table) groupsFit(b *bucket, e *entry) bool {
-	for _, g := range e.groups {
-		n := 0
-		for _, o := range b.entries {
-			if o != e && slices.Contains(o.groups, g) {
-				n++
+// groupsFit tells whether a contact more of these groups breaks no limit.
+func (t *table) groupsFit(b *bucket, groups []group) bool {
+	for _, g := range groups {
+		inBucket, inTable := 0, 0
+		for _, o := range t.buckets {
+			if o == nil {
+				continue
+			}
+			for _, e := range o.entries {
+				if slices.Contains(e.groups, g) {
+					inTable++
+					if o == b {
+						inBucket++
+					}
+				}
 			}
 		}
-		if n >= g.limit(groupPerBucket, widePerBucket) || t.groups[g] >= g.limit(groupPerTable, widePerTable) {
+		if inBucket >= g.limit(groupPerBucket, widePerBucket) || inTable >= g.limit(groupPerTable, widePerTable) {
 			return false
 		}
 	}
@@ -208,11 +243,9 @@ func (t *table) groupsFit(b *bucket, e *entry) bool {
 func (t *table) failed(k Key) (dropped bool) {
 	id := NodeID(k)
 	b := t.bucket(id)
-	b.drop(id)
-	for i, e := range b.entries {
-		if e.id != id {
-			continue
-		}
+	b.drop(id, k)
+	if i := b.find(id); i >= 0 {
+		e := b.entries[i]
 		if e.fails++; e.fails >= maxFails {
 			t.remove(b, i)
 			return true
@@ -223,73 +256,117 @@ func (t *table) failed(k Key) (dropped bool) {
 
 // heard keeps a contact that somebody named, to be checked when there is room.
 func (t *table) heard(c Contact) {
-	id := NodeID(c.Key)
+	id := c.id()
 	if id == t.self || t.getID(id) != nil || len(c.Addresses()) == 0 {
 		return
 	}
-	t.bucket(id).replace(candidate{c, id})
+	t.bucket(id).replace(c, id)
 }
 
-func (b *bucket) replace(c candidate) {
-	b.drop(c.id)
-	b.replacements = slices.Insert(b.replacements, 0, c)
-	if len(b.replacements) > replacementSize {
-		b.replacements = b.replacements[:replacementSize]
+func (b *bucket) replace(c Contact, id ID) {
+	s := spare{top: id.top(), rec: c.Record}
+	if c.Record == nil {
+		s.bare = &c
 	}
+	i := b.spare(s.top, c.Key)
+	switch {
+	case i >= 0:
+	case len(b.replacements) < replacementSize:
+		i = len(b.replacements)
+		b.replacements = append(b.replacements, spare{})
+	default:
+		i = replacementSize - 1
+	}
+	copy(b.replacements[1:i+1], b.replacements[:i])
+	b.replacements[0] = s
 }
 
-func (b *bucket) drop(id ID) {
-	b.replacements = slices.DeleteFunc(b.replacements, func(c candidate) bool { return c.id == id })
+// spare returns the place of k in replacements, -1 if it is not there.
+func (b *bucket) spare(top uint64, k Key) int {
+	for i := range b.replacements {
+		s := &b.replacements[i]
+		if s.top == top && (s.rec != nil && s.rec.Key == k || s.bare != nil && s.bare.Key == k) {
+			return i
+		}
+	}
+	return -1
+}
+
+func (b *bucket) drop(id ID, k Key) {
+	if i := b.spare(id.top(), k); i >= 0 {
+		b.replacements = slices.Delete(b.replacements, i, i+1)
+	}
 }
 
 // takeCandidates removes and returns up to n replacements that there is room for.
 func (t *table) takeCandidates(n int) []Contact {
 	var out []Contact
+	deeper := t.n
 	for _, b := range t.buckets {
 		if b == nil {
 			continue
 		}
+		deeper -= len(b.entries)
+		if len(b.entries) >= bucketSize && deeper >= siblingSize {
+			continue // no room for anyone
+		}
 		for i := 0; i < len(b.replacements) && len(out) < n; {
-			c := b.replacements[i]
-			if !t.room(b, &entry{id: c.id, groups: groupsOf(t.group, c.Contact)}) {
+			c := b.replacements[i].contact()
+			if !t.room(b, c.id(), groupsOf(t.group, c)) {
 				i++
 				continue
 			}
 			b.replacements = slices.Delete(b.replacements, i, i+1)
-			out = append(out, c.Contact)
+			out = append(out, c)
 		}
 	}
 	return out
 }
 
+// ranked is an entry while closest sorts.
+type ranked struct {
+	far uint64 // the first 64 bits of its distance
+	e   *entry
+}
+
 // closest returns up to n entries nearest to target, the nearest first, of
 // those that ok accepts.
 func (t *table) closest(target ID, n int, ok func(*entry) bool) []*entry {
-	own := prefixLen(t.self, target)
+	own := min(prefixLen(t.self, target), len(t.buckets))
 	out := make([]*entry, 0, n)
+	var space [64]ranked
+	top := target.top()
 	// Nearest are the entries that share more bits with target than self does,
 	// then those that share as many as self, then ever fewer.
 	take := func(lo, hi int) {
-		start := len(out)
+		near := space[:0]
 		for i := lo; i < hi; i++ {
 			if b := t.buckets[i]; b != nil {
-				for _, e := range b.entries {
-					if ok == nil || ok(e) {
-						out = append(out, e)
-					}
+				for j, e := range b.entries {
+					near = append(near, ranked{b.tops[j] ^ top, e})
 				}
 			}
 		}
-		slices.SortFunc(out[start:], func(a, b *entry) int { return compare(target, a.id, b.id) })
+		slices.SortFunc(near, func(a, b ranked) int {
+			if a.far != b.far {
+				return cmp.Compare(a.far, b.far)
+			}
+			return compare(target, a.e.id, b.e.id)
+		})
+		for _, r := range near {
+			if len(out) < n && (ok == nil || ok(r.e)) {
+				out = append(out, r.e)
+			}
+		}
 	}
 	take(own, min(own+1, len(t.buckets)))
 	if len(out) < n {
-		take(own+1, len(t.buckets))
+		take(min(own+1, len(t.buckets)), len(t.buckets))
 	}
-	for i := min(own, len(t.buckets)) - 1; i >= 0 && len(out) < n; i-- {
+	for i := own - 1; i >= 0 && len(out) < n; i-- {
 		take(i, i+1)
 	}
-	return out[:min(n, len(out))]
+	return out
 }
 
 // live is the filter for contacts that may be named to others: they answered

@@ -45,7 +45,7 @@ func checkTable(t *testing.T, tb *table) {
 			for _, g := range e.groups {
 				groups[g]++
 				if perBucket[g]++; perBucket[g] > g.limit(groupPerBucket, widePerBucket) {
-					t.Errorf("bucket %d: %d of %s", i, perBucket[g], g.name)
+					t.Errorf("bucket %d: %d of %s", i, perBucket[g], g)
 				}
 			}
 			if len(b.entries) > bucketSize && tb.nearer(b.entries[bucketSize].id) > n+siblingSize {
@@ -57,8 +57,8 @@ func checkTable(t *testing.T, tb *table) {
 		t.Errorf("%d entries, counted %d", n, tb.n)
 	}
 	for g, c := range groups {
-		if c > g.limit(groupPerTable, widePerTable) || tb.groups[g] != c {
-			t.Errorf("group %s: %d entries, counted %d", g.name, c, tb.groups[g])
+		if c > g.limit(groupPerTable, widePerTable) {
+			t.Errorf("group %s: %d entries", g, c)
 		}
 	}
 }
@@ -147,7 +147,7 @@ func TestTableGroups(t *testing.T) {
 	}
 	checkTable(t, tb)
 	for _, loopback := range []string{"127.0.0.1", "10.1.2.3", "::1", "fe80::1", "192.168.0.1"} {
-		if g, w := DefaultGroup(netip.MustParseAddr(loopback)); g+w != "" {
+		if g, w := DefaultGroup(netip.MustParseAddr(loopback)); g.IsValid() || w.IsValid() {
 			t.Errorf("%s is in group %s", loopback, g)
 		}
 	}

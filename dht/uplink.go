@@ -36,8 +36,8 @@ func (u *uplink) heard() (was bool, run map[Key]bool) {
 	return was, run
 }
 
-// heard is told that there is somebody out there.
-func (c *core) heard(now time.Time) {
+// notAlone is told that there is somebody out there.
+func (c *core) notAlone(now time.Time) {
 	if len(c.up.run) == 0 {
 		return
 	}
