@@ -239,9 +239,11 @@ func (l *lookup) done() bool {
 
 // wake is when next should be asked again though nothing came.
 func (l *lookup) wake(now time.Time) (at time.Time) {
-	for _, n := range l.all {
-		if n.state == nodeAsked && n.hedge.After(now) && (at.IsZero() || n.hedge.Before(at)) {
-			at = n.hedge
+	for _, p := range l.paths {
+		for _, n := range p.list {
+			if n.state == nodeAsked && n.hedge.After(now) && (at.IsZero() || n.hedge.Before(at)) {
+				at = n.hedge
+			}
 		}
 	}
 	return at
@@ -304,16 +306,19 @@ func (l *lookup) take(now time.Time, from *node, contacts []Contact, better *boo
 	for i, c := range contacts {
 		named[i] = candidate{c, c.id()}
 	}
-	slices.SortStableFunc(named, func(a, b candidate) int { return compare(l.target, a.id, b.id) })
+	nearer := func(a, b candidate) int { return compare(l.target, a.id, b.id) }
+	if !slices.IsSortedFunc(named, nearer) { // an honest answer is sorted
+		slices.SortStableFunc(named, nearer)
+	}
 	p := l.paths[from.path]
-	groups := map[string]int{}
+	var groups tally
 	taken := 0
 	for _, nc := range named {
 		c := nc.Contact
 		if l.get && c.Record != nil && nc.id == l.target && l.record(now, from.Key, c.Record) {
 			*better = true
 		}
-		if taken == l.maxNew || l.skip(c) || l.crowded(groups, c) {
+		if taken == l.maxNew || l.skip(c) || l.crowded(&groups, c) {
 			continue
 		}
 		n := l.node(c, from.hop+1)
@@ -326,10 +331,10 @@ func (l *lookup) take(now time.Time, from *node, contacts []Contact, better *boo
 	return taken
 }
 
-func (l *lookup) crowded(groups map[string]int, c Contact) bool {
+func (l *lookup) crowded(groups *tally, c Contact) bool {
 	for _, a := range c.Addresses() {
 		if g := l.group(a.Addr()); g != "" {
-			if groups[g]++; groups[g] > groupPerBucket {
+			if groups.add(g) > groupPerBucket {
 				return true
 			}
 		}

@@ -174,11 +174,8 @@ func (c *core) refreshOne(now time.Time) {
 	if c.sched.running[opRefresh] > 0 {
 		return
 	}
-	for i, b := range c.table.buckets {
-		if b != nil && len(b.entries) > 0 && now.Sub(b.touched) >= refreshAfter {
-			c.start(now, opRefresh, c.randomIn(i))
-			return
-		}
+	if i := c.table.untouched(now, refreshAfter); i >= 0 {
+		c.start(now, opRefresh, c.randomIn(i))
 	}
 }
 
@@ -203,8 +200,8 @@ func (c *core) checkContacts(now time.Time) {
 	if c.off.Recheck {
 		return
 	}
-	c.table.each(func(e *entry) {
-		if now.Before(e.nextCheck) || len(c.probes) >= maxProbes {
+	c.table.due(now, func(e *entry) {
+		if len(c.probes) >= maxProbes {
 			return
 		}
 		if e.fails > 0 {
@@ -307,7 +304,14 @@ func (c *core) wake(now time.Time) time.Time {
 		earlier(s.bootstrap)
 	} else {
 		earlier(s.self)
-		earlier(s.check)
+		work := c.table.next
+		if idle := c.table.idle.Add(refreshAfter); idle.Before(work) {
+			work = idle
+		}
+		if work.Before(s.check) {
+			work = s.check
+		}
+		earlier(work)
 		earlier(s.publish)
 	}
 	for _, o := range c.ops {

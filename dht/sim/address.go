@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
-	"strconv"
 
 	"github.com/parley-p2p/parley/dht"
 )
@@ -24,7 +23,7 @@ type addresses struct {
 	block  [1 << 16]int32 // number of a /16, 1 more; 0: none
 	prefix []uint16       // of each block
 	cum    []float64      // distribution of the blocks that nodes live in
-	groups []string       // of each /24
+	groups []string       // of each /24: its first three bytes
 }
 
 // public8 are first bytes whose /8 is public as a whole.
@@ -58,7 +57,7 @@ func (a *addresses) addBlock(r *rand.Rand) int {
 		a.prefix = append(a.prefix, p)
 		a.block[p] = int32(len(a.prefix))
 		for i := range netsInBlock {
-			a.groups = append(a.groups, strconv.Itoa(int(p>>8))+"."+strconv.Itoa(int(p&255))+"."+strconv.Itoa(i*netStep)+".0/24")
+			a.groups = append(a.groups, string([]byte{byte(p >> 8), byte(p), byte(i * netStep)}))
 		}
 		return len(a.prefix) - 1
 	}
@@ -77,7 +76,8 @@ func (a *addresses) in(block, network int, r *rand.Rand) netip.AddrPort {
 	return netip.AddrPortFrom(ip, uint16(1024+r.IntN(60000)))
 }
 
-// group is dht.DefaultGroup, without computing text for the addresses dealt out.
+// group is dht.DefaultGroup, but for the names of the groups: computing text
+// would be a large part of a run.
 func (a *addresses) group(ip netip.Addr) string {
 	if ip.Is4() {
 		b := ip.As4()
