@@ -35,7 +35,6 @@ type partition struct {
 	free  []*message
 	meter meter
 	buf   []dht.Call // of the poll under way
-	kinds [16]int
 }
 
 // notice is what all nodes may know of a node from the next window on.
