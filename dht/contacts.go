@@ -47,25 +47,25 @@ func (c *core) alive(now time.Time, cl *call, resp *Response) {
 		c.probe(Contact{Key: ct.Key, Addrs: ct.Addrs, Record: ct.Record})
 	}
 	for _, named := range resp.Contacts {
-		if !c.isDead(now, named) {
-			c.heard(now, named)
+		if !c.isDead(now, named) && c.heard(now, named) {
 			c.sched.candidates = true
 		}
 	}
 }
 
-// heard keeps a contact that somebody named, to be asked.
-func (c *core) heard(now time.Time, ct Contact) {
+// heard keeps a contact that somebody named, to be asked. It tells whether there
+// may be room for it.
+func (c *core) heard(now time.Time, ct Contact) bool {
 	if c.off.Probe {
 		c.table.succeeded(now, ct, firstHedge, checkFirst)
-		return
+		return false
 	}
-	c.table.heard(ct)
+	return c.table.heard(ct)
 }
 
 // wanted tells whether the table has k, or room for it.
 func (c *core) wanted(k Key) bool {
-	id := NodeID(k)
+	id := c.table.id(k)
 	if c.table.getID(id) != nil {
 		return true
 	}
@@ -119,6 +119,9 @@ func (c *core) shutOut(now time.Time, addrs []netip.AddrPort) {
 func (c *core) isDead(now time.Time, ct Contact) bool {
 	if d, ok := c.dead[ct.Key]; ok && now.Before(d.until) && seqOf(ct.Record) <= d.seq {
 		return true
+	}
+	if len(c.shut) == 0 {
+		return false
 	}
 	if e := c.table.get(ct.Key); e != nil && e.fails == 0 {
 		return false // it answered last time, perhaps over a session of its own

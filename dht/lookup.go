@@ -208,9 +208,11 @@ func (l *lookup) done() bool {
 
 // wake is when next should be asked again though nothing came.
 func (l *lookup) wake(now time.Time) (at time.Time) {
-	for _, n := range l.all {
-		if n.state == nodeAsked && n.hedge.After(now) && (at.IsZero() || n.hedge.Before(at)) {
-			at = n.hedge
+	for _, p := range l.paths {
+		for _, n := range p.list {
+			if n.state == nodeAsked && n.hedge.After(now) && (at.IsZero() || n.hedge.Before(at)) {
+				at = n.hedge
+			}
 		}
 	}
 	return at
@@ -285,15 +287,18 @@ func (l *lookup) take(now time.Time, from *node, contacts []Contact, better *boo
 		named[i] = candidate{c, c.id()}
 	}
 	p := l.paths[from.path]
-	slices.SortStableFunc(named, func(a, b candidate) int { return compare(p.target, a.id, b.id) })
-	groups := map[group]int{}
+	nearer := func(a, b candidate) int { return compare(p.target, a.id, b.id) }
+	if !slices.IsSortedFunc(named, nearer) { // an honest answer is sorted
+		slices.SortStableFunc(named, nearer)
+	}
+	var groups tally
 	taken := 0
 	for _, nc := range named {
 		c := nc.Contact
 		if l.get && l.check == nil && c.Record != nil && nc.id == l.target && l.record(now, from.Key, c.Record) {
 			*better = true
 		}
-		if taken == l.maxNew || l.skip(c) || misplaced(from.Contact, c) || l.crowded(groups, c) {
+		if taken == l.maxNew || l.skip(c) || misplaced(from.Contact, c) || l.crowded(&groups, c) {
 			continue
 		}
 		n := l.node(c, from.hop+1)
@@ -307,11 +312,14 @@ func (l *lookup) take(now time.Time, from *node, contacts []Contact, better *boo
 }
 
 // crowded tells whether one answer names more of c's networks than it may.
-func (l *lookup) crowded(groups map[group]int, c Contact) bool {
+func (l *lookup) crowded(groups *tally, c Contact) bool {
 	full := false
-	for _, g := range groupsOf(l.group, c) {
-		if groups[g]++; groups[g] > g.limit(groupPerAnswer, widePerAnswer) {
-			full = true
+	for _, a := range c.Addresses() {
+		narrow, wide := l.group(a.Addr())
+		for _, g := range [...]group{{narrow, false}, {wide, true}} {
+			if g.IsValid() && groups.add(g) > g.limit(groupPerAnswer, widePerAnswer) {
+				full = true
+			}
 		}
 	}
 	return full

@@ -188,6 +188,9 @@ func checkRecord(r *Record) error {
 	if len(r.raw) == 0 || len(r.raw) > MaxRecord {
 		return messageErrorf("record that is not encoded")
 	}
+	if r.sound {
+		return nil
+	}
 	if err := r.check(); err != nil {
 		return messageErrorf("%w", err)
 	}

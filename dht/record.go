@@ -69,7 +69,9 @@ type Record struct {
 	Ext      []byte
 
 	raw []byte // the encoding with its signature
-	id  ID     // NodeID(Key), set with raw
+	// Set with raw:
+	id    ID   // NodeID(Key)
+	sound bool // check found no fault
 }
 
 // Sign encodes and signs r, whose Key, Flags, Seq, IssuedAt, TTL, Addrs and Ext
@@ -84,7 +86,7 @@ func (r Record) Sign(key ed25519.PrivateKey) (*Record, error) {
 		return nil, recordErrorf("signed with another agent's key")
 	}
 	body := r.appendBody(make([]byte, 0, 256))
-	r.raw, r.id = append(body, ed25519.Sign(key, signed(body))...), NodeID(r.Key)
+	r.raw, r.id, r.sound = append(body, ed25519.Sign(key, signed(body))...), NodeID(r.Key), true
 	return &r, nil
 }
 
@@ -181,7 +183,9 @@ func ParseRecord(b []byte) (*Record, error) {
 		r.Ext = b[:ext:ext]
 	}
 	r.id = NodeID(r.Key)
-	return r, r.check()
+	err := r.check()
+	r.sound = err == nil
+	return r, err
 }
 
 func parseAddr(b []byte) (netip.AddrPort, []byte, error) {

@@ -188,11 +188,8 @@ func (c *core) refreshOne(now time.Time) {
 	if c.sched.running[opRefresh] > 0 {
 		return
 	}
-	for i, b := range c.table.buckets {
-		if b != nil && len(b.entries) > 0 && now.Sub(b.touched) >= refreshAfter {
-			c.start(now, opRefresh, c.randomIn(i))
-			return
-		}
+	if i := c.table.untouched(now, refreshAfter); i >= 0 {
+		c.start(now, opRefresh, c.randomIn(i))
 	}
 }
 
@@ -217,8 +214,8 @@ func (c *core) checkContacts(now time.Time) {
 	if c.off.Recheck {
 		return
 	}
-	c.table.each(func(e *entry) {
-		if now.Before(e.nextCheck) || len(c.probes) >= maxProbes {
+	c.table.due(now, func(e *entry) {
+		if len(c.probes) >= maxProbes {
 			return
 		}
 		if e.fails > 0 {
@@ -354,7 +351,14 @@ func (c *core) wake(now time.Time) time.Time {
 		earlier(s.self)
 		earlier(s.sync)
 		earlier(s.readback)
-		earlier(s.check)
+		work := c.table.next
+		if idle := c.table.idle.Add(refreshAfter); idle.Before(work) {
+			work = idle
+		}
+		if work.Before(s.check) {
+			work = s.check
+		}
+		earlier(work)
 		earlier(s.publish)
 		earlier(c.proof.next)
 		earlier(s.started.Add(dialBackLimit))

@@ -73,10 +73,16 @@ type table struct {
 	buckets []*bucket // up to the deepest that was ever used
 	own     bucket    // of self, always empty
 	n       int       // entries
+	next    time.Time // no entry is to be checked before it
+	idle    time.Time // no bucket was touched last before it
+	sibling int       // buckets from here on may hold siblings beyond k
+	idOf    func(Key) ID
+	asked   Key // of the last get, and its id: a call is looked up several times
+	askedID ID
 }
 
 func newTable(self ID, f GroupFunc) *table {
-	return &table{self: self, group: f}
+	return &table{self: self, group: f, idOf: NodeID}
 }
 
 func (t *table) bucket(id ID) *bucket {
@@ -93,7 +99,15 @@ func (t *table) bucket(id ID) *bucket {
 	return t.buckets[i]
 }
 
-func (t *table) get(k Key) *entry { return t.getID(NodeID(k)) }
+func (t *table) get(k Key) *entry { return t.getID(t.id(k)) }
+
+// id is NodeID(k).
+func (t *table) id(k Key) ID {
+	if k != t.asked || t.askedID == (ID{}) {
+		t.asked, t.askedID = k, t.idOf(k)
+	}
+	return t.askedID
+}
 
 func (t *table) getID(id ID) *entry {
 	if p := prefixLen(t.self, id); p < len(t.buckets) && t.buckets[p] != nil {
@@ -131,6 +145,7 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 	}
 	e := &entry{Contact: c, id: id, groups: groups, checkEvery: every}
 	e.ok(now, rtt)
+	t.next, t.idle = time.Time{}, time.Time{}
 	t.insert(b, e)
 	t.trimSiblings()
 	return t.getID(id) != nil
@@ -207,11 +222,24 @@ func (t *table) trimSiblings() {
 func (t *table) insert(b *bucket, e *entry) {
 	b.entries, b.tops = append(b.entries, e), append(b.tops, e.id.top())
 	t.n++
+	t.countSiblings()
 }
 
 func (t *table) remove(b *bucket, i int) {
 	b.entries, b.tops = slices.Delete(b.entries, i, i+1), slices.Delete(b.tops, i, i+1)
 	t.n--
+	t.countSiblings()
+}
+
+func (t *table) countSiblings() {
+	n := 0
+	for t.sibling = len(t.buckets) - 1; t.sibling > 0; t.sibling-- {
+		if b := t.buckets[t.sibling]; b != nil {
+			if n += len(b.entries); n >= siblingSize {
+				return
+			}
+		}
+	}
 }
 
 // groupsFit tells whether a contact more of these groups breaks no limit.
@@ -241,7 +269,7 @@ func (t *table) groupsFit(b *bucket, groups []group) bool {
 // failed notes that a call of ours to k was not answered, and tells whether the
 // contact was dropped for it.
 func (t *table) failed(k Key) (dropped bool) {
-	id := NodeID(k)
+	id := t.id(k)
 	b := t.bucket(id)
 	b.drop(id, k)
 	if i := b.find(id); i >= 0 {
@@ -255,12 +283,19 @@ func (t *table) failed(k Key) (dropped bool) {
 }
 
 // heard keeps a contact that somebody named, to be checked when there is room.
-func (t *table) heard(c Contact) {
+// It tells whether there may be.
+func (t *table) heard(c Contact) bool {
 	id := c.id()
-	if id == t.self || t.getID(id) != nil || len(c.Addresses()) == 0 {
-		return
+	p := prefixLen(t.self, id)
+	if p == 8*len(id) {
+		return false
 	}
-	t.bucket(id).replace(c, id)
+	if p < len(t.buckets) && t.buckets[p] != nil && t.buckets[p].find(id) >= 0 || len(c.Addresses()) == 0 {
+		return false
+	}
+	b := t.bucket(id)
+	b.replace(c, id)
+	return len(b.entries) < bucketSize || p >= t.sibling
 }
 
 func (b *bucket) replace(c Contact, id ID) {
@@ -301,13 +336,8 @@ func (b *bucket) drop(id ID, k Key) {
 // takeCandidates removes and returns up to n replacements that there is room for.
 func (t *table) takeCandidates(n int) []Contact {
 	var out []Contact
-	deeper := t.n
-	for _, b := range t.buckets {
-		if b == nil {
-			continue
-		}
-		deeper -= len(b.entries)
-		if len(b.entries) >= bucketSize && deeper >= siblingSize {
+	for p, b := range t.buckets {
+		if b == nil || len(b.replacements) == 0 || len(b.entries) >= bucketSize && p < t.sibling {
 			continue // no room for anyone
 		}
 		for i := 0; i < len(b.replacements) && len(out) < n; {
@@ -382,6 +412,62 @@ func (t *table) each(f func(*entry)) {
 			}
 		}
 	}
+}
+
+// due calls f for every entry that is to be checked at now, and may move its check.
+func (t *table) due(now time.Time, f func(*entry)) {
+	if now.Before(t.next) {
+		return
+	}
+	t.next = now.Add(checkMost)
+	t.each(func(e *entry) {
+		if !now.Before(e.nextCheck) {
+			f(e)
+		}
+		if e.nextCheck.Before(t.next) {
+			t.next = e.nextCheck
+		}
+	})
+}
+
+// untouched returns a bucket that was not touched for long, -1 if there is none.
+func (t *table) untouched(now time.Time, long time.Duration) int {
+	if now.Sub(t.idle) < long {
+		return -1
+	}
+	t.idle = now
+	for i, b := range t.buckets {
+		if b == nil || len(b.entries) == 0 {
+			continue
+		}
+		if b.touched.Before(t.idle) {
+			t.idle = b.touched
+		}
+		if now.Sub(b.touched) >= long {
+			return i
+		}
+	}
+	return -1
+}
+
+// tally counts the addresses of each network among the contacts of one answer.
+type tally struct {
+	space  [2 * MaxContacts]group
+	groups []group
+	n      [2 * MaxContacts * MaxAddrs]uint8
+}
+
+// add counts one more of g and returns how many there are.
+func (t *tally) add(g group) int {
+	i := slices.Index(t.groups, g)
+	if i < 0 {
+		if i = len(t.groups); i == 0 {
+			t.groups = t.space[:0]
+		}
+		t.groups = append(t.groups, g)
+	}
+	t.n[i]++
+	return int(t.n[i])
 }
 
 // size estimates the number of nodes from the distance of the k-th nearest

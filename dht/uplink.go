@@ -47,6 +47,7 @@ func (c *core) notAlone(now time.Time) {
 	}
 	clear(c.dead)
 	clear(c.shut)
+	c.table.next = time.Time{}
 	for k := range run {
 		if e := c.table.get(k); e != nil {
 			e.fails = max(0, e.fails-1)

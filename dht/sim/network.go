@@ -14,8 +14,8 @@ import (
 // varies lognormally around half of it.
 const (
 	rttFloor    = float64(2 * leastDelay)
-	planeSide   = 118e6 // ns per side of the unit square
-	accessMean  = 13.2e6
+	planeSide   = 98e6 // ns per side of the unit square
+	accessMean  = 18.5e6
 	jitterSigma = 0.1
 
 	lossDelay = int64(200 * time.Millisecond) // TCP's least retransmission timeout

@@ -99,6 +99,7 @@ func (n *node) reachable(addr netip.AddrPort) bool { return n.up && !n.nat && ad
 // handle is all that happens to n.
 func (p *partition) handle(n *node, e event) {
 	m := e.msg
+
 	switch e.kind {
 	case evDial:
 		p.dialArrives(n, e.at, m)

@@ -120,6 +120,14 @@ func (w *world) nodeOf(k dht.Key) (int32, bool) {
 	return int32(binary.BigEndian.Uint32(k[24:])), true
 }
 
+// nodeID is dht.NodeID, computed once for every node.
+func (s *sim) nodeID(k dht.Key) dht.ID {
+	if id, ok := s.world.nodeOf(k); ok && id >= 0 && int(id) < len(s.nodes) && s.nodes[id].key == k {
+		return s.nodes[id].nid
+	}
+	return dht.NodeID(k)
+}
+
 // config are the settings of n's next life.
 func (w *world) config(s *sim, n *node) dht.Config {
 	c := dht.Config{Bootstrap: w.boot, Rand: rand.NewPCG(s.cfg.Seed, uint64(n.id)<<32|uint64(n.inc)), TTL: recordTTL}
@@ -135,7 +143,7 @@ func (w *world) config(s *sim, n *node) dht.Config {
 }
 
 func (w *world) options(s *sim, n *node) dht.MachineOptions {
-	o := dht.MachineOptions{Off: s.cfg.Off}
+	o := dht.MachineOptions{Off: s.cfg.Off, NodeID: s.nodeID}
 	if !s.cfg.Crypto {
 		o.Verify, o.Sign = verifyTag, signTag
 	}
