@@ -132,6 +132,12 @@ func (c *core) startOp(now time.Time, o *op, target ID) *op {
 	}
 	if o.putting() {
 		o.asked, o.radius = map[Key]bool{}, c.radius()
+		for _, e := range c.table.closest(target, bucketSize, live) { // most of them are right
+			if e.Key != c.self && fraction(e.id, target) < o.radius && !c.isDead(now, e.Contact) {
+				o.asked[e.Key] = true
+				o.puts = append(o.puts, e.Contact)
+			}
+		}
 	}
 	c.off.lookup(&cfg)
 	o.lookup = newLookup(now, cfg, c.seeds(now, target))
@@ -379,6 +385,9 @@ func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
 	case o == nil || o.finished:
 	case cl.req.Op == OpPut:
 		o.putAnswered(now, cl.to.Key, resp, off)
+		if o.kind == opPublish && o.holders == ackShare {
+			c.acked(now, o)
+		}
 	default:
 		c.lookupAnswered(now, o, cl.to.Key, resp)
 	}

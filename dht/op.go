@@ -20,7 +20,7 @@ const (
 	opKinds
 )
 
-const putsAtOnce = 8
+const putsAtOnce = 16
 
 // op is a lookup and what follows from it.
 type op struct {

@@ -19,6 +19,9 @@ const (
 	selfEvery      = 10 * time.Minute // in the first hour, then selfLater
 	selfLater      = 30 * time.Minute
 	refreshAfter   = time.Hour // a bucket that no lookup touched
+	explorers      = 3         // contacts that are asked about one bucket
+	sampleEvery    = 30 * time.Minute
+	sampleFirst    = time.Minute // while the size of the network is not known well
 	readbackAfter  = 5 * time.Second
 	repairAfter    = 15 * time.Second
 	maxOwnRepairs  = 3
@@ -53,12 +56,13 @@ type schedule struct {
 	readback  time.Time     // when the own record is read back; zero: not
 	repairs   int           // of this publication
 	sync      time.Time
+	sample    time.Time // next search for a random target
 }
 
 func (s *schedule) init(now time.Time) {
 	s.started, s.bootstrap, s.publish = now, now, now
 	s.self, s.sweep, s.check = now.Add(selfEvery), now.Add(sweepEvery), now.Add(checkRound)
-	s.sync = now.Add(syncEvery)
+	s.sync, s.sample = now.Add(syncEvery), now.Add(sampleFirst)
 	s.backoff, s.republish, s.filling = bootstrapFirst, publishFirst, -1
 }
 
@@ -137,8 +141,8 @@ func (c *core) scheduleUpkeep(now time.Time) {
 		c.start(now, opSelf, c.id)
 	}
 	c.prove(now)
-	if s.running[opRefresh] == 0 && s.filling >= 0 {
-		c.fill(now)
+	if s.filling >= 0 && len(c.outbox) == 0 {
+		c.fill()
 	}
 	if !now.Before(s.sync) {
 		s.sync = now.Add(c.jitter(syncEvery))
@@ -165,9 +169,8 @@ func (c *core) scheduleUpkeep(now time.Time) {
 	}
 }
 
-// fill refreshes every bucket nearer to self than the deepest one once after
-// joining, one after the other.
-func (c *core) fill(now time.Time) {
+// fill asks for contacts of every bucket once after joining, one after the other.
+func (c *core) fill() {
 	s := &c.sched
 	deepest := 0
 	for i, b := range c.table.buckets {
@@ -179,17 +182,34 @@ func (c *core) fill(now time.Time) {
 		s.filling, s.filled = -1, true
 		return
 	}
-	c.start(now, opRefresh, c.randomIn(s.filling))
+	c.explore(s.filling)
 	s.filling++
 }
 
-// refreshOne looks up a random target in one bucket that was not touched for long.
+// refreshOne asks for contacts of one bucket that was not touched for long, and
+// looks a random target up from time to time, to learn how dense the network is.
 func (c *core) refreshOne(now time.Time) {
-	if c.sched.running[opRefresh] > 0 {
-		return
+	if c.sched.running[opRefresh] == 0 && !now.Before(c.sched.sample) {
+		c.sched.sample = now.Add(c.jitter(sampleEvery))
+		if n := len(c.sizes.samples); n < sizeEnough {
+			c.sched.sample = now.Add(c.jitter(sampleFirst))
+		}
+		c.start(now, opRefresh, c.randomAfter(ID{}, 0))
 	}
 	if i := c.table.untouched(now, refreshAfter); i >= 0 {
-		c.start(now, opRefresh, c.randomIn(i))
+		c.table.buckets[i].touched = now
+		c.explore(i)
+	}
+}
+
+// explore asks a few contacts for those that they know in one bucket: its own, or
+// the nearest to it. What they name is checked before it enters.
+func (c *core) explore(i int) {
+	target := c.randomIn(i)
+	near := c.table.closest(target, bucketSize, live)
+	c.rnd.Shuffle(len(near), func(a, b int) { near[a], near[b] = near[b], near[a] })
+	for _, e := range near[:min(explorers, len(near))] {
+		c.deliver(e.Contact, &Request{Op: OpFind, Target: target})
 	}
 }
 
@@ -284,12 +304,22 @@ func (c *core) published(now time.Time, o *op) {
 		c.publishLater(now)
 		return
 	}
-	c.stats.Published, c.stats.Holders, c.stats.PublishTook = now, o.holders, o.took
+	if o.holders < ackShare {
+		c.acked(now, o)
+	}
+	c.stats.Holders = o.holders
 	s.readback, s.repairs = now, 0
 	if c.own.ready {
 		s.readback = now.Add(readbackAfter)
 	}
 	s.publish = o.rec.IssuedAt.Add(c.renewAfter())
+}
+
+// acked notes that enough others hold the record that o publishes.
+func (c *core) acked(now time.Time, o *op) {
+	if o.rec == c.own.rec {
+		c.stats.Published, c.stats.PublishTook, c.stats.Holders = now, now.Sub(o.lookup.start), o.holders
+	}
 }
 
 func (c *core) publishLater(now time.Time) {
@@ -354,6 +384,9 @@ func (c *core) wake(now time.Time) time.Time {
 		work := c.table.next
 		if idle := c.table.idle.Add(refreshAfter); idle.Before(work) {
 			work = idle
+		}
+		if s.sample.Before(work) {
+			work = s.sample
 		}
 		if work.Before(s.check) {
 			work = s.check
