@@ -109,7 +109,7 @@ func TestDefaultGroup(t *testing.T) {
 // pooling has an endpoint close what only kind 1 went over.
 func pooling(c *Config) { c.Background = 1 }
 
-func (n *node) peers() map[PeerKey]bool {
+func (n *node) connected() map[PeerKey]bool {
 	all := make(map[PeerKey]bool)
 	for _, in := range n.Sessions() {
 		all[in.Peer] = true
@@ -158,7 +158,7 @@ func TestUnusedSessionsAreClosed(t *testing.T) {
 			request(heard, a, Outgoing{Kind: 1})
 		}
 		synctest.Wait()
-		got := a.peers()
+		got := a.connected()
 		for _, x := range []*node{used, heard, message, busy, pinned, dialled} {
 			if !got[x.key()] {
 				t.Errorf("a session is gone: %s", x.Addr())
@@ -180,7 +180,7 @@ func TestUnusedSessionsAreClosed(t *testing.T) {
 		}
 		dialled.Pin(nil)
 		time.Sleep(11 * time.Minute)
-		if got := a.peers(); got[dialled.key()] || got[used.key()] || got[busy.key()] || !got[message.key()] || !got[pinned.key()] {
+		if got := a.connected(); got[dialled.key()] || got[used.key()] || got[busy.key()] || !got[message.key()] || !got[pinned.key()] {
 			t.Errorf("%d sessions are left", len(got))
 		}
 		stopAll(append(to[:], a, dialled)...)
