@@ -70,11 +70,11 @@ func New(cfg Config) (*Node, error) {
 		serving: make(chan struct{}), attached: make(chan struct{}), started: make(chan struct{}),
 	}
 	n.life, n.end = context.WithCancelCause(context.Background())
-	n.endpoint, err = transport.New(transport.Config{
-		Key: id.key, Network: cfg.Network, Handler: n, Listen: cfg.Listen,
+	n.endpoint, err = transport.New(cfg.Limits.ofTransport(transport.Config{
+		Key: id.key, Network: cfg.Network, Handler: n, Listen: cfg.Listen, Background: kindDHT,
 		Log:    cfg.Log.With("part", "transport"),
-		Limits: transport.Limits{MaxMessage: cfg.MaxPayload, MaxSessions: cfg.MaxSessions, MaxRequests: cfg.Limits.MaxRequests},
-	})
+		Limits: transport.Limits{MaxMessage: cfg.MaxPayload},
+	}, cfg.MaxSessions))
 	if err != nil {
 		return nil, err
 	}
@@ -182,6 +182,7 @@ func (n *Node) run1(ctx context.Context) (err error) {
 	parts = append(parts,
 		startPart("endpoint", n.endpoint.Run, tell),
 		startPart("dht", n.dht.Run, tell),
+		startPart("neighbours", n.keepNeighbours, tell),
 		startPart("control", server.Run, tell),
 		startPart("cache", n.keepCache, tell))
 	close(n.serving)

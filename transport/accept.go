@@ -83,8 +83,8 @@ func (e *Endpoint) respond(h *halfOpen) (*Session, []byte, error) {
 	if !e.admit.arrived(h, mac) {
 		return nil, nil, errors.New("message 1 is a replay")
 	}
-	if e.full() { // before the answer: what an initiator sends after it may have been delivered
-		return nil, nil, errors.New("there are MaxSessions sessions")
+	if err := e.refusal(e.cfg.Group(remoteAddr(conn).Addr())); err != nil { // before the answer: what an initiator sends after it may have been delivered
+		return nil, nil, err
 	}
 	reply, k, err := e.answer(r, msg, remoteAddr(conn))
 	if err != nil {

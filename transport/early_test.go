@@ -119,3 +119,33 @@ func TestAskOverSockets(t *testing.T) {
 		}
 	}
 }
+
+// TestAnswerOfAnotherDial: a dial that was given up and yet ends well brings its
+// session to whoever dials now, but not the answer to its own question.
+func TestAnswerOfAnotherDial(t *testing.T) {
+	t.Parallel()
+	c := testConfig(t, nil)
+	c.Listen = ""
+	e, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine, others := &question{kind: 1}, &question{kind: 1}
+	for i, q := range []*question{mine, others, nil} {
+		peer := PeerKey(testKey(t, 2+i)[32:])
+		s, err := e.newSession(&nullConn{}, peer, &keys{peer: hello{maxRequests: 1}}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.early = &earlyAnswer{to: mine, body: []byte("answer")}
+		d := &dialing{q: q, done: make(chan struct{})}
+		e.dials[peer] = d
+		if err := e.register(s); err != nil {
+			t.Fatal(err)
+		}
+		if <-d.done; d.s != s || (d.answer != nil) != (q == mine) {
+			t.Errorf("question %d has the answer %q", i, d.answer)
+		}
+		s.fail(ErrClosed)
+	}
+}

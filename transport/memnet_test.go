@@ -99,8 +99,12 @@ func (n *memNet) dialFrom(ip string) func(context.Context, netip.AddrPort) (net.
 		select {
 		case l.accept <- b:
 		case <-l.closed:
+			a.Close()
+			b.Close()
 			return nil, errRefused
 		case <-ctx.Done():
+			a.Close()
+			b.Close()
 			return nil, ctx.Err()
 		}
 		n.mu.Lock()

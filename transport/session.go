@@ -20,6 +20,7 @@ type Session struct {
 	addr      netip.AddrPort
 	hello     hello // the peer's
 	initiator bool
+	net       string       // of addr, by Config.Group
 	renews    *Session     // the one that it was dialled to replace; cleared by the reader
 	early     *earlyAnswer // until it is registered
 	opened    time.Time
@@ -37,6 +38,7 @@ type Session struct {
 	serve serving
 	drain drainState
 	pings pings
+	use   usage
 }
 
 // stats are written by reader and writer, read by everybody.
@@ -77,7 +79,8 @@ type drainState struct {
 
 func (e *Endpoint) newSession(conn net.Conn, peer PeerKey, k *keys, initiator bool) (*Session, error) {
 	now := time.Now()
-	s := &Session{ep: e, conn: conn, peer: peer, addr: remoteAddr(conn), hello: k.peer, initiator: initiator,
+	addr := remoteAddr(conn)
+	s := &Session{ep: e, conn: conn, peer: peer, addr: addr, net: e.cfg.Group(addr.Addr()), hello: k.peer, initiator: initiator,
 		opened: now, skew: k.peer.skew(now), done: make(chan struct{})}
 	var err error
 	if s.rx.dir, err = newDirection(k.recv); err != nil {

@@ -53,6 +53,7 @@ func (s *slowConn) Close() error {
 		s.closed = true
 		close(s.gone)
 		s.Conn.SetReadDeadline(time.Unix(1, 0))
+		s.Conn.SetWriteDeadline(time.Now().Add(s.oneWay + time.Second)) // the other side may be closed, too
 	}
 	return nil
 }
