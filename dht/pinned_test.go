@@ -11,7 +11,7 @@ import (
 func TestPinned(t *testing.T) {
 	t.Parallel()
 	self := NodeID(pub(testKey(1)))
-	tb := newTable(self, func(netip.Addr) string { return "" })
+	tb := newTable(self, noGroups)
 	if got := tb.pinned(); len(got) != 0 {
 		t.Fatalf("an empty table: %d", len(got))
 	}
