@@ -58,7 +58,8 @@ type Config struct {
 	MaxEntryBytes   int // their bytes; default 8 MiB
 	EntriesByAuthor int // entries of one author kept; default 64
 
-	dialBack bool // Network is a DialBacker
+	dialBack bool           // Network is a DialBacker
+	linked   func(Key) bool // tells whether a session is open
 }
 
 // Parameters of the protocol (docs/dht.md gives the reasons).
@@ -105,6 +106,12 @@ func (c Config) withDefaults() Config {
 		c.Rand = rand.NewPCG(rand.Uint64(), rand.Uint64())
 	}
 	_, c.dialBack = c.Network.(DialBacker)
+	if c.linked == nil {
+		c.linked = func(Key) bool { return false }
+	}
+	if l, ok := c.Network.(Linker); ok {
+		c.linked = l.Linked
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}

@@ -43,7 +43,8 @@ func (c *core) alive(now time.Time, cl *call, resp *Response) {
 		}
 	}
 	e := c.table.get(ct.Key)
-	if cl.req.Op != OpPing && resp.Seq != 0 && (e == nil || resp.Seq > seqOf(e.Record)) && c.wanted(ct.Key) {
+	newer := e != nil && resp.Seq > seqOf(e.Record)
+	if cl.req.Op != OpPing && resp.Seq != 0 && (newer || e == nil && ct.Record == nil && c.wanted(ct.Key)) {
 		c.probe(Contact{Key: ct.Key, Addrs: ct.Addrs, Record: ct.Record})
 	}
 	for _, named := range resp.Contacts {

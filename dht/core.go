@@ -118,6 +118,8 @@ func (c *core) startOp(now time.Time, o *op, target ID) *op {
 		cfg.get, cfg.minSeq = true, seqOf(c.own.rec)
 	case opPublish:
 		cfg.paths, o.rec = pathsPut, c.own.rec
+	case opRefresh:
+		cfg.paths = 1 // nobody knows the target beforehand
 	case opPutEntry:
 		cfg.paths = pathsPut
 	case opGetEntry:
@@ -287,10 +289,12 @@ func (c *core) opFailed(now time.Time, q query, o *op, err error) {
 }
 
 // probe puts a contact on the list of those to be asked for their record.
-func (c *core) probe(ct Contact) {
-	if c.queue(&c.probes, ct) {
-		c.queued[ct.Key] = false
+func (c *core) probe(ct Contact) bool {
+	if !c.queue(&c.probes, ct) {
+		return false
 	}
+	c.queued[ct.Key] = false
+	return true
 }
 
 // probeStranger is probe for who came by himself. However many come, they
@@ -314,8 +318,19 @@ func (c *core) queue(list *[]Contact, ct Contact) bool {
 func (c *core) probed(k Key) {
 	if c.queued[k] {
 		c.strange--
+	} else {
+		c.unask(k)
 	}
 	delete(c.queued, k)
+}
+
+// unask notes that a candidate has answered, or will not.
+func (c *core) unask(k Key) {
+	id := c.table.id(k)
+	if b := c.table.bucket(id); b.asked > 0 && b.find(id) < 0 {
+		b.asked--
+		c.sched.candidates = true // there may be more room, or room for another
+	}
 }
 
 // freeProbes is how many candidates may be put on the list.

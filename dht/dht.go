@@ -22,7 +22,8 @@ type DHT struct {
 	core    *core
 	waiters map[*op]*waiter
 	running bool
-	backs   int // dial-backs under way
+	backs   int          // dial-backs under way
+	linked  map[Key]bool // contacts with an open session at the last look
 }
 
 // waiter is a user's lookup that somebody waits for.
@@ -58,9 +59,11 @@ func (d *DHT) Run(ctx context.Context) error {
 	var calls sync.WaitGroup
 	defer close(d.done)
 	defer calls.Wait()
-	timer, addrs := time.NewTimer(0), time.NewTicker(addrsEvery)
+	timer, addrs, links := time.NewTimer(0), time.NewTicker(addrsEvery), time.NewTicker(linksEvery)
 	defer timer.Stop()
 	defer addrs.Stop()
+	defer links.Stop()
+	linker, _ := d.cfg.Network.(Linker)
 	d.readAddrs()
 	for {
 		timer.Reset(d.step(ctx, &calls))
@@ -73,6 +76,10 @@ func (d *DHT) Run(ctx context.Context) error {
 			d.readAddrs()
 		case <-addrs.C:
 			d.readAddrs()
+		case <-links.C:
+			if linker != nil {
+				d.look(linker)
+			}
 		}
 	}
 }

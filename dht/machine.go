@@ -28,6 +28,8 @@ type MachineOptions struct {
 	// NodeID takes the place of the function NodeID, for a driver that has the
 	// answers at hand; nil: NodeID.
 	NodeID func(Key) ID
+	// Linked tells whether a session with an agent is open; nil: never.
+	Linked func(Key) bool
 	// Off are the mitigations that are switched off.
 	Off Ablation
 }
@@ -104,6 +106,7 @@ func NewMachine(cfg Config, now time.Time, opts MachineOptions) (*Machine, error
 	if len(cfg.Key) != ed25519.PrivateKeySize {
 		return nil, fmt.Errorf("dht: machine: key of %d bytes, not %d", len(cfg.Key), ed25519.PrivateKeySize)
 	}
+	cfg.linked = opts.Linked
 	m := &Machine{cfg: cfg.withDefaults()}
 	m.core = newCore(&m.cfg, now)
 	c := m.core
@@ -171,6 +174,12 @@ func (m *Machine) Serve(now time.Time, from Key, addr netip.Addr, req *Request) 
 	}
 	return m.core.serve(now, from, addr, req), nil
 }
+
+// Closed says that the session with k has ended. Poll must follow.
+func (m *Machine) Closed(now time.Time, k Key) { m.core.closed(now, k) }
+
+// Pinned is DHT.Pinned.
+func (m *Machine) Pinned() []Contact { return m.core.table.pinned() }
 
 // Pending tells whether Poll may have something to do because of Serve.
 func (m *Machine) Pending() bool { return len(m.core.probes)+len(m.core.strangers) > 0 }

@@ -29,7 +29,7 @@ func fraction(a, b ID) float64 {
 
 const (
 	sizeSamples  = 32
-	sizeEnough   = 8 // samples
+	sizeEnough   = 4 // samples
 	sizeGrowth   = 2 // the estimate grows by at most so much in an hour
 	sizeSettling = time.Hour
 )

@@ -13,15 +13,15 @@ const (
 	publishMost    = 5 * time.Minute
 	sweepEvery     = time.Minute
 	checkRound     = 10 * time.Second // how often the table is looked through for contacts to check
-	checkFirst     = 5 * time.Minute  // a contact's first check; doubles to checkMost
-	checkMost      = time.Hour
+	checkFirst     = 10 * time.Minute // a contact's first check; doubles to checkMost
+	checkMost      = 30 * time.Minute
 	checkRetry     = 30 * time.Second // of one that did not answer
 	selfEvery      = 10 * time.Minute // in the first hour, then selfLater
 	selfLater      = 30 * time.Minute
 	refreshAfter   = time.Hour // a bucket that no lookup touched
 	explorers      = 3         // contacts that are asked about one bucket
-	sampleEvery    = 30 * time.Minute
-	sampleFirst    = time.Minute // while the size of the network is not known well
+	sampleEvery    = time.Hour
+	sampleFirst    = 20 * time.Minute // while the size of the network is not known well
 	readbackAfter  = 5 * time.Second
 	repairAfter    = 15 * time.Second
 	maxOwnRepairs  = 3
@@ -86,8 +86,8 @@ func (c *core) schedule(now time.Time) {
 		taken := c.table.takeCandidates(free)
 		s.candidates = len(taken) == free // there may be more
 		for _, ct := range taken {
-			if !c.isDead(now, ct) {
-				c.probe(ct)
+			if c.isDead(now, ct) || !c.probe(ct) {
+				c.unask(ct.Key)
 			}
 		}
 	}
@@ -208,9 +208,17 @@ func (c *core) explore(i int) {
 	target := c.randomIn(i)
 	near := c.table.closest(target, bucketSize, live)
 	c.rnd.Shuffle(len(near), func(a, b int) { near[a], near[b] = near[b], near[a] })
+	slices.SortStableFunc(near, func(a, b *entry) int { return -btoi(c.cfg.linked(a.Key)) + btoi(c.cfg.linked(b.Key)) })
 	for _, e := range near[:min(explorers, len(near))] {
 		c.deliver(e.Contact, &Request{Op: OpFind, Target: target})
 	}
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // randomIn is a random target that shares exactly n leading bits with self.
@@ -240,6 +248,9 @@ func (c *core) checkContacts(now time.Time) {
 		}
 		if e.fails > 0 {
 			e.nextCheck = now.Add(checkRetry)
+		} else if c.cfg.linked(e.Key) {
+			e.nextCheck = now.Add(checkFirst)
+			return
 		} else {
 			e.checkEvery = min(2*e.checkEvery, checkMost)
 			e.nextCheck = now.Add(min(checkRetry, e.checkEvery)) // until the answer moves it on
@@ -261,6 +272,10 @@ func (c *core) setAddrs(now time.Time, addrs []netip.AddrPort) {
 	}
 	c.own.addrs = slices.Clone(addrs)
 	c.proof.next, c.proof.asked = now, nil
+	if c.own.rec != nil { // whom we ask learns of it
+		c.table.each(func(e *entry) { e.nextCheck = now.Add(time.Duration(c.rnd.Int64N(int64(time.Minute)))) })
+		c.table.next = time.Time{}
+	}
 	c.sign(now)
 	c.sched.publish, c.sched.republish = now, publishFirst
 }

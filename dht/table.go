@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-const maxFails = 3 // failed calls in a row after which a contact is dropped
+const maxFails = 2 // failed calls in a row after which a contact is dropped
 
 // entry is a contact that answered a call of ours.
 type entry struct {
@@ -47,6 +47,7 @@ type bucket struct {
 	tops         []uint64  // ID.top of each entry, so that a search reads one line of memory
 	replacements []spare   // the latest first
 	touched      time.Time // last lookup in its range
+	asked        int       // candidates that were taken and have not answered yet
 }
 
 // find returns the place of id in entries, -1 if it is not there.
@@ -340,13 +341,16 @@ func (t *table) takeCandidates(n int) []Contact {
 		if b == nil || len(b.replacements) == 0 || len(b.entries) >= bucketSize && p < t.sibling {
 			continue // no room for anyone
 		}
-		for i := 0; i < len(b.replacements) && len(out) < n; {
+		free := max(bucketSize-len(b.entries), 1) - b.asked
+		for i := 0; i < len(b.replacements) && len(out) < n && free > 0; {
 			c := b.replacements[i].contact()
 			if !t.room(b, c.id(), groupsOf(t.group, c)) {
 				i++
 				continue
 			}
 			b.replacements = slices.Delete(b.replacements, i, i+1)
+			b.asked++
+			free--
 			out = append(out, c)
 		}
 	}
@@ -440,10 +444,14 @@ func (t *table) untouched(now time.Time, long time.Duration) int {
 		if b == nil || len(b.entries) == 0 {
 			continue
 		}
-		if b.touched.Before(t.idle) {
-			t.idle = b.touched
+		touched := b.touched
+		if len(b.entries) < bucketSize && len(b.replacements) == 0 && i < t.sibling {
+			touched = touched.Add(-long * 3 / 4) // it lacks what there is
 		}
-		if now.Sub(b.touched) >= long {
+		if touched.Before(t.idle) {
+			t.idle = touched
+		}
+		if now.Sub(touched) >= long {
 			return i
 		}
 	}

@@ -50,11 +50,25 @@ func (p *partition) goDown(n *node, at int64, silent bool) {
 	}
 	n.m, n.up, n.refuse, n.moved = nil, false, !silent, 0
 	n.pending = nil
-	n.pool.clear()
+	p.closeAll(n, at, silent)
 	n.dialing = nil
 	p.board = append(p.board, notice{n.id, public{}})
 	n.upAt = max(at+int64(time.Second), at+p.sim.away(n, at))
 	n.self(p, event{at: n.upAt, kind: evUp})
+}
+
+// closeAll ends n's sessions. The other ends are told by n's host, or notice by its
+// silence (docs/promises.md).
+func (p *partition) closeAll(n *node, at int64, silent bool) {
+	if silent {
+		at += int64(noticed)
+	}
+	for _, peer := range n.pool.peers {
+		o := &p.sim.nodes[peer]
+		n.seq++
+		p.send(event{at: at + p.sim.oneWay(n, o), dst: peer, src: n.id, seq: n.seq, kind: evLost})
+	}
+	n.pool.clear()
 }
 
 // goUp begins n's next life, with its key and what it knew.
@@ -94,7 +108,7 @@ func (p *partition) move(n *node, at int64) {
 	if !n.up || n.m == nil || n.nat {
 		return
 	}
-	n.pool.clear() // sessions do not survive it
+	p.closeAll(n, at, true) // sessions do not survive it
 	if n.moved == 0 {
 		n.moved = at
 	}

@@ -21,6 +21,7 @@ const (
 	evFail                      // the dial or the call is refused
 	evSilence                   // the call's time is over
 	evClosed                    // the peer closed the session
+	evLost                      // its session ended without a goodbye
 	evDown                      // the node's process ends
 	evUp                        // and begins again
 	evMove                      // it gets another address
@@ -65,6 +66,8 @@ type node struct {
 	moved     int64 // when it got the address that is not published yet; 0: none
 	published time.Time
 	begun     time.Time // this life
+	at        int64     // now, for the machine's callbacks
+	kept      int64     // when the sessions with neighbours were last kept open
 }
 
 // running is a lookup under way.
@@ -99,7 +102,7 @@ func (n *node) reachable(addr netip.AddrPort) bool { return n.up && !n.nat && ad
 // handle is all that happens to n.
 func (p *partition) handle(n *node, e event) {
 	m := e.msg
-
+	n.at = e.at
 	switch e.kind {
 	case evDial:
 		p.dialArrives(n, e.at, m)
@@ -117,6 +120,12 @@ func (p *partition) handle(n *node, e event) {
 		p.dial(n, e.at, m)
 	case evClosed:
 		n.pool.remove(e.src)
+	case evLost:
+		n.pool.remove(e.src)
+		if n.up && n.m != nil {
+			n.m.Closed(clock(e.at), p.sim.nodes[e.src].key)
+			p.poll(n, e.at)
+		}
 	case evWake:
 		if n.up && n.m != nil && e.at == n.wake {
 			n.wake = 0
@@ -236,6 +245,14 @@ func (p *partition) answerArrives(n *node, at int64, kind eventKind, m *message)
 // poll lets n's machine act, and looks whether lookups have ended.
 func (p *partition) poll(n *node, at int64) {
 	now := clock(at)
+	if at-n.kept > int64(time.Minute) {
+		n.kept = at
+		for _, c := range n.m.Pinned() {
+			if peer, ok := p.sim.world.nodeOf(c.Key); ok {
+				n.pool.keep(at, peer)
+			}
+		}
+	}
 	p.buf = n.m.Poll(now, p.buf[:0])
 	for i := range p.buf {
 		p.begin(n, at, &p.buf[i])

@@ -5,6 +5,7 @@ import "time"
 const (
 	poolSize = 256
 	poolIdle = 10 * time.Minute
+	noticed  = 22 * time.Second // until a session whose other end is silent ends
 )
 
 // pool is a node's open sessions, the least recently used of which closes when
@@ -60,6 +61,19 @@ func (p *pool) add(now int64, peer int32) int32 {
 		return -1 // both sides have closed it long ago
 	}
 	return closed
+}
+
+// linked is open without a use.
+func (p *pool) linked(now int64, peer int32) bool {
+	i := p.find(peer)
+	return i >= 0 && now-p.used[i] <= int64(poolIdle)
+}
+
+// keep keeps the sessions with peers from being idle.
+func (p *pool) keep(now int64, peer int32) {
+	if i := p.find(peer); i >= 0 && now-p.used[i] <= int64(poolIdle) {
+		p.used[i] = now
+	}
 }
 
 func (p *pool) remove(peer int32) {

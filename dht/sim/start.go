@@ -143,7 +143,10 @@ func (w *world) config(s *sim, n *node) dht.Config {
 }
 
 func (w *world) options(s *sim, n *node) dht.MachineOptions {
-	o := dht.MachineOptions{Off: s.cfg.Off, NodeID: s.nodeID}
+	o := dht.MachineOptions{Off: s.cfg.Off, NodeID: s.nodeID, Linked: func(k dht.Key) bool {
+		peer, ok := w.nodeOf(k)
+		return ok && n.pool.linked(n.at, peer)
+	}}
 	if !s.cfg.Crypto {
 		o.Verify, o.Sign = verifyTag, signTag
 	}
