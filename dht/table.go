@@ -50,6 +50,7 @@ func (s *spare) contact() Contact {
 type bucket struct {
 	entries      []*entry  // the longest-lived first
 	tops         []uint64  // ID.top of each entry, so that a search reads one line of memory
+	nets         []uint64  // groupBits of each entry's groups
 	replacements []spare   // the latest first
 	touched      time.Time // last lookup in its range
 }
@@ -175,10 +176,11 @@ func (t *table) learn(e *entry, c Contact) {
 		e.Contact = c
 		return
 	}
-	old := e.groups
+	b, old := t.bucket(e.id), e.groups
 	e.groups = nil // its own places count for it
-	if groups := t.groupsOf(c); t.groupsFit(t.bucket(e.id), groups) {
+	if groups := t.groupsOf(c); t.groupsFit(b, groups) {
 		e.Contact, e.groups = c, groups
+		b.nets[b.find(e.id)] = groupBits(groups)
 	} else {
 		e.groups = old
 	}
@@ -225,13 +227,13 @@ func (t *table) trimSiblings() {
 }
 
 func (t *table) insert(b *bucket, e *entry) {
-	b.entries, b.tops = append(b.entries, e), append(b.tops, e.id.top())
+	b.entries, b.tops, b.nets = append(b.entries, e), append(b.tops, e.id.top()), append(b.nets, groupBits(e.groups))
 	t.n++
 	t.countSiblings()
 }
 
 func (t *table) remove(b *bucket, i int) {
-	b.entries, b.tops = slices.Delete(b.entries, i, i+1), slices.Delete(b.tops, i, i+1)
+	b.entries, b.tops, b.nets = slices.Delete(b.entries, i, i+1), slices.Delete(b.tops, i, i+1), slices.Delete(b.nets, i, i+1)
 	t.n--
 	t.countSiblings()
 }
@@ -257,16 +259,35 @@ func (t *table) groupsOf(c Contact) []string {
 	return gs
 }
 
+// groupHash is a cheap hash: most groups differ by it, without a look at both.
+func groupHash(g string) uint32 {
+	h := uint32(2166136261)
+	for i := range len(g) {
+		h = (h ^ uint32(g[i])) * 16777619
+	}
+	return h
+}
+
+func groupBit(h uint32) uint64 { return 1 << (h >> 26) }
+
+// groupBits has the bit of each group.
+func groupBits(groups []string) (bits uint64) {
+	for _, g := range groups {
+		bits |= groupBit(groupHash(g))
+	}
+	return bits
+}
+
 // groupsFit tells whether a contact more of these groups breaks no limit.
 func (t *table) groupsFit(b *bucket, groups []string) bool {
 	for _, g := range groups {
-		inBucket, inTable := 0, 0
+		inBucket, inTable, bit := 0, 0, groupBit(groupHash(g))
 		for _, o := range t.buckets {
 			if o == nil {
 				continue
 			}
-			for _, e := range o.entries {
-				if slices.Contains(e.groups, g) {
+			for i, e := range o.entries {
+				if o.nets[i]&bit != 0 && slices.Contains(e.groups, g) {
 					inTable++
 					if o == b {
 						inBucket++
@@ -467,19 +488,21 @@ func (t *table) untouched(now time.Time, long time.Duration) int {
 
 // tally counts the addresses of each group among the contacts of one answer.
 type tally struct {
-	space  [MaxContacts]string
-	groups []string
+	seen   int
+	hashes [MaxContacts * MaxAddrs]uint32
+	groups [MaxContacts * MaxAddrs]string
 	n      [MaxContacts * MaxAddrs]uint8
 }
 
 // add counts one more of g and returns how many there are.
 func (t *tally) add(g string) int {
-	i := slices.Index(t.groups, g)
-	if i < 0 {
-		if i = len(t.groups); i == 0 {
-			t.groups = t.space[:0]
-		}
-		t.groups = append(t.groups, g)
+	h, i := groupHash(g), 0
+	for i < t.seen && (t.hashes[i] != h || t.groups[i] != g) {
+		i++
+	}
+	if i == t.seen {
+		t.hashes[i], t.groups[i] = h, g
+		t.seen++
 	}
 	t.n[i]++
 	return int(t.n[i])

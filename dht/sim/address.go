@@ -23,7 +23,8 @@ type addresses struct {
 	block  [1 << 16]int32 // number of a /16, 1 more; 0: none
 	prefix []uint16       // of each block
 	cum    []float64      // distribution of the blocks that nodes live in
-	groups []string       // of each /24: its first three bytes
+	nets   []byte         // the first three bytes of each /24
+	groups string         // the same, as text that groups are cut from
 }
 
 // public8 are first bytes whose /8 is public as a whole.
@@ -57,7 +58,7 @@ func (a *addresses) addBlock(r *rand.Rand) int {
 		a.prefix = append(a.prefix, p)
 		a.block[p] = int32(len(a.prefix))
 		for i := range netsInBlock {
-			a.groups = append(a.groups, string([]byte{byte(p >> 8), byte(p), byte(i * netStep)}))
+			a.nets = append(a.nets, byte(p>>8), byte(p), byte(i*netStep))
 		}
 		return len(a.prefix) - 1
 	}
@@ -82,7 +83,10 @@ func (a *addresses) group(ip netip.Addr) string {
 	if ip.Is4() {
 		b := ip.As4()
 		if i := a.block[uint16(b[0])<<8|uint16(b[1])]; i != 0 && b[2]%netStep == 0 {
-			return a.groups[int(i-1)*netsInBlock+int(b[2]/netStep)]
+			at := 3 * (int(i-1)*netsInBlock + int(b[2]/netStep))
+			if at < len(a.groups) {
+				return a.groups[at : at+3]
+			}
 		}
 	}
 	return dht.DefaultGroup(ip)

@@ -185,6 +185,7 @@ func TestAddresses(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(1, 1))
 	a := newAddresses(rnd)
+	a.groups = string(a.nets)
 	blocks, groups := map[[2]byte]int{}, map[string]int{}
 	most := 0
 	for range 20000 {

@@ -67,6 +67,7 @@ func newSim(cfg Config) *sim {
 		s.cfg.events = slices.Clone(cfg.events)
 		cfg.attack.prepare(s, rnd)
 	}
+	s.world.addrs.groups = string(s.world.addrs.nets)
 	s.public = make([]public, len(s.nodes))
 	s.globals = slices.Clone(s.cfg.events)
 	for at := liarsRenew; int64(at) < s.end; at += liarsRenew {
