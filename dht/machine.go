@@ -43,6 +43,7 @@ type Ablation struct {
 	Probe         bool // contacts enter the table on hearsay
 	KeepLive      bool // who comes last puts out a live contact of a full bucket
 	Floors        bool // no sequence floor outlives its record
+	Copies        bool // the first record ends a lookup
 	Recheck       bool // silent contacts are not checked
 }
 
@@ -50,6 +51,9 @@ type Ablation struct {
 func (a Ablation) lookup(cfg *lookupConfig) {
 	if a.DisjointPaths {
 		cfg.alpha, cfg.paths = alpha*cfg.paths, 1
+	}
+	if a.Copies && cfg.quorum > 0 {
+		cfg.quorum = 1
 	}
 	if a.NewPerAnswer {
 		cfg.maxNew = MaxContacts

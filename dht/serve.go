@@ -140,9 +140,10 @@ func (c *core) visited(from Key, seq uint64) {
 
 // name returns the live contacts nearest to target, without the asker.
 func (c *core) name(from Key, target ID) []Contact {
-	var out []Contact
 	size := 0
-	for _, e := range c.table.closest(target, MaxContacts, func(e *entry) bool { return live(e) && e.Key != from }) {
+	near := c.table.closest(target, MaxContacts, func(e *entry) bool { return live(e) && e.Key != from })
+	out := make([]Contact, 0, len(near))
+	for _, e := range near {
 		if size += len(e.Record.raw); size > maxContactBytes {
 			break
 		}

@@ -45,6 +45,7 @@ func (s *spare) contact() Contact {
 type bucket struct {
 	entries      []*entry  // the longest-lived first
 	tops         []uint64  // ID.top of each entry, so that a search reads one line of memory
+	nets         []uint64  // groupBits of each entry's groups
 	replacements []spare   // the latest first
 	touched      time.Time // last lookup in its range
 	asked        int       // candidates that were taken and have not answered yet
@@ -171,10 +172,11 @@ func (t *table) learn(e *entry, c Contact) {
 		e.Contact = c
 		return
 	}
-	old := e.groups
+	b, old := t.bucket(e.id), e.groups
 	e.groups = nil // its own places count for it
-	if groups := groupsOf(t.group, c); t.groupsFit(t.bucket(e.id), groups) {
+	if groups := groupsOf(t.group, c); t.groupsFit(b, groups) {
 		e.Contact, e.groups, e.moved = c, groups, true
+		b.nets[b.find(e.id)] = groupBits(groups)
 	} else {
 		e.groups = old
 	}
@@ -221,13 +223,13 @@ func (t *table) trimSiblings() {
 }
 
 func (t *table) insert(b *bucket, e *entry) {
-	b.entries, b.tops = append(b.entries, e), append(b.tops, e.id.top())
+	b.entries, b.tops, b.nets = append(b.entries, e), append(b.tops, e.id.top()), append(b.nets, groupBits(e.groups))
 	t.n++
 	t.countSiblings()
 }
 
 func (t *table) remove(b *bucket, i int) {
-	b.entries, b.tops = slices.Delete(b.entries, i, i+1), slices.Delete(b.tops, i, i+1)
+	b.entries, b.tops, b.nets = slices.Delete(b.entries, i, i+1), slices.Delete(b.tops, i, i+1), slices.Delete(b.nets, i, i+1)
 	t.n--
 	t.countSiblings()
 }
@@ -243,16 +245,41 @@ func (t *table) countSiblings() {
 	}
 }
 
+// groupHash is a cheap hash: most groups differ by it, without a look at both.
+func groupHash(g group) uint32 {
+	h := uint32(2166136261)
+	if a := g.Addr(); a.Is4() {
+		for _, b := range a.As4() {
+			h = (h ^ uint32(b)) * 16777619
+		}
+	} else {
+		for _, b := range a.As16() {
+			h = (h ^ uint32(b)) * 16777619
+		}
+	}
+	return (h ^ uint32(g.Bits())) * 16777619
+}
+
+func groupBit(h uint32) uint64 { return 1 << (h >> 26) }
+
+// groupBits has the bit of each group.
+func groupBits(groups []group) (bits uint64) {
+	for _, g := range groups {
+		bits |= groupBit(groupHash(g))
+	}
+	return bits
+}
+
 // groupsFit tells whether a contact more of these groups breaks no limit.
 func (t *table) groupsFit(b *bucket, groups []group) bool {
 	for _, g := range groups {
-		inBucket, inTable := 0, 0
+		inBucket, inTable, bit := 0, 0, groupBit(groupHash(g))
 		for _, o := range t.buckets {
 			if o == nil {
 				continue
 			}
-			for _, e := range o.entries {
-				if slices.Contains(e.groups, g) {
+			for i, e := range o.entries {
+				if o.nets[i]&bit != 0 && slices.Contains(e.groups, g) {
 					inTable++
 					if o == b {
 						inBucket++
@@ -460,19 +487,21 @@ func (t *table) untouched(now time.Time, long time.Duration) int {
 
 // tally counts the addresses of each network among the contacts of one answer.
 type tally struct {
-	space  [2 * MaxContacts]group
-	groups []group
+	seen   int
+	hashes [2 * MaxContacts * MaxAddrs]uint32
+	groups [2 * MaxContacts * MaxAddrs]group
 	n      [2 * MaxContacts * MaxAddrs]uint8
 }
 
 // add counts one more of g and returns how many there are.
 func (t *tally) add(g group) int {
-	i := slices.Index(t.groups, g)
-	if i < 0 {
-		if i = len(t.groups); i == 0 {
-			t.groups = t.space[:0]
-		}
-		t.groups = append(t.groups, g)
+	h, i := groupHash(g), 0
+	for i < t.seen && (t.hashes[i] != h || t.groups[i] != g) {
+		i++
+	}
+	if i == t.seen {
+		t.hashes[i], t.groups[i] = h, g
+		t.seen++
 	}
 	t.n[i]++
 	return int(t.n[i])

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -36,6 +37,10 @@ Scenarios:
 			if !slices.ContainsFunc(sim.Scenarios(), func(s sim.Scenario) bool { return s.Name == scenario }) {
 				return usagef("no scenario %q; see parley dht sim --help", scenario)
 			}
+			// A run makes much garbage beside few live bytes per request; but it is to
+			// stay below 8 GiB.
+			debug.SetGCPercent(300)
+			debug.SetMemoryLimit(7 << 30)
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
 			o.Done = func(v sim.Variant, r *sim.Result) {

@@ -44,7 +44,8 @@ type liar struct {
 	rec       *dht.Record // changes between windows only
 	turn      int
 	kept      map[dht.ID]*dht.Record
-	served    int // requests that it got
+	named     bool // the others name only those who are
+	served    int  // requests that it got
 }
 
 func (n *node) hidden() bool { return n.liar != nil && n.liar.hide }

@@ -30,6 +30,9 @@ type census struct {
 	contacts        []int64
 	attackers       int64 // entries of attackers
 	allEntries      int64
+	badMost         int64 // entries of attackers in one table
+
+	watched, watchedBad int64 // entries of nodes that an attack aims at
 }
 
 // censuses puts the observer's looks into the run.
@@ -56,6 +59,11 @@ func (s *sim) look(at int64) {
 		}
 	}
 	c.servers += int64(len(servers.who))
+	for i := range s.nodes {
+		if n := &s.nodes[i]; n.watched && n.m != nil {
+			c.look(s, n)
+		}
+	}
 	rnd := rand.New(rand.NewPCG(s.cfg.Seed, uint64(at)))
 	for range min(censusSample, len(able)) {
 		i := rnd.IntN(len(able))
@@ -68,9 +76,20 @@ func (s *sim) look(at int64) {
 	}
 }
 
+// look counts the attackers in the table of a node that they aim at.
+func (c *census) look(s *sim, n *node) {
+	n.m.Table(func(e dht.TableEntry) {
+		c.watched++
+		if id, ok := s.world.nodeOf(e.Key); ok && s.nodes[id].liar != nil {
+			c.watchedBad++
+		}
+	})
+}
+
 // node looks at one node.
 func (c *census) node(s *sim, at int64, n *node, servers *directory) {
 	var fill, stale [65]int64
+	bad := int64(0)
 	known := map[int32]bool{}
 	n.m.Table(func(e dht.TableEntry) {
 		b := min(e.Bucket, 64)
@@ -87,8 +106,10 @@ func (c *census) node(s *sim, at int64, n *node, servers *directory) {
 		c.allEntries++
 		if o.liar != nil {
 			c.attackers++
+			bad++
 		}
 	})
+	c.badMost = max(c.badMost, bad)
 	for b := range fill {
 		if fill[b] >= nearest {
 			c.entries += fill[b]

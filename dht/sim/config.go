@@ -37,6 +37,8 @@ type Config struct {
 	Off       dht.Ablation
 	GroupsOff bool
 
+	maxRecords int // of each node; 0: dht's default
+
 	attack attack
 	events []global
 }

@@ -9,10 +9,11 @@ import (
 
 // meter is what one partition counts. All of it adds up in any order.
 type meter struct {
-	calls, failed, dials, bytes [dht.Purposes]int64
+	calls, failed, dials, bytes [dht.Purposes + 1]int64
 
 	lookups, found, fresh, local int64
 	stages                       map[int]*stage
+	targets                      map[int32]stage
 
 	hops, first, final, asked, cold, msgs []int64 // of lookups
 	publish                               []int64 // from a move to the record's publication
@@ -67,6 +68,18 @@ func (m *meter) lookupDone(at int64, s *sim, r *running) {
 		return
 	}
 	res, err := r.l.Result()
+	if s.nodes[r.target].hunted {
+		if m.targets == nil {
+			m.targets = map[int32]stage{}
+		}
+		st := m.targets[r.target]
+		st.lookups++
+		if err == nil {
+			st.found++
+		}
+		m.targets[r.target] = st
+		return
+	}
 	if m.stages == nil {
 		m.stages = map[int]*stage{}
 	}
@@ -119,6 +132,14 @@ func (m *meter) add(o *meter) {
 	m.asked, m.cold, m.publish = append(m.asked, o.asked...), append(m.cold, o.cold...), append(m.publish, o.publish...)
 	if m.stages == nil {
 		m.stages = map[int]*stage{}
+	}
+	for t, st := range o.targets {
+		if m.targets == nil {
+			m.targets = map[int32]stage{}
+		}
+		sum := m.targets[t]
+		sum.lookups, sum.found = sum.lookups+st.lookups, sum.found+st.found
+		m.targets[t] = sum
 	}
 	for i, st := range o.stages {
 		if m.stages[i] == nil {

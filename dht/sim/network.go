@@ -80,8 +80,11 @@ func (s *sim) oneWay(n, o *node) int64 {
 	return d
 }
 
+// isolated is the side of nodes that have lost their uplink.
+const isolated = 127
+
 // cut tells whether nothing gets from one node to the other.
-func (s *sim) cut(n, o *node) bool { return n.side != o.side }
+func (s *sim) cut(n, o *node) bool { return n.side != o.side || n.side == isolated }
 
 // begin sends a call of n's machine.
 func (p *partition) begin(n *node, at int64, c *dht.Call) {

@@ -36,16 +36,18 @@ var (
 
 // node is one agent's node, or an attacker's.
 type node struct {
-	id    int32
-	key   dht.Key
-	nid   dht.ID
-	place place
-	rnd   *rand.Rand
-	seq   uint32 // of the events it caused
-	slow  bool
-	nat   bool
-	loyal bool // never goes, never moves: a bootstrap node
-	liar  *liar
+	id      int32
+	key     dht.Key
+	nid     dht.ID
+	place   place
+	rnd     *rand.Rand
+	seq     uint32 // of the events it caused
+	slow    bool
+	nat     bool
+	loyal   bool // never goes, never moves: a bootstrap node
+	liar    *liar
+	watched bool // an attack aims at its table
+	hunted  bool // and at its record
 	// forgets: it says that it keeps what it is given, and does not.
 	forgets bool
 
@@ -214,16 +216,19 @@ func (p *partition) opened(n *node, at int64, peer int32) {
 
 func (p *partition) answerArrives(n *node, at int64, kind eventKind, m *message) {
 	defer p.release(m)
+	if i := slices.Index(n.dialing, m.to); m.cold && i >= 0 {
+		n.dialing = slices.Delete(n.dialing, i, i+1)
+	}
 	if !n.up || n.inc != m.fromInc {
 		return
 	}
 	if n.liar != nil {
+		if kind == evResponse && m.cold {
+			p.opened(n, at, m.to)
+		}
 		return
 	}
 	now := clock(at)
-	if i := slices.Index(n.dialing, m.to); m.cold && i >= 0 {
-		n.dialing = slices.Delete(n.dialing, i, i+1)
-	}
 	switch kind {
 	case evResponse:
 		if m.cold {
@@ -257,6 +262,7 @@ func (p *partition) poll(n *node, at int64) {
 	for i := range p.buf {
 		p.begin(n, at, &p.buf[i])
 	}
+	clear(p.buf)
 	for i := 0; i < len(n.pending); {
 		r := n.pending[i]
 		if !r.l.Done() {
@@ -264,8 +270,7 @@ func (p *partition) poll(n *node, at int64) {
 			continue
 		}
 		p.meter.lookupDone(at, p.sim, r)
-		n.pending[i] = n.pending[len(n.pending)-1]
-		n.pending = n.pending[:len(n.pending)-1]
+		n.pending = slices.Delete(n.pending, i, i+1)
 	}
 	p.watchPublication(n, at)
 	if w := int64(n.m.Wake(now).Sub(epoch)); n.wake == 0 || w < n.wake || n.wake <= at {

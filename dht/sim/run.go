@@ -50,8 +50,15 @@ type Result struct {
 	SizeError   Summary `json:"size_estimate_error"`
 	Attackers   Share   `json:"attackers_in_tables"`
 
+	// Of attacks only:
+	AttackersMost float64 `json:"attackers_in_any_table_most"`
+	Targets       Share   `json:"lookups_of_targets"`
+	Watched       Share   `json:"attackers_in_watched_tables"`
+	VictimDials   float64 `json:"dials_to_victim_per_node_and_10_min"`
+
 	Stages []Stage `json:"stages"`
 	cdf    []float64
+	warmup float64 // minutes
 
 	Requests  int64   `json:"requests"`
 	Wall      float64 `json:"wall_seconds"`
@@ -112,6 +119,15 @@ func (s *sim) result() *Result {
 		StaleFull: share(c.stale, c.entries), StaleThin: share(c.staleThin, c.thin), Know: share(c.know, c.nodes),
 		Overlap: share(c.overlap, c.agents), Records: summarize(c.records, 1), RecordBytes: summarize(c.recordBytes, 1),
 		SizeError: summarize(c.size, 1000), Attackers: share(c.attackers, c.allEntries), PerHour: map[string]Traffic{}}
+	r.AttackersMost = float64(c.badMost)
+	r.Watched, r.warmup = share(c.watchedBad, c.watched), s.cfg.Warmup.Minutes()
+	if a, ok := s.cfg.attack.(*sybils); ok {
+		k, n := int64(0), int64(0)
+		for _, t := range a.ids {
+			k, n = k+m.targets[t].found, n+m.targets[t].lookups
+		}
+		r.Targets = share(k, n)
+	}
 	if s.cfg.Malicious > 0 {
 		r.Behaviour = s.cfg.Behaviour.String()
 	}
@@ -124,6 +140,9 @@ func (s *sim) result() *Result {
 		r.Servers, r.Online = float64(c.servers)/float64(c.times), float64(c.online)/float64(c.times)
 	}
 	hours := r.Online * r.Hours
+	for _, hits := range s.world.victims {
+		r.VictimDials += float64(hits.Load()) / max(1, hours*6)
+	}
 	for p := range dht.Purposes {
 		r.Requests += m.calls[p]
 		if hours == 0 {

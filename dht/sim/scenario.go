@@ -46,15 +46,16 @@ func (o Options) config() Config {
 }
 
 // Scenarios are all there are.
-func Scenarios() []Scenario { return slices.Clone(scenarios) }
+func Scenarios() []Scenario { return slices.Concat(scenarios, attacks) }
 
 // RunScenario makes the runs of a scenario, one after the other, and judges them.
 func RunScenario(ctx context.Context, name string, o Options) (*Report, error) {
-	i := slices.IndexFunc(scenarios, func(s Scenario) bool { return s.Name == name })
+	all := Scenarios()
+	i := slices.IndexFunc(all, func(s Scenario) bool { return s.Name == name })
 	if i < 0 {
 		return nil, fmt.Errorf("sim: no scenario %q", name)
 	}
-	s := scenarios[i]
+	s := all[i]
 	if o.Seed == 0 {
 		o.Seed = 1
 	}

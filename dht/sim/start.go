@@ -64,10 +64,11 @@ func newSim(cfg Config) *sim {
 		}
 	}
 	if cfg.attack != nil {
+		s.cfg.events = slices.Clone(cfg.events)
 		cfg.attack.prepare(s, rnd)
 	}
 	s.public = make([]public, len(s.nodes))
-	s.globals = slices.Clone(cfg.events)
+	s.globals = slices.Clone(s.cfg.events)
 	for at := liarsRenew; int64(at) < s.end; at += liarsRenew {
 		s.globals = append(s.globals, global{at, renewLiars})
 	}
@@ -130,7 +131,7 @@ func (s *sim) nodeID(k dht.Key) dht.ID {
 
 // config are the settings of n's next life.
 func (w *world) config(s *sim, n *node) dht.Config {
-	c := dht.Config{Bootstrap: w.boot, Rand: rand.NewPCG(s.cfg.Seed, uint64(n.id)<<32|uint64(n.inc)), TTL: recordTTL}
+	c := dht.Config{Bootstrap: w.boot, Rand: rand.NewPCG(s.cfg.Seed, uint64(n.id)<<32|uint64(n.inc)), TTL: recordTTL, MaxRecords: s.cfg.maxRecords}
 	if s.cfg.GroupsOff {
 		c.Group = func(netip.Addr) (narrow, wide netip.Prefix) { return narrow, wide }
 	}
@@ -196,7 +197,10 @@ func (s *sim) prime(rnd *rand.Rand) {
 			s.world.boot = append(s.world.boot, dht.Contact{Key: n.key, Addrs: []netip.AddrPort{n.addr}})
 		}
 	}
-	s.world.liars = newDirectory(s.nodes, func(n *node) bool { return n.liar != nil })
+	s.world.liars = newDirectory(s.nodes, func(n *node) bool { return n.liar != nil && n.liar.named })
+	if len(s.world.liars.who) == 0 {
+		s.world.liars = newDirectory(s.nodes, func(n *node) bool { return n.liar != nil })
+	}
 	servers := newDirectory(s.nodes, func(n *node) bool { return n.up && !n.nat && !n.hidden() })
 	records := make([]*dht.Record, len(s.nodes))
 	var online []int32
