@@ -158,7 +158,7 @@ func TestReplayAfterRestart(t *testing.T) {
 	first := &library{}
 	c := testConfig(t, first)
 	b := startNode(t, c)
-	m := messages1(t, b, 1)[0]
+	m := messages1(t, b, 1, &question{1, []byte("a read")})[0]
 	conn := rawDial(t, b)
 	conn.Write(m)
 	if _, err := readMessage(conn, minMessage2, maxMessage2); err != nil {
