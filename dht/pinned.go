@@ -5,8 +5,9 @@ package dht
 const pinnedPerBucket = 2
 
 // Pinned are the contacts whose sessions should be kept open, since every lookup
-// begins with them: the siblings, and of each further bucket the
-// longest-lived. Only those that answered last time are among them.
+// begins with them: the siblings, and of each further bucket the longest-lived
+// that answered last time. A sibling whose last call failed is among them: that
+// may be why there is no session.
 func (d *DHT) Pinned() []Contact {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -18,9 +19,7 @@ func (t *table) pinned() []Contact {
 	siblings := make(map[ID]bool, siblingSize)
 	for _, e := range t.closest(t.self, siblingSize, nil) {
 		siblings[e.id] = true
-		if e.fails == 0 {
-			out = append(out, e.Contact)
-		}
+		out = append(out, e.Contact)
 	}
 	for _, b := range t.buckets {
 		if b == nil {

@@ -166,6 +166,8 @@ func (n *Node) Status(context.Context) (control.Status, error) {
 	s.Limits = []control.LimitStatus{
 		{Name: "payload", Setting: "max-payload", Max: uint64(n.cfg.MaxPayload)},
 		{Name: "sessions", Setting: "max-sessions", Used: uint64(len(s.Sessions)), Max: uint64(n.cfg.MaxSessions)},
+		{Name: "sessions that others have dialled", Setting: "max-inbound-sessions", Used: inbound(s.Sessions),
+			Max: uint64(n.cfg.Limits.inboundSessions(n.cfg.MaxSessions))},
 	}
 	return s, nil
 }
@@ -177,6 +179,15 @@ func (n *Node) since() time.Time {
 	default:
 		return time.Time{}
 	}
+}
+
+func inbound(list []control.SessionStatus) (count uint64) {
+	for _, s := range list {
+		if !s.Dialled {
+			count++
+		}
+	}
+	return count
 }
 
 func (n *Node) sessionStatus() []control.SessionStatus {

@@ -139,12 +139,14 @@ func (c *Config) commitLimits() sdk.CommitLimits {
 
 // inboundShare is how many of all sessions others may have dialled: what this
 // node dials must find a place, whoever dials it.
-func inboundShare(all int) int { return all - all/4 }
+func inboundShare(all int) int { return max(1, all-max(1, all/4)) }
+
+func (l Limits) inboundSessions(all int) int { return min(l.MaxInboundSessions, inboundShare(all)) }
 
 // ofTransport, ofPlugin and ofChain carry the limits to the parts.
 func (l Limits) ofTransport(c transport.Config, sessions int) transport.Config {
 	c.MaxRequests, c.MaxSessions = l.MaxRequests, sessions
-	c.MaxInbound, c.MaxInboundPerNet = min(l.MaxInboundSessions, inboundShare(sessions)), l.MaxInboundPerNetwork
+	c.MaxInbound, c.MaxInboundPerNet = l.inboundSessions(sessions), l.MaxInboundPerNetwork
 	c.MaxBackground, c.MaxBackgroundInbound, c.BackgroundIdle = l.MaxDHTSessions, l.MaxDHTInbound, l.DHTSessionIdle
 	return c
 }

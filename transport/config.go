@@ -143,7 +143,7 @@ func or[T comparable](v *T, def T) {
 func (c Config) withDefaults() Config {
 	or(&c.MaxMessage, 16<<20)
 	or(&c.MaxSessions, 16384)
-	or(&c.MaxInbound, c.MaxSessions-c.MaxSessions/4)
+	or(&c.MaxInbound, max(1, c.MaxSessions-max(1, c.MaxSessions/4)))
 	or(&c.MaxInboundPerNet, 256)
 	or(&c.MaxBackground, 256)
 	or(&c.MaxBackgroundInbound, 1024)

@@ -149,3 +149,36 @@ func TestAnswerOfAnotherDial(t *testing.T) {
 		s.fail(ErrClosed)
 	}
 }
+
+// TestReplayAfterRestart: a node that has forgotten what it has seen answers a
+// replay once more. That changes nothing, is no longer than the replay, and begins
+// no session: whoever replays can't make a record.
+func TestReplayAfterRestart(t *testing.T) {
+	t.Parallel()
+	first := &library{}
+	c := testConfig(t, first)
+	b := startNode(t, c)
+	m := messages1(t, b, 1, &question{1, []byte("a read")})[0]
+	conn := rawDial(t, b)
+	conn.Write(m)
+	if _, err := readMessage(conn, minMessage2, maxMessage2); err != nil {
+		t.Fatal(err)
+	}
+	b.stop()
+	second := &library{}
+	c.Handler = second
+	again := startNode(t, c)
+	replay := rawDial(t, again)
+	replay.Write(m)
+	reply, err := readMessage(replay, minMessage2, len(m)-2)
+	if err != nil || bytes.Contains(reply, []byte("A READ")) {
+		t.Errorf("%d bytes, %v", len(reply), err)
+	}
+	rec := make([]byte, recordHead+minCiphertext) // of somebody who has not the keys
+	rec[1] = minCiphertext
+	replay.Write(rec)
+	silence(t, replay)
+	if second.read.Load() != 1 || first.began.Load()+second.began.Load() != 0 || len(again.Sessions()) != 0 {
+		t.Errorf("%d early reads, %d in earnest, %d sessions", second.read.Load(), second.began.Load(), len(again.Sessions()))
+	}
+}

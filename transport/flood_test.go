@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// messages1 makes n messages 1 for the node that all ask to be answered early.
-func messages1(t testing.TB, to *node, n int) [][]byte {
+// messages1 makes n messages 1 for the node, each with the question q if there is one.
+func messages1(t testing.TB, to *node, n int, q *question) [][]byte {
 	t.Helper()
 	id, err := newIdentity(testKey(t, 9), "test")
 	if err != nil {
@@ -21,7 +21,7 @@ func messages1(t testing.TB, to *node, n int) [][]byte {
 	for i := range all {
 		in, err := newInitiator(id, to.key(), entropy{})
 		if err == nil {
-			all[i], err = in.message1(to.hello(), (&question{1, []byte("a read")}).extensions())
+			all[i], err = in.message1(to.hello(), q.extensions())
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -40,7 +40,7 @@ func TestFloodOfEarlyReads(t *testing.T) {
 		b := memNode(t, n, 1, l, func(c *Config) { c.HandshakeBurstPerIP, c.HandshakeRatePerIP = 40, 8 })
 		known, late := memNode(t, n, 2, nil, nil), memNode(t, n, 3, nil, nil)
 		s := known.to(t, b)
-		flood, ask := messages1(t, b, 100), Outgoing{Kind: 1, Body: []byte("honest")}
+		flood, ask := messages1(t, b, 100, &question{1, []byte("a read")}), Outgoing{Kind: 1, Body: []byte("honest")}
 		dial := n.dialFrom("198.51.100.1")
 		const seconds, perSecond = 3, 2000
 		closed := 0
@@ -99,20 +99,21 @@ func BenchmarkBesideFlood(b *testing.B) {
 		c.Close()
 	}
 	for _, bench := range []struct {
-		name  string
-		flood bool
-		early bool
-	}{{"quiet", false, false}, {"strangers", true, false}, {"early-reads", true, true}} {
+		name     string
+		messages func(to *node) [][]byte
+	}{
+		{"quiet", nil},
+		{"strangers", func(*node) [][]byte { return [][]byte{make([]byte, 4096)} }},
+		{"handshakes", func(to *node) [][]byte { return messages1(b, to, 512, nil) }},
+		{"early-reads", func(to *node) [][]byte { return messages1(b, to, 512, &question{1, []byte("a read")}) }},
+	} {
 		b.Run(bench.name, func(b *testing.B) {
 			server, client := startNode(b, testConfig(b, &library{})), startNode(b, testConfig(b, nil))
 			s := client.to(b, server)
-			messages := [][]byte{make([]byte, 4096)}
-			if bench.early {
-				messages = messages1(b, server, 512)
-			}
 			ctx, cancel := context.WithCancel(b.Context())
 			var wg sync.WaitGroup
-			if bench.flood {
+			if bench.messages != nil {
+				messages := bench.messages(server)
 				wg.Go(func() { floodWith(ctx, local, server.Addr(), messages) })
 			}
 			measure(b, 1, 100, func(body []byte) error {

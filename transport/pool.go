@@ -65,7 +65,7 @@ type pooled struct {
 // surplus decides which sessions are to be closed. It sorts all.
 func surplus(c *Config, now int64, all []pooled) (close []*Session) {
 	slices.SortFunc(all, func(a, b pooled) int { return cmp.Compare(a.used, b.used) })
-	var out, in, background, backgroundIn int
+	var in, background, backgroundIn int
 	byNet := make(map[string]int)
 	for i := range all {
 		p := &all[i]
@@ -76,11 +76,8 @@ func surplus(c *Config, now int64, all []pooled) (close []*Session) {
 			if p.message == 0 {
 				backgroundIn++
 			}
-		default:
-			out++
-			if p.message == 0 {
-				background++
-			}
+		case p.message == 0:
+			background++
 		}
 	}
 	for i := range all {
@@ -103,14 +100,15 @@ func surplus(c *Config, now int64, all []pooled) (close []*Session) {
 			continue
 		}
 		close = append(close, p.s)
-		if p.inbound {
+		switch {
+		case p.inbound:
 			in--
 			byNet[p.net]--
 			if p.message == 0 {
 				backgroundIn--
 			}
-		} else if background--; p.message != 0 {
-			background++
+		default: // of those dialled here only such go
+			background--
 		}
 	}
 	return close
