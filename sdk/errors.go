@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -136,7 +137,17 @@ const (
 	HandlerCodeCommit   = "parley.commit"   // an entry can't be staged, or the chain could not take the commits (disk full, I/O error)
 	HandlerCodeValidate = "parley.validate" // an entry is not valid: the DNA's validate says so
 	HandlerCodeContext  = "parley.context"  // a call's context was used after the call had returned
+	// HandlerCodeNotFound is of a Get: the nodes that would keep the entry were
+	// asked, and none has it.
+	HandlerCodeNotFound = "parley.not_found"
 )
+
+// IsNotFound tells whether err is of a Get and says that there is no such entry:
+// the nodes that would keep it answered, and none has it.
+func IsNotFound(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Code == HandlerFailed && e.HandlerCode == HandlerCodeNotFound
+}
 
 // Fail is the error that a handler returns to say why it refuses, with a code
 // of its own that the caller can compare.
