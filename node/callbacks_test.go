@@ -374,20 +374,20 @@ func TestValidateForeign(t *testing.T) {
 			if c.change != nil {
 				c.change(&r)
 			}
-			err := n.validateForeign(t.Context(), a, &r)
+			err := n.validateForeign(t.Context(), a, a.handler, &r)
 			var e *sdk.Error
 			if c.code == "" && err != nil || c.code != "" && (!errors.As(err, &e) || e.HandlerCode != c.code) {
 				t.Errorf("%s: got %v, want %q", name, err, c.code)
 			}
 		}
 		large := foreignRecord(t, a.hash, strings.Repeat("x", cfg.MaxPayload))
-		if err := n.validateForeign(t.Context(), a, &large); !errors.Is(err, sdk.TooLarge) {
+		if err := n.validateForeign(t.Context(), a, a.handler, &large); !errors.Is(err, sdk.TooLarge) {
 			t.Errorf("a large one: %v", err)
 		}
 		wantTypes(t, n.Node, "born", "parley.init")
 		r := foreignRecord(t, a.hash, "good")
 		n.stop()
-		if err := n.validateForeign(t.Context(), a, &r); !errors.Is(err, sdk.NoHandler) {
+		if err := n.validateForeign(t.Context(), a, a.handler, &r); !errors.Is(err, sdk.NoHandler) {
 			t.Errorf("after the end: %v", err)
 		}
 	})
@@ -408,7 +408,7 @@ func TestValidateHasNoHost(t *testing.T) {
 	a := n.apps.all()[0]
 	a.desc.Validate = true
 	r := foreignRecord(t, a.hash, "x")
-	if err := n.validateForeign(t.Context(), a, &r); err != nil || len(errs) != 3 {
+	if err := n.validateForeign(t.Context(), a, a.handler, &r); err != nil || len(errs) != 3 {
 		t.Fatalf("%v, %v", err, errs)
 	}
 	for _, err := range errs {

@@ -47,7 +47,7 @@ type testNetwork struct {
 
 func newTestNetwork(t *testing.T, handler func() *sdk.Definition) *testNetwork {
 	base := testConfig()
-	base.MaxPayload = 1 << 20
+	base.MaxPayload, base.entries = 1<<20, newFakeEntries()
 	return &testNetwork{t: t, base: base, handler: handler, dir: shortTempDir(t)}
 }
 

@@ -157,6 +157,7 @@ func (n *Node) Status(context.Context) (control.Status, error) {
 	}
 	n.handlerStatus(&s)
 	n.dhtStatus(&s)
+	n.publisher.status(&s)
 	if s.Clock == "" {
 		s.Clock = clockWarning(s.Sessions)
 	}
@@ -166,6 +167,8 @@ func (n *Node) Status(context.Context) (control.Status, error) {
 	s.Limits = []control.LimitStatus{
 		{Name: "payload", Setting: "max-payload", Max: uint64(n.cfg.MaxPayload)},
 		{Name: "sessions", Setting: "max-sessions", Used: uint64(len(s.Sessions)), Max: uint64(n.cfg.MaxSessions)},
+		{Name: "public entries", Setting: "public-entries", Used: uint64(s.DHT.EntriesPublished + s.DHT.EntriesWaiting), Max: uint64(n.cfg.Limits.PublicEntries)},
+		{Name: "searches for public entries", Setting: "public-searches", Used: uint64(len(n.searches)), Max: uint64(n.cfg.Limits.PublicSearches)},
 	}
 	return s, nil
 }
