@@ -401,14 +401,15 @@ func TestValidateHasNoHost(t *testing.T) {
 		_, err := host.Send(ctx, call.From, nil)
 		_, err2 := host.Commit(ctx, sdk.Entry{Type: "x"})
 		_, err3 := host.Query(ctx, sdk.Query{})
+		_, err4 := host.Get(ctx, sdk.Hash{})
 		host.Log(ctx, 0, "judged")
-		errs = []error{err, err2, err3}
+		errs = []error{err, err2, err3, err4}
 		return nil, nil
 	})
 	a := n.apps.all()[0]
 	a.desc.Validate = true
 	r := foreignRecord(t, a.hash, "x")
-	if err := n.validateForeign(t.Context(), a, a.handler, &r); err != nil || len(errs) != 3 {
+	if err := n.validateForeign(t.Context(), a, a.handler, &r); err != nil || len(errs) != 4 {
 		t.Fatalf("%v, %v", err, errs)
 	}
 	for _, err := range errs {
