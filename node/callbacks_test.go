@@ -327,7 +327,7 @@ func TestValidateOwn(t *testing.T) {
 	})
 }
 
-func foreignRecord(t *testing.T, dna sdk.DNAHash, text string) sdk.Record {
+func foreignRecord(t testing.TB, dna sdk.DNAHash, text string) sdk.Record {
 	t.Helper()
 	content, err := sdk.Marshal(text)
 	if err != nil {

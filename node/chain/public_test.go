@@ -222,3 +222,29 @@ func TestPublicIndexBound(t *testing.T) {
 		t.Errorf("%d, %d, %d", len(x.list), len(x.at), x.total)
 	}
 }
+
+// What is not durable, or whose durability nobody knows, is not published.
+func TestPublicIndexKnowsTheDurableOnly(t *testing.T) {
+	t.Parallel()
+	for _, step := range []string{"write", "sync"} {
+		c, seam := openSeams(t, testOptions(t))
+		mustAppend(t, c, Batch{Cause: function(1), Entries: entries("n", 2, 10)})
+		during := uint64(0)
+		seam.set(func(s *hooks) {
+			s.sync = func() { _, during = c.NewestPublic(10) }
+			s.fail = func(at string) error {
+				if at == step {
+					return errors.New("as told")
+				}
+				return nil
+			}
+		})
+		if _, err := c.Append(t.Context(), Batch{Cause: function(2), Entries: entries("n", 2, 10)}); err == nil {
+			t.Fatalf("%s: no error", step)
+		}
+		if list, total := c.NewestPublic(10); len(list) != 1 || total != 1 || during > 1 {
+			t.Errorf("%s: %+v of %d, %d while it was synced", step, list, total, during)
+		}
+		seam.set(func(s *hooks) { *s = hooks{} })
+	}
+}
