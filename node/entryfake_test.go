@@ -20,11 +20,10 @@ type fakeEntries struct {
 	answer func(id dht.ID, body []byte) []byte // a holder's answer to a get; nil: body
 	fail   error                               // of each get
 	wait   chan struct{}                       // not nil: a get waits for its close
-	news   chan struct{}                       // closed at each put, and replaced
 }
 
 func newFakeEntries() *fakeEntries {
-	return &fakeEntries{held: map[dht.ID][]byte{}, news: make(chan struct{})}
+	return &fakeEntries{held: map[dht.ID][]byte{}}
 }
 
 func (f *fakeEntries) PutEntry(ctx context.Context, id dht.ID, body []byte) (int, error) {
@@ -34,7 +33,6 @@ func (f *fakeEntries) PutEntry(ctx context.Context, id dht.ID, body []byte) (int
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.puts = append(f.puts, id)
-	defer func() { close(f.news); f.news = make(chan struct{}) }()
 	if f.refuse != nil {
 		if err := f.refuse(id, body); err != nil {
 			return 0, err
@@ -76,21 +74,4 @@ func (f *fakeEntries) set(change func(*fakeEntries)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	change(f)
-}
-
-// await waits until happened is true of it; it is asked after each put.
-func (f *fakeEntries) await(ctx context.Context, happened func(*fakeEntries) bool) error {
-	for {
-		f.mu.Lock()
-		ok, news := happened(f), f.news
-		f.mu.Unlock()
-		if ok {
-			return nil
-		}
-		select {
-		case <-news:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 }

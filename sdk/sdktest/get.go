@@ -26,7 +26,10 @@ func (r *running) Get(ctx context.Context, record sdk.Hash) (sdk.Record, error) 
 		return sdk.Record{}, &sdk.Error{Code: sdk.Unreachable, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true,
 			Text: "get: no node of the test's network can be reached"}
 	}
-	if !l.pause(ctx) || !l.pause(ctx) { // there and back
+	for range 2 { // there and back
+		if l.pause(ctx) {
+			continue
+		}
 		if ctx.Err() != nil {
 			return sdk.Record{}, ctxError(ctx, sdk.DeliveredNo)
 		}
