@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 
 	"github.com/parley-p2p/parley/node/chain"
@@ -109,7 +110,9 @@ func (n *Node) settle(ctx context.Context, a *app, lc *liveCall, staged []sdk.En
 	}
 	if err == nil {
 		a.grown()
-		n.publisher.grown()
+		if slices.ContainsFunc(staged, func(e sdk.Entry) bool { return e.Visibility == sdk.Public }) {
+			n.publisher.grown()
+		}
 	}
 	return reply, commitError(lc.call.Kind, err)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/parley-p2p/parley/dht"
 	"github.com/parley-p2p/parley/node/chain"
 	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/sdktest"
 )
 
 // notBad is a validate's judgement.
@@ -348,4 +349,40 @@ func getNote(t *testing.T, n *testNode, record sdk.Hash) (text string, err error
 		return "", err
 	}
 	return text, sdk.Unmarshal(out, &text)
+}
+
+// What an agent has published is found while it is away, by one who never had a
+// session with it.
+func TestEntryOutlivesItsAuthor(t *testing.T) {
+	t.Parallel()
+	w := newTestNetwork(t, sdktest.ConformanceDNA)
+	bob := w.start("bob")
+	w.start("carol")
+	alice := w.start("alice")
+	in, err := sdk.Marshal(sdktest.Step{Op: "commit", Text: "still here", Public: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := alice.Call(t.Context(), "do", in); err != nil {
+		t.Fatal(err)
+	}
+	rs, err := alice.Records(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, func() bool {
+		s, err := alice.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.DHT.EntriesPublished == 1
+	})
+	alice.stop()
+	record := rs[len(rs)-1].Hash()
+	for _, n := range []*testNode{bob, w.start("dave")} {
+		got, err := n.GetEntry(t.Context(), "conformance", record)
+		if err != nil || got.Hash() != record || got.Header.Author != alice.Agent() {
+			t.Errorf("%+v, %v", got.Header, err)
+		}
+	}
 }
