@@ -1,7 +1,6 @@
 package sdk
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -141,13 +140,6 @@ const (
 	// asked, and none has it.
 	HandlerCodeNotFound = "parley.not_found"
 )
-
-// IsNotFound tells whether err is of a Get and says that there is no such entry:
-// the nodes that would keep it answered, and none has it.
-func IsNotFound(err error) bool {
-	e, ok := errors.AsType[*Error](err)
-	return ok && e.Code == HandlerFailed && e.HandlerCode == HandlerCodeNotFound
-}
 
 // Fail is the error that a handler returns to say why it refuses, with a code
 // of its own that the caller can compare.
