@@ -10,6 +10,7 @@ import (
 
 	"github.com/parley-p2p/parley/dht"
 	"github.com/parley-p2p/parley/node/chain"
+	"github.com/parley-p2p/parley/node/control"
 	"github.com/parley-p2p/parley/sdk"
 )
 
@@ -62,6 +63,12 @@ func TestPrivateIsNeverPublished(t *testing.T) {
 			if got, err := n.GetEntry(t.Context(), "raw", r.Hash()); (err == nil) != public || got.Content != nil != public {
 				t.Errorf("record %d, public %t: a client hears %v", r.Header.Seq, public, err)
 			}
+		}
+		// An export that is for others.
+		var export bytes.Buffer
+		if err := n.ExportChain(t.Context(), "raw", control.ExportOptions{}, &export); err != nil ||
+			bytes.Contains(export.Bytes(), []byte(secret)) || !bytes.Contains(export.Bytes(), []byte("said again")) {
+			t.Errorf("the export holds a private entry, or lacks a public one: %v", err)
 		}
 		// One that a dishonest holder hands out to a node that is no better.
 		reader := newEntryNode(t, t.TempDir(), fake, nil)

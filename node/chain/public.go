@@ -10,7 +10,7 @@ import (
 )
 
 // MaxIndexedPublic bounds the public entries of one chain that are found by their
-// hash: the newest ones, in about 150 bytes of memory each.
+// hash: the newest ones, in up to 200 bytes of memory each.
 const MaxIndexedPublic = 1 << 16
 
 // Public is a durable public entry that can be published.
