@@ -14,6 +14,7 @@ import (
 
 	"github.com/parley-p2p/parley/dht"
 	"github.com/parley-p2p/parley/node/chain"
+	"github.com/parley-p2p/parley/node/control"
 	"github.com/parley-p2p/parley/sdk"
 	"github.com/parley-p2p/parley/sdk/sdktest"
 )
@@ -250,6 +251,47 @@ func TestGetErrors(t *testing.T) {
 	})
 }
 
+// Many calls get the same few entries, while more are published and refused.
+func TestGetConcurrently(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		fake := newFakeEntries()
+		alice, bob := newEntryNode(t, t.TempDir(), fake, nil), newEntryNode(t, t.TempDir(), fake, nil)
+		a, b := alice.add("raw", notBad), bob.add("raw", notBad)
+		time.Sleep(publishStart)
+		texts := []string{"good", "bad", "", "good too", "bad too"}
+		var rs []sdk.Record
+		for _, text := range texts {
+			rs = append(rs, alice.commit(a, publicNote(text))...)
+		}
+		synctest.Wait()
+		errs := make(chan error, 60*len(rs))
+		for range 60 { // fewer than public-searches
+			go func() {
+				for i, r := range rs {
+					got, err := bob.get(t.Context(), b, b.handler, r.Hash())
+					switch bad := strings.Contains(texts[i], "bad"); {
+					case bad && (err == nil || err.HandlerCode != sdk.HandlerCodeValidate):
+						errs <- fmt.Errorf("%q: %v", texts[i], err)
+					case !bad && (err != nil || got.Hash() != r.Hash() || string(got.Content) != texts[i]):
+						errs <- fmt.Errorf("%q: %q, %v", texts[i], got.Content, err)
+					default:
+						errs <- nil
+					}
+				}
+			}()
+		}
+		for range cap(errs) {
+			if err := <-errs; err != nil {
+				t.Error(err)
+			}
+		}
+		if n := len(bob.searches); n != 0 || bob.found.used.Len() != 3 {
+			t.Errorf("%d places are taken, %d entries cached", n, bob.found.used.Len())
+		}
+	})
+}
+
 // An agent that has lost its chain finds what it had published.
 func TestGetOfAnOwnLostEntry(t *testing.T) {
 	t.Parallel()
@@ -379,7 +421,13 @@ func TestEntryOutlivesItsAuthor(t *testing.T) {
 	})
 	alice.stop()
 	record := rs[len(rs)-1].Hash()
-	for _, n := range []*testNode{bob, w.start("dave")} {
+	w.start("dave")
+	dave, err := control.Dial(filepath.Join(w.dir, "dave"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dave.Close()
+	for _, n := range []control.Node{bob.Node, dave} {
 		got, err := n.GetEntry(t.Context(), "conformance", record)
 		if err != nil || got.Hash() != record || got.Header.Author != alice.Agent() {
 			t.Errorf("%+v, %v", got.Header, err)
