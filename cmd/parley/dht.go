@@ -5,8 +5,7 @@ import "github.com/spf13/cobra"
 func (c *cli) dhtCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "dht",
-		Short:   "Look into the DHT",
-		Long:    `Looks into the DHT, which maps agents to their addresses and keeps public entries.`,
+		Short:   "The DHT: where agents are found, and public entries",
 		Example: "  parley dht get hash1… --dna auction --data bob",
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
