@@ -157,6 +157,7 @@ func (n *Node) Status(context.Context) (control.Status, error) {
 	}
 	n.handlerStatus(&s)
 	n.dhtStatus(&s)
+	n.publisher.status(&s)
 	if s.Clock == "" {
 		s.Clock = clockWarning(s.Sessions)
 	}
@@ -168,6 +169,8 @@ func (n *Node) Status(context.Context) (control.Status, error) {
 		{Name: "sessions", Setting: "max-sessions", Used: uint64(len(s.Sessions)), Max: uint64(n.cfg.MaxSessions)},
 		{Name: "sessions that others have dialled", Setting: "max-inbound-sessions", Used: inbound(s.Sessions),
 			Max: uint64(n.cfg.Limits.inboundSessions(n.cfg.MaxSessions))},
+		{Name: "public entries", Setting: "public-entries", Used: uint64(s.DHT.EntriesPublished + s.DHT.EntriesWaiting), Max: uint64(n.cfg.Limits.PublicEntries)},
+		{Name: "searches for public entries", Setting: "public-searches", Used: uint64(len(n.searches)), Max: uint64(n.cfg.Limits.PublicSearches)},
 	}
 	return s, nil
 }

@@ -45,6 +45,11 @@ type Limits struct {
 	// ChainReplyCount and ChainReplyBytes bound the outcomes of messages that
 	// each chain keeps for their repetitions.
 	ChainReplyCount, ChainReplyBytes int
+
+	// PublicEntries bounds the newest public entries, of all DNAs together, that
+	// are kept published, and their bytes to 2 KiB times as many; PublicSearches
+	// the searches for those of others that run at once.
+	PublicEntries, PublicSearches int
 }
 
 // DefaultLimits are what the zeros of Limits mean.
@@ -58,6 +63,7 @@ func DefaultLimits() Limits {
 		HandlerRestartWait: 5 * time.Second, HandlerInitTimeout: 30 * time.Second, HandlerStuckAfter: 30 * time.Second,
 		ChainMaxEntries: 1024, ChainMaxEntry: 4 << 20, ChainMaxBatch: 32 << 20, ChainMaxQuery: 16 << 20,
 		ChainReplyCount: 1 << 20, ChainReplyBytes: 256 << 20,
+		PublicEntries: 64, PublicSearches: 64,
 	}
 }
 
@@ -86,6 +92,8 @@ func (l *Limits) sizes() []named[int] {
 		{"chain-max-query", &l.ChainMaxQuery, 1, 1 << 30},
 		{"chain-reply-count", &l.ChainReplyCount, 1, 1 << 30},
 		{"chain-reply-bytes", &l.ChainReplyBytes, 1, math.MaxInt32},
+		{"public-entries", &l.PublicEntries, 1, 1 << 12},
+		{"public-searches", &l.PublicSearches, 1, 1 << 12},
 	}
 }
 

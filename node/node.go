@@ -33,6 +33,10 @@ type Node struct {
 	traffic   *traffic
 	tasks     tasks
 	events    *pluginEvents
+	entries   entryDHT
+	publisher *publisher
+	found     *entryCache
+	searches  chan struct{} // one for each search of entries that runs
 
 	outcomesMu sync.Mutex // guards outcomes
 	outcomes   *outcomes
@@ -82,6 +86,11 @@ func New(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	n.entries, n.found = cfg.entries, newEntryCache()
+	if n.entries == nil {
+		n.entries = n.dht
+	}
+	n.publisher, n.searches = newPublisher(n), make(chan struct{}, cfg.Limits.PublicSearches)
 	if cfg.PluginDir != "" {
 		pins := ""
 		if cfg.PinnedOnly {
@@ -183,6 +192,7 @@ func (n *Node) run1(ctx context.Context) (err error) {
 		startPart("endpoint", n.endpoint.Run, tell),
 		startPart("dht", n.dht.Run, tell),
 		startPart("neighbours", n.keepNeighbours, tell),
+		startPart("publisher", n.publisher.run, tell),
 		startPart("control", server.Run, tell),
 		startPart("cache", n.keepCache, tell))
 	close(n.serving)

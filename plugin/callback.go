@@ -155,6 +155,8 @@ func (c *callback) perform() *handlerpb.Answer {
 		a.Hash, err = r.host.Commit(ctx, cb.Entry)
 	case handlerpb.OpQuery:
 		a.Records, err = r.host.Query(ctx, cb.Query)
+	case handlerpb.OpGet:
+		a.Record, err = r.host.Get(ctx, cb.Record)
 	}
 	if err != nil {
 		a.Err = asError(ctx, err)

@@ -32,6 +32,8 @@ func limitFlags(p *pflag.FlagSet, l *node.Limits) {
 	p.IntVar(&l.ChainMaxQuery, "chain-max-query", d.ChainMaxQuery, "largest answer of one query, in bytes")
 	p.IntVar(&l.ChainReplyCount, "chain-reply-count", d.ChainReplyCount, "outcomes of messages that a chain keeps for their repetitions")
 	p.IntVar(&l.ChainReplyBytes, "chain-reply-bytes", d.ChainReplyBytes, "their bytes")
+	p.IntVar(&l.PublicEntries, "public-entries", d.PublicEntries, "newest public entries that are kept published")
+	p.IntVar(&l.PublicSearches, "public-searches", d.PublicSearches, "searches for public entries of others that run at once")
 }
 
 // sandboxFlags defines the flags of the handlers' sandbox.

@@ -74,6 +74,8 @@ type fileLimits struct {
 	ChainMaxQuery        *int64  `toml:"chain-max-query"`
 	ChainReplyCount      *int64  `toml:"chain-reply-count"`
 	ChainReplyBytes      *int64  `toml:"chain-reply-bytes"`
+	PublicEntries        *int64  `toml:"public-entries"`
+	PublicSearches       *int64  `toml:"public-searches"`
 }
 
 type fileDNASettings struct {

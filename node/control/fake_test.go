@@ -17,6 +17,7 @@ type fakeNode struct {
 	lookup func(context.Context, sdk.AgentID) (LookupResult, error)
 	chains func(context.Context) ([]ChainInfo, error)
 	chain  func(context.Context, string, sdk.Query) ([]sdk.Record, error)
+	entry  func(context.Context, string, sdk.Hash) (sdk.Record, error)
 	verify func(context.Context, string) (VerifyResult, error)
 	export func(context.Context, string, ExportOptions, io.Writer) error
 
@@ -70,6 +71,13 @@ func (n *fakeNode) Chain(ctx context.Context, dna string, q sdk.Query) ([]sdk.Re
 		return nil, n.unset("Chain")
 	}
 	return n.chain(ctx, dna, q)
+}
+
+func (n *fakeNode) GetEntry(ctx context.Context, dna string, record sdk.Hash) (sdk.Record, error) {
+	if n.entry == nil {
+		return sdk.Record{}, n.unset("GetEntry")
+	}
+	return n.entry(ctx, dna, record)
 }
 
 func (n *fakeNode) VerifyChain(ctx context.Context, dna string) (VerifyResult, error) {

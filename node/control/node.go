@@ -27,6 +27,9 @@ type Node interface {
 	Chains(ctx context.Context) ([]ChainInfo, error)
 	// Chain reads records of the source chain of a DNA, named as in Call.
 	Chain(ctx context.Context, dna string, q sdk.Query) ([]sdk.Record, error)
+	// GetEntry finds the public entry of a DNA, named as in Call, whose record has
+	// this hash, as sdk.Host's Get does.
+	GetEntry(ctx context.Context, dna string, record sdk.Hash) (sdk.Record, error)
 	// VerifyChain checks the whole chain. Damage is a result, not an error.
 	VerifyChain(ctx context.Context, dna string) (VerifyResult, error)
 	// ExportChain writes the chain to w. After an error what was written is not a

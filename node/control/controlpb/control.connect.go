@@ -51,6 +51,8 @@ const (
 	ControlChainsProcedure = "/parley.control.v1.Control/Chains"
 	// ControlChainProcedure is the fully-qualified name of the Control's Chain RPC.
 	ControlChainProcedure = "/parley.control.v1.Control/Chain"
+	// ControlGetEntryProcedure is the fully-qualified name of the Control's GetEntry RPC.
+	ControlGetEntryProcedure = "/parley.control.v1.Control/GetEntry"
 	// ControlVerifyChainProcedure is the fully-qualified name of the Control's VerifyChain RPC.
 	ControlVerifyChainProcedure = "/parley.control.v1.Control/VerifyChain"
 	// ControlExportChainProcedure is the fully-qualified name of the Control's ExportChain RPC.
@@ -77,6 +79,9 @@ type ControlClient interface {
 	Chains(context.Context, *ChainsRequest) (*ChainsResponse, error)
 	// Reads records of a source chain.
 	Chain(context.Context, *ChainRequest) (*ChainResponse, error)
+	// Finds the public entry of a DNA whose record has this hash, whoever its author
+	// is: on the own chain, or in the DHT.
+	GetEntry(context.Context, *GetEntryRequest) (*GetEntryResponse, error)
 	// Checks a whole source chain.
 	VerifyChain(context.Context, *VerifyChainRequest) (*VerifyChainResponse, error)
 	// Sends a source chain in the export format, its private entries withheld
@@ -139,6 +144,12 @@ func NewControlClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 			connect.WithSchema(controlMethods.ByName("Chain")),
 			connect.WithClientOptions(opts...),
 		),
+		getEntry: connect.NewClient[GetEntryRequest, GetEntryResponse](
+			httpClient,
+			baseURL+ControlGetEntryProcedure,
+			connect.WithSchema(controlMethods.ByName("GetEntry")),
+			connect.WithClientOptions(opts...),
+		),
 		verifyChain: connect.NewClient[VerifyChainRequest, VerifyChainResponse](
 			httpClient,
 			baseURL+ControlVerifyChainProcedure,
@@ -180,6 +191,7 @@ type controlClient struct {
 	lookup        *connect.Client[LookupRequest, LookupResponse]
 	chains        *connect.Client[ChainsRequest, ChainsResponse]
 	chain         *connect.Client[ChainRequest, ChainResponse]
+	getEntry      *connect.Client[GetEntryRequest, GetEntryResponse]
 	verifyChain   *connect.Client[VerifyChainRequest, VerifyChainResponse]
 	exportChain   *connect.Client[ExportChainRequest, ExportChainResponse]
 	plugins       *connect.Client[PluginsRequest, PluginsResponse]
@@ -241,6 +253,15 @@ func (c *controlClient) Chain(ctx context.Context, req *ChainRequest) (*ChainRes
 	return nil, err
 }
 
+// GetEntry calls parley.control.v1.Control.GetEntry.
+func (c *controlClient) GetEntry(ctx context.Context, req *GetEntryRequest) (*GetEntryResponse, error) {
+	response, err := c.getEntry.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // VerifyChain calls parley.control.v1.Control.VerifyChain.
 func (c *controlClient) VerifyChain(ctx context.Context, req *VerifyChainRequest) (*VerifyChainResponse, error) {
 	response, err := c.verifyChain.CallUnary(ctx, connect.NewRequest(req))
@@ -292,6 +313,9 @@ type ControlHandler interface {
 	Chains(context.Context, *ChainsRequest) (*ChainsResponse, error)
 	// Reads records of a source chain.
 	Chain(context.Context, *ChainRequest) (*ChainResponse, error)
+	// Finds the public entry of a DNA whose record has this hash, whoever its author
+	// is: on the own chain, or in the DHT.
+	GetEntry(context.Context, *GetEntryRequest) (*GetEntryResponse, error)
 	// Checks a whole source chain.
 	VerifyChain(context.Context, *VerifyChainRequest) (*VerifyChainResponse, error)
 	// Sends a source chain in the export format, its private entries withheld
@@ -350,6 +374,12 @@ func NewControlHandler(svc ControlHandler, opts ...connect.HandlerOption) (strin
 		connect.WithSchema(controlMethods.ByName("Chain")),
 		connect.WithHandlerOptions(opts...),
 	)
+	controlGetEntryHandler := connect.NewUnaryHandlerSimple(
+		ControlGetEntryProcedure,
+		svc.GetEntry,
+		connect.WithSchema(controlMethods.ByName("GetEntry")),
+		connect.WithHandlerOptions(opts...),
+	)
 	controlVerifyChainHandler := connect.NewUnaryHandlerSimple(
 		ControlVerifyChainProcedure,
 		svc.VerifyChain,
@@ -394,6 +424,8 @@ func NewControlHandler(svc ControlHandler, opts ...connect.HandlerOption) (strin
 			controlChainsHandler.ServeHTTP(w, r)
 		case ControlChainProcedure:
 			controlChainHandler.ServeHTTP(w, r)
+		case ControlGetEntryProcedure:
+			controlGetEntryHandler.ServeHTTP(w, r)
 		case ControlVerifyChainProcedure:
 			controlVerifyChainHandler.ServeHTTP(w, r)
 		case ControlExportChainProcedure:
@@ -435,6 +467,10 @@ func (UnimplementedControlHandler) Chains(context.Context, *ChainsRequest) (*Cha
 
 func (UnimplementedControlHandler) Chain(context.Context, *ChainRequest) (*ChainResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.Chain is not implemented"))
+}
+
+func (UnimplementedControlHandler) GetEntry(context.Context, *GetEntryRequest) (*GetEntryResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.GetEntry is not implemented"))
 }
 
 func (UnimplementedControlHandler) VerifyChain(context.Context, *VerifyChainRequest) (*VerifyChainResponse, error) {

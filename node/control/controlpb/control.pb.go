@@ -741,8 +741,14 @@ type DHT struct {
 	Records       int32                  `protobuf:"varint,2,opt,name=records,proto3" json:"records,omitempty"`
 	LastPublished *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=last_published,json=lastPublished,proto3" json:"last_published,omitempty"` // absent: never
 	LastError     string                 `protobuf:"bytes,4,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Of the agent's own public entries.
+	EntriesPublished int32  `protobuf:"varint,20,opt,name=entries_published,json=entriesPublished,proto3" json:"entries_published,omitempty"`
+	EntriesWaiting   int32  `protobuf:"varint,21,opt,name=entries_waiting,json=entriesWaiting,proto3" json:"entries_waiting,omitempty"`   // for their first publication, or after one that failed
+	EntriesLeftOut   uint64 `protobuf:"varint,22,opt,name=entries_left_out,json=entriesLeftOut,proto3" json:"entries_left_out,omitempty"` // over the bound public-entries
+	LastEntryError   string `protobuf:"bytes,23,opt,name=last_entry_error,json=lastEntryError,proto3" json:"last_entry_error,omitempty"`
+	EntrySearches    uint64 `protobuf:"varint,24,opt,name=entry_searches,json=entrySearches,proto3" json:"entry_searches,omitempty"` // for entries of others, since the node's start
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *DHT) Reset() {
@@ -801,6 +807,41 @@ func (x *DHT) GetLastError() string {
 		return x.LastError
 	}
 	return ""
+}
+
+func (x *DHT) GetEntriesPublished() int32 {
+	if x != nil {
+		return x.EntriesPublished
+	}
+	return 0
+}
+
+func (x *DHT) GetEntriesWaiting() int32 {
+	if x != nil {
+		return x.EntriesWaiting
+	}
+	return 0
+}
+
+func (x *DHT) GetEntriesLeftOut() uint64 {
+	if x != nil {
+		return x.EntriesLeftOut
+	}
+	return 0
+}
+
+func (x *DHT) GetLastEntryError() string {
+	if x != nil {
+		return x.LastEntryError
+	}
+	return ""
+}
+
+func (x *DHT) GetEntrySearches() uint64 {
+	if x != nil {
+		return x.EntrySearches
+	}
+	return 0
 }
 
 type Traffic struct {
@@ -1856,6 +1897,102 @@ func (x *Record) GetJson() string {
 	return ""
 }
 
+type GetEntryRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dna           string                 `protobuf:"bytes,1,opt,name=dna,proto3" json:"dna,omitempty"`
+	Record        string                 `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"` // the record's hash
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetEntryRequest) Reset() {
+	*x = GetEntryRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetEntryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetEntryRequest) ProtoMessage() {}
+
+func (x *GetEntryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetEntryRequest.ProtoReflect.Descriptor instead.
+func (*GetEntryRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *GetEntryRequest) GetDna() string {
+	if x != nil {
+		return x.Dna
+	}
+	return ""
+}
+
+func (x *GetEntryRequest) GetRecord() string {
+	if x != nil {
+		return x.Record
+	}
+	return ""
+}
+
+type GetEntryResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Record        *Record                `protobuf:"bytes,1,opt,name=record,proto3" json:"record,omitempty"` // with its content
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetEntryResponse) Reset() {
+	*x = GetEntryResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetEntryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetEntryResponse) ProtoMessage() {}
+
+func (x *GetEntryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetEntryResponse.ProtoReflect.Descriptor instead.
+func (*GetEntryResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *GetEntryResponse) GetRecord() *Record {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
 type VerifyChainRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Dna           string                 `protobuf:"bytes,1,opt,name=dna,proto3" json:"dna,omitempty"`
@@ -1865,7 +2002,7 @@ type VerifyChainRequest struct {
 
 func (x *VerifyChainRequest) Reset() {
 	*x = VerifyChainRequest{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[22]
+	mi := &file_parley_control_v1_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1877,7 +2014,7 @@ func (x *VerifyChainRequest) String() string {
 func (*VerifyChainRequest) ProtoMessage() {}
 
 func (x *VerifyChainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[22]
+	mi := &file_parley_control_v1_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1890,7 +2027,7 @@ func (x *VerifyChainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyChainRequest.ProtoReflect.Descriptor instead.
 func (*VerifyChainRequest) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{22}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *VerifyChainRequest) GetDna() string {
@@ -1917,7 +2054,7 @@ type VerifyChainResponse struct {
 
 func (x *VerifyChainResponse) Reset() {
 	*x = VerifyChainResponse{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[23]
+	mi := &file_parley_control_v1_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1929,7 +2066,7 @@ func (x *VerifyChainResponse) String() string {
 func (*VerifyChainResponse) ProtoMessage() {}
 
 func (x *VerifyChainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[23]
+	mi := &file_parley_control_v1_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1942,7 +2079,7 @@ func (x *VerifyChainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyChainResponse.ProtoReflect.Descriptor instead.
 func (*VerifyChainResponse) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{23}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *VerifyChainResponse) GetDna() string {
@@ -2018,7 +2155,7 @@ type ExportChainRequest struct {
 
 func (x *ExportChainRequest) Reset() {
 	*x = ExportChainRequest{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[24]
+	mi := &file_parley_control_v1_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2030,7 +2167,7 @@ func (x *ExportChainRequest) String() string {
 func (*ExportChainRequest) ProtoMessage() {}
 
 func (x *ExportChainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[24]
+	mi := &file_parley_control_v1_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2043,7 +2180,7 @@ func (x *ExportChainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportChainRequest.ProtoReflect.Descriptor instead.
 func (*ExportChainRequest) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{24}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ExportChainRequest) GetDna() string {
@@ -2069,7 +2206,7 @@ type ExportChainResponse struct {
 
 func (x *ExportChainResponse) Reset() {
 	*x = ExportChainResponse{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[25]
+	mi := &file_parley_control_v1_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2081,7 +2218,7 @@ func (x *ExportChainResponse) String() string {
 func (*ExportChainResponse) ProtoMessage() {}
 
 func (x *ExportChainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[25]
+	mi := &file_parley_control_v1_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2094,7 +2231,7 @@ func (x *ExportChainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportChainResponse.ProtoReflect.Descriptor instead.
 func (*ExportChainResponse) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{25}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ExportChainResponse) GetData() []byte {
@@ -2112,7 +2249,7 @@ type PluginsRequest struct {
 
 func (x *PluginsRequest) Reset() {
 	*x = PluginsRequest{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[26]
+	mi := &file_parley_control_v1_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2124,7 +2261,7 @@ func (x *PluginsRequest) String() string {
 func (*PluginsRequest) ProtoMessage() {}
 
 func (x *PluginsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[26]
+	mi := &file_parley_control_v1_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2137,7 +2274,7 @@ func (x *PluginsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PluginsRequest.ProtoReflect.Descriptor instead.
 func (*PluginsRequest) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{26}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{28}
 }
 
 type PluginsResponse struct {
@@ -2149,7 +2286,7 @@ type PluginsResponse struct {
 
 func (x *PluginsResponse) Reset() {
 	*x = PluginsResponse{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[27]
+	mi := &file_parley_control_v1_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2161,7 +2298,7 @@ func (x *PluginsResponse) String() string {
 func (*PluginsResponse) ProtoMessage() {}
 
 func (x *PluginsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[27]
+	mi := &file_parley_control_v1_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2174,7 +2311,7 @@ func (x *PluginsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PluginsResponse.ProtoReflect.Descriptor instead.
 func (*PluginsResponse) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{27}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PluginsResponse) GetPlugins() []*Plugin {
@@ -2215,7 +2352,7 @@ type Plugin struct {
 
 func (x *Plugin) Reset() {
 	*x = Plugin{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[28]
+	mi := &file_parley_control_v1_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2227,7 +2364,7 @@ func (x *Plugin) String() string {
 func (*Plugin) ProtoMessage() {}
 
 func (x *Plugin) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[28]
+	mi := &file_parley_control_v1_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2240,7 +2377,7 @@ func (x *Plugin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plugin.ProtoReflect.Descriptor instead.
 func (*Plugin) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{28}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Plugin) GetFile() string {
@@ -2409,7 +2546,7 @@ type DrainingPlugin struct {
 
 func (x *DrainingPlugin) Reset() {
 	*x = DrainingPlugin{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[29]
+	mi := &file_parley_control_v1_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2421,7 +2558,7 @@ func (x *DrainingPlugin) String() string {
 func (*DrainingPlugin) ProtoMessage() {}
 
 func (x *DrainingPlugin) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[29]
+	mi := &file_parley_control_v1_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2434,7 +2571,7 @@ func (x *DrainingPlugin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainingPlugin.ProtoReflect.Descriptor instead.
 func (*DrainingPlugin) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{29}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DrainingPlugin) GetPid() int32 {
@@ -2476,7 +2613,7 @@ type QuarantinedPlugin struct {
 
 func (x *QuarantinedPlugin) Reset() {
 	*x = QuarantinedPlugin{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[30]
+	mi := &file_parley_control_v1_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2488,7 +2625,7 @@ func (x *QuarantinedPlugin) String() string {
 func (*QuarantinedPlugin) ProtoMessage() {}
 
 func (x *QuarantinedPlugin) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[30]
+	mi := &file_parley_control_v1_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2501,7 +2638,7 @@ func (x *QuarantinedPlugin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuarantinedPlugin.ProtoReflect.Descriptor instead.
 func (*QuarantinedPlugin) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{30}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *QuarantinedPlugin) GetSha256() string {
@@ -2536,7 +2673,7 @@ type PluginLayer struct {
 
 func (x *PluginLayer) Reset() {
 	*x = PluginLayer{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[31]
+	mi := &file_parley_control_v1_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2548,7 +2685,7 @@ func (x *PluginLayer) String() string {
 func (*PluginLayer) ProtoMessage() {}
 
 func (x *PluginLayer) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[31]
+	mi := &file_parley_control_v1_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2561,7 +2698,7 @@ func (x *PluginLayer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PluginLayer.ProtoReflect.Descriptor instead.
 func (*PluginLayer) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{31}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PluginLayer) GetName() string {
@@ -2594,7 +2731,7 @@ type RestartPluginRequest struct {
 
 func (x *RestartPluginRequest) Reset() {
 	*x = RestartPluginRequest{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[32]
+	mi := &file_parley_control_v1_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2606,7 +2743,7 @@ func (x *RestartPluginRequest) String() string {
 func (*RestartPluginRequest) ProtoMessage() {}
 
 func (x *RestartPluginRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[32]
+	mi := &file_parley_control_v1_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2619,7 +2756,7 @@ func (x *RestartPluginRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartPluginRequest.ProtoReflect.Descriptor instead.
 func (*RestartPluginRequest) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{32}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RestartPluginRequest) GetName() string {
@@ -2637,7 +2774,7 @@ type RestartPluginResponse struct {
 
 func (x *RestartPluginResponse) Reset() {
 	*x = RestartPluginResponse{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[33]
+	mi := &file_parley_control_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2649,7 +2786,7 @@ func (x *RestartPluginResponse) String() string {
 func (*RestartPluginResponse) ProtoMessage() {}
 
 func (x *RestartPluginResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[33]
+	mi := &file_parley_control_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2662,7 +2799,7 @@ func (x *RestartPluginResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartPluginResponse.ProtoReflect.Descriptor instead.
 func (*RestartPluginResponse) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 type PluginEventsRequest struct {
@@ -2675,7 +2812,7 @@ type PluginEventsRequest struct {
 
 func (x *PluginEventsRequest) Reset() {
 	*x = PluginEventsRequest{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[34]
+	mi := &file_parley_control_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2687,7 +2824,7 @@ func (x *PluginEventsRequest) String() string {
 func (*PluginEventsRequest) ProtoMessage() {}
 
 func (x *PluginEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[34]
+	mi := &file_parley_control_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2700,7 +2837,7 @@ func (x *PluginEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PluginEventsRequest.ProtoReflect.Descriptor instead.
 func (*PluginEventsRequest) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{34}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PluginEventsRequest) GetAfter() uint64 {
@@ -2732,7 +2869,7 @@ type PluginEventsResponse struct {
 
 func (x *PluginEventsResponse) Reset() {
 	*x = PluginEventsResponse{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[35]
+	mi := &file_parley_control_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2744,7 +2881,7 @@ func (x *PluginEventsResponse) String() string {
 func (*PluginEventsResponse) ProtoMessage() {}
 
 func (x *PluginEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[35]
+	mi := &file_parley_control_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2757,7 +2894,7 @@ func (x *PluginEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PluginEventsResponse.ProtoReflect.Descriptor instead.
 func (*PluginEventsResponse) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{35}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PluginEventsResponse) GetSeq() uint64 {
@@ -2826,7 +2963,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[36]
+	mi := &file_parley_control_v1_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2838,7 +2975,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[36]
+	mi := &file_parley_control_v1_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2851,7 +2988,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{36}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Error) GetCode() string {
@@ -2923,7 +3060,7 @@ type ErrorLimit struct {
 
 func (x *ErrorLimit) Reset() {
 	*x = ErrorLimit{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[37]
+	mi := &file_parley_control_v1_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2935,7 +3072,7 @@ func (x *ErrorLimit) String() string {
 func (*ErrorLimit) ProtoMessage() {}
 
 func (x *ErrorLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[37]
+	mi := &file_parley_control_v1_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2948,7 +3085,7 @@ func (x *ErrorLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorLimit.ProtoReflect.Descriptor instead.
 func (*ErrorLimit) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{37}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ErrorLimit) GetName() string {
@@ -2996,7 +3133,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[38]
+	mi := &file_parley_control_v1_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3008,7 +3145,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[38]
+	mi := &file_parley_control_v1_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3021,7 +3158,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{38}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Attempt) GetAddress() string {
@@ -3103,13 +3240,18 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\bbytes_in\x18\a \x01(\x04R\abytesIn\x12\x1b\n" +
 	"\tbytes_out\x18\b \x01(\x04R\bbytesOut\x128\n" +
 	"\n" +
-	"clock_skew\x18\t \x01(\v2\x19.google.protobuf.DurationR\tclockSkew\"\x9d\x01\n" +
+	"clock_skew\x18\t \x01(\v2\x19.google.protobuf.DurationR\tclockSkew\"\xee\x02\n" +
 	"\x03DHT\x12\x1a\n" +
 	"\bcontacts\x18\x01 \x01(\x05R\bcontacts\x12\x18\n" +
 	"\arecords\x18\x02 \x01(\x05R\arecords\x12A\n" +
 	"\x0elast_published\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\rlastPublished\x12\x1d\n" +
 	"\n" +
-	"last_error\x18\x04 \x01(\tR\tlastError\"m\n" +
+	"last_error\x18\x04 \x01(\tR\tlastError\x12+\n" +
+	"\x11entries_published\x18\x14 \x01(\x05R\x10entriesPublished\x12'\n" +
+	"\x0fentries_waiting\x18\x15 \x01(\x05R\x0eentriesWaiting\x12(\n" +
+	"\x10entries_left_out\x18\x16 \x01(\x04R\x0eentriesLeftOut\x12(\n" +
+	"\x10last_entry_error\x18\x17 \x01(\tR\x0elastEntryError\x12%\n" +
+	"\x0eentry_searches\x18\x18 \x01(\x04R\rentrySearches\"m\n" +
 	"\aTraffic\x12\x1a\n" +
 	"\bmessages\x18\x01 \x01(\x04R\bmessages\x12#\n" +
 	"\rmessage_bytes\x18\x02 \x01(\x04R\fmessageBytes\x12!\n" +
@@ -3189,7 +3331,12 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\tsignature\x18\x0f \x01(\fR\tsignature\x12\x1a\n" +
 	"\bwithheld\x18\x10 \x01(\bR\bwithheld\x12\x18\n" +
 	"\acontent\x18\x11 \x01(\fR\acontent\x12\x12\n" +
-	"\x04json\x18\x12 \x01(\tR\x04json\"&\n" +
+	"\x04json\x18\x12 \x01(\tR\x04json\";\n" +
+	"\x0fGetEntryRequest\x12\x10\n" +
+	"\x03dna\x18\x01 \x01(\tR\x03dna\x12\x16\n" +
+	"\x06record\x18\x02 \x01(\tR\x06record\"E\n" +
+	"\x10GetEntryResponse\x121\n" +
+	"\x06record\x18\x01 \x01(\v2\x19.parley.control.v1.RecordR\x06record\"&\n" +
 	"\x12VerifyChainRequest\x12\x10\n" +
 	"\x03dna\x18\x01 \x01(\tR\x03dna\"\xe1\x01\n" +
 	"\x13VerifyChainResponse\x12\x10\n" +
@@ -3294,14 +3441,15 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\x13CAUSE_KIND_FUNCTION\x10\x01\x12\x16\n" +
 	"\x12CAUSE_KIND_RECEIVE\x10\x02\x12\x13\n" +
 	"\x0fCAUSE_KIND_INIT\x10\x03\x12\x1a\n" +
-	"\x16CAUSE_KIND_POST_COMMIT\x10\x052\xab\a\n" +
+	"\x16CAUSE_KIND_POST_COMMIT\x10\x052\x80\b\n" +
 	"\aControl\x12M\n" +
 	"\x06Status\x12 .parley.control.v1.StatusRequest\x1a!.parley.control.v1.StatusResponse\x12G\n" +
 	"\x04Call\x12\x1e.parley.control.v1.CallRequest\x1a\x1f.parley.control.v1.CallResponse\x12G\n" +
 	"\x04Ping\x12\x1e.parley.control.v1.PingRequest\x1a\x1f.parley.control.v1.PingResponse\x12M\n" +
 	"\x06Lookup\x12 .parley.control.v1.LookupRequest\x1a!.parley.control.v1.LookupResponse\x12M\n" +
 	"\x06Chains\x12 .parley.control.v1.ChainsRequest\x1a!.parley.control.v1.ChainsResponse\x12J\n" +
-	"\x05Chain\x12\x1f.parley.control.v1.ChainRequest\x1a .parley.control.v1.ChainResponse\x12\\\n" +
+	"\x05Chain\x12\x1f.parley.control.v1.ChainRequest\x1a .parley.control.v1.ChainResponse\x12S\n" +
+	"\bGetEntry\x12\".parley.control.v1.GetEntryRequest\x1a#.parley.control.v1.GetEntryResponse\x12\\\n" +
 	"\vVerifyChain\x12%.parley.control.v1.VerifyChainRequest\x1a&.parley.control.v1.VerifyChainResponse\x12^\n" +
 	"\vExportChain\x12%.parley.control.v1.ExportChainRequest\x1a&.parley.control.v1.ExportChainResponse0\x01\x12P\n" +
 	"\aPlugins\x12!.parley.control.v1.PluginsRequest\x1a\".parley.control.v1.PluginsResponse\x12b\n" +
@@ -3321,7 +3469,7 @@ func file_parley_control_v1_control_proto_rawDescGZIP() []byte {
 }
 
 var file_parley_control_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_parley_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_parley_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_parley_control_v1_control_proto_goTypes = []any{
 	(RecordKind)(0),               // 0: parley.control.v1.RecordKind
 	(CauseKind)(0),                // 1: parley.control.v1.CauseKind
@@ -3347,28 +3495,30 @@ var file_parley_control_v1_control_proto_goTypes = []any{
 	(*ChainRequest)(nil),          // 21: parley.control.v1.ChainRequest
 	(*ChainResponse)(nil),         // 22: parley.control.v1.ChainResponse
 	(*Record)(nil),                // 23: parley.control.v1.Record
-	(*VerifyChainRequest)(nil),    // 24: parley.control.v1.VerifyChainRequest
-	(*VerifyChainResponse)(nil),   // 25: parley.control.v1.VerifyChainResponse
-	(*ExportChainRequest)(nil),    // 26: parley.control.v1.ExportChainRequest
-	(*ExportChainResponse)(nil),   // 27: parley.control.v1.ExportChainResponse
-	(*PluginsRequest)(nil),        // 28: parley.control.v1.PluginsRequest
-	(*PluginsResponse)(nil),       // 29: parley.control.v1.PluginsResponse
-	(*Plugin)(nil),                // 30: parley.control.v1.Plugin
-	(*DrainingPlugin)(nil),        // 31: parley.control.v1.DrainingPlugin
-	(*QuarantinedPlugin)(nil),     // 32: parley.control.v1.QuarantinedPlugin
-	(*PluginLayer)(nil),           // 33: parley.control.v1.PluginLayer
-	(*RestartPluginRequest)(nil),  // 34: parley.control.v1.RestartPluginRequest
-	(*RestartPluginResponse)(nil), // 35: parley.control.v1.RestartPluginResponse
-	(*PluginEventsRequest)(nil),   // 36: parley.control.v1.PluginEventsRequest
-	(*PluginEventsResponse)(nil),  // 37: parley.control.v1.PluginEventsResponse
-	(*Error)(nil),                 // 38: parley.control.v1.Error
-	(*ErrorLimit)(nil),            // 39: parley.control.v1.ErrorLimit
-	(*Attempt)(nil),               // 40: parley.control.v1.Attempt
-	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 42: google.protobuf.Duration
+	(*GetEntryRequest)(nil),       // 24: parley.control.v1.GetEntryRequest
+	(*GetEntryResponse)(nil),      // 25: parley.control.v1.GetEntryResponse
+	(*VerifyChainRequest)(nil),    // 26: parley.control.v1.VerifyChainRequest
+	(*VerifyChainResponse)(nil),   // 27: parley.control.v1.VerifyChainResponse
+	(*ExportChainRequest)(nil),    // 28: parley.control.v1.ExportChainRequest
+	(*ExportChainResponse)(nil),   // 29: parley.control.v1.ExportChainResponse
+	(*PluginsRequest)(nil),        // 30: parley.control.v1.PluginsRequest
+	(*PluginsResponse)(nil),       // 31: parley.control.v1.PluginsResponse
+	(*Plugin)(nil),                // 32: parley.control.v1.Plugin
+	(*DrainingPlugin)(nil),        // 33: parley.control.v1.DrainingPlugin
+	(*QuarantinedPlugin)(nil),     // 34: parley.control.v1.QuarantinedPlugin
+	(*PluginLayer)(nil),           // 35: parley.control.v1.PluginLayer
+	(*RestartPluginRequest)(nil),  // 36: parley.control.v1.RestartPluginRequest
+	(*RestartPluginResponse)(nil), // 37: parley.control.v1.RestartPluginResponse
+	(*PluginEventsRequest)(nil),   // 38: parley.control.v1.PluginEventsRequest
+	(*PluginEventsResponse)(nil),  // 39: parley.control.v1.PluginEventsResponse
+	(*Error)(nil),                 // 40: parley.control.v1.Error
+	(*ErrorLimit)(nil),            // 41: parley.control.v1.ErrorLimit
+	(*Attempt)(nil),               // 42: parley.control.v1.Attempt
+	(*timestamppb.Timestamp)(nil), // 43: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 44: google.protobuf.Duration
 }
 var file_parley_control_v1_control_proto_depIdxs = []int32{
-	41, // 0: parley.control.v1.StatusResponse.since:type_name -> google.protobuf.Timestamp
+	43, // 0: parley.control.v1.StatusResponse.since:type_name -> google.protobuf.Timestamp
 	4,  // 1: parley.control.v1.StatusResponse.handlers:type_name -> parley.control.v1.Handler
 	5,  // 2: parley.control.v1.StatusResponse.rejected:type_name -> parley.control.v1.RejectedFile
 	6,  // 3: parley.control.v1.StatusResponse.damaged:type_name -> parley.control.v1.DamagedChain
@@ -3376,60 +3526,63 @@ var file_parley_control_v1_control_proto_depIdxs = []int32{
 	8,  // 5: parley.control.v1.StatusResponse.dht:type_name -> parley.control.v1.DHT
 	9,  // 6: parley.control.v1.StatusResponse.traffic:type_name -> parley.control.v1.Traffic
 	10, // 7: parley.control.v1.StatusResponse.limits:type_name -> parley.control.v1.Limit
-	41, // 8: parley.control.v1.Handler.since:type_name -> google.protobuf.Timestamp
-	41, // 9: parley.control.v1.Session.since:type_name -> google.protobuf.Timestamp
-	41, // 10: parley.control.v1.Session.last_heard:type_name -> google.protobuf.Timestamp
-	42, // 11: parley.control.v1.Session.clock_skew:type_name -> google.protobuf.Duration
-	41, // 12: parley.control.v1.DHT.last_published:type_name -> google.protobuf.Timestamp
-	42, // 13: parley.control.v1.PingResponse.time:type_name -> google.protobuf.Duration
-	41, // 14: parley.control.v1.LookupResponse.expires:type_name -> google.protobuf.Timestamp
+	43, // 8: parley.control.v1.Handler.since:type_name -> google.protobuf.Timestamp
+	43, // 9: parley.control.v1.Session.since:type_name -> google.protobuf.Timestamp
+	43, // 10: parley.control.v1.Session.last_heard:type_name -> google.protobuf.Timestamp
+	44, // 11: parley.control.v1.Session.clock_skew:type_name -> google.protobuf.Duration
+	43, // 12: parley.control.v1.DHT.last_published:type_name -> google.protobuf.Timestamp
+	44, // 13: parley.control.v1.PingResponse.time:type_name -> google.protobuf.Duration
+	43, // 14: parley.control.v1.LookupResponse.expires:type_name -> google.protobuf.Timestamp
 	17, // 15: parley.control.v1.LookupResponse.route:type_name -> parley.control.v1.RouteStep
-	42, // 16: parley.control.v1.RouteStep.time:type_name -> google.protobuf.Duration
+	44, // 16: parley.control.v1.RouteStep.time:type_name -> google.protobuf.Duration
 	20, // 17: parley.control.v1.ChainsResponse.chains:type_name -> parley.control.v1.ChainInfo
 	23, // 18: parley.control.v1.ChainResponse.records:type_name -> parley.control.v1.Record
-	41, // 19: parley.control.v1.Record.time:type_name -> google.protobuf.Timestamp
+	43, // 19: parley.control.v1.Record.time:type_name -> google.protobuf.Timestamp
 	0,  // 20: parley.control.v1.Record.kind:type_name -> parley.control.v1.RecordKind
 	1,  // 21: parley.control.v1.Record.cause:type_name -> parley.control.v1.CauseKind
-	30, // 22: parley.control.v1.PluginsResponse.plugins:type_name -> parley.control.v1.Plugin
-	41, // 23: parley.control.v1.Plugin.since:type_name -> google.protobuf.Timestamp
-	41, // 24: parley.control.v1.Plugin.started:type_name -> google.protobuf.Timestamp
-	41, // 25: parley.control.v1.Plugin.probation:type_name -> google.protobuf.Timestamp
-	31, // 26: parley.control.v1.Plugin.draining:type_name -> parley.control.v1.DrainingPlugin
-	32, // 27: parley.control.v1.Plugin.quarantined:type_name -> parley.control.v1.QuarantinedPlugin
-	33, // 28: parley.control.v1.Plugin.layers:type_name -> parley.control.v1.PluginLayer
-	41, // 29: parley.control.v1.DrainingPlugin.until:type_name -> google.protobuf.Timestamp
-	41, // 30: parley.control.v1.QuarantinedPlugin.since:type_name -> google.protobuf.Timestamp
-	41, // 31: parley.control.v1.PluginEventsResponse.time:type_name -> google.protobuf.Timestamp
-	39, // 32: parley.control.v1.Error.limit:type_name -> parley.control.v1.ErrorLimit
-	40, // 33: parley.control.v1.Error.attempts:type_name -> parley.control.v1.Attempt
-	42, // 34: parley.control.v1.ErrorLimit.retry_after:type_name -> google.protobuf.Duration
-	2,  // 35: parley.control.v1.Control.Status:input_type -> parley.control.v1.StatusRequest
-	11, // 36: parley.control.v1.Control.Call:input_type -> parley.control.v1.CallRequest
-	13, // 37: parley.control.v1.Control.Ping:input_type -> parley.control.v1.PingRequest
-	15, // 38: parley.control.v1.Control.Lookup:input_type -> parley.control.v1.LookupRequest
-	18, // 39: parley.control.v1.Control.Chains:input_type -> parley.control.v1.ChainsRequest
-	21, // 40: parley.control.v1.Control.Chain:input_type -> parley.control.v1.ChainRequest
-	24, // 41: parley.control.v1.Control.VerifyChain:input_type -> parley.control.v1.VerifyChainRequest
-	26, // 42: parley.control.v1.Control.ExportChain:input_type -> parley.control.v1.ExportChainRequest
-	28, // 43: parley.control.v1.Control.Plugins:input_type -> parley.control.v1.PluginsRequest
-	34, // 44: parley.control.v1.Control.RestartPlugin:input_type -> parley.control.v1.RestartPluginRequest
-	36, // 45: parley.control.v1.Control.PluginEvents:input_type -> parley.control.v1.PluginEventsRequest
-	3,  // 46: parley.control.v1.Control.Status:output_type -> parley.control.v1.StatusResponse
-	12, // 47: parley.control.v1.Control.Call:output_type -> parley.control.v1.CallResponse
-	14, // 48: parley.control.v1.Control.Ping:output_type -> parley.control.v1.PingResponse
-	16, // 49: parley.control.v1.Control.Lookup:output_type -> parley.control.v1.LookupResponse
-	19, // 50: parley.control.v1.Control.Chains:output_type -> parley.control.v1.ChainsResponse
-	22, // 51: parley.control.v1.Control.Chain:output_type -> parley.control.v1.ChainResponse
-	25, // 52: parley.control.v1.Control.VerifyChain:output_type -> parley.control.v1.VerifyChainResponse
-	27, // 53: parley.control.v1.Control.ExportChain:output_type -> parley.control.v1.ExportChainResponse
-	29, // 54: parley.control.v1.Control.Plugins:output_type -> parley.control.v1.PluginsResponse
-	35, // 55: parley.control.v1.Control.RestartPlugin:output_type -> parley.control.v1.RestartPluginResponse
-	37, // 56: parley.control.v1.Control.PluginEvents:output_type -> parley.control.v1.PluginEventsResponse
-	46, // [46:57] is the sub-list for method output_type
-	35, // [35:46] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	23, // 22: parley.control.v1.GetEntryResponse.record:type_name -> parley.control.v1.Record
+	32, // 23: parley.control.v1.PluginsResponse.plugins:type_name -> parley.control.v1.Plugin
+	43, // 24: parley.control.v1.Plugin.since:type_name -> google.protobuf.Timestamp
+	43, // 25: parley.control.v1.Plugin.started:type_name -> google.protobuf.Timestamp
+	43, // 26: parley.control.v1.Plugin.probation:type_name -> google.protobuf.Timestamp
+	33, // 27: parley.control.v1.Plugin.draining:type_name -> parley.control.v1.DrainingPlugin
+	34, // 28: parley.control.v1.Plugin.quarantined:type_name -> parley.control.v1.QuarantinedPlugin
+	35, // 29: parley.control.v1.Plugin.layers:type_name -> parley.control.v1.PluginLayer
+	43, // 30: parley.control.v1.DrainingPlugin.until:type_name -> google.protobuf.Timestamp
+	43, // 31: parley.control.v1.QuarantinedPlugin.since:type_name -> google.protobuf.Timestamp
+	43, // 32: parley.control.v1.PluginEventsResponse.time:type_name -> google.protobuf.Timestamp
+	41, // 33: parley.control.v1.Error.limit:type_name -> parley.control.v1.ErrorLimit
+	42, // 34: parley.control.v1.Error.attempts:type_name -> parley.control.v1.Attempt
+	44, // 35: parley.control.v1.ErrorLimit.retry_after:type_name -> google.protobuf.Duration
+	2,  // 36: parley.control.v1.Control.Status:input_type -> parley.control.v1.StatusRequest
+	11, // 37: parley.control.v1.Control.Call:input_type -> parley.control.v1.CallRequest
+	13, // 38: parley.control.v1.Control.Ping:input_type -> parley.control.v1.PingRequest
+	15, // 39: parley.control.v1.Control.Lookup:input_type -> parley.control.v1.LookupRequest
+	18, // 40: parley.control.v1.Control.Chains:input_type -> parley.control.v1.ChainsRequest
+	21, // 41: parley.control.v1.Control.Chain:input_type -> parley.control.v1.ChainRequest
+	24, // 42: parley.control.v1.Control.GetEntry:input_type -> parley.control.v1.GetEntryRequest
+	26, // 43: parley.control.v1.Control.VerifyChain:input_type -> parley.control.v1.VerifyChainRequest
+	28, // 44: parley.control.v1.Control.ExportChain:input_type -> parley.control.v1.ExportChainRequest
+	30, // 45: parley.control.v1.Control.Plugins:input_type -> parley.control.v1.PluginsRequest
+	36, // 46: parley.control.v1.Control.RestartPlugin:input_type -> parley.control.v1.RestartPluginRequest
+	38, // 47: parley.control.v1.Control.PluginEvents:input_type -> parley.control.v1.PluginEventsRequest
+	3,  // 48: parley.control.v1.Control.Status:output_type -> parley.control.v1.StatusResponse
+	12, // 49: parley.control.v1.Control.Call:output_type -> parley.control.v1.CallResponse
+	14, // 50: parley.control.v1.Control.Ping:output_type -> parley.control.v1.PingResponse
+	16, // 51: parley.control.v1.Control.Lookup:output_type -> parley.control.v1.LookupResponse
+	19, // 52: parley.control.v1.Control.Chains:output_type -> parley.control.v1.ChainsResponse
+	22, // 53: parley.control.v1.Control.Chain:output_type -> parley.control.v1.ChainResponse
+	25, // 54: parley.control.v1.Control.GetEntry:output_type -> parley.control.v1.GetEntryResponse
+	27, // 55: parley.control.v1.Control.VerifyChain:output_type -> parley.control.v1.VerifyChainResponse
+	29, // 56: parley.control.v1.Control.ExportChain:output_type -> parley.control.v1.ExportChainResponse
+	31, // 57: parley.control.v1.Control.Plugins:output_type -> parley.control.v1.PluginsResponse
+	37, // 58: parley.control.v1.Control.RestartPlugin:output_type -> parley.control.v1.RestartPluginResponse
+	39, // 59: parley.control.v1.Control.PluginEvents:output_type -> parley.control.v1.PluginEventsResponse
+	48, // [48:60] is the sub-list for method output_type
+	36, // [36:48] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_parley_control_v1_control_proto_init() }
@@ -3447,7 +3600,7 @@ func file_parley_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_parley_control_v1_control_proto_rawDesc), len(file_parley_control_v1_control_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   39,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
