@@ -31,20 +31,29 @@ var attacks = []Scenario{
 			r.least(r.Runs[0].Name, "lookups that find the record", a.Found.Part, .9999)
 			r.shows(r.Runs[1].Name, "attackers in any table, most", r.Runs[1].Result.AttackersMost, 20)
 		}},
-	{Name: "hello", Title: "Calls that are to poison a table while a node restarts (A8), or evict contacts (A9)",
-		About: "Attackers in 64 blocks call nodes that have just started, with nothing but the bootstrap list. The first control calls strangers back before the own first search; the second lets the last that came put out a live contact.",
+	{Name: "hello", Title: "Calls that are to poison a table while a node restarts (A8)",
+		About: "Attackers in 64 blocks call nodes that have just started, with nothing but the bootstrap list. The control calls strangers back before the own first search.",
 		plan: func(o Options) []Variant {
 			attack := func(c *Config) {
 				c.attack = &flood{ids: 2 * c.withDefaults().Nodes, blocks: 64, perHour: 120, restart: true}
 			}
-			v := pair(o, attack, "strangers first", func(c *Config) { c.Off.JoinFirst = true })
-			return append(v, pair(o, attack, "live contacts give way", func(c *Config) { c.Off.KeepLive = true })[1])
+			return pair(o, attack, "strangers first", func(c *Config) { c.Off.JoinFirst = true })
 		},
 		judge: func(r *Report) {
 			r.most(r.Runs[0].Name, "attackers in the tables of the restarted", r.Runs[0].Result.Watched.Part, .05)
 			r.least(r.Runs[0].Name, "lookups that find the record", r.Runs[0].Result.Found.Part, .9999)
 			r.shows(r.Runs[1].Name, "attackers in the tables of the restarted", r.Runs[1].Result.Watched.Part, .05)
-			r.shows(r.Runs[2].Name, "attackers in the tables of the restarted", r.Runs[2].Result.Watched.Part, .2)
+		}},
+	{Name: "evict", Title: "Calls that are to put out live contacts (A9)",
+		About: "Attackers in 64 blocks call all nodes. The control lets the last that came put out a live contact.",
+		plan: func(o Options) []Variant {
+			return pair(o, func(c *Config) { c.attack = &flood{ids: 2 * c.withDefaults().Nodes, blocks: 64, perHour: 600} },
+				"live contacts give way", func(c *Config) { c.Off.KeepLive = true })
+		},
+		judge: func(r *Report) {
+			r.most(r.Runs[0].Name, "attackers in tables, share", r.Runs[0].Result.Attackers.Part, .2)
+			r.least(r.Runs[0].Name, "lookups that find the record", r.Runs[0].Result.Found.Part, .9999)
+			r.shows(r.Runs[1].Name, "attackers in tables, share", r.Runs[1].Result.Attackers.Part, .4)
 		}},
 	{Name: "redirect", Title: "Dials aimed at a victim (A10)",
 		About: "A tenth of the servers name a thousand agents whose signed records all give one victim's address.",

@@ -41,7 +41,7 @@ func newSim(cfg Config) *sim {
 		s.parts = append(s.parts, &partition{sim: s, out: make([][]event, cfg.Workers)})
 	}
 	rnd := rand.New(rand.NewPCG(cfg.Seed, 1))
-	s.world.addrs = newAddresses(rnd)
+	s.world.addrs = newAddresses(rnd, min(max(cfg.Nodes/10, leastBlocks), mostBlocks))
 	s.world.victims = map[netip.AddrPort]*atomic.Int64{}
 	total := cfg.Nodes
 	if cfg.Session > 0 {
