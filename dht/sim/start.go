@@ -201,7 +201,6 @@ func (s *sim) prime(rnd *rand.Rand) {
 	}
 	servers := newDirectory(s.nodes, func(n *node) bool { return n.up && !n.nat && !n.hidden() })
 	records := make([]*dht.Record, len(s.nodes))
-	var online []int32
 	for i := range s.nodes {
 		n := &s.nodes[i]
 		if !n.up {
@@ -216,9 +215,6 @@ func (s *sim) prime(rnd *rand.Rand) {
 		n.m, n.begun = s.machine(n, 0), epoch.Add(-time.Hour)
 		n.m.Prime(epoch, epoch.Add(-time.Duration(age)), n.addrs())
 		records[i] = n.m.Record()
-		if !n.nat {
-			online = append(online, n.id)
-		}
 		s.public[i] = public{up: true}
 		if records[i] != nil {
 			s.public[i].seq = records[i].Seq
