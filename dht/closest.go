@@ -54,4 +54,3 @@ func (t *table) closest(target ID, n int, ok func(*entry) bool) []*entry {
 // live is the filter for contacts that may be named to others: they answered
 // the last call, and say themselves where they are.
 func live(e *entry) bool { return e.fails == 0 && e.Record != nil }
-

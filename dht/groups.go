@@ -76,4 +76,3 @@ func (t *tally) add(g string) int {
 	t.n[i]++
 	return int(t.n[i])
 }
-
