@@ -283,7 +283,8 @@ func (t *table) heard(c Contact) bool {
 func (b *bucket) replace(c Contact, id ID) {
 	s := spare{top: id.top(), rec: c.Record}
 	if c.Record == nil {
-		s.bare = &c
+		bare := c // not &c: most have a record and need no memory
+		s.bare = &bare
 	}
 	i := b.spare(s.top, c.Key)
 	switch {
