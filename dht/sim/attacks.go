@@ -88,6 +88,7 @@ var attacks = []Scenario{
 			now, later := r.Runs[0].Result.after(0, 5), r.Runs[0].Result.after(30, 1e6)
 			r.least(r.Runs[0].Name, "found in the first 5 min", now.Part, .99)
 			r.least(r.Runs[0].Name, "found after 30 min", later.Part, .999)
+			r.most(r.Runs[0].Name, "minutes until 99.9% are found for good", r.Runs[0].Result.heal(0, .999), 30)
 		}},
 	{Name: "forget", Title: "Stores that lie (A16)",
 		About: "Half of the servers take every PUT and keep nothing.",
@@ -108,6 +109,7 @@ var attacks = []Scenario{
 			return []Variant{{Name: "cut", Config: c}}
 		},
 		judge: func(r *Report) {
+			r.most(r.Runs[0].Name, "minutes until 99.9% are found for good", r.Runs[0].Result.heal(25, .999), 30)
 			r.least(r.Runs[0].Name, "found 30 min after it", r.Runs[0].Result.after(50, 1e6).Part, .999)
 		}},
 	{Name: "uplink", Title: "A tenth of the nodes loses its uplink for 10 min",
@@ -200,6 +202,18 @@ func uplinks(at time.Duration) []global {
 		}
 	}
 	return []global{{at, set(isolated)}, {at + 10*time.Minute, set(0)}}
+}
+
+// heal is how many minutes after from it takes until success is what it should
+// be and stays so; the rest of the run if it does not.
+func (r *Result) heal(from, should float64) float64 {
+	healed := from
+	for _, s := range r.Stages {
+		if m := s.Minute - r.warmup; m >= from && s.Found.Part < should {
+			healed = m + stageLength.Minutes()
+		}
+	}
+	return healed - from
 }
 
 // after is the success of the lookups that began between two minutes of the
