@@ -78,3 +78,74 @@ func misplaced(from, named Contact) bool {
 	public := func(a netip.AddrPort) bool { return !local(a.Addr()) }
 	return slices.ContainsFunc(addrs, public) && !slices.ContainsFunc(named.Addresses(), public)
 }
+
+// groupHash is a cheap hash: most groups differ by it, without a look at both.
+func groupHash(g group) uint32 {
+	h := uint32(2166136261)
+	if a := g.Addr(); a.Is4() {
+		for _, b := range a.As4() {
+			h = (h ^ uint32(b)) * 16777619
+		}
+	} else {
+		for _, b := range a.As16() {
+			h = (h ^ uint32(b)) * 16777619
+		}
+	}
+	return (h ^ uint32(g.Bits())) * 16777619
+}
+
+func groupBit(h uint32) uint64 { return 1 << (h >> 26) }
+
+// groupBits has the bit of each group.
+func groupBits(groups []group) (bits uint64) {
+	for _, g := range groups {
+		bits |= groupBit(groupHash(g))
+	}
+	return bits
+}
+
+// groupsFit tells whether a contact more of these groups breaks no limit.
+func (t *table) groupsFit(b *bucket, groups []group) bool {
+	for _, g := range groups {
+		inBucket, inTable, bit := 0, 0, groupBit(groupHash(g))
+		for _, o := range t.buckets {
+			if o == nil {
+				continue
+			}
+			for i, e := range o.entries {
+				if o.nets[i]&bit != 0 && slices.Contains(e.groups, g) {
+					inTable++
+					if o == b {
+						inBucket++
+					}
+				}
+			}
+		}
+		if inBucket >= g.limit(groupPerBucket, widePerBucket) || inTable >= g.limit(groupPerTable, widePerTable) {
+			return false
+		}
+	}
+	return true
+}
+
+// tally counts the addresses of each network among the contacts of one answer.
+type tally struct {
+	seen   int
+	hashes [2 * MaxContacts * MaxAddrs]uint32
+	groups [2 * MaxContacts * MaxAddrs]group
+	n      [2 * MaxContacts * MaxAddrs]uint8
+}
+
+// add counts one more of g and returns how many there are.
+func (t *tally) add(g group) int {
+	h, i := groupHash(g), 0
+	for i < t.seen && (t.hashes[i] != h || t.groups[i] != g) {
+		i++
+	}
+	if i == t.seen {
+		t.hashes[i], t.groups[i] = h, g
+		t.seen++
+	}
+	t.n[i]++
+	return int(t.n[i])
+}

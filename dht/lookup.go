@@ -282,9 +282,10 @@ func (l *lookup) found(holder Key, resp *Response) {
 // take adds at most maxNew of the named contacts to the path that asked from,
 // at most groupPerBucket of one group.
 func (l *lookup) take(now time.Time, from *node, contacts []Contact, better *bool) int {
-	named := make([]candidate, len(contacts))
-	for i, c := range contacts {
-		named[i] = candidate{c, c.id()}
+	var space [MaxContacts]candidate
+	named := space[:0]
+	for _, c := range contacts {
+		named = append(named, candidate{c, c.id()})
 	}
 	p := l.paths[from.path]
 	nearer := func(a, b candidate) int { return compare(p.target, a.id, b.id) }

@@ -1,7 +1,6 @@
 package dht
 
 import (
-	"cmp"
 	"slices"
 	"time"
 )
@@ -245,55 +244,6 @@ func (t *table) countSiblings() {
 	}
 }
 
-// groupHash is a cheap hash: most groups differ by it, without a look at both.
-func groupHash(g group) uint32 {
-	h := uint32(2166136261)
-	if a := g.Addr(); a.Is4() {
-		for _, b := range a.As4() {
-			h = (h ^ uint32(b)) * 16777619
-		}
-	} else {
-		for _, b := range a.As16() {
-			h = (h ^ uint32(b)) * 16777619
-		}
-	}
-	return (h ^ uint32(g.Bits())) * 16777619
-}
-
-func groupBit(h uint32) uint64 { return 1 << (h >> 26) }
-
-// groupBits has the bit of each group.
-func groupBits(groups []group) (bits uint64) {
-	for _, g := range groups {
-		bits |= groupBit(groupHash(g))
-	}
-	return bits
-}
-
-// groupsFit tells whether a contact more of these groups breaks no limit.
-func (t *table) groupsFit(b *bucket, groups []group) bool {
-	for _, g := range groups {
-		inBucket, inTable, bit := 0, 0, groupBit(groupHash(g))
-		for _, o := range t.buckets {
-			if o == nil {
-				continue
-			}
-			for i, e := range o.entries {
-				if o.nets[i]&bit != 0 && slices.Contains(e.groups, g) {
-					inTable++
-					if o == b {
-						inBucket++
-					}
-				}
-			}
-		}
-		if inBucket >= g.limit(groupPerBucket, widePerBucket) || inTable >= g.limit(groupPerTable, widePerTable) {
-			return false
-		}
-	}
-	return true
-}
-
 // failed notes that a call of ours to k was not answered, and tells whether the
 // contact was dropped for it.
 func (t *table) failed(k Key) (dropped bool) {
@@ -329,7 +279,8 @@ func (t *table) heard(c Contact) bool {
 func (b *bucket) replace(c Contact, id ID) {
 	s := spare{top: id.top(), rec: c.Record}
 	if c.Record == nil {
-		s.bare = &c
+		bare := c // not &c: most have a record and need no memory
+		s.bare = &bare
 	}
 	i := b.spare(s.top, c.Key)
 	switch {
@@ -384,56 +335,6 @@ func (t *table) takeCandidates(n int) []Contact {
 	return out
 }
 
-// ranked is an entry while closest sorts.
-type ranked struct {
-	far uint64 // the first 64 bits of its distance
-	e   *entry
-}
-
-// closest returns up to n entries nearest to target, the nearest first, of
-// those that ok accepts.
-func (t *table) closest(target ID, n int, ok func(*entry) bool) []*entry {
-	own := min(prefixLen(t.self, target), len(t.buckets))
-	out := make([]*entry, 0, n)
-	var space [64]ranked
-	top := target.top()
-	// Nearest are the entries that share more bits with target than self does,
-	// then those that share as many as self, then ever fewer.
-	take := func(lo, hi int) {
-		near := space[:0]
-		for i := lo; i < hi; i++ {
-			if b := t.buckets[i]; b != nil {
-				for j, e := range b.entries {
-					near = append(near, ranked{b.tops[j] ^ top, e})
-				}
-			}
-		}
-		slices.SortFunc(near, func(a, b ranked) int {
-			if a.far != b.far {
-				return cmp.Compare(a.far, b.far)
-			}
-			return compare(target, a.e.id, b.e.id)
-		})
-		for _, r := range near {
-			if len(out) < n && (ok == nil || ok(r.e)) {
-				out = append(out, r.e)
-			}
-		}
-	}
-	take(own, min(own+1, len(t.buckets)))
-	if len(out) < n {
-		take(min(own+1, len(t.buckets)), len(t.buckets))
-	}
-	for i := own - 1; i >= 0 && len(out) < n; i-- {
-		take(i, i+1)
-	}
-	return out
-}
-
-// live is the filter for contacts that may be named to others: they answered
-// the last call, and say themselves where they are.
-func live(e *entry) bool { return e.fails == 0 && e.Record != nil }
-
 // each calls f for every entry.
 func (t *table) each(f func(*entry)) {
 	for _, b := range t.buckets {
@@ -483,28 +384,6 @@ func (t *table) untouched(now time.Time, long time.Duration) int {
 		}
 	}
 	return -1
-}
-
-// tally counts the addresses of each network among the contacts of one answer.
-type tally struct {
-	seen   int
-	hashes [2 * MaxContacts * MaxAddrs]uint32
-	groups [2 * MaxContacts * MaxAddrs]group
-	n      [2 * MaxContacts * MaxAddrs]uint8
-}
-
-// add counts one more of g and returns how many there are.
-func (t *tally) add(g group) int {
-	h, i := groupHash(g), 0
-	for i < t.seen && (t.hashes[i] != h || t.groups[i] != g) {
-		i++
-	}
-	if i == t.seen {
-		t.hashes[i], t.groups[i] = h, g
-		t.seen++
-	}
-	t.n[i]++
-	return int(t.n[i])
 }
 
 // size estimates the number of nodes from the distance of the k-th nearest

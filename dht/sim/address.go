@@ -8,9 +8,11 @@ import (
 )
 
 // Addresses are public IPv4 ones out of blocks /16, of which a few hold very many
-// nodes and most hold few (Zipf), each with 64 networks /24 in use.
+// nodes and most hold few (Zipf), each with 64 networks /24 in use. There are as
+// many blocks as ten nodes of the network need, within bounds.
 const (
-	blocks      = 4000
+	leastBlocks = 200
+	mostBlocks  = 4000
 	blockZipf   = 0.8
 	netsInBlock = 64
 	netStep     = 256 / netsInBlock
@@ -33,7 +35,7 @@ var public8 = func() (out []byte) {
 	return out
 }()
 
-func newAddresses(r *rand.Rand) *addresses {
+func newAddresses(r *rand.Rand, blocks int) *addresses {
 	a := &addresses{}
 	sum := 0.0
 	for i := range blocks {

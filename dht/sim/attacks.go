@@ -31,20 +31,29 @@ var attacks = []Scenario{
 			r.least(r.Runs[0].Name, "lookups that find the record", a.Found.Part, .9999)
 			r.shows(r.Runs[1].Name, "attackers in any table, most", r.Runs[1].Result.AttackersMost, 20)
 		}},
-	{Name: "hello", Title: "Calls that are to poison a table while a node restarts (A8), or evict contacts (A9)",
-		About: "Attackers in 64 blocks call nodes that have just started, with nothing but the bootstrap list. The first control calls strangers back before the own first search; the second lets the last that came put out a live contact.",
+	{Name: "hello", Title: "Calls that are to poison a table while a node restarts (A8)",
+		About: "Attackers in 64 blocks call nodes that have just started, with nothing but the bootstrap list. The control calls strangers back before the own first search.",
 		plan: func(o Options) []Variant {
 			attack := func(c *Config) {
 				c.attack = &flood{ids: 2 * c.withDefaults().Nodes, blocks: 64, perHour: 120, restart: true}
 			}
-			v := pair(o, attack, "strangers first", func(c *Config) { c.Off.JoinFirst = true })
-			return append(v, pair(o, attack, "live contacts give way", func(c *Config) { c.Off.KeepLive = true })[1])
+			return pair(o, attack, "strangers first", func(c *Config) { c.Off.JoinFirst = true })
 		},
 		judge: func(r *Report) {
 			r.most(r.Runs[0].Name, "attackers in the tables of the restarted", r.Runs[0].Result.Watched.Part, .05)
 			r.least(r.Runs[0].Name, "lookups that find the record", r.Runs[0].Result.Found.Part, .9999)
 			r.shows(r.Runs[1].Name, "attackers in the tables of the restarted", r.Runs[1].Result.Watched.Part, .05)
-			r.shows(r.Runs[2].Name, "attackers in the tables of the restarted", r.Runs[2].Result.Watched.Part, .2)
+		}},
+	{Name: "evict", Title: "Calls that are to put out live contacts (A9)",
+		About: "Attackers in 64 blocks call all nodes. The control lets the last that came put out a live contact.",
+		plan: func(o Options) []Variant {
+			return pair(o, func(c *Config) { c.attack = &flood{ids: 2 * c.withDefaults().Nodes, blocks: 64, perHour: 600} },
+				"live contacts give way", func(c *Config) { c.Off.KeepLive = true })
+		},
+		judge: func(r *Report) {
+			r.most(r.Runs[0].Name, "attackers in tables, share", r.Runs[0].Result.Attackers.Part, .2)
+			r.least(r.Runs[0].Name, "lookups that find the record", r.Runs[0].Result.Found.Part, .9999)
+			r.shows(r.Runs[1].Name, "attackers in tables, share", r.Runs[1].Result.Attackers.Part, .4)
 		}},
 	{Name: "redirect", Title: "Dials aimed at a victim (A10)",
 		About: "A tenth of the servers name a thousand agents whose signed records all give one victim's address.",
@@ -79,6 +88,7 @@ var attacks = []Scenario{
 			now, later := r.Runs[0].Result.after(0, 5), r.Runs[0].Result.after(30, 1e6)
 			r.least(r.Runs[0].Name, "found in the first 5 min", now.Part, .99)
 			r.least(r.Runs[0].Name, "found after 30 min", later.Part, .999)
+			r.most(r.Runs[0].Name, "minutes until 99.9% are found for good", r.Runs[0].Result.heal(0, .999), 30)
 		}},
 	{Name: "forget", Title: "Stores that lie (A16)",
 		About: "Half of the servers take every PUT and keep nothing.",
@@ -99,6 +109,7 @@ var attacks = []Scenario{
 			return []Variant{{Name: "cut", Config: c}}
 		},
 		judge: func(r *Report) {
+			r.most(r.Runs[0].Name, "minutes until 99.9% are found for good", r.Runs[0].Result.heal(25, .999), 30)
 			r.least(r.Runs[0].Name, "found 30 min after it", r.Runs[0].Result.after(50, 1e6).Part, .999)
 		}},
 	{Name: "uplink", Title: "A tenth of the nodes loses its uplink for 10 min",
@@ -191,6 +202,18 @@ func uplinks(at time.Duration) []global {
 		}
 	}
 	return []global{{at, set(isolated)}, {at + 10*time.Minute, set(0)}}
+}
+
+// heal is how many minutes after from it takes until success is what it should
+// be and stays so; the rest of the run if it does not.
+func (r *Result) heal(from, should float64) float64 {
+	healed := from
+	for _, s := range r.Stages {
+		if m := s.Minute - r.warmup; m >= from && s.Found.Part < should {
+			healed = m + stageLength.Minutes()
+		}
+	}
+	return healed - from
 }
 
 // after is the success of the lookups that began between two minutes of the

@@ -195,7 +195,10 @@ func (c *crew) stop() {
 // relax waits a little: steps last microseconds, less than it takes to wake a
 // goroutine that blocks.
 func relax(spin int) {
-	if spin > 200 {
+	switch {
+	case spin > 2000: // the others are not even running
+		time.Sleep(50 * time.Microsecond)
+	case spin > 100:
 		runtime.Gosched()
 	}
 }

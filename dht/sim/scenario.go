@@ -24,6 +24,8 @@ type Options struct {
 	Workers int
 	Crypto  bool
 	Session time.Duration // where the scenario does not vary it
+	Warmup  time.Duration
+	Lookups float64 // per node and hour
 	// Done is told of every run that has ended; may be nil.
 	Done func(Variant, *Result)
 }
@@ -42,7 +44,7 @@ func (o Options) config() Config {
 		session = 2 * time.Hour
 	}
 	return Config{Nodes: o.Nodes, Duration: time.Duration(o.Hours * float64(time.Hour)), Seed: o.Seed, Workers: o.Workers,
-		Crypto: o.Crypto, Session: max(session, 0)}
+		Crypto: o.Crypto, Session: max(session, 0), Warmup: o.Warmup, Lookups: o.Lookups}
 }
 
 // Scenarios are all there are.

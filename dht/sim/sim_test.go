@@ -13,7 +13,7 @@ import (
 
 // small is a network that a test can afford.
 func small(nodes int) Config {
-	return Config{Nodes: nodes, Warmup: 2 * time.Minute, Duration: 10 * time.Minute, Session: 2 * time.Hour, Lookups: 20, Seed: 7}
+	return Config{Nodes: nodes, Warmup: 30 * time.Second, Duration: 3 * time.Minute, Session: 2 * time.Hour, Lookups: 60, Seed: 7}
 }
 
 // fixed is what a run must repeat byte for byte.
@@ -40,8 +40,8 @@ func mustRun(t *testing.T, cfg Config) (*Result, *sim) {
 // The number of workers changes nothing, the seed much.
 func TestDeterminism(t *testing.T) {
 	t.Parallel()
-	cfg := small(150)
-	cfg.Malicious, cfg.Moves = .1, 1
+	cfg := small(50)
+	cfg.Malicious, cfg.Moves, cfg.Duration = .1, 4, time.Minute
 	one, s1 := mustRun(t, cfg)
 	for _, workers := range []int{2, 3} {
 		cfg.Workers = workers
@@ -59,10 +59,10 @@ func TestDeterminism(t *testing.T) {
 // A quiet network finds everyone, with the newest record.
 func TestQuiet(t *testing.T) {
 	t.Parallel()
-	cfg := small(150)
+	cfg := small(80)
 	cfg.Session, cfg.Moves = 0, -1
 	r, _ := mustRun(t, cfg)
-	if r.Found.N < 300 || r.Found.K != r.Found.N || r.Fresh.Part < .99 {
+	if r.Found.N < 100 || r.Found.K != r.Found.N || r.Fresh.Part < .99 {
 		t.Errorf("found %+v, fresh %+v", r.Found, r.Fresh)
 	}
 	if r.StaleFull.K != 0 || r.FullBuckets.Part < .95 || r.Know.Part < .99 {
@@ -73,10 +73,10 @@ func TestQuiet(t *testing.T) {
 // Real signatures and tags lead to the same success.
 func TestCrypto(t *testing.T) {
 	t.Parallel()
-	cfg := small(40)
-	cfg.Crypto, cfg.Moves = true, 2
+	cfg := small(30)
+	cfg.Crypto, cfg.Moves, cfg.Duration = true, 6, time.Minute
 	r, _ := mustRun(t, cfg)
-	if r.Found.N < 50 || r.Found.Part < .98 || r.Publish.N == 0 {
+	if r.Found.N < 10 || r.Found.Part < .98 || r.Publish.N == 0 {
 		t.Errorf("found %+v, %d publications", r.Found, r.Publish.N)
 	}
 }
@@ -86,7 +86,7 @@ func TestLatencyModel(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(1, 1))
 	var rtts []int64
-	for range 200000 {
+	for range 100000 {
 		rtts = append(rtts, int64(newPlace(rnd).rtt(newPlace(rnd))))
 	}
 	s := summarize(rtts, float64(time.Millisecond))
@@ -184,10 +184,10 @@ func TestDirectory(t *testing.T) {
 func TestAddresses(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(1, 1))
-	a := newAddresses(rnd)
+	a := newAddresses(rnd, 2000)
 	blocks, groups := map[[2]byte]int{}, map[string]int{}
 	most := 0
-	for range 20000 {
+	for range 10000 {
 		ip := a.random(rnd).Addr()
 		if !ip.IsGlobalUnicast() || ip.IsPrivate() || ip.IsLoopback() {
 			t.Fatalf("%s is not public", ip)
@@ -197,7 +197,7 @@ func TestAddresses(t *testing.T) {
 		most = max(most, blocks[[2]byte(b[:2])])
 		groups[string(b[:3])]++
 	}
-	if len(blocks) < 1000 || most < 300 || len(groups) < 5000 {
+	if len(blocks) < 1000 || most < 150 || len(groups) < 3000 {
 		t.Errorf("%d /16, the greatest with %d nodes, %d /24", len(blocks), most, len(groups))
 	}
 }
@@ -208,7 +208,7 @@ func TestSVG(t *testing.T) {
 	p := plot{title: "a < b", x: "time, ms", y: "share", lines: []line{{name: "x", at: [][2]float64{{0, 1}, {3, 2}}}, {name: "one", dashed: true, at: [][2]float64{{1, 1}}}}}
 	svg := p.svg()
 	for _, want := range []string{"<svg ", "a &lt; b", "time, ms", "share", "</svg>", "stroke-dasharray"} {
-		if !bytes.Contains(svg, []byte(want)) {
+		if !bytes.Contains(svg, []byte(want)) || bytes.Contains(svg, []byte("%!")) {
 			t.Errorf("no %q in the plot", want)
 		}
 	}

@@ -41,7 +41,7 @@ func newSim(cfg Config) *sim {
 		s.parts = append(s.parts, &partition{sim: s, out: make([][]event, cfg.Workers)})
 	}
 	rnd := rand.New(rand.NewPCG(cfg.Seed, 1))
-	s.world.addrs = newAddresses(rnd)
+	s.world.addrs = newAddresses(rnd, min(max(cfg.Nodes/10, leastBlocks), mostBlocks))
 	s.world.victims = map[netip.AddrPort]*atomic.Int64{}
 	total := cfg.Nodes
 	if cfg.Session > 0 {
@@ -203,7 +203,6 @@ func (s *sim) prime(rnd *rand.Rand) {
 	}
 	servers := newDirectory(s.nodes, func(n *node) bool { return n.up && !n.nat && !n.hidden() })
 	records := make([]*dht.Record, len(s.nodes))
-	var online []int32
 	for i := range s.nodes {
 		n := &s.nodes[i]
 		if !n.up {
@@ -218,9 +217,6 @@ func (s *sim) prime(rnd *rand.Rand) {
 		n.m, n.begun = s.machine(n, 0), epoch.Add(-time.Hour)
 		n.m.Prime(epoch, epoch.Add(-time.Duration(age)), n.addrs())
 		records[i] = n.m.Record()
-		if !n.nat {
-			online = append(online, n.id)
-		}
 		s.public[i] = public{up: true}
 		if records[i] != nil {
 			s.public[i].seq = records[i].Seq

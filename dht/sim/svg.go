@@ -85,11 +85,11 @@ func (p *plot) svg() []byte {
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="#fff"/>`+"\n", plotWidth, plotHeight)
 	text(plotLeft, 20, "start", p.title, ` font-size="14" font-weight="bold"`)
 	for _, v := range ticks(y0, y1) {
-		fmt.Fprintf(&b, `<line x1="%d" x2="%d" y1="%.1f" y2="%[3].1f" stroke="#ddd"/>`+"\n", plotLeft, plotWidth-plotRight, py(v))
+		fmt.Fprintf(&b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1[3]f" stroke="#ddd"/>`+"\n", plotLeft, plotWidth-plotRight, py(v))
 		text(plotLeft-6, py(v)+4, "end", fmt.Sprintf("%.4g", v), "")
 	}
 	for _, v := range ticks(x0, x1) {
-		fmt.Fprintf(&b, `<line x1="%.1f" x2="%[1].1f" y1="%d" y2="%d" stroke="#999"/>`+"\n", px(v), plotTop+plotInnerH, plotTop+plotInnerH+4)
+		fmt.Fprintf(&b, `<line x1="%.1f" x2="%.1[1]f" y1="%d" y2="%d" stroke="#999"/>`+"\n", px(v), plotTop+plotInnerH, plotTop+plotInnerH+4)
 		text(px(v), plotTop+plotInnerH+18, "middle", fmt.Sprintf("%.4g", v), "")
 	}
 	fmt.Fprintf(&b, `<path d="M%d %dV%dH%d" fill="none" stroke="#555"/>`+"\n", plotLeft, plotTop, plotTop+plotInnerH, plotWidth-plotRight)
