@@ -36,8 +36,14 @@ func (c *core) alive(now time.Time, cl *call, resp *Response) {
 		}
 		ct = Contact{Key: ct.Key, Record: resp.Record}
 	}
+	if cl.stranger && !c.off.JoinFirst && !c.table.mayCome(ct.Key) {
+		return
+	}
 	if c.table.succeeded(now, ct, now.Sub(cl.sent), checkFirst) {
 		c.sched.backoff = bootstrapFirst
+		if e := c.table.get(ct.Key); e != nil {
+			e.called = cl.stranger
+		}
 		if e := c.table.get(ct.Key); e != nil && c.sched.joined {
 			c.handOver(now, e)
 		}
@@ -46,6 +52,9 @@ func (c *core) alive(now time.Time, cl *call, resp *Response) {
 	newer := e != nil && resp.Seq > seqOf(e.Record)
 	if cl.req.Op != OpPing && resp.Seq != 0 && (newer || e == nil && ct.Record == nil && c.wanted(ct.Key)) {
 		c.probe(Contact{Key: ct.Key, Addrs: ct.Addrs, Record: ct.Record})
+	}
+	if e != nil && e.called && c.table.n >= smallTable && !c.off.JoinFirst {
+		return // whom nobody vouches for vouches for nobody
 	}
 	for _, named := range resp.Contacts {
 		if !c.isDead(now, named) && c.heard(now, named) {
@@ -81,7 +90,7 @@ func (c *core) blame(now time.Time, ct Contact, undialled bool) {
 	}
 	e := c.table.get(ct.Key)
 	if undialled {
-		c.shutOut(now, ct.Addresses())
+		c.shutOut(now, ct, true)
 		if e != nil && e.moved {
 			e.fails = maxFails // it was never reached where it says it is now
 		}
@@ -103,15 +112,16 @@ func (c *core) blame(now time.Time, ct Contact, undialled bool) {
 	}
 }
 
-// shutOut leaves addresses alone for a while, whoever is said to be there: so a
-// crowd that names one address brings it one dial of each node (docs/dht.md, A10).
-func (c *core) shutOut(now time.Time, addrs []netip.AddrPort) {
+// shutOut leaves a contact's addresses alone for a while, whoever is said to be
+// there: so a crowd that names one address brings it one dial of each node
+// (docs/dht.md, A10).
+func (c *core) shutOut(now time.Time, ct Contact, failed bool) {
 	if len(c.shut) >= maxShut {
-		maps.DeleteFunc(c.shut, func(_ netip.AddrPort, until time.Time) bool { return !now.Before(until) })
+		maps.DeleteFunc(c.shut, func(_ netip.AddrPort, s shut) bool { return !now.Before(s.until) })
 	}
-	for _, a := range addrs {
+	for _, a := range ct.Addresses() {
 		if len(c.shut) < maxShut {
-			c.shut[a] = now.Add(shutKept)
+			c.shut[a] = shut{now.Add(shutKept), ct.Key, failed}
 		}
 	}
 }
@@ -121,6 +131,11 @@ func (c *core) isDead(now time.Time, ct Contact) bool {
 	if d, ok := c.dead[ct.Key]; ok && now.Before(d.until) && seqOf(ct.Record) <= d.seq {
 		return true
 	}
+	return c.isShut(now, ct)
+}
+
+// isShut tells whether all of a contact's addresses are to be left alone.
+func (c *core) isShut(now time.Time, ct Contact) bool {
 	if len(c.shut) == 0 {
 		return false
 	}
@@ -128,7 +143,10 @@ func (c *core) isDead(now time.Time, ct Contact) bool {
 		return false // it answered last time, perhaps over a session of its own
 	}
 	addrs := ct.Addresses()
-	return len(addrs) > 0 && !slices.ContainsFunc(addrs, func(a netip.AddrPort) bool { return !now.Before(c.shut[a]) })
+	return len(addrs) > 0 && !slices.ContainsFunc(addrs, func(a netip.AddrPort) bool {
+		s := c.shut[a]
+		return !now.Before(s.until) || !s.failed && s.by == ct.Key
+	})
 }
 
 // noteClock returns this clock minus the answerer's.

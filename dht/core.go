@@ -27,7 +27,10 @@ const (
 	offsets   = 15  // clock offsets remembered
 )
 
-var errWrongRecord = errors.New("it sent another agent's record")
+var (
+	errWrongRecord = errors.New("it sent another agent's record")
+	errLeftAlone   = errors.New("nobody answered at its address a moment ago")
+)
 
 // core is one node's protocol as a state machine: no goroutine, clock, global
 // randomness or I/O. Whoever drives it calls poll after each event and at wake,
@@ -48,7 +51,7 @@ type core struct {
 	proof   proof
 	sched   schedule
 	dead    map[Key]dead
-	shut    map[netip.AddrPort]time.Time // addresses at which no session could be opened, and until when they are left alone
+	shut    map[netip.AddrPort]shut // addresses that are left alone
 
 	ops    []*op
 	calls  map[uint64]*call
@@ -73,10 +76,20 @@ type core struct {
 // call is one request under way.
 type call struct {
 	query
-	id   uint64
-	sent time.Time
-	op   *op  // nil: a probe, or from the outbox
-	back bool // from the outbox
+	id       uint64
+	sent     time.Time
+	op       *op  // nil: a probe, or from the outbox
+	back     bool // from the outbox
+	stranger bool // a probe of who came by himself
+	opening  bool // its addresses were not dialled before
+}
+
+// shut is an address that is left alone: where nobody's session could be opened,
+// or, for all other keys, while by is dialled there.
+type shut struct {
+	until  time.Time
+	by     Key
+	failed bool
 }
 
 // dead is a contact that did not answer a moment ago.
@@ -88,7 +101,7 @@ type dead struct {
 func newCore(cfg *Config, now time.Time) *core {
 	self := Key(cfg.Key.Public().(ed25519.PublicKey))
 	c := &core{cfg: cfg, self: self, id: NodeID(self), verify: (*Record).Verify, rnd: rand.New(cfg.Rand),
-		dead: map[Key]dead{}, shut: map[netip.AddrPort]time.Time{}, calls: map[uint64]*call{}, queued: map[Key]bool{}}
+		dead: map[Key]dead{}, shut: map[netip.AddrPort]shut{}, calls: map[uint64]*call{}, queued: map[Key]bool{}}
 	c.signer = func(r Record) (*Record, error) { return r.Sign(cfg.Key) }
 	c.table = newTable(c.id, cfg.Group)
 	c.store, c.entries = newStore(c.id, cfg), newEntries(c.id, cfg)
@@ -258,8 +271,8 @@ func (c *core) room() int { return max(0, c.cfg.MaxCalls-len(c.calls)) }
 // emit begins a call. Records that others named are verified here, when they
 // are about to be dialled, and not before.
 func (c *core) emit(now time.Time, q query, o *op) *call {
+	e := c.table.get(q.to.Key)
 	if r := q.to.Record; r != nil {
-		e := c.table.get(q.to.Key)
 		if (e == nil || e.Record == nil || string(e.Record.raw) != string(r.raw)) && c.verify(r) != nil {
 			if o != nil {
 				o.lookup.forged(q.to.Key)
@@ -267,12 +280,21 @@ func (c *core) emit(now time.Time, q query, o *op) *call {
 			return nil
 		}
 	}
+	cl := &call{query: q, op: o}
+	if addrs := q.to.Addresses(); e == nil && len(addrs) > 0 && !c.cfg.linked(q.to.Key) {
+		if c.isShut(now, q.to) {
+			c.opFailed(now, q, o, errLeftAlone)
+			return nil
+		}
+		c.shutOut(now, q.to, false) // to others, until this call has shown that somebody is there
+		cl.opening = true
+	}
 	q.req.Seq = 0 // nobody need call a client
 	if c.proof.server {
 		q.req.Seq = seqOf(c.own.rec)
 	}
 	c.lastID++
-	cl := &call{query: q, id: c.lastID, sent: now, op: o}
+	cl.id, cl.sent = c.lastID, now
 	c.calls[cl.id] = cl
 	c.stats.Calls++
 	return cl
@@ -336,14 +358,23 @@ func (c *core) unask(k Key) {
 // freeProbes is how many candidates may be put on the list.
 func (c *core) freeProbes() int { return probing - (len(c.queued) - c.strange) }
 
+// mayAskStrangers tells whether it is their turn: when those were asked whom this
+// node has found by itself. Who has found nobody can't choose.
+func (c *core) mayAskStrangers() bool {
+	if c.off.JoinFirst || c.table.n == 0 {
+		return true
+	}
+	return c.sched.filled && !c.sched.candidates && c.freeProbes() == probing
+}
+
 func (c *core) nextProbes(now time.Time) (out []*call) {
 	if !c.sched.joined && !c.off.JoinFirst {
 		return nil // nobody who came by himself enters the table before our own search is done
 	}
 	for c.room() > 0 && len(c.queued)-len(c.probes)-len(c.strangers) < probing {
-		from := &c.probes
-		if len(*from) == 0 {
-			from = &c.strangers
+		from, stranger := &c.probes, false
+		if len(*from) == 0 && c.mayAskStrangers() {
+			from, stranger = &c.strangers, true // not before those were asked whom we found
 		}
 		if len(*from) == 0 {
 			break
@@ -352,6 +383,7 @@ func (c *core) nextProbes(now time.Time) (out []*call) {
 		*from = (*from)[1:]
 		timeout, _ := c.patience(ct.Key)
 		if cl := c.emit(now, query{ct, &Request{Op: OpPing}, timeout}, nil); cl != nil {
+			cl.stranger = stranger
 			out = append(out, cl)
 		} else {
 			c.probed(ct.Key)
@@ -387,6 +419,11 @@ func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
 			c.proved(now, cl, nil)
 		}
 		return
+	}
+	if cl.opening {
+		for _, a := range cl.to.Addresses() {
+			delete(c.shut, a)
+		}
 	}
 	off := c.noteClock(now, cl, resp)
 	c.alive(now, cl, resp)

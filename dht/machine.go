@@ -45,6 +45,7 @@ type Ablation struct {
 	Floors        bool // no sequence floor outlives its record
 	Copies        bool // the first record ends a lookup
 	Recheck       bool // silent contacts are not checked
+	Region        bool // records belong to the nearest k, and nothing is odd
 }
 
 // lookup applies what concerns one lookup.
@@ -192,11 +193,11 @@ func (m *Machine) Pending() bool { return len(m.core.probes)+len(m.core.stranger
 func (m *Machine) Wake(now time.Time) time.Time { return m.core.wake(now) }
 
 // Lookup begins a user's lookup. Poll must follow.
-func (m *Machine) Lookup(now time.Time, k Key) (*MachineLookup, error) {
+func (m *Machine) Lookup(now time.Time, k Key, s Search) (*MachineLookup, error) {
 	if n := m.core.users(); n >= m.cfg.MaxLookups {
 		return nil, fmt.Errorf("dht: lookup of %s: %w: %d, the setting MaxLookups allows no more", k, ErrBusy, n)
 	}
-	l := &MachineLookup{op: m.core.start(now, opGet, NodeID(k))}
+	l := &MachineLookup{op: m.core.startOp(now, &op{kind: opGet, strict: s.Strict, hardened: s.Hardened}, NodeID(k))}
 	l.op.user, l.Local = l, l.op.lookup.best != nil
 	return l, nil
 }

@@ -79,7 +79,7 @@ func (c *core) nodes() float64 {
 	if n, ok := c.sizes.nodes(); ok {
 		return n
 	}
-	return float64(c.table.size())
+	return float64(c.table.shallow())
 }
 
 // radius is the share of the space around a position in which k nodes are expected.
@@ -148,6 +148,9 @@ func (c *core) randomAfter(id ID, n int) ID {
 // too many they are taken evenly from all of it, for a crowd at one place is no chance.
 func (c *core) holders(l *lookup) []*node {
 	near := l.nearest(len(l.all))
+	if c.off.Region {
+		return near[:min(bucketSize, len(near))]
+	}
 	r := c.radius()
 	in := slices.IndexFunc(near, func(n *node) bool { return fraction(l.target, n.id) > r })
 	if in < 0 {
@@ -185,7 +188,7 @@ func (c *core) widen(now time.Time, o *op) {
 		return
 	}
 	o.wide = true
-	if l.satisfied() || o.kind == opSelf || o.kind == opRefresh || l.replies == 0 {
+	if c.off.Region || l.satisfied() || o.kind == opSelf || o.kind == opRefresh || l.replies == 0 {
 		return
 	}
 	n := 0

@@ -1,11 +1,15 @@
 package dht
 
 import (
+	"math"
 	"slices"
 	"time"
 )
 
-const maxFails = 2 // failed calls in a row after which a contact is dropped
+const (
+	maxFails   = 2  // failed calls in a row after which a contact is dropped
+	smallTable = 32 // with fewer contacts everybody is welcome
+)
 
 // entry is a contact that answered a call of ours.
 type entry struct {
@@ -15,6 +19,7 @@ type entry struct {
 	rtt    time.Duration // moving average
 	fails  int           // in a row
 	moved  bool          // it has not answered since its addresses changed
+	called bool          // it came by itself, and no contact that did not has named it
 
 	checkEvery time.Duration // doubles with age
 	nextCheck  time.Time
@@ -260,6 +265,21 @@ func (t *table) failed(k Key) (dropped bool) {
 	return false
 }
 
+// mayCome tells whether one more may enter who came by himself, for whom no other
+// contact vouches: a twentieth of the table, so that whoever calls often does not fill it.
+func (t *table) mayCome(k Key) bool {
+	if t.n < smallTable || t.get(k) != nil {
+		return true
+	}
+	n := 0
+	t.each(func(e *entry) {
+		if e.called {
+			n++
+		}
+	})
+	return n < max(smallTable/8, t.n/20)
+}
+
 // heard keeps a contact that somebody named, to be checked when there is room.
 // It tells whether there may be.
 func (t *table) heard(c Contact) bool {
@@ -268,8 +288,14 @@ func (t *table) heard(c Contact) bool {
 	if p == 8*len(id) {
 		return false
 	}
-	if p < len(t.buckets) && t.buckets[p] != nil && t.buckets[p].find(id) >= 0 || len(c.Addresses()) == 0 {
+	if len(c.Addresses()) == 0 {
 		return false
+	}
+	if p < len(t.buckets) && t.buckets[p] != nil {
+		if i := t.buckets[p].find(id); i >= 0 {
+			t.buckets[p].entries[i].called = false
+			return false
+		}
 	}
 	b := t.bucket(id)
 	b.replace(c, id)
@@ -386,20 +412,21 @@ func (t *table) untouched(now time.Time, long time.Duration) int {
 	return -1
 }
 
-// size estimates the number of nodes from the distance of the k-th nearest
-// entry: k nodes in a share of 2^-x of the space make k·2^x in all.
-func (t *table) size() int {
-	near := t.closest(t.self, bucketSize, nil)
-	if len(near) < bucketSize {
-		return t.n + 1
+// shallow estimates the number of nodes from the first buckets that are not full,
+// where this table knows everybody: whoever gathers around this node's own id is
+// deeper. While the table still fills it is too low, which makes regions larger.
+func (t *table) shallow() int {
+	for i := range t.buckets {
+		n, share := 0, 0.0
+		for j := i; j < i+3; j++ {
+			share += math.Ldexp(1, -j-1)
+			if j < len(t.buckets) && t.buckets[j] != nil {
+				n += len(t.buckets[j].entries)
+			}
+		}
+		if t.buckets[i] == nil || len(t.buckets[i].entries) < bucketSize {
+			return max(t.n+1, int(float64(n)/share))
+		}
 	}
-	far := near[len(near)-1].id
-	x := 0.0
-	for i := range 8 {
-		x = x*256 + float64(far[i]^t.self[i])
-	}
-	if x == 0 {
-		return t.n + 1
-	}
-	return max(t.n+1, int(bucketSize*(18446744073709551616/x)))
+	return t.n + 1
 }

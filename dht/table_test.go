@@ -203,7 +203,7 @@ func TestTableSiblings(t *testing.T) {
 			t.Errorf("sibling %d is missing", i)
 		}
 	}
-	if n := tb.size(); n < 500 || n > 2000 {
+	if n := tb.shallow(); n < 500 || n > 2000 {
 		t.Errorf("1000 nodes are estimated at %d", n)
 	}
 }

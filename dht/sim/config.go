@@ -31,7 +31,8 @@ type Config struct {
 	Malicious float64   // share of the servers that collude
 	Behaviour Behaviour // what they do
 
-	Crypto bool // real Ed25519, instead of tags
+	Crypto bool       // real Ed25519, instead of tags
+	Search dht.Search // how thorough lookups are
 	// Off are the mitigations that are switched off; Groups switches off the limits
 	// on contacts of one network.
 	Off       dht.Ablation

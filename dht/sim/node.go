@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -32,6 +33,7 @@ const (
 var (
 	errRefused = errors.New("connection refused")
 	errSilent  = errors.New("no answer in time")
+	errDial    = fmt.Errorf("%w: %w", dht.ErrDial, errRefused)
 )
 
 // node is one agent's node, or an attacker's.
@@ -89,6 +91,14 @@ func (n *node) running(l *dht.MachineLookup) *running {
 		}
 	}
 	return nil
+}
+
+// failure is the error of a call: another one where there was no session.
+func failure(m *message, err error) error {
+	if m.cold {
+		return errDial
+	}
+	return err
 }
 
 // self sends n an event of its own.
@@ -238,11 +248,11 @@ func (p *partition) answerArrives(n *node, at int64, kind eventKind, m *message)
 	case evFail, evReset:
 		n.pool.remove(m.to)
 		p.meter.failure(at, p.sim, m)
-		n.m.Answered(now, m.id, nil, errRefused)
+		n.m.Answered(now, m.id, nil, failure(m, errRefused))
 	default:
 		n.pool.remove(m.to)
 		p.meter.failure(at, p.sim, m)
-		n.m.Answered(now, m.id, nil, errSilent)
+		n.m.Answered(now, m.id, nil, failure(m, errSilent))
 	}
 	p.poll(n, at)
 }

@@ -47,7 +47,7 @@ func (p *partition) lookUp(n *node, at int64) {
 
 func (p *partition) startLookup(n *node, at int64, target int32) {
 	s := p.sim
-	l, err := n.m.Lookup(clock(at), s.nodes[target].key)
+	l, err := n.m.Lookup(clock(at), s.nodes[target].key, s.cfg.Search)
 	if err != nil {
 		return
 	}
