@@ -101,15 +101,13 @@ func (l *lookup) sorted(seeds []Contact, target ID) []*node {
 	return nodes
 }
 
-// widen adds a path to a target beside the lookup's own: it starts from seeds and
-// from all that answered.
+// widen adds a path to a target beside the lookup's own. It starts from those of
+// seeds that nobody has asked, and ends by those that it asks itself: a crowd that
+// answered at the lookup's target is near this one too, and would end it at once.
 func (l *lookup) widen(target ID, width int, seeds []Contact) {
-	p := &path{target: target, width: width}
+	p := &path{target: target, width: width, apart: true, number: len(l.paths)}
 	for _, n := range l.sorted(seeds, target) {
-		p.add(n)
-	}
-	for _, n := range l.all {
-		if (n.state == nodeAnswered || n.state == nodeAsked) && !p.has(n) {
+		if n.state == nodeNew {
 			p.add(n)
 		}
 	}

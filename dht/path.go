@@ -10,8 +10,13 @@ type path struct {
 	target ID
 	width  int // the path ends when so many of the nearest have answered
 	list   []*node
-	asked  int // of at most maxAsked
+	asked  int  // of at most maxAsked
+	apart  bool // only nodes that it asked itself end it
+	number int  // in lookup.paths, where apart
 }
+
+// counts tells whether n, which was asked, is one of those that end the path.
+func (p *path) counts(n *node) bool { return !p.apart || n.path == p.number }
 
 func (p *path) has(n *node) bool { return slices.Contains(p.list, n) }
 
@@ -42,7 +47,7 @@ func (l *lookup) pick(p *path) *node {
 		if n.state == nodeNew && l.mayDial(n) {
 			return n
 		}
-		if n.state != nodeFailed && n.state != nodePassed {
+		if n.state != nodeFailed && n.state != nodePassed && p.counts(n) {
 			if seen++; seen == p.width {
 				return nil
 			}
@@ -86,8 +91,13 @@ func (p *path) done() bool {
 				return false
 			}
 		case nodeAsked:
-			return false
+			if p.counts(n) {
+				return false
+			}
 		case nodeAnswered:
+			if !p.counts(n) {
+				continue
+			}
 			if seen++; seen == p.width {
 				return true
 			}
