@@ -115,6 +115,7 @@ var attacks = []Scenario{
 	{Name: "uplink", Title: "A tenth of the nodes loses its uplink for 10 min",
 		About: "Nobody's process ends; lookups are those of all nodes, so a tenth fails meanwhile.",
 		plan: func(o Options) []Variant {
+			o.Hours = max(o.Hours, .75)
 			c := o.config()
 			c.events = append(c.events, uplinks(c.withDefaults().Warmup)...)
 			return []Variant{{Name: "uplink", Config: c}}
