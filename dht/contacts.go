@@ -36,6 +36,9 @@ func (c *core) alive(now time.Time, cl *call, resp *Response) {
 		}
 		ct = Contact{Key: ct.Key, Record: resp.Record}
 	}
+	if c.withdrawn(now, ct) {
+		return
+	}
 	if c.table.succeeded(now, ct, now.Sub(cl.sent), checkFirst) {
 		c.sched.backoff = bootstrapFirst
 		if e := c.table.get(ct.Key); e != nil && c.sched.joined {

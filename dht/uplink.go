@@ -28,6 +28,13 @@ func (u *uplink) failed(now time.Time, k Key) bool {
 	return false
 }
 
+// cut notes that the machine itself could not send.
+func (u *uplink) cut(now time.Time) {
+	if u.down.IsZero() {
+		u.down = now
+	}
+}
+
 // heard notes that somebody answered or asked. It tells whether the uplink was
 // down, and who failed before that was known.
 func (u *uplink) heard() (was bool, run map[Key]bool) {
@@ -38,7 +45,7 @@ func (u *uplink) heard() (was bool, run map[Key]bool) {
 
 // notAlone is told that there is somebody out there.
 func (c *core) notAlone(now time.Time) {
-	if len(c.up.run) == 0 {
+	if len(c.up.run) == 0 && c.up.down.IsZero() {
 		return
 	}
 	was, run := c.up.heard()
