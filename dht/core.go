@@ -367,11 +367,7 @@ func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
 	}
 	if err != nil {
 		c.stats.Failed++
-		if errors.Is(err, ErrUplink) {
-			c.up.cut(now)
-		} else {
-			c.blame(now, cl.to, errors.Is(err, ErrDial))
-		}
+		c.blame(now, cl.to, err)
 		c.opFailed(now, cl.query, cl.op, err)
 		if cl.back && cl.req.Op == OpDialBack {
 			c.proved(now, cl, nil)

@@ -37,7 +37,11 @@ func (c *core) learn(now time.Time, from Key, r *Record) (bool, error) {
 	if err := r.Current(now); err != nil {
 		return false, err
 	}
-	if w := c.budgets.mayVerify(now, from); w > 0 {
+	w := c.budgets.of(from).learnt.take(now, 1, learnBurst, learnRate)
+	if w == 0 {
+		w = c.budgets.mayVerify(now, from)
+	}
+	if w > 0 {
 		return false, fmt.Errorf("%w: records of one agent; the next in %s", ErrBusy, w.Round(time.Millisecond))
 	}
 	if err := c.verify(r); err != nil {

@@ -88,3 +88,25 @@ func TestReadyIsOfThePresent(t *testing.T) {
 		})
 	}
 }
+
+// What this machine could not send blames nobody but the first few, and soon it is
+// known that it is the machine's own network.
+func TestLocalFaults(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1e9, 0)
+	var u uplink
+	for i, want := range []bool{true, true, false, false} {
+		if got := u.cut(now, Key{1}); got != want || !u.down.IsZero() == want {
+			t.Errorf("call %d: blamed %t, down %s", i, got, u.down)
+		}
+	}
+	if was, _ := u.heard(); !was || !u.down.IsZero() || u.local != 0 {
+		t.Errorf("heard: %t, %+v", was, u)
+	}
+	for range 10 { // one that is on a network to which there is no way, while others answer
+		if !u.cut(now, Key{1}) {
+			t.Error("not blamed")
+		}
+		u.heard()
+	}
+}
