@@ -21,7 +21,7 @@ func TestNeighboursDue(t *testing.T) {
 	var ns neighbours
 	look := func(after time.Duration, pinned []dht.Contact) (keys []byte) {
 		now = now.Add(after)
-		for _, c := range ns.due(now, pinned, func(k dht.Key) bool { return live[k] }) {
+		for _, c := range ns.due(now, pinned, func(c dht.Contact) bool { return live[c.Key] }) {
 			keys = append(keys, c.Key[0])
 		}
 		return keys

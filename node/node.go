@@ -30,6 +30,8 @@ type Node struct {
 	// each with a lock of its own
 	apps      *apps
 	addresses *addressCache
+	backoff   *backoff
+	pusher    *pusher
 	traffic   *traffic
 	tasks     tasks
 	events    *pluginEvents
@@ -65,7 +67,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, id: id,
-		apps: newApps(), addresses: newAddressCache(), traffic: newTraffic(), events: newPluginEvents(),
+		apps: newApps(), addresses: newAddressCache(), backoff: newBackoff(), pusher: newPusher(), traffic: newTraffic(), events: newPluginEvents(),
 		outcomes: newOutcomes(time.Now()), flights: map[sdk.AgentID]*flight{},
 		serving: make(chan struct{}), attached: make(chan struct{}), started: make(chan struct{}),
 	}
@@ -160,6 +162,7 @@ func (n *Node) run1(ctx context.Context) (err error) {
 	var parts []*part
 	defer func() {
 		n.end(errNodeStopping())
+		n.withdraw()
 		for _, p := range slices.Backward(parts) {
 			err = errors.Join(err, stopError(p.name, p.stop()))
 		}
@@ -183,6 +186,7 @@ func (n *Node) run1(ctx context.Context) (err error) {
 		startPart("endpoint", n.endpoint.Run, tell),
 		startPart("dht", n.dht.Run, tell),
 		startPart("neighbours", n.keepNeighbours, tell),
+		startPart("pusher", n.keepPushing, tell),
 		startPart("control", server.Run, tell),
 		startPart("cache", n.keepCache, tell))
 	close(n.serving)
