@@ -479,7 +479,7 @@ func (c *core) statsNow() Stats {
 	s.Seq, s.Ready, s.Nodes = seqOf(c.own.rec), c.own.ready, int(c.nodes())
 	s.ReadBackUntil = c.own.until
 	s.Entries, s.EntryBytes = len(c.entries.kept), c.entries.bytes
-	s.Server = c.proof.server
+	s.Server, s.Proven = c.proof.server, c.proof.known
 	s.Session, s.UplinkDown = c.lives.median(), c.up.down
 	if len(c.offs) >= 3 {
 		s.ClockOff = median(c.offs)

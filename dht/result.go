@@ -63,6 +63,7 @@ type Stats struct {
 	// ReadBackUntil is when the record that others were last seen to have ends.
 	ReadBackUntil time.Time
 	Server        bool      // this node can be dialled; false: it takes part as a client
+	Proven        bool      // Server is what others found out by dialling it, and no guess
 	Seq           uint64    // of the own record; 0 if none was made
 	Published     time.Time // when others last took the own record
 	Holders       int       // how many took it

@@ -24,6 +24,7 @@ const (
 type backoff struct {
 	mu     sync.Mutex // guards what follows
 	byAddr map[netip.AddrPort]*pause
+	swept  time.Time
 }
 
 // pause is how long one address is left alone.
@@ -63,8 +64,13 @@ func (b *backoff) failed(now time.Time, agent sdk.AgentID, addrs []netip.AddrPor
 	}
 }
 
-// sweepLocked forgets what is over. It tells whether there is room now.
+// sweepLocked forgets what is over, at most once a second. It tells whether there
+// is room now.
 func (b *backoff) sweepLocked(now time.Time) bool {
+	if now.Sub(b.swept) < time.Second {
+		return false
+	}
+	b.swept = now
 	for a, p := range b.byAddr {
 		if now.Sub(p.until) > backoffKept {
 			delete(b.byAddr, a)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -43,7 +44,10 @@ func advertised(set []netip.AddrPort, bound netip.AddrPort, own []netip.Addr) []
 	if len(set) > 0 || !bound.IsValid() {
 		return set
 	}
-	if !bound.Addr().IsUnspecified() {
+	if ip := bound.Addr(); !ip.IsUnspecified() {
+		if len(own) > 0 && !ip.IsLoopback() && !slices.ContainsFunc(own, func(o netip.Addr) bool { return o.Unmap().WithZone("") == ip.Unmap().WithZone("") }) {
+			return nil // the machine had it once
+		}
 		return []netip.AddrPort{bound}
 	}
 	var public, loopback []netip.AddrPort

@@ -98,6 +98,7 @@ func overview(s *control.Status, now time.Time) string {
 		dht += "; last error: " + s.DHT.LastError
 	}
 	t.row("DHT", dht)
+	t.row("", roleText(s.DHT.Server, s.DHT.WhyClient))
 	t.row("received", fmt.Sprintf("%d messages (%d bytes), %d DHT requests", s.Traffic.Messages, s.Traffic.MessageBytes, s.Traffic.DHTRequests))
 	if s.Clock != "" {
 		t.row("WARNING", s.Clock)

@@ -48,7 +48,7 @@ func fullStatus() Status {
 		Damaged:  []DamagedChain{{"d", "/p", 9, "bad signature"}},
 		Sessions: []SessionStatus{{Agent: testAgent(2), Address: addr, Dialled: true, Since: testTime, LastHeard: testTime,
 			InFlight: 1, BytesIn: 2, BytesOut: 3, ClockSkew: -time.Second}},
-		DHT:     DHTStatus{Contacts: 1, Records: 2, LastPublished: testTime, LastError: "e"},
+		DHT:     DHTStatus{Contacts: 1, Records: 2, LastPublished: testTime, LastError: "e", Server: true, WhyClient: "w"},
 		Traffic: Traffic{1, 2, 3},
 		Limits:  []LimitStatus{{"payload", "max-payload", 1, 2}},
 	}

@@ -156,6 +156,10 @@ type DHTStatus struct {
 	Records       int       `json:"records"`  // kept for other agents
 	LastPublished time.Time `json:"last_published"`
 	LastError     string    `json:"last_error,omitempty"` // of the last attempt to publish
+	// Server tells whether the node answers for others in the DHT; WhyClient why it
+	// does not, and what to do.
+	Server    bool   `json:"server"`
+	WhyClient string `json:"why_client,omitempty"`
 }
 
 // Traffic counts what reached this node since its start.
