@@ -89,9 +89,13 @@ func TestOpenTriesAll(t *testing.T) {
 				helper.put(freshRecord(t, key, 5, closedPort(t)), alice, x, y)
 			}
 			helper.put(freshRecord(t, key, 6, addr), z)
+			alice.backoff.failed(alice.now(), id, []netip.AddrPort{addr}) // what is sent bypasses it
 			got := connectTo(t, alice, id)
 			if got.source != c.source || got.session.RemoteAddr() != addr {
 				t.Errorf("%s from %s, want %s", got.session.RemoteAddr(), got.source, addr)
+			}
+			if len(alice.backoff.due(alice.now(), []netip.AddrPort{addr})) == 0 {
+				t.Error("who answered is still left alone")
 			}
 			if r := alice.addresses.record(id); r == nil || r.Seq != 6 {
 				t.Errorf("cached: %+v", r)
