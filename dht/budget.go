@@ -12,6 +12,8 @@ const (
 	verifyRate   = 16
 	verifyAll    = 2000 // of all peers
 	verifyAllPer = 500
+	learnBurst   = 5 // records that an agent sends of itself
+	learnRate    = 1.0 / 10
 	maxBudgets   = 4096 // peers
 )
 
@@ -38,7 +40,7 @@ func (t *tokens) take(now time.Time, n, burst, rate float64) time.Duration {
 }
 
 // budget is what one peer has left.
-type budget struct{ answers, verify, backs tokens }
+type budget struct{ answers, verify, backs, learnt tokens }
 
 // budgets are the peers' budgets. Who has not asked for a minute has a full one
 // and is forgotten. A peer beyond maxBudgets shares one with the others there.
@@ -66,7 +68,8 @@ func (b *budgets) of(k Key) *budget {
 
 func (b *budgets) sweep(now time.Time) {
 	for k, p := range b.peers {
-		if now.Sub(p.answers.at) > time.Minute && now.Sub(p.verify.at) > time.Minute && now.Sub(p.backs.at) > backBurst/backRate*time.Second {
+		if now.Sub(p.answers.at) > time.Minute && now.Sub(p.verify.at) > time.Minute && now.Sub(p.backs.at) > backBurst/backRate*time.Second &&
+			now.Sub(p.learnt.at) > learnBurst/learnRate*time.Second {
 			delete(b.peers, k)
 		}
 	}

@@ -25,8 +25,8 @@ type Config struct {
 	Network Network            // required
 
 	// Addrs returns where this node can be dialled now, the preferred address
-	// first. None, or nil: this node only asks and publishes nothing. It is asked
-	// every minute and at AddrsChanged; it must not block.
+	// first. None, or nil: this node only asks, and what it published is withdrawn. It is asked
+	// every 10 s and at AddrsChanged; it must not block.
 	Addrs func() []netip.AddrPort
 	// Bootstrap are the nodes to join the network by, tried again for ever while
 	// no other is known. None: this node is the first of its network. Addresses

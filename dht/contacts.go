@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"errors"
 	"maps"
 	"net/netip"
 	"slices"
@@ -36,7 +37,7 @@ func (c *core) alive(now time.Time, cl *call, resp *Response) {
 		}
 		ct = Contact{Key: ct.Key, Record: resp.Record}
 	}
-	if cl.stranger && !c.off.JoinFirst && !c.table.mayCome(ct.Key) {
+	if cl.stranger && !c.off.JoinFirst && !c.table.mayCome(ct.Key) || c.withdrawn(now, ct) {
 		return
 	}
 	if c.table.succeeded(now, ct, now.Sub(cl.sent), checkFirst) {
@@ -83,9 +84,14 @@ func (c *core) wanted(k Key) bool {
 	return len(b.entries) < bucketSize || c.table.nearer(id) < siblingSize
 }
 
-// blame notes that a contact did not answer; undialled that no session could be opened.
-func (c *core) blame(now time.Time, ct Contact, undialled bool) {
-	if !c.up.failed(now, ct.Key) {
+// blame notes that a contact did not answer, and why.
+func (c *core) blame(now time.Time, ct Contact, err error) {
+	undialled := errors.Is(err, ErrDial)
+	failed := c.up.failed
+	if errors.Is(err, ErrUplink) {
+		failed = c.up.cut
+	}
+	if !failed(now, ct.Key) {
 		return
 	}
 	e := c.table.get(ct.Key)

@@ -241,6 +241,7 @@ func (c *core) poll(now time.Time) []*call {
 		}
 		c.ops = slices.DeleteFunc(c.ops, func(o *op) bool { return o.finished })
 	}
+	c.watchReady(now)
 	out = append(out, c.nextProbes(now)...)
 	return append(out, c.nextDeliveries(now)...)
 }
@@ -290,7 +291,7 @@ func (c *core) emit(now time.Time, q query, o *op) *call {
 		cl.opening = true
 	}
 	q.req.Seq = 0 // nobody need call a client
-	if c.proof.server {
+	if c.proof.server && len(c.own.addrs) > 0 {
 		q.req.Seq = seqOf(c.own.rec)
 	}
 	c.lastID++
@@ -413,7 +414,7 @@ func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
 	}
 	if err != nil {
 		c.stats.Failed++
-		c.blame(now, cl.to, errors.Is(err, ErrDial))
+		c.blame(now, cl.to, err)
 		c.opFailed(now, cl.query, cl.op, err)
 		if cl.back && cl.req.Op == OpDialBack {
 			c.proved(now, cl, nil)
@@ -452,7 +453,7 @@ func (c *core) lookupAnswered(now time.Time, o *op, k Key, resp *Response) {
 	}
 	switch {
 	case o.kind == opReadback && len(l.holders) > 0:
-		c.own.ready = true
+		c.foundBack(l.best)
 	case o.putting() && !o.wide && len(o.asked) < bucketSize && fraction(NodeID(k), l.target) < o.radius:
 		o.choose([]*node{l.all[k]}) // it is near enough whoever else is found
 	}
@@ -491,8 +492,10 @@ func (c *core) getError(o *op) error {
 	switch {
 	case l.best != nil && !l.best.tombstone():
 		return nil
-	case l.best != nil, l.replies > 0, alone, l.ended:
+	case l.best != nil:
 		o.result.Record = nil
+		return withdrawnError(l.best)
+	case l.replies > 0, alone, l.ended:
 		return ErrNotFound
 	}
 	return ErrNoAnswer
@@ -526,8 +529,9 @@ func (c *core) statsNow() Stats {
 		}
 	}
 	s.Seq, s.Ready, s.Nodes = seqOf(c.own.rec), c.own.ready, int(c.nodes())
+	s.ReadBackUntil = c.own.until
 	s.Entries, s.EntryBytes = len(c.entries.kept), c.entries.bytes
-	s.Server = c.proof.server
+	s.Server, s.Proven = c.proof.server, c.proof.known
 	s.Session, s.UplinkDown = c.lives.median(), c.up.down
 	if len(c.offs) >= 3 {
 		s.ClockOff = median(c.offs)

@@ -8,22 +8,26 @@ import (
 	"time"
 )
 
-const addrsEvery = time.Minute // how often Config.Addrs is asked
+const addrsEvery = 10 * time.Second // how often Config.Addrs is asked
 
 // DHT is a node's part in the DHT. Its methods may be called by many goroutines.
 type DHT struct {
 	cfg   Config        // static
 	wake  chan struct{} // capacity 1: poll again
 	addrs chan struct{} // capacity 1: ask Config.Addrs again
-	ready chan struct{} // closed when ready
 	done  chan struct{} // closed when Run has returned
+
+	renewed chan struct{} // capacity 1: the own record has changed
 
 	mu      sync.Mutex // guards what follows; never held while something blocks
 	core    *core
 	waiters map[*op]*waiter
 	running bool
-	backs   int          // dial-backs under way
-	linked  map[Key]bool // contacts with an open session at the last look
+	linked  map[Key]bool  // contacts with an open session at the last look
+	backs   int           // dial-backs under way
+	ready   chan struct{} // closed while ready
+	isReady bool
+	told    *Record // the own record when renewed was signalled last
 }
 
 // waiter is a user's lookup that somebody waits for.
@@ -39,7 +43,7 @@ func New(cfg Config) (*DHT, error) {
 		return nil, err
 	}
 	d := &DHT{cfg: cfg, wake: make(chan struct{}, 1), addrs: make(chan struct{}, 1),
-		ready: make(chan struct{}), done: make(chan struct{}), waiters: map[*op]*waiter{}}
+		ready: make(chan struct{}), renewed: make(chan struct{}, 1), done: make(chan struct{}), waiters: map[*op]*waiter{}}
 	d.core = newCore(&d.cfg, cfg.Now())
 	return d, nil
 }
@@ -102,12 +106,10 @@ func (d *DHT) step(ctx context.Context, calls *sync.WaitGroup) time.Duration {
 			signal(w.changed)
 		}
 	}
-	if d.core.own.ready {
-		select {
-		case <-d.ready:
-		default:
-			close(d.ready)
-		}
+	d.setReadyLocked()
+	if d.core.own.rec != d.told {
+		d.told = d.core.own.rec
+		signal(d.renewed)
 	}
 	return max(d.core.wake(now).Sub(now), time.Millisecond)
 }
@@ -173,36 +175,6 @@ func (d *DHT) Serve(ctx context.Context, from Key, fromAddr netip.AddrPort, req 
 		signal(d.wake)
 	}
 	return resp, nil
-}
-
-// Ready tells whether others can find this node: its own record was read back
-// from another node; or it is the first of its network, or publishes nothing,
-// and has joined.
-func (d *DHT) Ready() bool {
-	select {
-	case <-d.ready:
-		return true
-	default:
-		return false
-	}
-}
-
-// WaitReady returns when Ready is true, with ctx's error, or with ErrClosed.
-// The last error of publishing, if any, is part of the error.
-func (d *DHT) WaitReady(ctx context.Context) error {
-	var err error
-	select {
-	case <-d.ready:
-		return nil
-	case <-ctx.Done():
-		err = context.Cause(ctx)
-	case <-d.done:
-		err = ErrClosed
-	}
-	if last := d.Stats().PublishError; last != nil {
-		return fmt.Errorf("dht: not ready: %w: %w", err, last)
-	}
-	return fmt.Errorf("dht: not ready: %w", err)
 }
 
 // Stats returns the state of this moment.

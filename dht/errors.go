@@ -28,6 +28,9 @@ var (
 	// ErrDial is what Network.Call's error wraps if no session could be opened: the
 	// contact's addresses are then left alone for a while.
 	ErrDial = errors.New("no session")
+	// ErrUplink is what Network.Call's error wraps if this machine could not send
+	// anything: nobody else is to blame.
+	ErrUplink = errors.New("this machine's own network is down")
 	// ErrSnapshot is what Restore returns for bytes that Snapshot did not make.
 	ErrSnapshot = errors.New("DHT snapshot")
 )

@@ -160,7 +160,7 @@ func (l *lookup) next(now time.Time, room int) []query {
 		before := len(out)
 		for i, p := range l.paths {
 			if len(out) < room && p.inFlight(i, now) < l.alpha {
-				if n := l.pick(p); n != nil {
+				if n := l.pick(now, p); n != nil {
 					out = append(out, l.ask(now, i, n))
 				}
 			}
@@ -208,8 +208,13 @@ func (l *lookup) done() bool {
 func (l *lookup) wake(now time.Time) (at time.Time) {
 	for _, p := range l.paths {
 		for _, n := range p.list {
-			if n.state == nodeAsked && n.hedge.After(now) && (at.IsZero() || n.hedge.Before(at)) {
-				at = n.hedge
+			if n.state != nodeAsked {
+				continue
+			}
+			for _, t := range [...]time.Time{n.hedge, n.late()} {
+				if t.After(now) && (at.IsZero() || t.Before(at)) {
+					at = t
+				}
 			}
 		}
 	}

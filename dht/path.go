@@ -37,8 +37,10 @@ func (p *path) inFlight(i int, now time.Time) int {
 }
 
 // pick returns the nearest node that nobody asked, among the path's nearest, and
-// passes over those whose network this lookup has dialled often enough.
-func (l *lookup) pick(p *path) *node {
+// passes over those whose network this lookup has dialled often enough. One that
+// is late has no place among the nearest until it answers: where many are dead,
+// waiting for one batch of them after the other would take seconds.
+func (l *lookup) pick(now time.Time, p *path) *node {
 	if p.asked >= maxAsked {
 		return nil
 	}
@@ -47,7 +49,7 @@ func (l *lookup) pick(p *path) *node {
 		if n.state == nodeNew && l.mayDial(n) {
 			return n
 		}
-		if n.state != nodeFailed && n.state != nodePassed && p.counts(n) {
+		if n.state != nodeFailed && n.state != nodePassed && (n.state != nodeAsked || now.Before(n.late())) && p.counts(n) {
 			if seen++; seen == p.width {
 				return nil
 			}
@@ -55,6 +57,9 @@ func (l *lookup) pick(p *path) *node {
 	}
 	return nil
 }
+
+// late is when an answer is not expected any more, though it is still waited for.
+func (n *node) late() time.Time { return n.asked.Add(firstHedge) }
 
 // mayDial counts the dials of one lookup by network: nobody can aim many nodes'
 // dials at a network that he does not own by naming addresses in it (docs/dht.md, A10).

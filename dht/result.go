@@ -60,10 +60,13 @@ type Stats struct {
 	Served       uint64 // requests of others answered
 	Refused      uint64 // requests of others that were malformed
 	Ready        bool
-	Server       bool      // this node can be dialled; false: it takes part as a client
-	Seq          uint64    // of the own record; 0 if none was made
-	Published    time.Time // when others last took the own record
-	Holders      int       // how many took it
+	// ReadBackUntil is when the record that others were last seen to have ends.
+	ReadBackUntil time.Time
+	Server        bool      // this node can be dialled; false: it takes part as a client
+	Proven        bool      // Server is what others found out by dialling it, and no guess
+	Seq           uint64    // of the own record; 0 if none was made
+	Published     time.Time // when others last took the own record
+	Holders       int       // how many took it
 	// PublishError is why the last attempt to publish failed, nil if it did not.
 	// A *ClockError says that this machine's clock is wrong.
 	PublishError error

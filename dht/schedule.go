@@ -33,6 +33,8 @@ type own struct {
 	rec   *Record
 	seq   uint64 // highest ever used
 	ready bool
+	until time.Time // the end of the record that others were last seen to have
+	gone  bool      // withdrawn for good: the node stops
 }
 
 // schedule is what a node does by itself, and when.
@@ -267,8 +269,12 @@ func (c *core) jitter(d time.Duration) time.Duration {
 // setAddrs takes over where this node can be dialled. A change is published at once.
 func (c *core) setAddrs(now time.Time, addrs []netip.AddrPort) {
 	addrs = addrs[:min(len(addrs), MaxAddrs)]
-	if slices.Equal(addrs, c.own.addrs) {
+	if slices.Equal(addrs, c.own.addrs) || c.own.gone && len(addrs) > 0 {
 		return
+	}
+	stays := func(a netip.AddrPort) bool { return slices.Contains(addrs, a) }
+	if len(c.own.addrs) > 0 && !slices.ContainsFunc(c.own.addrs, stays) {
+		c.own.ready = false // what others have of this node leads nowhere
 	}
 	c.own.addrs = slices.Clone(addrs)
 	c.proof.next, c.proof.asked = now, nil
@@ -287,19 +293,19 @@ func (c *core) renew(now time.Time) {
 	}
 }
 
-// sign makes the own record anew. Without addresses there is none.
+// sign makes the own record anew.
 func (c *core) sign(now time.Time) {
-	if len(c.own.addrs) == 0 {
-		c.own.rec = nil
+	r, ok := c.next()
+	if !ok {
 		return
 	}
-	seq := max(c.own.seq+1, uint64(now.UnixMilli()))
-	rec, err := c.signer(Record{Key: c.self, Flags: c.proof.flag(), Seq: seq, IssuedAt: now, TTL: c.cfg.TTL, Addrs: c.own.addrs})
+	r.Seq, r.IssuedAt = max(c.own.seq+1, uint64(now.UnixMilli())), now
+	rec, err := c.signer(r)
 	if err != nil {
 		c.own.rec, c.stats.PublishError = nil, err
 		return
 	}
-	c.own.rec, c.own.seq = rec, seq
+	c.own.rec, c.own.seq = rec, r.Seq
 }
 
 // published is the end of a publication.
@@ -351,7 +357,7 @@ func (c *core) readBack(now time.Time, o *op) {
 		return
 	}
 	c.sched.republish = publishFirst
-	c.own.ready = true
+	c.foundBack(o.result.Record)
 	c.repairOwn(now, o.lookup)
 }
 

@@ -107,9 +107,7 @@ func (c *core) servePut(now time.Time, from Key, addr netip.Addr, req *Request, 
 	resp.Status, resp.Record = c.store.put(now, rec, source)
 	switch resp.Status {
 	case StatusOK:
-		if e := c.table.get(rec.Key); e != nil && rec.Seq > seqOf(e.Record) {
-			c.table.learn(e, Contact{Key: rec.Key, Record: rec})
-		}
+		c.moved(rec)
 	case StatusFuture:
 		resp.Reason = fmt.Sprintf("the record was issued %s ahead of this node's clock, allowed are %s: one of the clocks is wrong",
 			rec.IssuedAt.Sub(now).Round(time.Second), maxFuture)

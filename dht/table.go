@@ -17,6 +17,7 @@ type entry struct {
 	id     ID
 	groups []group
 	rtt    time.Duration // moving average
+	since  time.Time     // in the table
 	fails  int           // in a row
 	moved  bool          // it has not answered since its addresses changed
 	called bool          // it came by itself, and no contact that did not has named it
@@ -149,7 +150,7 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 		b.replace(c, id)
 		return false
 	}
-	e := &entry{Contact: c, id: id, groups: groups, checkEvery: every}
+	e := &entry{Contact: c, id: id, groups: groups, since: now, checkEvery: every}
 	e.ok(now, rtt)
 	t.next, t.idle = time.Time{}, time.Time{}
 	t.insert(b, e)

@@ -2,13 +2,17 @@ package dht
 
 import "time"
 
-const uplinkRun = 8 // calls to different contacts that fail one after the other
+const (
+	uplinkRun = 8 // calls to different contacts that fail one after the other
+	localRun  = 3 // calls that this machine could not send
+)
 
 // uplink tells a dead contact from an uplink that is down: when contact after
 // contact fails and nobody answers or asks, nobody is blamed.
 type uplink struct {
-	run  map[Key]bool // contacts that failed since anybody was heard
-	down time.Time    // since when; zero: it is up
+	run   map[Key]bool // contacts that failed since anybody was heard
+	local int          // calls that this machine could not send, since then
+	down  time.Time    // since when; zero: it is up
 }
 
 // failed notes that k did not answer. It tells whether k may be blamed for it.
@@ -28,11 +32,21 @@ func (u *uplink) failed(now time.Time, k Key) bool {
 	return false
 }
 
+// cut notes that the machine itself could not send to k. It tells whether k may
+// be blamed for it: it can be the only one on a network that this machine has no
+// way to.
+func (u *uplink) cut(now time.Time, k Key) bool {
+	if u.local++; u.local >= localRun && u.down.IsZero() {
+		u.down = now
+	}
+	return u.failed(now, k) && u.down.IsZero()
+}
+
 // heard notes that somebody answered or asked. It tells whether the uplink was
 // down, and who failed before that was known.
 func (u *uplink) heard() (was bool, run map[Key]bool) {
 	was, run = !u.down.IsZero(), u.run
-	u.run, u.down = nil, time.Time{}
+	u.run, u.local, u.down = nil, 0, time.Time{}
 	return was, run
 }
 

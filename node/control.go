@@ -66,10 +66,10 @@ func (n *Node) Lookup(ctx context.Context, agent sdk.AgentID) (control.LookupRes
 		return control.LookupResult{Agent: agent, Addresses: r.Addrs(), Source: control.SourceDHT,
 			Seq: r.Record.Seq, Expires: r.Record.Expires(), Route: route(r.Trace)}, nil
 	}
-	if addrs, src := n.known(ctx, agent); len(addrs) > 0 {
+	if addrs, src := n.known(ctx, agent); len(addrs) > 0 && !errors.As(err, new(*dht.WithdrawnError)) {
 		return control.LookupResult{Agent: agent, Addresses: addrs, Source: control.Source(src)}, nil
 	}
-	return control.LookupResult{}, lookupError(ctx, agent, err)
+	return control.LookupResult{}, lookupError(agent, err, len(r.Trace), r.Took, n.dht.UplinkDown())
 }
 
 func route(trace []dht.Step) []control.RouteStep {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/parley-p2p/parley/dht"
-	"github.com/parley-p2p/parley/node/control"
 	"github.com/parley-p2p/parley/sdk"
 	"github.com/parley-p2p/parley/transport"
 )
@@ -65,11 +64,10 @@ func (n *Node) dhtConfig() dht.Config {
 
 // advertised are the addresses to publish; none before the node listens.
 func (n *Node) advertised() []netip.AddrPort {
-	addrs := advertised(n.cfg.Advertise, n.endpoint.Addr(), nil)
-	if bound := n.endpoint.Addr(); len(n.cfg.Advertise) == 0 && bound.IsValid() && bound.Addr().IsUnspecified() {
-		addrs = advertised(nil, bound, interfaceAddrs())
+	if len(n.cfg.Advertise) > 0 {
+		return n.cfg.Advertise
 	}
-	return addrs
+	return advertised(nil, n.endpoint.Addr(), interfaceAddrs())
 }
 
 // dhtNetwork asks other nodes over sessions.
@@ -253,28 +251,4 @@ func parseRecord(b []byte) (*dht.Record, error) {
 		return nil, nil
 	}
 	return dht.ParseRecord(b)
-}
-
-func (n *Node) dhtStatus(s *control.Status) {
-	d := n.dht.Stats()
-	s.Ready = d.Ready
-	s.DHT = control.DHTStatus{Contacts: d.Contacts, Records: d.Records, LastPublished: d.Published}
-	if d.PublishError != nil {
-		s.DHT.LastError = d.PublishError.Error()
-	}
-	switch {
-	case s.Ready:
-	case n.since().IsZero():
-		s.NotReady = "handlers are being started"
-	case d.PublishError != nil:
-		s.NotReady = d.PublishError.Error()
-	case d.Contacts == 0 && len(n.cfg.Bootstrap) > 0:
-		s.NotReady = "no bootstrap node has answered yet"
-	default:
-		s.NotReady = "the address record is being published"
-	}
-	var clock *dht.ClockError
-	if errors.As(d.PublishError, &clock) {
-		s.Clock = clock.Error()
-	}
 }

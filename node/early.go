@@ -94,8 +94,7 @@ func (d dhtNetwork) ask(ctx context.Context, to dht.Contact, op dht.Op, o transp
 		} // the session was just closed, and the request has not left
 	}
 	addrs := to.Addresses()
-	bare := len(addrs) == 0
-	if bare {
+	if len(addrs) == 0 {
 		addrs, _ = d.node.known(ctx, sdk.AgentID(to.Key))
 	}
 	dialCtx, cancel := within(ctx, coldDialLimit)
@@ -110,11 +109,12 @@ func (d dhtNetwork) ask(ctx context.Context, to dht.Contact, op dht.Op, o transp
 	} else {
 		reply, s, err = e.Ask(dialCtx, peer, addrs, o)
 	}
-	if bare && s == nil { // the settings' address is next
-		d.node.addresses.failed(sdk.AgentID(to.Key))
-	}
 	var undialled *transport.DialError
 	if errors.As(err, &undialled) {
+		d.node.dialFailed(sdk.AgentID(to.Key), err)
+		if localFault(err) {
+			return nil, fmt.Errorf("%w: %w", dht.ErrUplink, err)
+		}
 		err = fmt.Errorf("%w: %w", dht.ErrDial, err)
 	}
 	return reply, err

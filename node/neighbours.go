@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/parley-p2p/parley/dht"
+	"github.com/parley-p2p/parley/sdk"
 	"github.com/parley-p2p/parley/transport"
 )
 
@@ -27,13 +28,14 @@ type neighbours struct {
 }
 
 // due returns whom to dial now, of those that are pinned and not live. One that is
-// pinned no more is forgotten.
-func (ns *neighbours) due(now time.Time, pinned []dht.Contact, live func(dht.Key) bool) []dht.Contact {
+// pinned no more is forgotten. idle tells whether a contact needs no dial, or is
+// to be left alone for now.
+func (ns *neighbours) due(now time.Time, pinned []dht.Contact, idle func(dht.Contact) bool) []dht.Contact {
 	seen := make(map[dht.Key]time.Time, len(pinned))
 	var due []dht.Contact
 	for _, c := range pinned {
 		at := ns.seen[c.Key]
-		if !live(c.Key) && len(due) < redialsAtOnce && (at.IsZero() || now.Sub(at) >= redialEvery) {
+		if !idle(c) && len(due) < redialsAtOnce && (at.IsZero() || now.Sub(at) >= redialEvery) {
 			at = now
 			due = append(due, c)
 		}
@@ -61,19 +63,30 @@ func (n *Node) tendNeighbours(ctx context.Context, ns *neighbours) {
 	}
 	n.endpoint.Pin(keys)
 	var dials sync.WaitGroup
-	for _, c := range ns.due(n.now(), pinned, n.isLive) {
+	due := ns.due(n.now(), pinned, n.leaveAlone)
+	failed := make([]bool, len(due))
+	for i, c := range due {
 		dials.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, coldDialLimit)
 			defer cancel()
-			if _, _, err := n.endpoint.Session(ctx, transport.PeerKey(c.Key), c.Addresses()); err != nil {
+			addrs := n.backoff.due(n.now(), c.Addresses())
+			if _, _, err := n.endpoint.Session(ctx, transport.PeerKey(c.Key), addrs); err != nil {
+				n.dialFailed(sdk.AgentID(c.Key), err)
+				failed[i] = len(dialAttempts(err)) > 0
 				n.cfg.Log.Debug("a neighbour was not reached", "agent", c.Key, "error", err)
 			}
 		})
 	}
 	dials.Wait()
+	for i, c := range due {
+		if failed[i] {
+			ns.seen[c.Key] = time.Time{} // its addresses' pauses decide
+		}
+	}
 }
 
-func (n *Node) isLive(k dht.Key) bool {
-	_, ok := n.endpoint.Live(transport.PeerKey(k))
-	return ok
+// leaveAlone tells whether a neighbour has a session, or is not to be dialled now.
+func (n *Node) leaveAlone(c dht.Contact) bool {
+	_, live := n.endpoint.Live(transport.PeerKey(c.Key))
+	return live || len(n.backoff.due(n.now(), c.Addresses())) == 0
 }

@@ -21,7 +21,7 @@ func TestNeighboursDue(t *testing.T) {
 	var ns neighbours
 	look := func(after time.Duration, pinned []dht.Contact) (keys []byte) {
 		now = now.Add(after)
-		for _, c := range ns.due(now, pinned, func(k dht.Key) bool { return live[k] }) {
+		for _, c := range ns.due(now, pinned, func(c dht.Contact) bool { return live[c.Key] }) {
 			keys = append(keys, c.Key[0])
 		}
 		return keys
@@ -79,7 +79,26 @@ func TestNeighbourIsDialledAgain(t *testing.T) {
 	p.cut()
 	<-before.Done()
 	bob.tendNeighbours(t.Context(), &ns)
-	if s, ok := bob.endpoint.Live(peer); !ok || s == before {
-		t.Error("not dialled again")
+	again, ok := bob.endpoint.Live(peer)
+	if !ok || again == before {
+		t.Fatal("not dialled again")
+	}
+
+	// One that does not answer is left alone for longer and longer.
+	p.end()
+	<-again.Done()
+	ns = neighbours{}
+	addr := []netip.AddrPort{p.addr()}
+	bob.tendNeighbours(t.Context(), &ns)
+	if len(bob.backoff.due(bob.now(), addr)) != 0 || !ns.seen[dht.Key(peer)].IsZero() {
+		t.Errorf("not left alone: %v", ns.seen)
+	}
+	contact := dht.Contact{Key: dht.Key(peer), Addrs: addr}
+	if !bob.leaveAlone(contact) {
+		t.Error("it is to be dialled in its pause")
+	}
+	bob.backoff.worked(addr[0])
+	if bob.leaveAlone(contact) {
+		t.Error("it is left alone though its pause is over")
 	}
 }

@@ -30,6 +30,8 @@ type Node struct {
 	// each with a lock of its own
 	apps      *apps
 	addresses *addressCache
+	backoff   *backoff
+	pusher    *pusher
 	traffic   *traffic
 	tasks     tasks
 	events    *pluginEvents
@@ -69,7 +71,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, id: id,
-		apps: newApps(), addresses: newAddressCache(), traffic: newTraffic(), events: newPluginEvents(),
+		apps: newApps(), addresses: newAddressCache(), backoff: newBackoff(), pusher: newPusher(), traffic: newTraffic(), events: newPluginEvents(),
 		outcomes: newOutcomes(time.Now()), flights: map[sdk.AgentID]*flight{},
 		serving: make(chan struct{}), attached: make(chan struct{}), started: make(chan struct{}),
 	}
@@ -169,6 +171,7 @@ func (n *Node) run1(ctx context.Context) (err error) {
 	var parts []*part
 	defer func() {
 		n.end(errNodeStopping())
+		n.withdraw()
 		for _, p := range slices.Backward(parts) {
 			err = errors.Join(err, stopError(p.name, p.stop()))
 		}
@@ -193,6 +196,7 @@ func (n *Node) run1(ctx context.Context) (err error) {
 		startPart("dht", n.dht.Run, tell),
 		startPart("neighbours", n.keepNeighbours, tell),
 		startPart("publisher", n.publisher.run, tell),
+		startPart("pusher", n.keepPushing, tell),
 		startPart("control", server.Run, tell),
 		startPart("cache", n.keepCache, tell))
 	close(n.serving)

@@ -91,7 +91,8 @@ type Limits struct {
 	HandshakeRatePerIP, HandshakeBurstPerIP int
 	// MaxDials bounds the peers that are being dialled at once (256).
 	MaxDials int
-	// MaxAddresses bounds the addresses that one dial tries (16).
+	// MaxAddresses bounds the addresses that one dial tries (16); four times as
+	// many where others join it with theirs.
 	MaxAddresses int
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -19,7 +20,10 @@ type dialing struct {
 	s       *Session // set before done is closed, as the next two
 	answer  []byte   // to q; nil if there is none
 	err     error
-	waiters int // guarded by Endpoint.mu
+	waiters int              // guarded by Endpoint.mu, as the next three
+	addrs   []netip.AddrPort // to try, those tried included
+	over    bool             // none of them answered: no more are taken
+	more    chan struct{}    // capacity 1: addrs has grown
 	cancel  context.CancelCauseFunc
 }
 
@@ -38,8 +42,8 @@ var errNobodyWaits = errors.New("nobody waits for the dial any more")
 
 // Session returns the live session with peer, or dials addrs: each starts
 // DialStagger after the one before, or as soon as that has failed, and has
-// DialTimeout. Concurrent callers share one dial, with the first one's
-// addresses. It waits for Run to begin.
+// DialTimeout. Concurrent callers share one dial, which tries the addresses of
+// all of them, each once. It waits for Run to begin.
 //
 // Errors: *DialError with every attempt; ErrSelf, ErrKey, ErrClosed; a
 // *RequestError with Busy (MaxDials, MaxSessions), Timeout or Canceled.
@@ -91,8 +95,9 @@ func (e *Endpoint) joinDial(peer PeerKey, addrs []netip.AddrPort, q *question) (
 	if s := e.liveLocked(peer); s != nil {
 		return nil, s, nil
 	}
-	if d := e.dials[peer]; d != nil {
+	if d := e.dials[peer]; d != nil && (!d.over || len(addrs) == 0) {
 		d.waiters++
+		d.add(addrs, joinedDials*e.cfg.MaxAddresses)
 		return d, nil, nil
 	}
 	if len(addrs) == 0 {
@@ -105,16 +110,42 @@ func (e *Endpoint) joinDial(peer PeerKey, addrs []netip.AddrPort, q *question) (
 	if n := e.sessions; n >= e.cfg.MaxSessions {
 		return nil, nil, &RequestError{Code: Busy, Limit: "sessions", Setting: "MaxSessions", Value: uint64(n + 1), Max: uint64(n)}
 	}
-	addrs = append([]netip.AddrPort(nil), addrs[:min(len(addrs), e.cfg.MaxAddresses)]...)
 	ctx, cancel := context.WithCancelCause(e.life)
-	d := &dialing{q: q, done: make(chan struct{}), waiters: 1, cancel: cancel}
+	d := &dialing{q: q, done: make(chan struct{}), waiters: 1, more: make(chan struct{}, 1), cancel: cancel}
+	d.add(addrs, e.cfg.MaxAddresses)
 	e.dials[peer] = d
 	e.wg.Add(1)
 	go func() {
 		defer e.wg.Done()
-		e.dial(ctx, d, peer, addrs)
+		e.dial(ctx, d, peer)
 	}()
 	return d, nil, nil
+}
+
+// joinedDials is how many times MaxAddresses one dial tries that many have joined.
+const joinedDials = 4
+
+// add takes those of addrs that are new, up to most in all. The caller holds
+// Endpoint.mu.
+func (d *dialing) add(addrs []netip.AddrPort, most int) {
+	for _, a := range addrs {
+		if len(d.addrs) < most && !slices.Contains(d.addrs, a) {
+			d.addrs = append(d.addrs, a)
+		}
+	}
+	select {
+	case d.more <- struct{}{}:
+	default:
+	}
+}
+
+// list returns the addresses to try, of which tried are known. end tells that all
+// of these have failed: if there are no others, no more are taken.
+func (e *Endpoint) list(d *dialing, tried int, end bool) []netip.AddrPort {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	d.over = end && len(d.addrs) == tried
+	return d.addrs
 }
 
 // leaveDial ends a dial that nobody waits for. Who comes now starts another:
@@ -132,8 +163,8 @@ func (e *Endpoint) leaveDial(peer PeerKey, d *dialing) {
 }
 
 // dial runs one dial and, where it succeeds, its session.
-func (e *Endpoint) dial(ctx context.Context, d *dialing, peer PeerKey, addrs []netip.AddrPort) {
-	s, err := e.connect(ctx, peer, addrs, d.q, nil)
+func (e *Endpoint) dial(ctx context.Context, d *dialing, peer PeerKey) {
+	s, err := e.connect(ctx, peer, d, nil)
 	e.mu.Lock()
 	if e.dials[peer] == d {
 		delete(e.dials, peer)
@@ -148,8 +179,8 @@ func (e *Endpoint) dial(ctx context.Context, d *dialing, peer PeerKey, addrs []n
 
 // connect dials, and registers the session of the first address that answers.
 // The caller must run it.
-func (e *Endpoint) connect(ctx context.Context, peer PeerKey, addrs []netip.AddrPort, q *question, renews *Session) (*Session, error) {
-	s, err := e.race(ctx, peer, addrs, q)
+func (e *Endpoint) connect(ctx context.Context, peer PeerKey, d *dialing, renews *Session) (*Session, error) {
+	s, err := e.race(ctx, peer, d)
 	if err != nil {
 		return nil, err
 	}
@@ -169,16 +200,21 @@ type outcome struct {
 	err  error
 }
 
-// race tries the addresses side by side. The losers are closed and waited for.
-func (e *Endpoint) race(ctx context.Context, peer PeerKey, addrs []netip.AddrPort, q *question) (*Session, error) {
+// race tries the addresses side by side, also those that come meanwhile. The
+// losers are closed and waited for.
+func (e *Endpoint) race(ctx context.Context, peer PeerKey, d *dialing) (*Session, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	results := make(chan outcome)
 	stagger := time.NewTimer(0)
 	defer stagger.Stop()
 	failed := &DialError{Peer: peer}
+	addrs := e.list(d, 0, false)
 	var won *Session
 	for next, pending := 0, 0; ; {
+		if pending == 0 && next == len(addrs) && won == nil && ctx.Err() == nil {
+			addrs = e.list(d, next, true)
+		}
 		if next < len(addrs) && pending == 0 {
 			stagger.Reset(0)
 		}
@@ -195,10 +231,12 @@ func (e *Endpoint) race(ctx context.Context, peer PeerKey, addrs []netip.AddrPor
 			next++
 			pending++
 			go func() {
-				s, err := e.attempt(ctx, peer, addr, q)
+				s, err := e.attempt(ctx, peer, addr, d.q)
 				results <- outcome{s, addr, err}
 			}()
 			stagger.Reset(e.cfg.DialStagger)
+		case <-d.more:
+			addrs = e.list(d, next, false)
 		case r := <-results:
 			pending--
 			switch {

@@ -112,7 +112,7 @@ func (e *Endpoint) renew(s *Session) {
 	e.mu.Unlock()
 	go func() {
 		defer e.wg.Done()
-		next, err := e.connect(e.life, s.peer, []netip.AddrPort{s.addr}, nil, s)
+		next, err := e.connect(e.life, s.peer, &dialing{addrs: []netip.AddrPort{s.addr}}, s)
 		if err != nil {
 			e.cfg.Log.Warn("a session could not be renewed", "peer", s.peer, "addr", s.addr, "error", err)
 			return

@@ -12,5 +12,6 @@ func (c *cli) dhtCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(c.dhtGetCommand(), c.dhtSimCommand())
+	c.addDHTLook(cmd)
 	return cmd
 }

@@ -98,6 +98,7 @@ func overview(s *control.Status, now time.Time) string {
 		dht += "; last error: " + s.DHT.LastError
 	}
 	t.row("DHT", dht)
+	t.row("", roleText(s.DHT.Server, s.DHT.WhyClient))
 	if text := entriesText(&s.DHT); text != "" {
 		t.row("public entries", text)
 	}

@@ -50,7 +50,7 @@ func fullStatus() Status {
 		Sessions: []SessionStatus{{Agent: testAgent(2), Address: addr, Dialled: true, Since: testTime, LastHeard: testTime,
 			InFlight: 1, BytesIn: 2, BytesOut: 3, ClockSkew: -time.Second}},
 		DHT: DHTStatus{Contacts: 1, Records: 2, LastPublished: testTime, LastError: "e",
-			EntriesPublished: 3, EntriesWaiting: 4, EntriesLeftOut: 5, LastEntryError: "f", EntrySearches: 6},
+			EntriesPublished: 3, EntriesWaiting: 4, EntriesLeftOut: 5, LastEntryError: "f", EntrySearches: 6, Server: true, WhyClient: "w"},
 		Traffic: Traffic{1, 2, 3},
 		Limits:  []LimitStatus{{"payload", "max-payload", 1, 2}},
 	}

@@ -24,6 +24,10 @@ type fakeNode struct {
 	plugins func(context.Context) ([]PluginStatus, error)
 	restart func(context.Context, string) error
 	events  func(context.Context, EventQuery, func(PluginEvent) error) error
+
+	dhtTable  func(context.Context) (DHTTable, error)
+	dhtLookup func(context.Context, sdk.AgentID, DHTSearch) (DHTLookup, error)
+	dhtStats  func(context.Context) (DHTStats, error)
 }
 
 func (n *fakeNode) unset(method string) error {
@@ -113,6 +117,27 @@ func (n *fakeNode) PluginEvents(ctx context.Context, q EventQuery, tell func(Plu
 		return n.unset("PluginEvents")
 	}
 	return n.events(ctx, q, tell)
+}
+
+func (n *fakeNode) DHTTable(ctx context.Context) (DHTTable, error) {
+	if n.dhtTable == nil {
+		return DHTTable{}, n.unset("DHTTable")
+	}
+	return n.dhtTable(ctx)
+}
+
+func (n *fakeNode) DHTLookup(ctx context.Context, a sdk.AgentID, o DHTSearch) (DHTLookup, error) {
+	if n.dhtLookup == nil {
+		return DHTLookup{}, n.unset("DHTLookup")
+	}
+	return n.dhtLookup(ctx, a, o)
+}
+
+func (n *fakeNode) DHTStats(ctx context.Context) (DHTStats, error) {
+	if n.dhtStats == nil {
+		return DHTStats{}, n.unset("DHTStats")
+	}
+	return n.dhtStats(ctx)
 }
 
 // start serves n until the test ends and returns a client.

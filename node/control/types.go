@@ -164,6 +164,10 @@ type DHTStatus struct {
 	EntriesLeftOut   uint64 `json:"entries_left_out"`
 	LastEntryError   string `json:"last_entry_error,omitempty"` // of the last publication
 	EntrySearches    uint64 `json:"entry_searches"`             // for entries of others, since the node's start
+	// Server tells whether the node answers for others in the DHT; WhyClient why it
+	// does not, and what to do.
+	Server    bool   `json:"server"`
+	WhyClient string `json:"why_client,omitempty"`
 }
 
 // Traffic counts what reached this node since its start.
