@@ -110,7 +110,7 @@ func (d dhtNetwork) ask(ctx context.Context, to dht.Contact, op dht.Op, o transp
 		reply, s, err = e.Ask(dialCtx, peer, addrs, o)
 	}
 	var undialled *transport.DialError
-	if errors.As(err, &undialled) {
+	if errors.As(err, &undialled) || s == nil && errors.Is(dialCtx.Err(), context.DeadlineExceeded) {
 		d.node.dialFailed(sdk.AgentID(to.Key), err)
 		if localFault(err) {
 			return nil, fmt.Errorf("%w: %w", dht.ErrUplink, err)
