@@ -18,6 +18,7 @@ const (
 	dialBackLimit = 3 * time.Second // of one
 	dialBacks     = 8               // for others at once
 	provers       = 3               // contacts, in as many networks, that are asked
+	proveSoon     = time.Second     // while nobody can be asked
 	proveFirst    = time.Minute     // after a proof that failed
 	proveMost     = 10 * time.Minute
 	proveAgain    = 2 * time.Hour
@@ -52,7 +53,7 @@ func (c *core) prove(now time.Time) {
 	}
 	var groups []group
 	p.asked, p.yes, p.no = map[Key]int{}, 0, 0
-	for _, e := range c.table.closest(c.randomAfter(ID{}, 0), c.table.n, live) {
+	for _, e := range c.table.closest(c.randomAfter(ID{}, 0), c.table.n, func(e *entry) bool { return e.fails == 0 }) {
 		var wide []group
 		for _, g := range e.groups {
 			if g.wide {
@@ -71,7 +72,7 @@ func (c *core) prove(now time.Time) {
 		}
 	}
 	if len(p.asked) == 0 {
-		p.next = now.Add(checkRetry)
+		p.next = now.Add(proveSoon)
 	}
 }
 
