@@ -10,8 +10,11 @@ const (
 	answerRate   = 16 << 10  // per second
 	verifyBurst  = 512       // signatures of what it PUTs
 	verifyRate   = 16
-	verifyAll    = 2000 // of all peers
-	verifyAllPer = 500
+	verifyAll    = 1000 // of all contacts, and of all others
+	verifyAllPer = 250
+	forgedCost   = 16
+	syncBurst    = 4
+	syncRate     = 1.0 / 60
 	learnBurst   = 5 // records that an agent sends of itself
 	learnRate    = 1.0 / 10
 	maxBudgets   = 4096 // peers
@@ -39,21 +42,36 @@ func (t *tokens) take(now time.Time, n, burst, rate float64) time.Duration {
 	return 0
 }
 
-// budget is what one peer has left.
-type budget struct{ answers, verify, backs, learnt tokens }
-
-// budgets are the peers' budgets. Who has not asked for a minute has a full one
-// and is forgotten. A peer beyond maxBudgets shares one with the others there.
-type budgets struct {
-	peers map[Key]*budget
-	other budget
-	all   tokens // signatures
+// full tells whether the bucket would be nearly full at now: nothing is lost with it.
+func (t *tokens) full(now time.Time, burst, rate float64) bool {
+	return t.at.IsZero() || t.left+rate*now.Sub(t.at).Seconds() >= .9*burst
 }
 
-func (b *budgets) of(k Key) *budget {
+// budget is what one peer has left.
+type budget struct{ answers, verify, backs, syncs, learnt tokens }
+
+func (b *budget) full(now time.Time) bool {
+	return b.answers.full(now, answerBurst, answerRate) && b.verify.full(now, verifyBurst, verifyRate) &&
+		b.backs.full(now, backBurst, backRate) && b.syncs.full(now, syncBurst, syncRate) && b.learnt.full(now, learnBurst, learnRate)
+}
+
+// budgets are the peers' budgets. Whose is nearly full is forgotten when room is
+// needed. Peers beyond maxBudgets that have all used theirs share one.
+type budgets struct {
+	peers   map[Key]*budget
+	other   budget
+	swept   time.Time
+	known   tokens // signatures of all contacts of the table
+	unknown tokens // of all others
+}
+
+func (b *budgets) of(now time.Time, k Key) *budget {
 	p := b.peers[k]
 	if p != nil {
 		return p
+	}
+	if len(b.peers) >= maxBudgets && now.Sub(b.swept) >= time.Second {
+		b.sweep(now)
 	}
 	if len(b.peers) >= maxBudgets {
 		return &b.other
@@ -67,18 +85,27 @@ func (b *budgets) of(k Key) *budget {
 }
 
 func (b *budgets) sweep(now time.Time) {
+	b.swept = now
 	for k, p := range b.peers {
-		if now.Sub(p.answers.at) > time.Minute && now.Sub(p.verify.at) > time.Minute && now.Sub(p.backs.at) > backBurst/backRate*time.Second &&
-			now.Sub(p.learnt.at) > learnBurst/learnRate*time.Second {
+		if p.full(now) {
 			delete(b.peers, k)
 		}
 	}
 }
 
 // mayVerify takes one signature off the budgets.
-func (b *budgets) mayVerify(now time.Time, k Key) time.Duration {
-	if w := b.of(k).verify.take(now, 1, verifyBurst, verifyRate); w > 0 {
+func (b *budgets) mayVerify(now time.Time, k Key, contact bool) time.Duration {
+	if w := b.of(now, k).verify.take(now, 1, verifyBurst, verifyRate); w > 0 {
 		return w
 	}
-	return b.all.take(now, 1, verifyAll, verifyAllPer)
+	if contact {
+		return b.known.take(now, 1, verifyAll, verifyAllPer)
+	}
+	return b.unknown.take(now, 1, verifyAll, verifyAllPer)
+}
+
+// forged takes what a forged signature costs its sender besides.
+func (b *budgets) forged(now time.Time, k Key) {
+	v := &b.of(now, k).verify
+	v.left = max(0, v.left-forgedCost)
 }

@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"encoding/binary"
 	"errors"
 	"maps"
 	"net/netip"
@@ -32,7 +33,8 @@ func (c *core) alive(now time.Time, cl *call, resp *Response) {
 	c.notAlone(now)
 	ct := cl.to
 	if cl.req.Op == OpPing && resp.Record != nil {
-		if resp.Record.Flags&FlagServer == 0 || resp.Record.tombstone() {
+		if !resp.Record.serves() {
+			c.table.forget(ct.Key)
 			return
 		}
 		ct = Contact{Key: ct.Key, Record: resp.Record}
@@ -52,12 +54,14 @@ func (c *core) alive(now time.Time, cl *call, resp *Response) {
 	e := c.table.get(ct.Key)
 	newer := e != nil && resp.Seq > seqOf(e.Record)
 	if cl.req.Op != OpPing && resp.Seq != 0 && (newer || e == nil && ct.Record == nil && c.wanted(ct.Key)) {
-		c.probe(Contact{Key: ct.Key, Addrs: ct.Addrs, Record: ct.Record})
+		c.probe(Contact{Key: ct.Key, Addrs: ct.Addrs, Record: ct.Record}, probeCheck)
 	}
 	if e != nil && e.called && c.table.n >= smallTable && !c.off.JoinFirst {
 		return // whom nobody vouches for vouches for nobody
 	}
+	by := c.network(cl.to)
 	for _, named := range resp.Contacts {
+		named.by = by
 		if !c.isDead(now, named) && c.heard(now, named) {
 			c.sched.candidates = true
 		}
@@ -72,6 +76,16 @@ func (c *core) heard(now time.Time, ct Contact) bool {
 		return false
 	}
 	return c.table.heard(ct)
+}
+
+// network is the wide network of a contact, as a number; 0 where it has none.
+func (c *core) network(ct Contact) uint32 {
+	for _, a := range ct.Addresses() {
+		if _, wide := c.cfg.Group(a.Addr()); wide.IsValid() {
+			return groupHash(group{wide, true}) | 1
+		}
+	}
+	return 0
 }
 
 // wanted tells whether the table has k, or room for it.
@@ -91,12 +105,12 @@ func (c *core) blame(now time.Time, ct Contact, err error) {
 	if errors.Is(err, ErrUplink) {
 		failed = c.up.cut
 	}
-	if !failed(now, ct.Key) {
+	if counts := c.table.get(ct.Key) != nil; !failed(now, ct.Key, c.table.n, counts) && counts {
 		return
 	}
 	e := c.table.get(ct.Key)
 	if undialled {
-		c.shutOut(now, ct, true)
+		c.shutOut(now, ct)
 		if e != nil && e.moved {
 			e.fails = maxFails // it was never reached where it says it is now
 		}
@@ -105,6 +119,10 @@ func (c *core) blame(now time.Time, ct Contact, err error) {
 		c.lives.died()
 		c.sched.candidates = true
 		c.sched.remember(e.Contact)
+		if c.table.n == 0 { // perhaps it was the uplink: nobody is left to tell
+			clear(c.dead)
+			clear(c.shut)
+		}
 	}
 	if len(c.dead) >= maxDead {
 		for k, d := range c.dead {
@@ -118,18 +136,46 @@ func (c *core) blame(now time.Time, ct Contact, err error) {
 	}
 }
 
-// shutOut leaves a contact's addresses alone for a while, whoever is said to be
-// there: so a crowd that names one address brings it one dial of each node
+// shutOut leaves a contact's addresses alone for a while, for what its referrer
+// names: so a crowd that names one address brings it few dials of each node
 // (docs/dht.md, A10).
-func (c *core) shutOut(now time.Time, ct Contact, failed bool) {
+func (c *core) shutOut(now time.Time, ct Contact) {
+	if c.familiar(ct.Key) {
+		return
+	}
 	if len(c.shut) >= maxShut {
 		maps.DeleteFunc(c.shut, func(_ netip.AddrPort, s shut) bool { return !now.Before(s.until) })
 	}
+	by := referrer(ct)
 	for _, a := range ct.Addresses() {
-		if len(c.shut) < maxShut {
-			c.shut[a] = shut{now.Add(shutKept), ct.Key, failed}
+		s, known := c.shut[a]
+		if !now.Before(s.until) {
+			s = shut{}
+		}
+		if !slices.Contains(s.by[:s.n], by) && s.n < maxReferrers {
+			s.by[s.n] = by
+			s.n++
+		}
+		s.until = now.Add(shutKept)
+		if known || len(c.shut) < maxShut {
+			c.shut[a] = s
 		}
 	}
+}
+
+// referrer is the network of who named ct; where that is none, ct itself.
+func referrer(ct Contact) uint32 {
+	if ct.by != 0 {
+		return ct.by
+	}
+	return binary.BigEndian.Uint32(ct.Key[4:])
+}
+
+// familiar are the contacts that this node's operator, or its last run, has named:
+// they are tried again and again.
+func (c *core) familiar(k Key) bool {
+	is := func(o Contact) bool { return o.Key == k }
+	return c.cfg.linked(k) || slices.ContainsFunc(c.cfg.Bootstrap, is) || slices.ContainsFunc(c.sched.restored, is)
 }
 
 // isDead tells whether a contact is not worth a try now.
@@ -148,10 +194,10 @@ func (c *core) isShut(now time.Time, ct Contact) bool {
 	if e := c.table.get(ct.Key); e != nil && e.fails == 0 {
 		return false // it answered last time, perhaps over a session of its own
 	}
-	addrs := ct.Addresses()
-	return len(addrs) > 0 && !slices.ContainsFunc(addrs, func(a netip.AddrPort) bool {
+	addrs, by := ct.Addresses(), referrer(ct)
+	return len(addrs) > 0 && !c.familiar(ct.Key) && !slices.ContainsFunc(addrs, func(a netip.AddrPort) bool {
 		s := c.shut[a]
-		return !now.Before(s.until) || !s.failed && s.by == ct.Key
+		return !now.Before(s.until) || s.n < maxReferrers && !slices.Contains(s.by[:s.n], by)
 	})
 }
 

@@ -18,13 +18,14 @@ const (
 	minHedge     = 50 * time.Millisecond
 	firstHedge   = 300 * time.Millisecond
 
-	deadKept  = 30 * time.Second // a contact that failed is not tried again for so long
-	shutKept  = 10 * time.Minute // nor an address
-	maxDead   = 1024
-	maxShut   = 4096
-	maxProbes = 256 // waiting, of our own and of strangers each
-	probing   = 8   // at once
-	offsets   = 15  // clock offsets remembered
+	deadKept     = 30 * time.Second // a contact that failed is not tried again for so long
+	shutKept     = 10 * time.Minute // nor an address
+	maxDead      = 1024
+	maxShut      = 4096
+	maxReferrers = 3   // in as many networks, whose word for one address is tried
+	maxProbes    = 256 // waiting, of our own and of strangers each
+	probing      = 8   // at once
+	offsets      = 15  // clock offsets remembered
 )
 
 var (
@@ -57,10 +58,10 @@ type core struct {
 	calls  map[uint64]*call
 	lastID uint64
 
-	probes    []Contact    // to be asked for their record
-	strangers []Contact    // those who came by themselves: asked when no other waits
-	queued    map[Key]bool // in one of these or being asked; true: a stranger
-	strange   int          // strangers in queued
+	probes    []Contact         // to be asked for their record
+	strangers []Contact         // those who came by themselves: asked when no other waits
+	queued    map[Key]probeKind // in one of these or being asked
+	strange   int               // strangers in queued
 
 	outbox     []query // in the background: nobody waits for their answers
 	delivering int     // of them under way
@@ -84,13 +85,24 @@ type call struct {
 	opening  bool // its addresses were not dialled before
 }
 
-// shut is an address that is left alone: where nobody's session could be opened,
-// or, for all other keys, while by is dialled there.
+// shut is an address that is left alone, since no session could be opened there or
+// one is being opened: for what the same referrer names, and for all when so many have
+// named it. A liar who names his own key at another's address so hides it from nobody
+// who hears of it elsewhere.
 type shut struct {
-	until  time.Time
-	by     Key
-	failed bool
+	until time.Time
+	by    [maxReferrers]uint32
+	n     int
 }
+
+// probeKind is why a contact is asked for its record.
+type probeKind uint8
+
+const (
+	probeCheck     probeKind = iota // of a contact, or one whose record has changed
+	probeCandidate                  // for a free place: bucket.asked counts it
+	probeStranger                   // who came by himself
+)
 
 // dead is a contact that did not answer a moment ago.
 type dead struct {
@@ -101,7 +113,7 @@ type dead struct {
 func newCore(cfg *Config, now time.Time) *core {
 	self := Key(cfg.Key.Public().(ed25519.PublicKey))
 	c := &core{cfg: cfg, self: self, id: NodeID(self), verify: (*Record).Verify, rnd: rand.New(cfg.Rand),
-		dead: map[Key]dead{}, shut: map[netip.AddrPort]shut{}, calls: map[uint64]*call{}, queued: map[Key]bool{}}
+		dead: map[Key]dead{}, shut: map[netip.AddrPort]shut{}, calls: map[uint64]*call{}, queued: map[Key]probeKind{}}
 	c.signer = func(r Record) (*Record, error) { return r.Sign(cfg.Key) }
 	c.table = newTable(c.id, cfg.Group)
 	c.store, c.entries = newStore(c.id, cfg), newEntries(c.id, cfg)
@@ -120,7 +132,7 @@ func (c *core) startOp(now time.Time, o *op, target ID) *op {
 	kind := o.kind
 	o.verify = c.verify
 	cfg := lookupConfig{self: c.self, target: target, paths: pathsGet, group: c.cfg.Group,
-		verify: c.verify, patience: c.patience, skip: func(ct Contact) bool { return c.isDead(now, ct) }, contact: c.contact}
+		verify: c.verify, patience: c.patience, skip: func(ct Contact) bool { return c.isDead(now, ct) }, contact: c.contact, network: c.network}
 	switch kind {
 	case opGet:
 		cfg.get = true
@@ -201,7 +213,7 @@ func (c *core) seeds(now time.Time, target ID) []Contact {
 	if len(out) == 0 {
 		out = failed // all of them: it was perhaps our own uplink
 	}
-	if len(out) < bucketSize {
+	if len(out) < bucketSize || !c.up.down.IsZero() {
 		for _, b := range slices.Concat(c.cfg.Bootstrap, c.sched.restored) {
 			if b.Key != c.self && c.table.get(b.Key) == nil {
 				out = append(out, b)
@@ -282,12 +294,12 @@ func (c *core) emit(now time.Time, q query, o *op) *call {
 		}
 	}
 	cl := &call{query: q, op: o}
-	if addrs := q.to.Addresses(); e == nil && len(addrs) > 0 && !c.cfg.linked(q.to.Key) {
+	if addrs := q.to.Addresses(); e == nil && len(addrs) > 0 && !c.familiar(q.to.Key) {
 		if c.isShut(now, q.to) {
 			c.opFailed(now, q, o, errLeftAlone)
 			return nil
 		}
-		c.shutOut(now, q.to, false) // to others, until this call has shown that somebody is there
+		c.shutOut(now, q.to) // until this call has shown that somebody is there
 		cl.opening = true
 	}
 	q.req.Seq = 0 // nobody need call a client
@@ -312,19 +324,19 @@ func (c *core) opFailed(now time.Time, q query, o *op, err error) {
 }
 
 // probe puts a contact on the list of those to be asked for their record.
-func (c *core) probe(ct Contact) bool {
+func (c *core) probe(ct Contact, kind probeKind) bool {
 	if !c.queue(&c.probes, ct) {
 		return false
 	}
-	c.queued[ct.Key] = false
+	c.queued[ct.Key] = kind
 	return true
 }
 
-// probeStranger is probe for who came by himself. However many come, they
+// addStranger is probe for who came by himself. However many come, they
 // neither delay the checks of contacts nor those of candidates.
-func (c *core) probeStranger(k Key) {
+func (c *core) addStranger(k Key) {
 	if c.queue(&c.strangers, Contact{Key: k}) {
-		c.queued[k] = true
+		c.queued[k] = probeStranger
 		c.strange++
 	}
 }
@@ -339,9 +351,10 @@ func (c *core) queue(list *[]Contact, ct Contact) bool {
 
 // probed takes k off: it has been asked.
 func (c *core) probed(k Key) {
-	if c.queued[k] {
+	switch c.queued[k] {
+	case probeStranger:
 		c.strange--
-	} else {
+	case probeCandidate:
 		c.unask(k)
 	}
 	delete(c.queued, k)
@@ -350,10 +363,8 @@ func (c *core) probed(k Key) {
 // unask notes that a candidate has answered, or will not.
 func (c *core) unask(k Key) {
 	id := c.table.id(k)
-	if b := c.table.bucket(id); b.asked > 0 && b.find(id) < 0 {
-		b.asked--
-		c.sched.candidates = true // there may be more room, or room for another
-	}
+	c.table.bucket(id).asked--
+	c.sched.candidates = true // there may be more room, or room for another
 }
 
 // freeProbes is how many candidates may be put on the list.

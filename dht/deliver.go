@@ -37,6 +37,8 @@ func (c *core) nextDeliveries(now time.Time) (out []*call) {
 			cl.back = true
 			c.delivering++
 			out = append(out, cl)
+		} else if q.req.Op == OpDialBack {
+			c.proved(now, &call{query: q}, nil)
 		}
 	}
 	return out
@@ -64,6 +66,12 @@ func (c *core) handOver(now time.Time, e *entry) {
 		return
 	}
 	for _, id := range c.keptIDs() {
+		if len(c.outbox) >= maxOutbox {
+			return // the next publications do it
+		}
+		if fraction(id, e.id) > 4*c.radius() {
+			continue
+		}
 		if c.rank(id, e.id) < bucketSize && c.rank(id, c.id) <= handers {
 			c.deliver(e.Contact, c.putRequest(now, id))
 		}
@@ -110,12 +118,11 @@ func (r *Record) appendDigest(b []byte) []byte {
 
 // serveSync says of each digest which of the two records is newer.
 func (c *core) serveSync(have []byte, resp *Response) {
-	own := c.store.byPrefix()
 	for ; len(have) > 0; have = have[DigestSize:] {
 		verdict := byte(SyncSame)
 		var at ID
 		copy(at[:], have[:8])
-		if id, ok := own[[8]byte(have)]; ok {
+		if id, ok := c.store.prefixes[[8]byte(have)]; ok {
 			switch theirs, ours := string(have[8:DigestSize]), string(c.store.records[id].rec.appendDigest(nil)[8:]); {
 			case theirs > ours:
 				verdict = SyncWant
@@ -131,7 +138,7 @@ func (c *core) serveSync(have []byte, resp *Response) {
 
 // synced follows the answer to a SYNC.
 func (c *core) synced(now time.Time, cl *call, resp *Response) {
-	have, ids := cl.req.Have, c.store.byPrefix()
+	have, ids := cl.req.Have, c.store.prefixes
 	for i := 0; i < len(resp.Want) && (i+1)*DigestSize <= len(have); i++ {
 		id, ok := ids[[8]byte(have[i*DigestSize:])]
 		if !ok {

@@ -95,7 +95,7 @@ func TestHandOver(t *testing.T) {
 		}
 	}
 	newcomer := testRecord(t, 2, 1, epoch)
-	c.probe(Contact{Key: newcomer.Key, Record: newcomer})
+	c.probe(Contact{Key: newcomer.Key, Record: newcomer}, probeCheck)
 	handed := map[Key]bool{}
 	for calls := c.poll(epoch); len(calls) > 0; calls = c.poll(epoch) {
 		for _, cl := range calls {

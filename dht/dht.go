@@ -63,11 +63,9 @@ func (d *DHT) Run(ctx context.Context) error {
 	var calls sync.WaitGroup
 	defer close(d.done)
 	defer calls.Wait()
-	timer, addrs, links := time.NewTimer(0), time.NewTicker(addrsEvery), time.NewTicker(linksEvery)
+	timer, addrs := time.NewTimer(0), time.NewTicker(addrsEvery)
 	defer timer.Stop()
 	defer addrs.Stop()
-	defer links.Stop()
-	linker, _ := d.cfg.Network.(Linker)
 	d.readAddrs()
 	for {
 		timer.Reset(d.step(ctx, &calls))
@@ -80,10 +78,6 @@ func (d *DHT) Run(ctx context.Context) error {
 			d.readAddrs()
 		case <-addrs.C:
 			d.readAddrs()
-		case <-links.C:
-			if linker != nil {
-				d.look(linker)
-			}
 		}
 	}
 }

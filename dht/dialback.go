@@ -19,7 +19,8 @@ const (
 	dialBacks     = 8               // for others at once
 	provers       = 3               // contacts, in as many networks, that are asked
 	proveSoon     = time.Second     // while nobody can be asked
-	proveFirst    = time.Minute     // after a proof that failed
+	proveLimit    = 15 * time.Second
+	proveFirst    = time.Minute // after a proof that failed
 	proveMost     = 10 * time.Minute
 	proveAgain    = 2 * time.Hour
 	backBurst     = 8 // dial-backs for one peer
@@ -32,6 +33,7 @@ type proof struct {
 	server  bool
 	known   bool        // server is more than a guess
 	asked   map[Key]int // provers under way, and which address they were asked for
+	since   time.Time   // asked
 	yes, no int
 	next    time.Time
 	backoff time.Duration
@@ -48,11 +50,20 @@ func (p *proof) flag() Flags {
 // prove asks contacts to dial this node, where that is due.
 func (c *core) prove(now time.Time) {
 	p := &c.proof
+	if len(p.asked) > 0 && now.Sub(p.since) > proveLimit {
+		p.asked = nil
+		c.judge(now)
+	}
 	if !c.cfg.dialBack || len(c.own.addrs) == 0 || len(p.asked) > 0 || now.Before(p.next) {
 		return
 	}
 	var groups []group
-	p.asked, p.yes, p.no = map[Key]int{}, 0, 0
+	p.asked, p.since, p.yes, p.no = map[Key]int{}, now, 0, 0
+	if c.table.n == 0 { // they may all wait for one another: a prover need be no server
+		for _, b := range c.cfg.Bootstrap[:min(len(c.cfg.Bootstrap), provers)] {
+			c.askProver(b)
+		}
+	}
 	for _, e := range c.table.closest(c.randomAfter(ID{}, 0), c.table.n, func(e *entry) bool { return e.fails == 0 }) {
 		var wide []group
 		for _, g := range e.groups {
@@ -64,9 +75,7 @@ func (c *core) prove(now time.Time) {
 			continue
 		}
 		groups = append(groups, wide...)
-		if c.deliver(e.Contact, &Request{Op: OpDialBack, Addr: c.own.addrs[0]}) {
-			p.asked[e.Key] = 0
-		}
+		c.askProver(e.Contact)
 		if len(p.asked) == provers {
 			return
 		}
@@ -76,11 +85,17 @@ func (c *core) prove(now time.Time) {
 	}
 }
 
+func (c *core) askProver(ct Contact) {
+	if c.deliver(ct, &Request{Op: OpDialBack, Addr: c.own.addrs[0]}) {
+		c.proof.asked[ct.Key] = 0
+	}
+}
+
 // proved takes a prover's answer, nil if there is none.
 func (c *core) proved(now time.Time, cl *call, resp *Response) {
 	p := &c.proof
 	i, asked := p.asked[cl.to.Key]
-	if !asked {
+	if !asked || i >= len(c.own.addrs) || cl.req.Addr != c.own.addrs[i] {
 		return
 	}
 	switch {
@@ -140,7 +155,7 @@ func (d *DHT) dialBack(ctx context.Context, from Key, fromAddr netip.Addr, req *
 	case d.backs >= dialBacks:
 		wait = dialBackLimit
 	default:
-		wait = d.core.budgets.of(from).backs.take(now, 1, backBurst, backRate)
+		wait = d.core.budgets.of(now, from).backs.take(now, 1, backBurst, backRate)
 	}
 	if wait > 0 {
 		d.core.busy(resp, wait, "too many dial-backs")

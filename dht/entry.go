@@ -2,6 +2,7 @@ package dht
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -17,6 +18,7 @@ type entries struct {
 	check                   func([]byte) (ID, Key, error) // nil: none are kept
 	kept                    map[ID]*keptEntry
 	authors                 map[Key]int // entries by author
+	sources                 map[netip.Prefix]int
 	bytes                   int
 }
 
@@ -24,11 +26,12 @@ type keptEntry struct {
 	body   []byte
 	author Key
 	until  time.Time
+	source netip.Prefix // as in held
 }
 
 func newEntries(self ID, cfg *Config) *entries {
 	return &entries{self: self, max: cfg.MaxEntries, maxBytes: cfg.MaxEntryBytes, ofAuthor: cfg.EntriesByAuthor,
-		check: cfg.CheckEntry, kept: map[ID]*keptEntry{}, authors: map[Key]int{}}
+		check: cfg.CheckEntry, kept: map[ID]*keptEntry{}, authors: map[Key]int{}, sources: map[netip.Prefix]int{}}
 }
 
 func (s *entries) get(now time.Time, id ID) []byte {
@@ -38,8 +41,9 @@ func (s *entries) get(now time.Time, id ID) []byte {
 	return nil
 }
 
-// put keeps a body whose position near accepts.
-func (s *entries) put(now time.Time, body []byte, near func(ID) bool) Status {
+// put keeps a body whose position near accepts, which its author published age ago
+// and which comes from the network source: an eighth of all may.
+func (s *entries) put(now time.Time, body []byte, age time.Duration, source netip.Prefix, near func(ID) bool) Status {
 	if s.check == nil {
 		return StatusInvalid
 	}
@@ -47,28 +51,43 @@ func (s *entries) put(now time.Time, body []byte, near func(ID) bool) Status {
 	if err != nil {
 		return StatusInvalid
 	}
+	until := now.Add(entryKept - age)
+	if !now.Before(until) {
+		return StatusExpired
+	}
 	if old := s.kept[id]; old != nil { // an entry never changes
-		old.until = now.Add(entryKept)
+		if until.After(old.until) {
+			old.until = until
+		}
 		return StatusOK
 	}
 	if !near(id) {
 		return StatusNotClose
 	}
-	of := func(e *keptEntry) bool { return e.author == author }
-	all := func(*keptEntry) bool { return true }
-	if s.authors[author] >= s.ofAuthor && !s.nearerThanFarthest(id, of) ||
-		(len(s.kept) >= s.max || s.bytes+len(body) > s.maxBytes) && !s.nearerThanFarthest(id, all) {
-		return StatusNotClose
+	full := func(n, most int) bool { return n >= most }
+	for _, bound := range []struct {
+		full bool
+		of   func(*keptEntry) bool
+	}{
+		{full(s.authors[author], s.ofAuthor), func(e *keptEntry) bool { return e.author == author }},
+		{source.IsValid() && full(s.sources[source], max(1, s.max/8)), func(e *keptEntry) bool { return e.source == source }},
+		{full(len(s.kept), s.max) || s.bytes+len(body) > s.maxBytes, func(*keptEntry) bool { return true }},
+	} {
+		if !bound.full {
+			continue
+		}
+		if !s.nearerThanFarthest(id, bound.of) {
+			return StatusNotClose
+		}
+		s.drop(s.farthest(bound.of))
 	}
-	s.kept[id] = &keptEntry{slices.Clone(body), author, now.Add(entryKept)}
+	for s.bytes+len(body) > s.maxBytes {
+		s.drop(s.farthest(func(*keptEntry) bool { return true }))
+	}
+	s.kept[id] = &keptEntry{slices.Clone(body), author, until, source}
 	s.authors[author]++
+	s.sources[source]++
 	s.bytes += len(body)
-	if s.authors[author] > s.ofAuthor {
-		s.drop(s.farthest(of))
-	}
-	for len(s.kept) > s.max || s.bytes > s.maxBytes {
-		s.drop(s.farthest(all))
-	}
 	return StatusOK
 }
 
@@ -91,6 +110,9 @@ func (s *entries) drop(id ID) {
 		s.bytes -= len(e.body)
 		if s.authors[e.author]--; s.authors[e.author] == 0 {
 			delete(s.authors, e.author)
+		}
+		if s.sources[e.source]--; s.sources[e.source] == 0 {
+			delete(s.sources, e.source)
 		}
 		delete(s.kept, id)
 	}
@@ -116,7 +138,8 @@ func (c *core) putRequest(now time.Time, id ID) *Request {
 		return &Request{Op: OpPut, Record: r}
 	}
 	if b := c.entries.get(now, id); b != nil {
-		return &Request{Op: OpPut, Entry: b}
+		age := entryKept - c.entries.kept[id].until.Sub(now)
+		return &Request{Op: OpPut, Entry: b, Age: uint32(max(age, 0) / time.Second)}
 	}
 	return nil
 }

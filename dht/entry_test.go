@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,15 +38,15 @@ func TestEntryBounds(t *testing.T) {
 	cfg := &Config{CheckEntry: checkTestEntry, MaxEntries: 8, MaxEntryBytes: 1 << 20, EntriesByAuthor: 3}
 	near := func(ID) bool { return true }
 	s := newEntries(NodeID(Key{1}), cfg)
-	if st := s.put(epoch, []byte("forged"), near); st != StatusInvalid {
+	if st := s.put(epoch, []byte("forged"), 0, netip.Prefix{}, near); st != StatusInvalid {
 		t.Error(st)
 	}
-	if st := s.put(epoch, testEntry(Key{9}, 1), func(ID) bool { return false }); st != StatusNotClose || len(s.kept) != 0 {
+	if st := s.put(epoch, testEntry(Key{9}, 1), 0, netip.Prefix{}, func(ID) bool { return false }); st != StatusNotClose || len(s.kept) != 0 {
 		t.Errorf("too far: %s, %d kept", st, len(s.kept))
 	}
 	refused := 0
 	for i := range 20 {
-		if s.put(epoch, testEntry(Key{9}, i), near) == StatusNotClose {
+		if s.put(epoch, testEntry(Key{9}, i), 0, netip.Prefix{}, near) == StatusNotClose {
 			refused++
 		}
 		if len(s.kept) > 3 {
@@ -56,7 +57,7 @@ func TestEntryBounds(t *testing.T) {
 		t.Errorf("%d refused, %d kept", refused, s.authors[Key{9}])
 	}
 	for a := range 20 {
-		s.put(epoch, testEntry(Key{10, byte(a)}, a), near)
+		s.put(epoch, testEntry(Key{10, byte(a)}, a), 0, netip.Prefix{}, near)
 		if len(s.kept) > 8 {
 			t.Fatalf("%d kept", len(s.kept))
 		}
@@ -77,11 +78,11 @@ func TestEntryBounds(t *testing.T) {
 	}
 	small := newEntries(NodeID(Key{1}), &Config{CheckEntry: checkTestEntry, MaxEntries: 8, MaxEntryBytes: 80, EntriesByAuthor: 3})
 	for i := range 8 {
-		if small.put(epoch, testEntry(Key{byte(i)}, i), near); small.bytes > 80 {
+		if small.put(epoch, testEntry(Key{byte(i)}, i), 0, netip.Prefix{}, near); small.bytes > 80 {
 			t.Fatalf("%d bytes", small.bytes)
 		}
 	}
-	if st := newEntries(ID{}, &Config{}).put(epoch, testEntry(Key{9}, 1), near); st != StatusInvalid {
+	if st := newEntries(ID{}, &Config{}).put(epoch, testEntry(Key{9}, 1), 0, netip.Prefix{}, near); st != StatusInvalid {
 		t.Errorf("a node without entries: %s", st)
 	}
 }

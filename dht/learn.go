@@ -37,9 +37,9 @@ func (c *core) learn(now time.Time, from Key, r *Record) (bool, error) {
 	if err := r.Current(now); err != nil {
 		return false, err
 	}
-	w := c.budgets.of(from).learnt.take(now, 1, learnBurst, learnRate)
+	w := c.budgets.of(now, from).learnt.take(now, 1, learnBurst, learnRate)
 	if w == 0 {
-		w = c.budgets.mayVerify(now, from)
+		w = c.budgets.mayVerify(now, from, c.table.get(from) != nil)
 	}
 	if w > 0 {
 		return false, fmt.Errorf("%w: records of one agent; the next in %s", ErrBusy, w.Round(time.Millisecond))

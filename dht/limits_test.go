@@ -40,7 +40,7 @@ func TestBudgets(t *testing.T) {
 		t.Errorf("when it was told to come back: %s", r.Status)
 	}
 	for i := range 2 * maxBudgets {
-		c.budgets.of(Key{byte(i), byte(i >> 8), 3}).answers.take(now, 1, answerBurst, answerRate)
+		c.budgets.of(now, Key{byte(i), byte(i >> 8), 3}).answers.take(now, 1, answerBurst, answerRate)
 	}
 	if len(c.budgets.peers) > maxBudgets {
 		t.Errorf("%d peers are counted", len(c.budgets.peers))
@@ -106,16 +106,17 @@ func TestShutAddresses(t *testing.T) {
 	t.Parallel()
 	c := joinedCore(t)
 	victim := netip.MustParseAddrPort("203.0.113.5:80")
+	by := func(int) uint32 { return 7 }
 	named := func(n int) Contact {
 		r, err := Record{Key: pub(testKey(n)), Flags: FlagServer, Seq: 1, IssuedAt: epoch, TTL: time.Hour, Addrs: []netip.AddrPort{victim}}.Sign(testKey(n))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return Contact{Key: r.Key, Record: r}
+		return Contact{Key: r.Key, Record: r, by: by(n)}
 	}
 	dials := func(now time.Time) (n int) {
 		for i := range 50 {
-			c.probe(named(100 + i))
+			c.probe(named(100+i), probeCheck)
 		}
 		for calls := c.poll(now); len(calls) > 0; calls = c.poll(now) {
 			for _, cl := range calls {
@@ -134,8 +135,12 @@ func TestShutAddresses(t *testing.T) {
 	if n := dials(epoch.Add(shutKept + time.Second)); n != 1 {
 		t.Errorf("%d dials when its time is over", n)
 	}
+	by = func(n int) uint32 { return uint32(n) }
+	if n := dials(epoch.Add(3 * shutKept)); n != maxReferrers {
+		t.Errorf("%d dials where each is named by another network", n)
+	}
 	for i := range 2 * maxShut {
-		c.shutOut(epoch, at(Key{1}, fmt.Sprintf("203.0.%d.%d:1", i>>8, i&255)), true)
+		c.shutOut(epoch, at(Key{1}, fmt.Sprintf("203.0.%d.%d:1", i>>8, i&255)))
 	}
 	if len(c.shut) > maxShut {
 		t.Errorf("%d addresses are remembered", len(c.shut))
@@ -206,7 +211,7 @@ func TestUplink(t *testing.T) {
 	n := c.table.n
 	now := epoch
 	fail := func() {
-		c.table.each(func(e *entry) { c.probe(e.Contact) })
+		c.table.each(func(e *entry) { c.probe(e.Contact, probeCheck) })
 		for calls := c.poll(now); len(calls) > 0; calls = c.poll(now) {
 			for _, cl := range calls {
 				c.answered(now, cl.id, nil, fmt.Errorf("%w: nobody", ErrDial))

@@ -2,36 +2,24 @@ package dht
 
 import "time"
 
-// Linker is what a Network is that keeps sessions open and notices when they end.
-// A contact with an open session needs no check, and one whose session has ended
-// gets one at once.
+// Linker is what a Network is that keeps sessions open: a contact with one needs no
+// check. Whoever owns the sessions calls DHT.Closed when one has ended without a goodbye.
 type Linker interface {
 	Linked(k Key) bool // a session is open
 }
 
-const linksEvery = 30 * time.Second
+// Closed says that the session with k has ended without a goodbye: a contact is
+// checked at once. It does not block.
+func (d *DHT) Closed(k Key) {
+	d.mu.Lock()
+	d.core.closed(d.cfg.Now(), k)
+	d.mu.Unlock()
+	signal(d.wake)
+}
 
-// closed is told that the session with k has ended.
 func (c *core) closed(now time.Time, k Key) {
 	if e := c.table.get(k); e != nil && now.Before(e.nextCheck) {
 		e.nextCheck = now
 		c.table.next = time.Time{}
 	}
-}
-
-// look tells the core of contacts whose sessions have ended since the last look.
-func (d *DHT) look(linker Linker) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	now := d.cfg.Now()
-	linked := map[Key]bool{}
-	d.core.table.each(func(e *entry) {
-		switch {
-		case linker.Linked(e.Key):
-			linked[e.Key] = true
-		case d.linked[e.Key]:
-			d.core.closed(now, e.Key)
-		}
-	})
-	d.linked = linked
 }

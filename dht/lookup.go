@@ -40,6 +40,7 @@ type lookupConfig struct {
 	patience func(Key) (timeout, hedge time.Duration)
 	skip     func(Contact) bool        // contacts that failed a moment ago
 	contact  func(Key) (Contact, bool) // what the table knows
+	network  func(Contact) uint32      // of who names others
 }
 
 type nodeState uint8
@@ -75,6 +76,9 @@ type query struct {
 func newLookup(now time.Time, cfg lookupConfig, seeds []Contact) *lookup {
 	if cfg.alpha == 0 {
 		cfg.alpha = alpha
+	}
+	if cfg.network == nil {
+		cfg.network = func(Contact) uint32 { return 0 }
 	}
 	if cfg.maxNew == 0 {
 		cfg.maxNew = maxNew
@@ -236,7 +240,7 @@ func (l *lookup) answered(now time.Time, k Key, resp *Response) bool {
 		case l.check != nil:
 			l.found(k, resp)
 		case rec != nil && resp.Status == StatusOK:
-			better = l.record(now, k, rec)
+			better = l.record(now, k, rec, true)
 			n.gave, step.Seq = rec.Seq, rec.Seq
 		case resp.Status == StatusNotNewer && l.best != nil && l.best.Seq == l.known:
 			l.holders[k] = true
@@ -257,19 +261,24 @@ func (l *lookup) answered(now time.Time, k Key, resp *Response) bool {
 
 // record weighs a record that holder gave. Only a verified, current one of the
 // target counts.
-func (l *lookup) record(now time.Time, holder Key, rec *Record) bool {
+func (l *lookup) record(now time.Time, holder Key, rec *Record, holds bool) bool {
 	if NodeID(rec.Key) != l.target || rec.Seq < l.minSeq || rec.Current(now) != nil {
 		return false
 	}
 	if l.best != nil && string(l.best.raw) == string(rec.raw) {
-		l.holders[holder] = true
+		if holds {
+			l.holders[holder] = true
+		}
 		return false
 	}
 	if !rec.newer(l.best) || l.verify(rec) != nil {
 		return false
 	}
 	l.best = rec
-	l.holders = map[Key]bool{holder: true}
+	clear(l.holders)
+	if holds {
+		l.holders[holder] = true
+	}
 	return true
 }
 
@@ -290,6 +299,7 @@ func (l *lookup) take(now time.Time, from *node, contacts []Contact, better *boo
 	for _, c := range contacts {
 		named = append(named, candidate{c, c.id()})
 	}
+	by := l.network(from.Contact)
 	p := l.paths[from.path]
 	nearer := func(a, b candidate) int { return compare(p.target, a.id, b.id) }
 	if !slices.IsSortedFunc(named, nearer) { // an honest answer is sorted
@@ -299,10 +309,11 @@ func (l *lookup) take(now time.Time, from *node, contacts []Contact, better *boo
 	taken := 0
 	for _, nc := range named {
 		c := nc.Contact
-		if l.get && l.check == nil && c.Record != nil && nc.id == l.target && l.record(now, from.Key, c.Record) {
+		if l.get && l.check == nil && c.Record != nil && nc.id == l.target && l.record(now, from.Key, c.Record, false) {
 			*better = true
 		}
-		if taken == l.maxNew || l.skip(c) || misplaced(from.Contact, c) || l.crowded(&groups, c) {
+		c.by = by
+		if taken == l.maxNew || c.Record != nil && !c.Record.serves() || l.skip(c) || misplaced(from.Contact, c) || l.crowded(&groups, c) {
 			continue
 		}
 		n := l.node(c, from.hop+1)

@@ -149,7 +149,7 @@ func (m *Machine) purpose(now time.Time, cl *call) Purpose {
 	switch {
 	case cl.back:
 		return PurposeHandOver
-	case m.core.queued[cl.to.Key]:
+	case cl.stranger:
 		return PurposeStranger
 	case e == nil:
 		return PurposeCandidate

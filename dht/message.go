@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 	"unicode/utf8"
 )
 
@@ -60,6 +61,7 @@ type Request struct {
 	Entry    []byte         `codec:"b"` // PUT of an entry; else nil
 	Have     []byte         `codec:"d"` // SYNC: the asker's records' digests, at most MaxDigests
 	Addr     netip.AddrPort `codec:"a"` // DIALBACK: of the asker
+	Age      uint32         `codec:"g"` // PUT of an entry: seconds since its author published it, at most a day
 }
 
 // Validate checks a Request that came from the network, but not the signature.
@@ -81,6 +83,8 @@ func (r *Request) Validate() error {
 		return messageErrorf("PUT of a record: %t, of an entry: %t", r.Record != nil, r.Entry != nil)
 	case len(r.Entry) > MaxEntry:
 		return messageErrorf("entry of %d bytes, at most %d", len(r.Entry), MaxEntry)
+	case r.Age != 0 && (r.Entry == nil || r.Age > uint32(entryKept/time.Second)):
+		return messageErrorf("%s with an age of %d s", r.Op, r.Age)
 	case (r.Op == OpSync) != (len(r.Have) > 0):
 		return messageErrorf("%s with digests: %t", r.Op, len(r.Have) > 0)
 	case len(r.Have)%DigestSize != 0 || len(r.Have) > MaxDigests*DigestSize:
@@ -204,6 +208,8 @@ type Contact struct {
 	Key    Key              `codec:"k"`
 	Addrs  []netip.AddrPort `codec:"a"` // without a Record only, at most MaxAddrs
 	Record *Record          `codec:"r"`
+
+	by uint32 // the network of who named it; 0: not known
 }
 
 // Addresses are where to dial: those of the record, else Addrs. They can be

@@ -96,15 +96,15 @@ func TestLocalFaults(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	var u uplink
 	for i, want := range []bool{true, true, false, false} {
-		if got := u.cut(now, Key{1}); got != want || !u.down.IsZero() == want {
+		if got := u.cut(now, Key{1}, 40, true); got != want || !u.down.IsZero() == want {
 			t.Errorf("call %d: blamed %t, down %s", i, got, u.down)
 		}
 	}
-	if was, _ := u.heard(); !was || !u.down.IsZero() || u.local != 0 {
-		t.Errorf("heard: %t, %+v", was, u)
+	if since, _ := u.heard(); since.IsZero() || !u.down.IsZero() || u.local != 0 {
+		t.Errorf("heard: %s, %+v", since, u)
 	}
 	for range 10 { // one that is on a network to which there is no way, while others answer
-		if !u.cut(now, Key{1}) {
+		if !u.cut(now, Key{1}, 40, true) {
 			t.Error("not blamed")
 		}
 		u.heard()

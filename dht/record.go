@@ -246,6 +246,9 @@ func (r *Record) UnmarshalBinary(b []byte) error {
 	return nil
 }
 
+// serves tells whether the agent's node can be a contact.
+func (r *Record) serves() bool { return r.Flags&FlagServer != 0 && !r.tombstone() }
+
 func (r *Record) tombstone() bool { return r.Flags&FlagTombstone != 0 }
 
 // newer is the conflict rule between two verified records of one agent: the

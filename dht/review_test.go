@@ -214,8 +214,8 @@ func TestReviewProofStuck(t *testing.T) {
 	if len(c.proof.asked) != 1 {
 		t.Fatal("no prover", c.proof)
 	}
-	c.blame(now, Contact{Key: r.Key, Record: r}, true) // it has gone meanwhile
-	c.blame(now, Contact{Key: r.Key, Record: r}, true)
+	c.blame(now, Contact{Key: r.Key, Record: r}, ErrDial) // it has gone meanwhile
+	c.blame(now, Contact{Key: r.Key, Record: r}, ErrDial)
 	r2 := testRecord(t, 21, 1, epoch)
 	for _, cl := range first {
 		c.answered(now, cl.id, &Response{}, nil)
@@ -307,7 +307,7 @@ func TestReviewForcedPublish(t *testing.T) {
 	}
 	c.sched.joined, c.sched.filled, c.sched.publish = true, true, epoch.Add(100*time.Hour)
 	c.sched.self, c.sched.sample, c.sched.sync = epoch.Add(100*time.Hour), epoch.Add(100*time.Hour), epoch.Add(100*time.Hour)
-	c.shut[testAddr(4711)] = shut{epoch.Add(time.Hour), Key{3}, true}
+	c.shut[testAddr(4711)] = shut{until: epoch.Add(time.Hour), n: maxReferrers}
 	calls, wave := 0, 0
 	for ; wave < 20; wave++ {
 		for i := range uplinkRun {

@@ -88,7 +88,7 @@ func (c *core) schedule(now time.Time) {
 		taken := c.table.takeCandidates(free)
 		s.candidates = len(taken) == free // there may be more
 		for _, ct := range taken {
-			if c.isDead(now, ct) || !c.probe(ct) {
+			if c.isDead(now, ct) || !c.probe(ct, probeCandidate) {
 				c.unask(ct.Key)
 			}
 		}
@@ -109,6 +109,7 @@ func (c *core) scheduleJoin(now time.Time) {
 		c.own.ready = true
 		return
 	}
+	c.prove(now)
 	if s.running[opSelf] == 0 && !now.Before(s.bootstrap) {
 		c.start(now, opSelf, c.id)
 	}
@@ -139,6 +140,11 @@ func (c *core) joined(now time.Time, o *op) {
 // scheduleUpkeep keeps the table and the own record fresh.
 func (c *core) scheduleUpkeep(now time.Time) {
 	s := &c.sched
+	if !c.up.down.IsZero() && s.running[opSelf] == 0 && !now.Before(s.bootstrap) { // is anybody there?
+		s.bootstrap = now.Add(c.jitter(s.backoff))
+		s.backoff = min(2*s.backoff, bootstrapMost)
+		c.start(now, opSelf, c.id)
+	}
 	if s.running[opSelf] == 0 && (!s.joined || !now.Before(s.self) || !s.filled && s.filling < 0) {
 		c.start(now, opSelf, c.id)
 	}
@@ -257,7 +263,7 @@ func (c *core) checkContacts(now time.Time) {
 			e.checkEvery = min(2*e.checkEvery, checkMost)
 			e.nextCheck = now.Add(min(checkRetry, e.checkEvery)) // until the answer moves it on
 		}
-		c.probe(e.Contact)
+		c.probe(e.Contact, probeCheck)
 	})
 }
 
@@ -278,6 +284,7 @@ func (c *core) setAddrs(now time.Time, addrs []netip.AddrPort) {
 	}
 	c.own.addrs = slices.Clone(addrs)
 	c.proof.next, c.proof.asked = now, nil
+	c.outbox = slices.DeleteFunc(c.outbox, func(q query) bool { return q.req.Op == OpDialBack })
 	if c.own.rec != nil { // whom we ask learns of it
 		c.table.each(func(e *entry) { e.nextCheck = now.Add(time.Duration(c.rnd.Int64N(int64(time.Minute)))) })
 		c.table.next = time.Time{}
@@ -398,7 +405,11 @@ func (c *core) wake(now time.Time) time.Time {
 	}
 	if c.table.n == 0 {
 		earlier(s.bootstrap)
+		earlier(c.proof.next)
 	} else {
+		if !c.up.down.IsZero() {
+			earlier(s.bootstrap)
+		}
 		earlier(s.self)
 		earlier(s.sync)
 		earlier(s.readback)

@@ -34,7 +34,11 @@ func (c *core) reply(now time.Time, from Key, req *Request) *Response {
 	case OpGet:
 		c.serveGet(now, from, req, resp)
 	case OpSync:
-		c.serveSync(req.Have, resp)
+		if w := c.budgets.of(now, from).syncs.take(now, 1, syncBurst, syncRate); w > 0 {
+			c.busy(resp, w, "too many SYNCs")
+		} else {
+			c.serveSync(req.Have, resp)
+		}
 	}
 	return resp
 }
@@ -49,7 +53,7 @@ func (c *core) charge(now time.Time, from Key, resp *Response) {
 	for _, ct := range resp.Contacts {
 		size += len(ct.Record.raw)
 	}
-	if w := c.budgets.of(from).answers.take(now, float64(size), answerBurst, answerRate); w > 0 {
+	if w := c.budgets.of(now, from).answers.take(now, float64(size), answerBurst, answerRate); w > 0 {
 		c.busy(resp, w, "this node answers each other one with at most 16 KiB/s")
 		resp.Record, resp.Entry, resp.Contacts, resp.Want = nil, nil, nil, nil
 	}
@@ -95,16 +99,29 @@ func (c *core) servePut(now time.Time, from Key, addr netip.Addr, req *Request, 
 		resp.Status = StatusNotClose // its own record a node keeps itself
 		return
 	}
-	if w := c.budgets.mayVerify(now, from); w > 0 {
-		c.busy(resp, w, "too many PUTs")
+	_, source := c.cfg.Group(addr)
+	wait := time.Duration(0)
+	may := func() bool {
+		wait = c.budgets.mayVerify(now, from, c.table.get(from) != nil)
+		return wait == 0
+	}
+	if rec == nil {
+		if resp.Status = StatusBusy; may() {
+			resp.Status = c.entries.put(now, req.Entry, time.Duration(req.Age)*time.Second, source, c.inReach)
+		}
+	} else {
+		resp.Status, resp.Record = c.store.take(now, rec, source, may)
+	}
+	if resp.Status == StatusInvalid {
+		c.budgets.forged(now, from)
+	}
+	if wait > 0 {
+		c.busy(resp, wait, "too many PUTs")
 		return
 	}
 	if rec == nil {
-		resp.Status = c.entries.put(now, req.Entry, c.inReach)
 		return
 	}
-	_, source := c.cfg.Group(addr)
-	resp.Status, resp.Record = c.store.put(now, rec, source)
 	switch resp.Status {
 	case StatusOK:
 		c.moved(rec)
@@ -130,9 +147,9 @@ func (c *core) visited(from Key, seq uint64) {
 	e := c.table.get(from)
 	switch {
 	case e == nil && c.wanted(from):
-		c.probeStranger(from)
+		c.addStranger(from)
 	case e != nil && seq > seqOf(e.Record):
-		c.probe(Contact{Key: from})
+		c.probe(Contact{Key: from}, probeCheck)
 	}
 }
 

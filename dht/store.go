@@ -42,12 +42,13 @@ type store struct {
 	records                        map[ID]*held
 	floors                         map[ID]floor
 	sources                        map[netip.Prefix]int // records by source
+	prefixes                       map[[8]byte]ID       // records by the first 8 bytes of their positions
 	bytes                          int
 }
 
 func newStore(self ID, cfg *Config) *store {
 	return &store{self: self, maxRecords: cfg.MaxRecords, maxBytes: cfg.MaxBytes, maxFloor: cfg.MaxFloors,
-		verify: (*Record).Verify, records: map[ID]*held{}, floors: map[ID]floor{}, sources: map[netip.Prefix]int{}}
+		verify: (*Record).Verify, records: map[ID]*held{}, floors: map[ID]floor{}, sources: map[netip.Prefix]int{}, prefixes: map[[8]byte]ID{}}
 }
 
 // get returns the valid record at id.
@@ -63,6 +64,11 @@ func (s *store) get(now time.Time, id ID) *Record {
 // StatusNewer it returns the newer record if that is still valid. The cheap checks
 // come before the signature's.
 func (s *store) put(now time.Time, rec *Record, source netip.Prefix) (Status, *Record) {
+	return s.take(now, rec, source, func() bool { return true })
+}
+
+// take is put that asks before it checks a signature: StatusBusy if it may not.
+func (s *store) take(now time.Time, rec *Record, source netip.Prefix, may func() bool) (Status, *Record) {
 	if rec.Current(now) != nil {
 		if now.Before(rec.Expires()) {
 			return StatusFuture, nil
@@ -86,6 +92,9 @@ func (s *store) put(now time.Time, rec *Record, source netip.Prefix) (Status, *R
 	}
 	if old == nil && !s.fits(id, rec, source) {
 		return StatusNotClose, nil
+	}
+	if !may() {
+		return StatusBusy, nil
 	}
 	if s.verify(rec) != nil {
 		return StatusInvalid, nil
@@ -124,6 +133,7 @@ func (s *store) set(now time.Time, id ID, rec *Record, old *held, source netip.P
 		}
 		s.records[id] = &held{rec: rec, until: until(now, rec), credit: writeBurst - 1, written: now, source: source}
 		s.sources[source]++
+		s.prefixes[[8]byte(id[:8])] = id
 		s.bytes += len(rec.raw)
 	}
 	s.raise(id, floor{rec.Seq, rec.Expires().Add(floorKept)})
@@ -167,6 +177,7 @@ func (s *store) drop(id ID) {
 			delete(s.sources, h.source)
 		}
 		delete(s.records, id)
+		delete(s.prefixes, [8]byte(id[:8]))
 	}
 }
 
@@ -175,15 +186,6 @@ func (s *store) recordIDs() []ID { return nearestFirst(s.self, maps.Keys(s.recor
 
 func nearestFirst(self ID, ids iter.Seq[ID]) []ID {
 	return slices.SortedFunc(ids, func(a, b ID) int { return compare(self, a, b) })
-}
-
-// byPrefix finds records by the first 8 bytes of their positions.
-func (s *store) byPrefix() map[[8]byte]ID {
-	m := make(map[[8]byte]ID, len(s.records))
-	for id := range s.records {
-		m[[8]byte(id[:8])] = id
-	}
-	return m
 }
 
 // raise keeps the floor of id. When there are too many, those go that end first,

@@ -38,11 +38,12 @@ type spare struct {
 	top  uint64   // ID.top
 	rec  *Record  // nil: see bare
 	bare *Contact // without a record
+	by   uint32   // Contact.by
 }
 
 func (s *spare) contact() Contact {
 	if s.rec != nil {
-		return Contact{Key: s.rec.Key, Record: s.rec}
+		return Contact{Key: s.rec.Key, Record: s.rec, by: s.by}
 	}
 	return *s.bare
 }
@@ -139,7 +140,7 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 	}
 	b := t.bucket(id)
 	b.drop(id, c.Key)
-	if len(c.Addresses()) == 0 {
+	if len(c.Addresses()) == 0 || c.Record != nil && !c.Record.serves() {
 		return false
 	}
 	groups := groupsOf(t.group, c)
@@ -170,7 +171,11 @@ func (e *entry) ok(now time.Time, rtt time.Duration) {
 // learn takes over the newer record of c. Where its addresses would break a
 // group's limit the old ones stay.
 func (t *table) learn(e *entry, c Contact) {
-	if c.Record == nil || !c.Record.newer(e.Record) || c.Record.tombstone() {
+	if c.Record == nil || !c.Record.newer(e.Record) {
+		return
+	}
+	if !c.Record.serves() {
+		t.forget(e.Key)
 		return
 	}
 	if slices.Equal(c.Addresses(), e.Addresses()) {
@@ -281,6 +286,16 @@ func (t *table) mayCome(k Key) bool {
 	return n < max(smallTable/8, t.n/20)
 }
 
+// forget removes a contact that is no server any more.
+func (t *table) forget(k Key) {
+	id := t.id(k)
+	b := t.bucket(id)
+	b.drop(id, k)
+	if i := b.find(id); i >= 0 {
+		t.remove(b, i)
+	}
+}
+
 // heard keeps a contact that somebody named, to be checked when there is room.
 // It tells whether there may be.
 func (t *table) heard(c Contact) bool {
@@ -289,7 +304,7 @@ func (t *table) heard(c Contact) bool {
 	if p == 8*len(id) {
 		return false
 	}
-	if len(c.Addresses()) == 0 {
+	if len(c.Addresses()) == 0 || c.Record != nil && !c.Record.serves() {
 		return false
 	}
 	if p < len(t.buckets) && t.buckets[p] != nil {
@@ -304,13 +319,15 @@ func (t *table) heard(c Contact) bool {
 }
 
 func (b *bucket) replace(c Contact, id ID) {
-	s := spare{top: id.top(), rec: c.Record}
+	s := spare{top: id.top(), rec: c.Record, by: c.by}
 	if c.Record == nil {
 		bare := c // not &c: most have a record and need no memory
 		s.bare = &bare
 	}
 	i := b.spare(s.top, c.Key)
 	switch {
+	case i >= 0 && b.replacements[i].rec != nil:
+		s = b.replacements[i] // what somebody else says is no better, and may be forged
 	case i >= 0:
 	case len(b.replacements) < replacementSize:
 		i = len(b.replacements)

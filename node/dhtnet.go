@@ -25,6 +25,7 @@ type dhtRequest struct {
 	Entry    []byte `codec:"b,omitempty"`
 	Have     []byte `codec:"d,omitempty"` // 24 bytes each
 	Addr     []byte `codec:"a,omitempty"` // as in dhtContact
+	Age      uint32 `codec:"g,omitempty"`
 }
 
 type dhtResponse struct {
@@ -87,7 +88,20 @@ func (d dhtNetwork) Call(ctx context.Context, to dht.Contact, req *dht.Request) 
 	return decodeDHTResponse(reply)
 }
 
-var _ dht.DialBacker = dhtNetwork{}
+var (
+	_ dht.DialBacker         = dhtNetwork{}
+	_ dht.Linker             = dhtNetwork{}
+	_ transport.SessionEnder = (*Node)(nil)
+)
+
+// Linked tells whether a session is open.
+func (d dhtNetwork) Linked(k dht.Key) bool {
+	_, ok := d.node.endpoint.Live(transport.PeerKey(k))
+	return ok
+}
+
+// SessionLost tells the DHT of a session that ended without a goodbye.
+func (n *Node) SessionLost(peer transport.PeerKey) { n.dht.Closed(dht.Key(peer)) }
 
 // DialBack dials an agent at one address, whether a session is open or not.
 func (d dhtNetwork) DialBack(ctx context.Context, k dht.Key, addr netip.AddrPort) error {
@@ -108,7 +122,7 @@ func (n *Node) serveDHT(ctx context.Context, r *transport.Request) ([]byte, erro
 }
 
 func encodeDHTRequest(r *dht.Request) ([]byte, error) {
-	w := dhtRequest{Op: uint8(r.Op), Seq: r.Seq, KnownSeq: r.KnownSeq, Record: recordBytes(r.Record), Entry: r.Entry, Have: r.Have}
+	w := dhtRequest{Op: uint8(r.Op), Seq: r.Seq, KnownSeq: r.KnownSeq, Record: recordBytes(r.Record), Entry: r.Entry, Have: r.Have, Age: r.Age}
 	if r.Target != (dht.ID{}) {
 		w.Target = r.Target[:]
 	}
@@ -126,7 +140,7 @@ func decodeDHTRequest(b []byte) (*dht.Request, error) {
 	if err := decodeDHT(b, &w); err != nil {
 		return nil, err
 	}
-	r := &dht.Request{Op: dht.Op(w.Op), Seq: w.Seq, KnownSeq: w.KnownSeq, Entry: w.Entry, Have: w.Have}
+	r := &dht.Request{Op: dht.Op(w.Op), Seq: w.Seq, KnownSeq: w.KnownSeq, Entry: w.Entry, Have: w.Have, Age: w.Age}
 	var err error
 	if r.Target, err = decodeID(w.Target); err != nil {
 		return nil, err

@@ -191,6 +191,9 @@ func TestStopWithdraws(t *testing.T) {
 	w := newTestNetwork(t, testDNA)
 	alice, bob := w.start("alice"), w.start("bob")
 	connectTo(t, alice, bob.Agent())
+	if err := bob.dht.WaitReady(t.Context()); err != nil { // what is not published can't be withdrawn
+		t.Fatal(err)
+	}
 	seq := bob.dht.OwnRecord().Seq
 	bob.stop()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {

@@ -318,9 +318,13 @@ func (e *Endpoint) unregister(s *Session, cause error) {
 		e.sessions--
 		e.countInboundLocked(s, -1)
 	}
+	last := e.peers[s.peer] == nil
 	e.mu.Unlock()
 	if i >= 0 {
 		e.cfg.Log.Debug("session ended", "peer", s.peer, "addr", s.addr, "cause", cause)
+		if ender, ok := e.cfg.Handler.(SessionEnder); ok && last && !s.draining() {
+			ender.SessionLost(s.peer)
+		}
 	}
 }
 

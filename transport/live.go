@@ -65,7 +65,8 @@ func (s *Session) tick(now time.Time) {
 		bytes: s.stats.bytesIn.Load() + s.stats.bytesOut.Load()}
 	if s.drain.on {
 		c.drained = int64(s.drain.since.Sub(s.ep.start)) + 1
-		c.unused = s.drain.reason == reasonUnused && s.calls.inFlight == 0 && s.serve.slots == 0
+		c.unused = s.drain.reason == reasonUnused && s.calls.inFlight == 0 && s.serve.slots == 0 &&
+			s.out.empty() && !s.tx.busy // the last reply may be on its way
 	}
 	reason, stalled := s.drain.reason, s.stalledLocked()
 	s.mu.Unlock()

@@ -202,6 +202,13 @@ func (s *Session) info() SessionInfo {
 		Outgoing: out, Incoming: in, RTT: s.RTT(), Skew: s.skew}
 }
 
+// draining tells whether either side has said goodbye.
+func (s *Session) draining() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.drain.on
+}
+
 // errMoved: the session is draining and the request has not left; another
 // session may take it.
 var errMoved = errors.New("transport: the session is being replaced")
