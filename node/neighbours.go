@@ -72,6 +72,7 @@ func (n *Node) tendNeighbours(ctx context.Context, ns *neighbours) {
 			addrs := n.backoff.due(n.now(), c.Addresses())
 			if _, _, err := n.endpoint.Session(ctx, transport.PeerKey(c.Key), addrs); err != nil {
 				n.dialFailed(sdk.AgentID(c.Key), err)
+				n.dht.Suspect(c.Key)
 				failed[i] = len(dialAttempts(err)) > 0
 				n.cfg.Log.Debug("a neighbour was not reached", "agent", c.Key, "error", err)
 			}
