@@ -48,7 +48,7 @@ func (c *core) learn(now time.Time, from Key, r *Record) (bool, error) {
 		return false, err
 	}
 	c.notAlone(now)
-	if c.store.records[r.id] != nil {
+	if c.store.records[r.id] != nil || r.tombstone() && c.inReach(r.id) {
 		c.store.put(now, r, netip.Prefix{})
 	}
 	c.moved(r)

@@ -253,7 +253,7 @@ func TestReadyOnlyWithOthers(t *testing.T) {
 		t.Errorf("at first: %+v", s)
 	}
 	alice.stop()
-	for end := time.Now().Add(30 * time.Second); status().Ready; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); status().Ready; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("still ready")
 		}
