@@ -7,13 +7,13 @@ import (
 )
 
 // Learn takes the record that an agent sent of itself over its own session. It
-// tells whether the record is valid and newer than what this node knew. The
-// error wraps ErrRecord (another agent's, expired, forged) or ErrBusy (too many
+// tells whether the record is verified and no older than any that this node knows:
+// it may have come by a PUT a moment ago. The error wraps ErrRecord (another agent's, expired, forged) or ErrBusy (too many
 // of one agent).
-func (d *DHT) Learn(from Key, r *Record) (newer bool, err error) {
+func (d *DHT) Learn(from Key, r *Record) (newest bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	newer, err = d.core.learn(d.cfg.Now(), from, r)
+	newest, err = d.core.learn(d.cfg.Now(), from, r)
 	if err != nil {
 		d.core.stats.Refused++
 		return false, fmt.Errorf("dht: record that %s sent of itself: %w", from, err)
@@ -21,15 +21,15 @@ func (d *DHT) Learn(from Key, r *Record) (newer bool, err error) {
 	if len(d.core.probes)+len(d.core.strangers) > 0 {
 		signal(d.wake)
 	}
-	return newer, nil
+	return newest, nil
 }
 
 func (c *core) learn(now time.Time, from Key, r *Record) (bool, error) {
-	switch {
-	case r == nil || r.Key != from || from == c.self:
+	if r == nil || r.Key != from || from == c.self {
 		return false, recordErrorf("another agent's")
-	case !r.newer(c.knownRecord(r)):
-		return false, nil
+	}
+	if known := c.knownRecord(r); !r.newer(known) {
+		return string(r.raw) == string(known.raw), nil // known ones are verified
 	}
 	if err := checkRecord(r); err != nil {
 		return false, recordErrorf("%w", err)
@@ -48,7 +48,7 @@ func (c *core) learn(now time.Time, from Key, r *Record) (bool, error) {
 		return false, err
 	}
 	c.notAlone(now)
-	if c.store.records[r.id] != nil {
+	if c.store.records[r.id] != nil || r.tombstone() && c.inReach(r.id) {
 		c.store.put(now, r, netip.Prefix{})
 	}
 	c.moved(r)
@@ -93,6 +93,18 @@ func (c *core) moved(r *Record) {
 func (c *core) withdrawn(now time.Time, ct Contact) bool {
 	h := c.store.records[ct.id()]
 	return h != nil && h.rec.tombstone() && h.rec.Seq > seqOf(ct.Record) && h.rec.Current(now) == nil
+}
+
+// Suspect says that a contact could not be dialled: it is asked soon, and not only
+// when its time has come.
+func (d *DHT) Suspect(k Key) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := d.cfg.Now()
+	if e := d.core.table.get(k); e != nil && e.fails == 0 && now.Before(e.nextCheck) {
+		e.nextCheck, d.core.table.next = now, time.Time{}
+		signal(d.wake)
+	}
 }
 
 // OwnRecord is the record that this node publishes; nil if it has none.

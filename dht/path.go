@@ -38,8 +38,8 @@ func (p *path) inFlight(i int, now time.Time) int {
 
 // pick returns the nearest node that nobody asked, among the path's nearest, and
 // passes over those whose network this lookup has dialled often enough. One that
-// is late has no place among the nearest until it answers: where many are dead,
-// waiting for one batch of them after the other would take seconds.
+// is late in a get has no place among the nearest until it answers: where many are
+// dead, waiting for one batch of them after the other would take seconds.
 func (l *lookup) pick(now time.Time, p *path) *node {
 	if p.asked >= maxAsked {
 		return nil
@@ -49,7 +49,7 @@ func (l *lookup) pick(now time.Time, p *path) *node {
 		if n.state == nodeNew && l.mayDial(n) {
 			return n
 		}
-		if n.state != nodeFailed && n.state != nodePassed && (n.state != nodeAsked || now.Before(n.late())) && p.counts(n) {
+		if n.state != nodeFailed && n.state != nodePassed && !(l.get && n.state == nodeAsked && !now.Before(n.late())) && p.counts(n) {
 			if seen++; seen == p.width {
 				return nil
 			}

@@ -110,3 +110,24 @@ func TestLocalFaults(t *testing.T) {
 		u.heard()
 	}
 }
+
+// A contact that could not be dialled is asked at once and not minutes later, and
+// dropped when it does not answer. One that answers stays.
+func TestSuspect(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet()
+		nodes := network(t, m, 3)
+		_ = wait(t.Context(), time.Minute)
+		dead, x := nodes[2], nodes[1]
+		dead.stop()
+		defer stopAll(nodes[:2])
+		x.Suspect(nodes[0].key)
+		x.Suspect(dead.key)
+		x.Suspect(pub(testKey(99))) // nobody
+		_ = wait(t.Context(), 2*time.Minute)
+		if s := x.Table(); len(s.Contacts) != 1 || s.Contacts[0].Key != nodes[0].key || s.Contacts[0].Fails != 0 || !s.Contacts[0].Sibling || s.Contacts[0].RTT == 0 {
+			t.Errorf("contacts: %+v", s.Contacts)
+		}
+	})
+}

@@ -27,8 +27,8 @@ func (r *Record) Withdrawn() bool { return r.tombstone() }
 
 // Withdraw publishes that this node is gone, and returns when all who should know
 // do, or ctx has ended: the tombstones that are on their way by then may still
-// arrive. It is called once, before Run ends, and does nothing where
-// nothing was published or nobody is there to be told. The error wraps
+// arrive. It is called once, before Run ends, and does nothing where there is no
+// record or nobody to be told. The error wraps
 // ErrNoAnswer, ErrClosed or ctx's.
 func (d *DHT) Withdraw(ctx context.Context) (holders int, err error) {
 	const what = "withdrawal"
@@ -39,13 +39,17 @@ func (d *DHT) Withdraw(ctx context.Context) (holders int, err error) {
 	}
 	d.mu.Lock()
 	c, now := d.core, d.cfg.Now()
-	if !d.running || c.stats.Published.IsZero() || c.own.rec == nil || c.own.rec.tombstone() || c.table.n == 0 {
+	if !d.running || c.own.rec == nil || c.own.rec.tombstone() {
 		c.own.gone = true
 		d.mu.Unlock()
 		return 0, nil
 	}
 	c.own.gone = true
-	c.setAddrs(now, nil)
+	c.setAddrs(now, nil) // OwnRecord is the tombstone from here on
+	if c.table.n == 0 {
+		d.mu.Unlock()
+		return 0, nil
+	}
 	c.sched.publish = now.Add(c.cfg.TTL) // it is done here
 	o := c.startOp(now, &op{kind: opPublish}, c.id)
 	w := &waiter{changed: make(chan struct{}, 1), done: make(chan struct{})}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -186,6 +187,21 @@ func TestParseCache(t *testing.T) {
 	if err != nil || len(agents) != 1 || agents[0].agent != ids[0] || !slices.Equal(agents[0].worked, []workedAddr{{addrN(1), at}}) || string(snapshot) != "x" {
 		t.Errorf("version 1: %+v, %v", agents, err)
 	}
+	// As they are in files.
+	for name, golden := range map[string]string{
+		"version 1": goldenCache1,
+		"version 2": goldenCache2,
+	} {
+		file, err := hex.DecodeString(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		agents, _, err := parseCache(file)
+		if err != nil || len(agents) != 1 || agents[0].agent != ids[0] || !slices.Equal(agents[0].worked, []workedAddr{{addrN(1), at}}) ||
+			(agents[0].record != nil) != (name == "version 2") {
+			t.Errorf("%s: %+v, %v", name, agents, err)
+		}
+	}
 	for name, c := range map[string]cacheContent{"version 0": {}, "version 3": {Version: 3}} {
 		b, err := sdk.Marshal(c)
 		if err != nil {
@@ -200,6 +216,16 @@ func TestParseCache(t *testing.T) {
 		t.Errorf("another agent's record: %+v", k)
 	}
 }
+
+// A cache file of each version: the agent of test key 1 at 192.0.2.1:7480 at 1800000000, and its testRecord.
+const (
+	goldenCache1 = "83a96164647265737365739183a161c4208a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5ca170ae3139322e302e322e" +
+		"313a37343830a174ce6b49d200a3646874c0a17601"
+	goldenCache2 = "83a66167656e74739183a161c4208a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5ca172c4820101018a88e3dd7409f1" +
+		"95fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c0000000000000007000001a3185c500000001c20010104c00002011d380000b695ee7a" +
+		"aa4088ce6f166d004694e52d7e9364ad06264c9fc27515cb7be2992a3bd1aea797d2fbe9598382e367d1dc8d658c043adb0c7c9e0ef07f0b6b446601" +
+		"a1779182a170ae3139322e302e322e313a37343830a174ce6b49d200a3646874c0a17602"
+)
 
 // What a file says is taken as far as it makes sense, within the bounds.
 func FuzzParseCache(f *testing.F) {

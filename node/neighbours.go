@@ -66,16 +66,7 @@ func (n *Node) tendNeighbours(ctx context.Context, ns *neighbours) {
 	due := ns.due(n.now(), pinned, n.leaveAlone)
 	failed := make([]bool, len(due))
 	for i, c := range due {
-		dials.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, coldDialLimit)
-			defer cancel()
-			addrs := n.backoff.due(n.now(), c.Addresses())
-			if _, _, err := n.endpoint.Session(ctx, transport.PeerKey(c.Key), addrs); err != nil {
-				n.dialFailed(sdk.AgentID(c.Key), err)
-				failed[i] = len(dialAttempts(err)) > 0
-				n.cfg.Log.Debug("a neighbour was not reached", "agent", c.Key, "error", err)
-			}
-		})
+		dials.Go(func() { failed[i] = n.dialNeighbour(ctx, c) })
 	}
 	dials.Wait()
 	for i, c := range due {
@@ -83,6 +74,21 @@ func (n *Node) tendNeighbours(ctx context.Context, ns *neighbours) {
 			ns.seen[c.Key] = time.Time{} // its addresses' pauses decide
 		}
 	}
+}
+
+// dialNeighbour opens a session. It tells whether nobody answered, so that the
+// addresses are left alone for a while.
+func (n *Node) dialNeighbour(ctx context.Context, c dht.Contact) (failed bool) {
+	ctx, cancel := context.WithTimeout(ctx, coldDialLimit)
+	defer cancel()
+	_, _, err := n.endpoint.Session(ctx, transport.PeerKey(c.Key), n.backoff.due(n.now(), c.Addresses()))
+	if err == nil {
+		return false
+	}
+	n.cfg.Log.Debug("a neighbour was not reached", "agent", c.Key, "error", err)
+	n.dialFailed(sdk.AgentID(c.Key), err)
+	n.dht.Suspect(c.Key)
+	return len(dialAttempts(err)) > 0
 }
 
 // leaveAlone tells whether a neighbour has a session, or is not to be dialled now.

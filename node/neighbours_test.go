@@ -84,22 +84,27 @@ func TestNeighbourIsDialledAgain(t *testing.T) {
 	if !ok || again == before {
 		t.Fatal("not dialled again")
 	}
+}
 
-	// One that does not answer is left alone for longer and longer.
-	p.end()
-	<-again.Done()
-	ns = neighbours{}
-	addr := []netip.AddrPort{p.addr()}
-	bob.tendNeighbours(t.Context(), &ns)
-	if len(bob.backoff.due(bob.now(), addr)) != 0 || !ns.seen[dht.Key(peer)].IsZero() {
-		t.Errorf("not left alone: %v", ns.seen)
+// A neighbour that does not answer is left alone, until its pause is over.
+func TestNeighbourIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	w := newTestNetwork(t, testDNA)
+	n := w.start("n")
+	dead := dht.Contact{Key: dht.Key(newIdentity(testPrivateKey(50)).agent), Addrs: []netip.AddrPort{closedPort(t)}}
+	if n.leaveAlone(dead) {
+		t.Error("left alone before it was dialled")
 	}
-	contact := dht.Contact{Key: dht.Key(peer), Addrs: addr}
-	if !bob.leaveAlone(contact) {
-		t.Error("it is to be dialled in its pause")
+	if !n.dialNeighbour(t.Context(), dead) || !n.leaveAlone(dead) {
+		t.Error("not left alone")
 	}
-	bob.backoff.worked(addr[0])
-	if bob.leaveAlone(contact) {
-		t.Error("it is left alone though its pause is over")
+	n.backoff.worked(dead.Addrs[0])
+	if n.leaveAlone(dead) {
+		t.Error("left alone though its pause is over")
+	}
+	_, addr := listening(t, 51)
+	live := dht.Contact{Key: dht.Key(newIdentity(testPrivateKey(51)).agent), Addrs: []netip.AddrPort{addr}}
+	if n.dialNeighbour(t.Context(), live) || !n.leaveAlone(live) {
+		t.Error("one that answers has no session, or is to be dialled again")
 	}
 }

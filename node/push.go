@@ -89,14 +89,14 @@ func (n *Node) pushTo(ctx context.Context, p transport.PeerKey, rec *dht.Record)
 func (n *Node) pushedTo(r *transport.Request) {
 	n.traffic.dhtRequests.Add(1)
 	rec, err := dht.ParseRecord(r.Body)
-	newer := false
+	newest := false
 	if err == nil {
-		newer, err = n.dht.Learn(dht.Key(r.Peer), rec)
+		newest, err = n.dht.Learn(dht.Key(r.Peer), rec)
 	}
 	if err != nil {
 		n.cfg.Log.Debug("a pushed record was not taken", "agent", dht.Key(r.Peer), "error", err)
 	}
-	if newer { // else it was not verified
+	if newest { // else it was not verified
 		n.learned(rec, false)
 	}
 }

@@ -198,9 +198,11 @@ func (s *seek) err() *sdk.Error {
 		asked = len(s.found.Trace)
 	}
 	took := s.node.now().Sub(s.start)
-	var gone *dht.WithdrawnError
+	if r := s.node.addresses.record(s.to); r != nil && r.Withdrawn() && len(s.from) == 0 { // and nobody knows a newer one
+		return lookupError(s.to, &dht.WithdrawnError{Seq: r.Seq, Since: r.IssuedAt}, asked, took, down)
+	}
 	switch {
-	case errors.As(s.searchErr, &gone), len(s.from) == 0 && s.searchErr != nil && !late:
+	case errors.As(s.searchErr, new(*dht.WithdrawnError)), len(s.from) == 0 && s.searchErr != nil && !late:
 		return lookupError(s.to, s.searchErr, asked, took, down)
 	case len(s.from) == 0:
 		return &sdk.Error{Code: sdk.UnknownAgent, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true,

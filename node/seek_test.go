@@ -3,10 +3,12 @@ package node
 import (
 	"bytes"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/parley-p2p/parley/dht"
+	"github.com/parley-p2p/parley/node/control"
 	"github.com/parley-p2p/parley/sdk"
 	"github.com/parley-p2p/parley/transport"
 )
@@ -211,5 +213,60 @@ func TestStopWithdraws(t *testing.T) {
 	}
 	if now := again.dht.OwnRecord().Seq; now <= gone {
 		t.Errorf("seq %d after the tombstone's %d", now, gone)
+	}
+}
+
+// An agent that has said that it goes is offline also for a node that finds but
+// older records of it in the DHT.
+func TestOlderRecordsOfOneWhoHasGone(t *testing.T) {
+	t.Parallel()
+	w := newTestNetwork(t, testDNA)
+	alice, bob := w.start("alice"), w.start("bob")
+	s, addr := listening(t, 80)
+	newStranger(t, 81).put(freshRecord(t, 80, 5, addr), alice, bob)
+	alice.addresses.learn(freshRecord(t, 80, 6), false)
+	c, e := alice.connect(t.Context(), sdk.AgentID(freshRecord(t, 80, 5, addr).Key))
+	if e == nil {
+		t.Fatalf("it was dialled at %s", c.session.RemoteAddr())
+	}
+	wantError(t, e, sdk.Unreachable, sdk.DeliveredNo, true)
+	if !strings.Contains(e.Text, "has gone offline") || len(s.endpoint.Sessions()) != 0 {
+		t.Errorf("%v", e)
+	}
+}
+
+// A node says that others can't find it when all whom it knew are gone, and that
+// they can when one is back.
+func TestReadyOnlyWithOthers(t *testing.T) {
+	t.Parallel()
+	w := newTestNetwork(t, testDNA)
+	w.base.Listen = closedPort(t).String()
+	alice := w.start("alice")
+	listen := w.base.Listen
+	w.base.Listen = "127.0.0.1:0"
+	bob := w.start("bob")
+	status := func() control.Status {
+		s, err := bob.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	if s := status(); !s.Ready || s.NotReady != "" || !s.DHT.Server || s.DHT.WhyClient != "" {
+		t.Errorf("at first: %+v", s)
+	}
+	alice.stop()
+	for end := time.Now().Add(3 * time.Minute); status().Ready; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("still ready")
+		}
+	}
+	if s := status(); s.NotReady != "all nodes that were known are gone" && s.NotReady != "no node of the network answered" {
+		t.Errorf("alone: %q", s.NotReady)
+	}
+	w.base.Listen, w.first = listen, nil
+	w.start("alice")
+	if err := bob.WaitReady(t.Context()); err != nil || !status().Ready {
+		t.Errorf("not ready again: %v", err)
 	}
 }
