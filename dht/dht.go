@@ -23,7 +23,6 @@ type DHT struct {
 	core    *core
 	waiters map[*op]*waiter
 	running bool
-	linked  map[Key]bool  // contacts with an open session at the last look
 	backs   int           // dial-backs under way
 	ready   chan struct{} // closed while ready
 	isReady bool

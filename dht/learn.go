@@ -95,18 +95,6 @@ func (c *core) withdrawn(now time.Time, ct Contact) bool {
 	return h != nil && h.rec.tombstone() && h.rec.Seq > seqOf(ct.Record) && h.rec.Current(now) == nil
 }
 
-// Suspect says that a contact could not be dialled: it is asked soon, and not only
-// when its time has come.
-func (d *DHT) Suspect(k Key) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	now := d.cfg.Now()
-	if e := d.core.table.get(k); e != nil && e.fails == 0 && now.Before(e.nextCheck) {
-		e.nextCheck, d.core.table.next = now, time.Time{}
-		signal(d.wake)
-	}
-}
-
 // OwnRecord is the record that this node publishes; nil if it has none.
 func (d *DHT) OwnRecord() *Record {
 	d.mu.Lock()

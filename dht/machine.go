@@ -181,7 +181,7 @@ func (m *Machine) Serve(now time.Time, from Key, addr netip.Addr, req *Request) 
 }
 
 // Closed says that the session with k has ended. Poll must follow.
-func (m *Machine) Closed(now time.Time, k Key) { m.core.closed(now, k) }
+func (m *Machine) Closed(now time.Time, k Key) { m.core.suspect(now, k) }
 
 // Pinned is DHT.Pinned.
 func (m *Machine) Pinned() []Contact { return m.core.table.pinned() }

@@ -40,8 +40,6 @@ func (m *memNet) prepareBack(t testing.TB, n int, boot []Contact) *memNode {
 	return mn
 }
 
-type dialNet struct{ reviewNet }
-
 func (m *memNet) nodeDial(t testing.TB, n int, boot []Contact) *memNode { // ErrDial, but no dial-back
 	mn := m.prepare(t, n, boot, func(c *Config) { c.Network = errNet{c.Network.(*memNode)} })
 	return mn

@@ -101,7 +101,7 @@ func (d dhtNetwork) Linked(k dht.Key) bool {
 }
 
 // SessionLost tells the DHT of a session that ended without a goodbye.
-func (n *Node) SessionLost(peer transport.PeerKey) { n.dht.Closed(dht.Key(peer)) }
+func (n *Node) SessionLost(peer transport.PeerKey) { n.dht.Suspect(dht.Key(peer)) }
 
 // DialBack dials an agent at one address, whether a session is open or not.
 func (d dhtNetwork) DialBack(ctx context.Context, k dht.Key, addr netip.AddrPort) error {

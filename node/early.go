@@ -100,14 +100,14 @@ func (d dhtNetwork) ask(ctx context.Context, to dht.Contact, op dht.Op, o transp
 	dialCtx, cancel := within(ctx, coldDialLimit)
 	defer cancel()
 	var reply []byte
+	var s *transport.Session
 	var err error
 	if op > dht.OpGet {
-		var s *transport.Session
 		if s, _, err = e.Session(dialCtx, peer, addrs); err == nil {
 			reply, err = s.Request(ctx, o)
 		}
 	} else {
-		reply, _, err = e.Ask(dialCtx, peer, addrs, o)
+		reply, s, err = e.Ask(dialCtx, peer, addrs, o)
 	}
 	var undialled *transport.DialError
 	if errors.As(err, &undialled) || s == nil && errors.Is(dialCtx.Err(), context.DeadlineExceeded) {
