@@ -9,7 +9,7 @@ import (
 
 // Two bootstrap nodes whose settings name each other, as each one of a list of
 // bootstrap nodes does that all nodes share.
-func TestReviewBootstrapsOfEachOther(t *testing.T) {
+func TestBootstrapsOfEachOther(t *testing.T) {
 	dir := shortTempDir(t)
 	var nodes []*Node
 	var cfgs []Config

@@ -9,7 +9,8 @@ import (
 )
 
 // A network that dials back, over hours, with churn: what is counted is given back.
-func TestReviewSoak(t *testing.T) {
+func TestSoak(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet()
 		boot := m.prepareBack(t, 1, nil)
@@ -91,8 +92,9 @@ func TestReviewSoak(t *testing.T) {
 	})
 }
 
-// Entries of 64 authors, all from one network, take all the room.
-func TestReviewEntryFlood(t *testing.T) {
+// What one network brings, of however many authors, does not take all the room.
+func TestEntrySources(t *testing.T) {
+	t.Parallel()
 	n := newMemNet().prepare(t, 1, nil, func(c *Config) {
 		c.Now = func() time.Time { return epoch }
 		c.MaxEntries, c.EntriesByAuthor = 512, 8
@@ -128,8 +130,9 @@ func TestReviewEntryFlood(t *testing.T) {
 	}
 }
 
-// Hand-over gives entries a new day: one that nobody puts again never ends.
-func TestReviewEntryForever(t *testing.T) {
+// An entry that its author does not put again ends, however often it is handed over.
+func TestEntryForever(t *testing.T) {
+	t.Parallel()
 	check := func(b []byte) (ID, Key, error) { return ID(b[:32]), Key(b[32:64]), nil }
 	mk := func(n int) *core {
 		return newMemNet().prepare(t, n, nil, func(c *Config) { c.CheckEntry = check; c.Now = func() time.Time { return epoch } }).core
@@ -157,8 +160,9 @@ func TestReviewEntryForever(t *testing.T) {
 	}
 }
 
-// 32 peers use up all signatures of all.
-func TestReviewVerifyAll(t *testing.T) {
+// Forgers don't use up the signatures of the honest.
+func TestForgersAndHonest(t *testing.T) {
+	t.Parallel()
 	c := testCore(t)
 	now, busy, n := epoch, 0, 0
 	junk := make([]*Record, 64)
@@ -189,8 +193,9 @@ func TestReviewVerifyAll(t *testing.T) {
 	}
 }
 
-// Who only names a stale contact counts as a holder.
-func TestReviewNamedIsNoHolder(t *testing.T) {
+// Who only names the agent holds nothing.
+func TestNamedIsNoHolder(t *testing.T) {
+	t.Parallel()
 	stale := testRecord(t, 7, 1, epoch)
 	l, _ := testLookup(true, 3, 16, NodeID(stale.Key))
 	asked := drive(t, l, func(to Contact) *Response {

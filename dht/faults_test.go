@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// reviewNet is a memNode as the node's own Network is: it dials back, and says
+// dialledNet is a memNode as the node's own Network is: it dials back, and says
 // when a dial failed.
-type reviewNet struct{ *memNode }
+type dialledNet struct{ *memNode }
 
-func (n reviewNet) Call(ctx context.Context, to Contact, req *Request) (*Response, error) {
+func (n dialledNet) Call(ctx context.Context, to Contact, req *Request) (*Response, error) {
 	r, err := n.memNode.Call(ctx, to, req)
 	if err == errRefused {
 		err = fmt.Errorf("%w: %w", ErrDial, err)
@@ -22,7 +22,7 @@ func (n reviewNet) Call(ctx context.Context, to Contact, req *Request) (*Respons
 	return r, err
 }
 
-func (n reviewNet) DialBack(ctx context.Context, k Key, a netip.AddrPort) error {
+func (n dialledNet) DialBack(ctx context.Context, k Key, a netip.AddrPort) error {
 	n.net.mu.Lock()
 	defer n.net.mu.Unlock()
 	if m := n.net.nodes[a]; m != nil && m.key == k && !n.net.cut[n.key] && !n.net.cut[k] {
@@ -32,9 +32,9 @@ func (n reviewNet) DialBack(ctx context.Context, k Key, a netip.AddrPort) error 
 }
 
 func (m *memNet) prepareBack(t testing.TB, n int, boot []Contact) *memNode {
-	var rn *reviewNet
+	var rn *dialledNet
 	mn := m.prepare(t, n, boot, func(c *Config) {
-		rn = &reviewNet{c.Network.(*memNode)}
+		rn = &dialledNet{c.Network.(*memNode)}
 		c.Network = rn
 	})
 	return mn
@@ -48,12 +48,13 @@ func (m *memNet) nodeDial(t testing.TB, n int, boot []Contact) *memNode { // Err
 type errNet struct{ n *memNode }
 
 func (e errNet) Call(ctx context.Context, to Contact, req *Request) (*Response, error) {
-	return reviewNet{e.n}.Call(ctx, to, req)
+	return dialledNet{e.n}.Call(ctx, to, req)
 }
 
-// F1: two bootstrap nodes that name each other (and everybody else): all are
-// clients, so nobody enters a table, so nobody is asked to dial back.
-func TestReviewMutualBootstrap(t *testing.T) {
+// Bootstrap nodes that name one another form a network, though all of them are
+// clients at first: who dials back need be no server.
+func TestMutualBootstrap(t *testing.T) {
+	t.Parallel()
 	for name, bare := range map[string]bool{"addresses": false, "keys only, as package node has it": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -85,8 +86,10 @@ func TestReviewMutualBootstrap(t *testing.T) {
 	}
 }
 
-// F2: more contacts than a lookup has seeds die at once; the bootstrap node is there.
-func TestReviewUplinkForever(t *testing.T) {
+// Where more contacts than a lookup has seeds die at once, the bootstrap node is
+// asked again.
+func TestUplinkForever(t *testing.T) {
+	t.Parallel()
 	for _, n := range []int{6, 40} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -124,9 +127,10 @@ func TestReviewUplinkForever(t *testing.T) {
 	}
 }
 
-// F3: a liar names an honest node's address with another key: the honest node is
-// left alone though an honest node names it rightly.
-func TestReviewShutPoison(t *testing.T) {
+// A liar who names another key at an honest node's address does not hide it from
+// those who hear of it elsewhere.
+func TestShutPoison(t *testing.T) {
+	t.Parallel()
 	honest := testRecord(t, 7, 5, epoch)
 	bogus, err := Record{Key: pub(testKey(8)), Flags: FlagServer, Seq: 1, IssuedAt: epoch, TTL: time.Hour, Addrs: honest.Addrs}.Sign(testKey(8))
 	if err != nil {
@@ -167,8 +171,9 @@ func TestReviewShutPoison(t *testing.T) {
 	}
 }
 
-// F4: a candidate that a lookup reaches before its check has answered.
-func TestReviewAskedLeak(t *testing.T) {
+// A candidate that a lookup reaches before its check is answered is counted once.
+func TestAskedLeak(t *testing.T) {
+	t.Parallel()
 	c := testCore(t)
 	first := testRecord(t, 20, 1, epoch)
 	c.table.succeeded(epoch, Contact{Key: first.Key, Record: first}, time.Millisecond, checkFirst)
@@ -196,8 +201,9 @@ func TestReviewAskedLeak(t *testing.T) {
 	}
 }
 
-// F5: a dial-back request that is never sent.
-func TestReviewProofStuck(t *testing.T) {
+// A dial-back request that is never sent does not hold the proof up.
+func TestProofStuck(t *testing.T) {
+	t.Parallel()
 	c := testCore(t)
 	c.cfg.dialBack, c.proof.server = true, false
 	c.sched.joined, c.sched.filled = true, true
@@ -230,8 +236,9 @@ func TestReviewProofStuck(t *testing.T) {
 	}
 }
 
-// F6: clients in the table, and named.
-func TestReviewClients(t *testing.T) {
+// Clients are in no table and named to nobody, whatever way they come.
+func TestClients(t *testing.T) {
+	t.Parallel()
 	client := func(seq uint64) *Record {
 		r, err := Record{Key: pub(testKey(7)), Flags: FlagClient, Seq: seq, IssuedAt: epoch, TTL: 2 * time.Hour, Addrs: []netip.AddrPort{testAddr(8)}}.Sign(testKey(7))
 		if err != nil {
@@ -294,9 +301,9 @@ func TestReviewClients(t *testing.T) {
 	named(c, "it answered a lookup")
 }
 
-// F7: eight keys that call and don't answer make a node think that its uplink is
-// down; the ninth call makes it publish again.
-func TestReviewForcedPublish(t *testing.T) {
+// Keys that call and don't answer say nothing of the own uplink, and make nobody publish.
+func TestForcedPublish(t *testing.T) {
+	t.Parallel()
 	c := testCore(t)
 	now := epoch
 	for i := range 12 {
@@ -334,8 +341,9 @@ func TestReviewForcedPublish(t *testing.T) {
 	}
 }
 
-// F8: all nodes of a small network restart, those that a node remembers come late.
-func TestReviewLateShut(t *testing.T) {
+// All nodes of a small network restart, and those that a node remembers come late.
+func TestLateShut(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet()
 		late := m.nodeDial(t, 1, nil)
@@ -356,8 +364,9 @@ func TestReviewLateShut(t *testing.T) {
 	})
 }
 
-// F9: an outage of the own uplink in a network of five.
-func TestReviewSmallOutage(t *testing.T) {
+// An outage of the own uplink in a network of five is over when it is over.
+func TestSmallOutage(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet()
 		boot := m.nodeDial(t, 1, nil)
@@ -401,8 +410,9 @@ func TestReviewSmallOutage(t *testing.T) {
 	})
 }
 
-// F10: the answer to a dial-back of the old address proves the new one.
-func TestReviewOldProof(t *testing.T) {
+// The answer to a dial-back of the old address does not prove the new one.
+func TestOldProof(t *testing.T) {
+	t.Parallel()
 	c := testCore(t)
 	c.cfg.dialBack, c.proof.server = true, false
 	c.sched.joined, c.sched.filled = true, true
@@ -443,7 +453,7 @@ func fullCore(t testing.TB, contacts, records int) *core {
 	return k
 }
 
-func BenchmarkReviewHandOver(b *testing.B) {
+func BenchmarkHandOver(b *testing.B) {
 	for _, n := range []int{12, 200} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			c := fullCore(b, n, 4096)
@@ -457,7 +467,7 @@ func BenchmarkReviewHandOver(b *testing.B) {
 	}
 }
 
-func BenchmarkReviewServeSync(b *testing.B) {
+func BenchmarkServeSync(b *testing.B) {
 	c := fullCore(b, 200, 4096)
 	for _, n := range []int{1, 128} {
 		var have []byte
@@ -472,8 +482,9 @@ func BenchmarkReviewServeSync(b *testing.B) {
 	}
 }
 
-// F12: 4,096 keys that ask once make all others share one budget.
-func TestReviewBudgets(t *testing.T) {
+// 4,096 keys that ask once don't make all others share one budget.
+func TestManyKeysOneBudget(t *testing.T) {
+	t.Parallel()
 	c := testCore(t)
 	for i := range maxBudgets {
 		c.serve(epoch, Key{1, byte(i >> 8), byte(i)}, netip.Addr{}, &Request{Op: OpFind, Target: ID{1}})

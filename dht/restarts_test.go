@@ -7,7 +7,8 @@ import (
 )
 
 // Half of 60 nodes are away for three minutes and come back where they were.
-func TestReviewHalfRestarts(t *testing.T) {
+func TestHalfRestarts(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet()
 		boot := m.prepareBack(t, 1, nil)
