@@ -2,6 +2,7 @@ package dht
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -50,11 +51,12 @@ func newStaticNet(tb testing.TB, n int) *staticNet {
 func (s *staticNet) find(from *core, target Key) *op {
 	o := from.start(s.now, opGet, NodeID(target))
 	for !o.ready() {
+		from.widen(s.now, o)
 		qs := o.lookup.next(s.now, from.cfg.MaxCalls)
 		s.now = s.now.Add(50 * time.Millisecond)
 		for _, q := range qs {
 			s.calls++
-			o.lookup.answered(s.now, q.to.Key, s.byKey[q.to.Key].serve(s.now, from.self, q.req))
+			o.lookup.answered(s.now, q.to.Key, s.byKey[q.to.Key].serve(s.now, from.self, netip.Addr{}, q.req))
 		}
 	}
 	from.finish(s.now, o)

@@ -25,8 +25,8 @@ type Config struct {
 	Network Network            // required
 
 	// Addrs returns where this node can be dialled now, the preferred address
-	// first. None, or nil: this node only asks and publishes nothing. It is asked
-	// every minute and at AddrsChanged; it must not block.
+	// first. None, or nil: this node only asks, and what it published is withdrawn. It is asked
+	// every 10 s and at AddrsChanged; it must not block.
 	Addrs func() []netip.AddrPort
 	// Bootstrap are the nodes to join the network by, tried again for ever while
 	// no other is known. None: this node is the first of its network. Addresses
@@ -38,9 +38,14 @@ type Config struct {
 	Rand rand.Source
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
-	// Group names the network that an address belongs to, for the limits on how
-	// many contacts of one network are taken; "" is not limited. nil: DefaultGroup.
-	Group func(netip.Addr) string
+	// Group names the networks that an address belongs to, for the limits on how
+	// many contacts of one network are taken. nil: DefaultGroup.
+	Group GroupFunc
+	// CheckEntry checks the body of a public entry: its encoding, that its author
+	// signed it, and that it is meant to be public; and says where it belongs and
+	// whose it is. It is called under the DHT's lock and must not block. nil: this
+	// node neither keeps nor asks for entries.
+	CheckEntry func(body []byte) (ID, Key, error)
 
 	TTL        time.Duration // of the own record; default 2 h, MinTTL to MaxTTL
 	MaxCalls   int           // calls to others at once; default 64
@@ -48,6 +53,13 @@ type Config struct {
 	MaxRecords int           // records kept for others; default 4,096
 	MaxBytes   int           // their bytes; default 2 MiB
 	MaxFloors  int           // sequence floors kept; default 16,384
+
+	MaxEntries      int // public entries kept for others; default 4,096
+	MaxEntryBytes   int // their bytes; default 8 MiB
+	EntriesByAuthor int // entries of one author kept; default 64
+
+	dialBack bool           // Network is a DialBacker
+	linked   func(Key) bool // tells whether a session is open
 }
 
 // Parameters of the protocol (docs/dht.md gives the reasons).
@@ -57,6 +69,7 @@ const (
 	siblingSize     = 32
 	pathsGet        = 3
 	pathsPut        = 4
+	pathsHardened   = 8
 	alpha           = 2 // calls in flight per path
 	quorum          = 3 // distinct holders that make a GET final
 	maxNew          = 8 // contacts taken of one response
@@ -77,6 +90,9 @@ func (c Config) withDefaults() Config {
 	def(&c.MaxRecords, 4096)
 	def(&c.MaxBytes, 2<<20)
 	def(&c.MaxFloors, 16384)
+	def(&c.MaxEntries, 4096)
+	def(&c.MaxEntryBytes, 8<<20)
+	def(&c.EntriesByAuthor, 64)
 	if c.TTL == 0 {
 		c.TTL = 2 * time.Hour
 	}
@@ -88,6 +104,13 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Rand == nil {
 		c.Rand = rand.NewPCG(rand.Uint64(), rand.Uint64())
+	}
+	_, c.dialBack = c.Network.(DialBacker)
+	if c.linked == nil {
+		c.linked = func(Key) bool { return false }
+	}
+	if l, ok := c.Network.(Linker); ok {
+		c.linked = l.Linked
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -117,7 +140,8 @@ func (c Config) validate() error {
 		value int
 		max   int
 	}{{"MaxCalls", c.MaxCalls, 1 << 30}, {"MaxLookups", c.MaxLookups, 1 << 30}, {"MaxRecords", c.MaxRecords, 1 << 30},
-		{"MaxBytes", c.MaxBytes, 1 << 30}, {"MaxFloors", c.MaxFloors, maxSnapFloors}} {
+		{"MaxBytes", c.MaxBytes, 1 << 30}, {"MaxFloors", c.MaxFloors, maxSnapFloors},
+		{"MaxEntries", c.MaxEntries, 1 << 30}, {"MaxEntryBytes", c.MaxEntryBytes, 1 << 30}, {"EntriesByAuthor", c.EntriesByAuthor, 1 << 30}} {
 		if n.value < 1 || n.value > n.max {
 			fault("%s: %d, allowed are 1 to %d", n.name, n.value, n.max)
 		}
@@ -134,23 +158,4 @@ func (c Config) validate() error {
 		return nil
 	}
 	return fmt.Errorf("dht: settings: %w", errors.Join(faults...))
-}
-
-// DefaultGroup is the /24 of an IPv4 address and the /32 of an IPv6 address.
-// Loopback, private and link-local addresses have none: nobody can fill a table
-// from there who is not on this machine's own network.
-func DefaultGroup(a netip.Addr) string {
-	a = a.Unmap()
-	if a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast() {
-		return ""
-	}
-	n := 32
-	if a.Is4() {
-		n = 24
-	}
-	p, err := a.Prefix(n)
-	if err != nil {
-		return ""
-	}
-	return p.String()
 }

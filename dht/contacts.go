@@ -1,6 +1,13 @@
 package dht
 
-import "time"
+import (
+	"encoding/binary"
+	"errors"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+)
 
 // checkOwn checks the record that a node gives as its own.
 func (c *core) checkOwn(now time.Time, k Key, resp *Response) error {
@@ -23,31 +30,67 @@ func (c *core) checkOwn(now time.Time, k Key, resp *Response) error {
 // alive notes that a call was answered.
 func (c *core) alive(now time.Time, cl *call, resp *Response) {
 	delete(c.dead, cl.to.Key)
+	c.notAlone(now)
 	ct := cl.to
 	if cl.req.Op == OpPing && resp.Record != nil {
-		if resp.Record.Flags&FlagServer == 0 || resp.Record.tombstone() {
+		if !resp.Record.serves() {
+			c.table.forget(ct.Key)
 			return
 		}
 		ct = Contact{Key: ct.Key, Record: resp.Record}
 	}
+	if cl.stranger && !c.off.JoinFirst && !c.table.mayCome(ct.Key) || c.withdrawn(now, ct) {
+		return
+	}
 	if c.table.succeeded(now, ct, now.Sub(cl.sent), checkFirst) {
 		c.sched.backoff = bootstrapFirst
+		if e := c.table.get(ct.Key); e != nil {
+			e.called = cl.stranger
+		}
+		if e := c.table.get(ct.Key); e != nil && c.sched.joined {
+			c.handOver(now, e)
+		}
 	}
 	e := c.table.get(ct.Key)
-	if cl.req.Op != OpPing && resp.Seq != 0 && (e == nil || resp.Seq > seqOf(e.Record)) && c.wanted(ct.Key) {
-		c.probe(Contact{Key: ct.Key, Addrs: ct.Addrs, Record: ct.Record})
+	newer := e != nil && resp.Seq > seqOf(e.Record)
+	if cl.req.Op != OpPing && resp.Seq != 0 && (newer || e == nil && ct.Record == nil && c.wanted(ct.Key)) {
+		c.probe(Contact{Key: ct.Key, Addrs: ct.Addrs, Record: ct.Record}, probeCheck)
 	}
+	if e != nil && e.called && c.table.n >= smallTable && !c.off.JoinFirst {
+		return // whom nobody vouches for vouches for nobody
+	}
+	by := c.network(cl.to)
 	for _, named := range resp.Contacts {
-		if !c.isDead(now, named) {
-			c.table.heard(named)
+		named.by = by
+		if !c.isDead(now, named) && c.heard(now, named) {
 			c.sched.candidates = true
 		}
 	}
 }
 
+// heard keeps a contact that somebody named, to be asked. It tells whether there
+// may be room for it.
+func (c *core) heard(now time.Time, ct Contact) bool {
+	if c.off.Probe {
+		c.table.succeeded(now, ct, firstHedge, checkFirst)
+		return false
+	}
+	return c.table.heard(ct)
+}
+
+// network is the wide network of a contact, as a number; 0 where it has none.
+func (c *core) network(ct Contact) uint32 {
+	for _, a := range ct.Addresses() {
+		if _, wide := c.cfg.Group(a.Addr()); wide.IsValid() {
+			return groupHash(group{wide, true}) | 1
+		}
+	}
+	return 0
+}
+
 // wanted tells whether the table has k, or room for it.
 func (c *core) wanted(k Key) bool {
-	id := NodeID(k)
+	id := c.table.id(k)
 	if c.table.getID(id) != nil {
 		return true
 	}
@@ -55,12 +98,31 @@ func (c *core) wanted(k Key) bool {
 	return len(b.entries) < bucketSize || c.table.nearer(id) < siblingSize
 }
 
-// blame notes that a contact did not answer.
-func (c *core) blame(now time.Time, ct Contact) {
+// blame notes that a contact did not answer, and why.
+func (c *core) blame(now time.Time, ct Contact, err error) {
+	undialled := errors.Is(err, ErrDial)
+	failed := c.up.failed
+	if errors.Is(err, ErrUplink) {
+		failed = c.up.cut
+	}
+	if counts := c.table.get(ct.Key) != nil; !failed(now, ct.Key, c.table.n, counts) && counts {
+		return
+	}
 	e := c.table.get(ct.Key)
+	if undialled {
+		c.shutOut(now, ct)
+		if e != nil && e.moved {
+			e.fails = maxFails // it was never reached where it says it is now
+		}
+	}
 	if c.table.failed(ct.Key) {
+		c.lives.died()
 		c.sched.candidates = true
 		c.sched.remember(e.Contact)
+		if c.table.n == 0 { // perhaps it was the uplink: nobody is left to tell
+			clear(c.dead)
+			clear(c.shut)
+		}
 	}
 	if len(c.dead) >= maxDead {
 		for k, d := range c.dead {
@@ -74,9 +136,69 @@ func (c *core) blame(now time.Time, ct Contact) {
 	}
 }
 
+// shutOut leaves a contact's addresses alone for a while, for what its referrer
+// names: so a crowd that names one address brings it few dials of each node
+// (docs/dht.md, A10).
+func (c *core) shutOut(now time.Time, ct Contact) {
+	if c.familiar(ct.Key) {
+		return
+	}
+	if len(c.shut) >= maxShut {
+		maps.DeleteFunc(c.shut, func(_ netip.AddrPort, s shut) bool { return !now.Before(s.until) })
+	}
+	by := referrer(ct)
+	for _, a := range ct.Addresses() {
+		s, known := c.shut[a]
+		if !now.Before(s.until) {
+			s = shut{}
+		}
+		if !slices.Contains(s.by[:s.n], by) && s.n < maxReferrers {
+			s.by[s.n] = by
+			s.n++
+		}
+		s.until = now.Add(shutKept)
+		if known || len(c.shut) < maxShut {
+			c.shut[a] = s
+		}
+	}
+}
+
+// referrer is the network of who named ct; where that is none, ct itself.
+func referrer(ct Contact) uint32 {
+	if ct.by != 0 {
+		return ct.by
+	}
+	return binary.BigEndian.Uint32(ct.Key[4:])
+}
+
+// familiar are the contacts that this node's operator, or its last run, has named:
+// they are tried again and again.
+func (c *core) familiar(k Key) bool {
+	is := func(o Contact) bool { return o.Key == k }
+	return c.cfg.linked(k) || slices.ContainsFunc(c.cfg.Bootstrap, is) || slices.ContainsFunc(c.sched.restored, is)
+}
+
+// isDead tells whether a contact is not worth a try now.
 func (c *core) isDead(now time.Time, ct Contact) bool {
-	d, ok := c.dead[ct.Key]
-	return ok && now.Before(d.until) && seqOf(ct.Record) <= d.seq
+	if d, ok := c.dead[ct.Key]; ok && now.Before(d.until) && seqOf(ct.Record) <= d.seq {
+		return true
+	}
+	return c.isShut(now, ct)
+}
+
+// isShut tells whether all of a contact's addresses are to be left alone.
+func (c *core) isShut(now time.Time, ct Contact) bool {
+	if len(c.shut) == 0 {
+		return false
+	}
+	if e := c.table.get(ct.Key); e != nil && e.fails == 0 {
+		return false // it answered last time, perhaps over a session of its own
+	}
+	addrs, by := ct.Addresses(), referrer(ct)
+	return len(addrs) > 0 && !c.familiar(ct.Key) && !slices.ContainsFunc(addrs, func(a netip.AddrPort) bool {
+		s := c.shut[a]
+		return !now.Before(s.until) || s.n < maxReferrers && !slices.Contains(s.by[:s.n], by)
+	})
 }
 
 // noteClock returns this clock minus the answerer's.

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -17,14 +18,20 @@ const (
 	minHedge     = 50 * time.Millisecond
 	firstHedge   = 300 * time.Millisecond
 
-	deadKept  = 30 * time.Second // a contact that failed is not tried again for so long
-	maxDead   = 1024
-	maxProbes = 256 // waiting, of our own and of strangers each
-	probing   = 8   // at once
-	offsets   = 15  // clock offsets remembered
+	deadKept     = 30 * time.Second // a contact that failed is not tried again for so long
+	shutKept     = 10 * time.Minute // nor an address
+	maxDead      = 1024
+	maxShut      = 4096
+	maxReferrers = 3   // in as many networks, whose word for one address is tried
+	maxProbes    = 256 // waiting, of our own and of strangers each
+	probing      = 8   // at once
+	offsets      = 15  // clock offsets remembered
 )
 
-var errWrongRecord = errors.New("it sent another agent's record")
+var (
+	errWrongRecord = errors.New("it sent another agent's record")
+	errLeftAlone   = errors.New("nobody answered at its address a moment ago")
+)
 
 // core is one node's protocol as a state machine: no goroutine, clock, global
 // randomness or I/O. Whoever drives it calls poll after each event and at wake,
@@ -34,34 +41,68 @@ type core struct {
 	self   Key     // static
 	id     ID      // static
 	verify func(*Record) error
+	signer func(Record) (*Record, error)
+	off    Ablation // mitigations that are switched off; none but in a simulation
 	rnd    *rand.Rand
 
-	table *table
-	store *store
-	own   own
-	sched schedule
-	dead  map[Key]dead
+	table   *table
+	store   *store
+	entries *entries
+	own     own
+	proof   proof
+	sched   schedule
+	dead    map[Key]dead
+	shut    map[netip.AddrPort]shut // addresses that are left alone
 
 	ops    []*op
 	calls  map[uint64]*call
 	lastID uint64
 
-	probes    []Contact    // to be asked for their record
-	strangers []Contact    // those who came by themselves: asked when no other waits
-	queued    map[Key]bool // in one of these or being asked; true: a stranger
-	strange   int          // strangers in queued
+	probes    []Contact         // to be asked for their record
+	strangers []Contact         // those who came by themselves: asked when no other waits
+	queued    map[Key]probeKind // in one of these or being asked
+	strange   int               // strangers in queued
 
-	offs  []time.Duration // this clock minus others', the latest last
-	stats Stats
+	outbox     []query // in the background: nobody waits for their answers
+	delivering int     // of them under way
+
+	sizes   sizes
+	lives   lifetimes
+	up      uplink
+	budgets budgets
+	offs    []time.Duration // this clock minus others', the latest last
+	stats   Stats
 }
 
 // call is one request under way.
 type call struct {
 	query
-	id   uint64
-	sent time.Time
-	op   *op // nil: a probe
+	id       uint64
+	sent     time.Time
+	op       *op  // nil: a probe, or from the outbox
+	back     bool // from the outbox
+	stranger bool // a probe of who came by himself
+	opening  bool // its addresses were not dialled before
 }
+
+// shut is an address that is left alone, since no session could be opened there or
+// one is being opened: for what the same referrer names, and for all when so many have
+// named it. A liar who names his own key at another's address so hides it from nobody
+// who hears of it elsewhere.
+type shut struct {
+	until time.Time
+	by    [maxReferrers]uint32
+	n     int
+}
+
+// probeKind is why a contact is asked for its record.
+type probeKind uint8
+
+const (
+	probeCheck     probeKind = iota // of a contact, or one whose record has changed
+	probeCandidate                  // for a free place: bucket.asked counts it
+	probeStranger                   // who came by himself
+)
 
 // dead is a contact that did not answer a moment ago.
 type dead struct {
@@ -72,29 +113,68 @@ type dead struct {
 func newCore(cfg *Config, now time.Time) *core {
 	self := Key(cfg.Key.Public().(ed25519.PublicKey))
 	c := &core{cfg: cfg, self: self, id: NodeID(self), verify: (*Record).Verify, rnd: rand.New(cfg.Rand),
-		dead: map[Key]dead{}, calls: map[uint64]*call{}, queued: map[Key]bool{}}
+		dead: map[Key]dead{}, shut: map[netip.AddrPort]shut{}, calls: map[uint64]*call{}, queued: map[Key]probeKind{}}
+	c.signer = func(r Record) (*Record, error) { return r.Sign(cfg.Key) }
 	c.table = newTable(c.id, cfg.Group)
-	c.store = newStore(c.id, cfg)
+	c.store, c.entries = newStore(c.id, cfg), newEntries(c.id, cfg)
+	c.lives.init(now)
+	c.proof.server = !cfg.dialBack || len(cfg.Bootstrap) == 0
 	c.sched.init(now)
 	return c
 }
 
 // start begins an operation at target.
 func (c *core) start(now time.Time, kind opKind, target ID) *op {
-	o := &op{kind: kind}
+	return c.startOp(now, &op{kind: kind}, target)
+}
+
+func (c *core) startOp(now time.Time, o *op, target ID) *op {
+	kind := o.kind
+	o.verify = c.verify
 	cfg := lookupConfig{self: c.self, target: target, paths: pathsGet, group: c.cfg.Group,
-		verify: c.verify, patience: c.patience, skip: func(ct Contact) bool { return c.isDead(now, ct) }, contact: c.contact}
+		verify: c.verify, patience: c.patience, skip: func(ct Contact) bool { return c.isDead(now, ct) }, contact: c.contact, network: c.network}
 	switch kind {
 	case opGet:
-		cfg.get, cfg.quorum = true, quorum
+		cfg.get = true
+		if !o.strict {
+			cfg.quorum = quorum
+		}
 	case opReadback:
-		cfg.get, cfg.quorum, cfg.minSeq = true, 1, seqOf(c.own.rec)
+		cfg.get, cfg.minSeq = true, seqOf(c.own.rec)
 	case opPublish:
 		cfg.paths, o.rec = pathsPut, c.own.rec
+	case opRefresh:
+		cfg.paths = 1 // nobody knows the target beforehand
+	case opPutEntry:
+		cfg.paths = pathsPut
+	case opGetEntry:
+		cfg.get = true
+		cfg.check = func(body []byte) bool {
+			id, _, err := c.cfg.CheckEntry(body)
+			return err == nil && id == target
+		}
 	}
+	if o.hardened {
+		cfg.paths = pathsHardened
+	}
+	if o.putting() {
+		o.asked, o.radius = map[Key]bool{}, c.radius()
+		for _, e := range c.table.closest(target, bucketSize, live) { // most of them are right
+			if e.Key != c.self && fraction(e.id, target) < o.radius && !c.isDead(now, e.Contact) {
+				o.asked[e.Key] = true
+				o.puts = append(o.puts, e.Contact)
+			}
+		}
+	}
+	c.off.lookup(&cfg)
 	o.lookup = newLookup(now, cfg, c.seeds(now, target))
-	if kind == opGet {
+	switch kind {
+	case opGet:
 		c.local(now, o)
+	case opGetEntry:
+		if b := c.entries.get(now, target); b != nil {
+			o.lookup.entry, o.lookup.ended = b, true
+		}
 	}
 	c.sched.running[kind]++
 	c.table.bucket(target).touched = now
@@ -133,7 +213,7 @@ func (c *core) seeds(now time.Time, target ID) []Contact {
 	if len(out) == 0 {
 		out = failed // all of them: it was perhaps our own uplink
 	}
-	if len(out) < bucketSize {
+	if len(out) < bucketSize || !c.up.down.IsZero() {
 		for _, b := range slices.Concat(c.cfg.Bootstrap, c.sched.restored) {
 			if b.Key != c.self && c.table.get(b.Key) == nil {
 				out = append(out, b)
@@ -164,6 +244,7 @@ func (c *core) poll(now time.Time) []*call {
 		again = false
 		c.schedule(now)
 		for _, o := range c.ops {
+			c.widen(now, o)
 			out = c.advance(now, o, out)
 			if o.ready() && !o.finished {
 				c.finish(now, o)
@@ -172,11 +253,17 @@ func (c *core) poll(now time.Time) []*call {
 		}
 		c.ops = slices.DeleteFunc(c.ops, func(o *op) bool { return o.finished })
 	}
-	return append(out, c.nextProbes(now)...)
+	c.watchReady(now)
+	out = append(out, c.nextProbes(now)...)
+	return append(out, c.nextDeliveries(now)...)
 }
 
 // advance appends the calls that o wants now.
 func (c *core) advance(now time.Time, o *op, out []*call) []*call {
+	if o.putting() && o.wide && o.lookup.done() && !o.chosen {
+		o.chosen = true
+		o.choose(c.holders(o.lookup))
+	}
 	for {
 		qs := o.lookup.next(now, c.room())
 		qs = append(qs, o.nextPuts(c.room()-len(qs))...)
@@ -197,8 +284,8 @@ func (c *core) room() int { return max(0, c.cfg.MaxCalls-len(c.calls)) }
 // emit begins a call. Records that others named are verified here, when they
 // are about to be dialled, and not before.
 func (c *core) emit(now time.Time, q query, o *op) *call {
+	e := c.table.get(q.to.Key)
 	if r := q.to.Record; r != nil {
-		e := c.table.get(q.to.Key)
 		if (e == nil || e.Record == nil || string(e.Record.raw) != string(r.raw)) && c.verify(r) != nil {
 			if o != nil {
 				o.lookup.forged(q.to.Key)
@@ -206,9 +293,21 @@ func (c *core) emit(now time.Time, q query, o *op) *call {
 			return nil
 		}
 	}
-	q.req.Seq = seqOf(c.own.rec)
+	cl := &call{query: q, op: o}
+	if addrs := q.to.Addresses(); e == nil && len(addrs) > 0 && !c.familiar(q.to.Key) {
+		if c.isShut(now, q.to) {
+			c.opFailed(now, q, o, errLeftAlone)
+			return nil
+		}
+		c.shutOut(now, q.to) // until this call has shown that somebody is there
+		cl.opening = true
+	}
+	q.req.Seq = 0 // nobody need call a client
+	if c.proof.server && len(c.own.addrs) > 0 {
+		q.req.Seq = seqOf(c.own.rec)
+	}
 	c.lastID++
-	cl := &call{query: q, id: c.lastID, sent: now, op: o}
+	cl.id, cl.sent = c.lastID, now
 	c.calls[cl.id] = cl
 	c.stats.Calls++
 	return cl
@@ -225,17 +324,19 @@ func (c *core) opFailed(now time.Time, q query, o *op, err error) {
 }
 
 // probe puts a contact on the list of those to be asked for their record.
-func (c *core) probe(ct Contact) {
-	if c.queue(&c.probes, ct) {
-		c.queued[ct.Key] = false
+func (c *core) probe(ct Contact, kind probeKind) bool {
+	if !c.queue(&c.probes, ct) {
+		return false
 	}
+	c.queued[ct.Key] = kind
+	return true
 }
 
-// probeStranger is probe for who came by himself. However many come, they
+// addStranger is probe for who came by himself. However many come, they
 // neither delay the checks of contacts nor those of candidates.
-func (c *core) probeStranger(k Key) {
+func (c *core) addStranger(k Key) {
 	if c.queue(&c.strangers, Contact{Key: k}) {
-		c.queued[k] = true
+		c.queued[k] = probeStranger
 		c.strange++
 	}
 }
@@ -250,23 +351,42 @@ func (c *core) queue(list *[]Contact, ct Contact) bool {
 
 // probed takes k off: it has been asked.
 func (c *core) probed(k Key) {
-	if c.queued[k] {
+	switch c.queued[k] {
+	case probeStranger:
 		c.strange--
+	case probeCandidate:
+		c.unask(k)
 	}
 	delete(c.queued, k)
+}
+
+// unask notes that a candidate has answered, or will not.
+func (c *core) unask(k Key) {
+	id := c.table.id(k)
+	c.table.bucket(id).asked--
+	c.sched.candidates = true // there may be more room, or room for another
 }
 
 // freeProbes is how many candidates may be put on the list.
 func (c *core) freeProbes() int { return probing - (len(c.queued) - c.strange) }
 
+// mayAskStrangers tells whether it is their turn: when those were asked whom this
+// node has found by itself. Who has found nobody can't choose.
+func (c *core) mayAskStrangers() bool {
+	if c.off.JoinFirst || c.table.n == 0 {
+		return true
+	}
+	return c.sched.filled && !c.sched.candidates && c.freeProbes() == probing
+}
+
 func (c *core) nextProbes(now time.Time) (out []*call) {
-	if !c.sched.joined {
+	if !c.sched.joined && !c.off.JoinFirst {
 		return nil // nobody who came by himself enters the table before our own search is done
 	}
 	for c.room() > 0 && len(c.queued)-len(c.probes)-len(c.strangers) < probing {
-		from := &c.probes
-		if len(*from) == 0 {
-			from = &c.strangers
+		from, stranger := &c.probes, false
+		if len(*from) == 0 && c.mayAskStrangers() {
+			from, stranger = &c.strangers, true // not before those were asked whom we found
 		}
 		if len(*from) == 0 {
 			break
@@ -275,6 +395,7 @@ func (c *core) nextProbes(now time.Time) (out []*call) {
 		*from = (*from)[1:]
 		timeout, _ := c.patience(ct.Key)
 		if cl := c.emit(now, query{ct, &Request{Op: OpPing}, timeout}, nil); cl != nil {
+			cl.stranger = stranger
 			out = append(out, cl)
 		} else {
 			c.probed(ct.Key)
@@ -290,7 +411,10 @@ func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
 		return
 	}
 	delete(c.calls, id)
-	if cl.op == nil {
+	switch {
+	case cl.back:
+		c.delivering--
+	case cl.op == nil:
 		c.probed(cl.to.Key)
 	}
 	if err == nil {
@@ -301,20 +425,48 @@ func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
 	}
 	if err != nil {
 		c.stats.Failed++
-		c.blame(now, cl.to)
+		c.blame(now, cl.to, err)
 		c.opFailed(now, cl.query, cl.op, err)
+		if cl.back && cl.req.Op == OpDialBack {
+			c.proved(now, cl, nil)
+		}
 		return
+	}
+	if cl.opening {
+		for _, a := range cl.to.Addresses() {
+			delete(c.shut, a)
+		}
 	}
 	off := c.noteClock(now, cl, resp)
 	c.alive(now, cl, resp)
-	switch {
-	case cl.op == nil || cl.op.finished:
+	switch o := cl.op; {
+	case cl.back && cl.req.Op == OpSync:
+		c.synced(now, cl, resp)
+	case cl.back && cl.req.Op == OpDialBack:
+		c.proved(now, cl, resp)
+	case cl.back && cl.req.Op == OpGet:
+		c.fetched(now, cl, resp)
+	case o == nil || o.finished:
 	case cl.req.Op == OpPut:
-		cl.op.putAnswered(cl.to.Key, resp, off)
-	default:
-		if cl.op.lookup.answered(now, cl.to.Key, resp) {
-			cl.op.better = true
+		o.putAnswered(now, cl.to.Key, resp, off)
+		if o.kind == opPublish && o.holders == ackShare {
+			c.acked(now, o)
 		}
+	default:
+		c.lookupAnswered(now, o, cl.to.Key, resp)
+	}
+}
+
+func (c *core) lookupAnswered(now time.Time, o *op, k Key, resp *Response) {
+	l := o.lookup
+	if l.answered(now, k, resp) {
+		o.better = true
+	}
+	switch {
+	case o.kind == opReadback && len(l.holders) > 0:
+		c.foundBack(l.best)
+	case o.putting() && !o.wide && len(o.asked) < bucketSize && fraction(NodeID(k), l.target) < o.radius:
+		o.choose([]*node{l.all[k]}) // it is near enough whoever else is found
 	}
 }
 
@@ -326,12 +478,21 @@ func (c *core) finish(now time.Time, o *op) {
 	switch o.kind {
 	case opGet:
 		o.err = c.getError(o)
+		c.repair(now, o.lookup)
+	case opRefresh:
+		c.sample(now, o.lookup)
 	case opSelf:
 		c.joined(now, o)
 	case opPublish:
 		c.published(now, o)
 	case opReadback:
 		c.readBack(now, o)
+	case opPutEntry:
+		o.err = o.publishError()
+	case opGetEntry:
+		if o.lookup.entry == nil {
+			o.err = c.getError(o)
+		}
 	}
 }
 
@@ -342,8 +503,10 @@ func (c *core) getError(o *op) error {
 	switch {
 	case l.best != nil && !l.best.tombstone():
 		return nil
-	case l.best != nil, l.replies > 0, alone, l.ended:
+	case l.best != nil:
 		o.result.Record = nil
+		return withdrawnError(l.best)
+	case l.replies > 0, alone, l.ended:
 		return ErrNotFound
 	}
 	return ErrNoAnswer
@@ -358,8 +521,11 @@ func (c *core) cancel(o *op) {
 	}
 }
 
-// lookups counts the users' lookups under way.
-func (c *core) lookups() int { return c.sched.running[opGet] }
+// users counts the users' operations under way.
+func (c *core) users() int {
+	r := &c.sched.running
+	return r[opGet] + r[opGetEntry] + r[opPutEntry]
+}
 
 // statsNow completes the counters.
 func (c *core) statsNow() Stats {
@@ -373,7 +539,11 @@ func (c *core) statsNow() Stats {
 			}
 		}
 	}
-	s.Seq, s.Ready, s.Nodes = seqOf(c.own.rec), c.own.ready, c.table.size()
+	s.Seq, s.Ready, s.Nodes = seqOf(c.own.rec), c.own.ready, int(c.nodes())
+	s.ReadBackUntil = c.own.until
+	s.Entries, s.EntryBytes = len(c.entries.kept), c.entries.bytes
+	s.Server, s.Proven = c.proof.server, c.proof.known
+	s.Session, s.UplinkDown = c.lives.median(), c.up.down
 	if len(c.offs) >= 3 {
 		s.ClockOff = median(c.offs)
 	}

@@ -8,20 +8,25 @@ import (
 	"time"
 )
 
-const addrsEvery = time.Minute // how often Config.Addrs is asked
+const addrsEvery = 10 * time.Second // how often Config.Addrs is asked
 
 // DHT is a node's part in the DHT. Its methods may be called by many goroutines.
 type DHT struct {
 	cfg   Config        // static
 	wake  chan struct{} // capacity 1: poll again
 	addrs chan struct{} // capacity 1: ask Config.Addrs again
-	ready chan struct{} // closed when ready
 	done  chan struct{} // closed when Run has returned
+
+	renewed chan struct{} // capacity 1: the own record has changed
 
 	mu      sync.Mutex // guards what follows; never held while something blocks
 	core    *core
 	waiters map[*op]*waiter
 	running bool
+	backs   int           // dial-backs under way
+	ready   chan struct{} // closed while ready
+	isReady bool
+	told    *Record // the own record when renewed was signalled last
 }
 
 // waiter is a user's lookup that somebody waits for.
@@ -37,7 +42,7 @@ func New(cfg Config) (*DHT, error) {
 		return nil, err
 	}
 	d := &DHT{cfg: cfg, wake: make(chan struct{}, 1), addrs: make(chan struct{}, 1),
-		ready: make(chan struct{}), done: make(chan struct{}), waiters: map[*op]*waiter{}}
+		ready: make(chan struct{}), renewed: make(chan struct{}, 1), done: make(chan struct{}), waiters: map[*op]*waiter{}}
 	d.core = newCore(&d.cfg, cfg.Now())
 	return d, nil
 }
@@ -86,7 +91,7 @@ func (d *DHT) step(ctx context.Context, calls *sync.WaitGroup) time.Duration {
 	}
 	for o, w := range d.waiters {
 		switch {
-		case o.finished:
+		case o.finished || o.kind == opPutEntry && o.took > 0:
 			close(w.done)
 			delete(d.waiters, o)
 		case o.better:
@@ -94,12 +99,10 @@ func (d *DHT) step(ctx context.Context, calls *sync.WaitGroup) time.Duration {
 			signal(w.changed)
 		}
 	}
-	if d.core.own.ready {
-		select {
-		case <-d.ready:
-		default:
-			close(d.ready)
-		}
+	d.setReadyLocked()
+	if d.core.own.rec != d.told {
+		d.told = d.core.own.rec
+		signal(d.renewed)
 	}
 	return max(d.core.wake(now).Sub(now), time.Millisecond)
 }
@@ -154,111 +157,17 @@ func (d *DHT) Serve(ctx context.Context, from Key, fromAddr netip.AddrPort, req 
 		d.core.stats.Refused++
 		return nil, err
 	}
-	resp := d.core.serve(d.cfg.Now(), from, req)
+	if req.Op == OpDialBack {
+		d.mu.Unlock()
+		resp := d.dialBack(ctx, from, fromAddr.Addr(), req)
+		d.mu.Lock()
+		return resp, nil
+	}
+	resp := d.core.serve(d.cfg.Now(), from, fromAddr.Addr(), req)
 	if len(d.core.probes)+len(d.core.strangers) > 0 {
 		signal(d.wake)
 	}
 	return resp, nil
-}
-
-// Lookup finds the address record of an agent: final, that is with 3 distinct
-// holders agreeing on the newest, or after all nearest nodes were asked. The
-// Result is never nil; with an error it holds the trace only. The error wraps
-// ErrNotFound, ErrNoAnswer, ErrBusy, ErrClosed or ctx's.
-func (d *DHT) Lookup(ctx context.Context, k Key) (*Result, error) {
-	return d.Search(ctx, k, nil)
-}
-
-// Search is Lookup that hands every better record on as it comes: the first is
-// provisional, since a holder may have an old one. provisional is called by the
-// caller's goroutine.
-func (d *DHT) Search(ctx context.Context, k Key, provisional func(*Record)) (*Result, error) {
-	o, w, err := d.begin(ctx, k)
-	if err != nil {
-		return &Result{}, fmt.Errorf("dht: lookup of %s: %w", k, err)
-	}
-	for {
-		select {
-		case <-w.done:
-			d.mu.Lock()
-			r, err := o.result, o.err
-			d.mu.Unlock()
-			if err != nil {
-				err = fmt.Errorf("dht: lookup of %s: %w, %d nodes asked", k, err, len(r.Trace))
-			}
-			return r, err
-		case <-w.changed:
-			d.mu.Lock()
-			best := o.lookup.best
-			d.mu.Unlock()
-			if provisional != nil && !best.tombstone() {
-				provisional(best)
-			}
-			continue
-		case <-ctx.Done():
-			err = context.Cause(ctx)
-		case <-d.done:
-			err = ErrClosed
-		}
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.core.cancel(o)
-		delete(d.waiters, o)
-		r := o.lookup.result(d.cfg.Now())
-		r.Record = nil
-		return r, fmt.Errorf("dht: lookup of %s: %w, %d nodes asked", k, err, len(r.Trace))
-	}
-}
-
-func (d *DHT) begin(ctx context.Context, k Key) (*op, *waiter, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, nil, context.Cause(ctx)
-	}
-	select {
-	case <-d.done:
-		return nil, nil, ErrClosed
-	default:
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if n := d.core.lookups(); n >= d.cfg.MaxLookups {
-		return nil, nil, fmt.Errorf("%w: %d, the setting MaxLookups allows no more", ErrBusy, n)
-	}
-	o := d.core.start(d.cfg.Now(), opGet, NodeID(k))
-	w := &waiter{changed: make(chan struct{}, 1), done: make(chan struct{})}
-	d.waiters[o] = w
-	signal(d.wake)
-	return o, w, nil
-}
-
-// Ready tells whether others can find this node: its own record was read back
-// from another node; or it is the first of its network, or publishes nothing,
-// and has joined.
-func (d *DHT) Ready() bool {
-	select {
-	case <-d.ready:
-		return true
-	default:
-		return false
-	}
-}
-
-// WaitReady returns when Ready is true, with ctx's error, or with ErrClosed.
-// The last error of publishing, if any, is part of the error.
-func (d *DHT) WaitReady(ctx context.Context) error {
-	var err error
-	select {
-	case <-d.ready:
-		return nil
-	case <-ctx.Done():
-		err = context.Cause(ctx)
-	case <-d.done:
-		err = ErrClosed
-	}
-	if last := d.Stats().PublishError; last != nil {
-		return fmt.Errorf("dht: not ready: %w: %w", err, last)
-	}
-	return fmt.Errorf("dht: not ready: %w", err)
 }
 
 // Stats returns the state of this moment.

@@ -275,8 +275,8 @@ func TestOutage(t *testing.T) {
 		}
 		cut(true, time.Hour)
 		for _, n := range append(nodes[:3:3], x) {
-			if s := n.Stats(); n == x && s.Contacts != 0 || n != x && s.Contacts != 2 {
-				t.Errorf("cut off: %s has %d contacts", n.key, s.Contacts)
+			if s := n.Stats(); n == x && (s.Contacts != 3 || s.UplinkDown.IsZero()) || n != x && s.Contacts != 2 {
+				t.Errorf("cut off: %s has %d contacts, its uplink is down since %s", n.key, s.Contacts, s.UplinkDown)
 			}
 		}
 		nodes[0].stop()

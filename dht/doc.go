@@ -11,6 +11,8 @@
 //	record.go    Record: the signed address record and its one encoding
 //	message.go   Request, Response, Contact and what is checked of them
 //	table.go     the routing table: buckets, replacements, siblings
+//	closest.go   its entries by nearness
+//	groups.go    how many contacts of one network are taken
 //	store.go     records kept for others, sequence floors, the conflict rule
 //	lookup.go    one iterative lookup over disjoint paths
 //	op.go        operations made of lookups and calls: find, publish, read back
@@ -20,6 +22,7 @@
 //	schedule.go  what a node does by itself: bootstrap, refresh, republish
 //	snapshot.go  what outlives a restart
 //	dht.go       DHT: the loop
+//	machine.go   Machine: the state machine without the loop, for simulators
 //
 // docs/dht.md has the design and the figures, docs/wire.md the formats.
 package dht

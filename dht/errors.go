@@ -22,6 +22,15 @@ var (
 	ErrRecord = errors.New("address record")
 	// ErrMessage is what every error about a malformed Request or Response wraps.
 	ErrMessage = errors.New("DHT message")
+	// ErrEntry is what every error about a public entry that this node can't
+	// publish or fetch wraps.
+	ErrEntry = errors.New("public entry")
+	// ErrDial is what Network.Call's error wraps if no session could be opened: the
+	// contact's addresses are then left alone for a while.
+	ErrDial = errors.New("no session")
+	// ErrUplink is what Network.Call's error wraps if this machine could not send
+	// anything: nobody else is to blame.
+	ErrUplink = errors.New("this machine's own network is down")
 	// ErrSnapshot is what Restore returns for bytes that Snapshot did not make.
 	ErrSnapshot = errors.New("DHT snapshot")
 )

@@ -2,8 +2,10 @@ package dht
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"math/bits"
@@ -49,11 +51,14 @@ func NodeID(k Key) ID {
 // String is the first 8 bytes in hexadecimal.
 func (id ID) String() string { return hex.EncodeToString(id[:8]) }
 
+// top is the first 64 bits.
+func (id *ID) top() uint64 { return binary.BigEndian.Uint64(id[:]) }
+
 // prefixLen is the number of leading bits that a and b share, 0 to 256.
 func prefixLen(a, b ID) int {
-	for i := range a {
-		if x := a[i] ^ b[i]; x != 0 {
-			return 8*i + bits.LeadingZeros8(x)
+	for i := 0; i < len(a); i += 8 {
+		if x := binary.BigEndian.Uint64(a[i:]) ^ binary.BigEndian.Uint64(b[i:]); x != 0 {
+			return 8*i + bits.LeadingZeros64(x)
 		}
 	}
 	return 256
@@ -61,10 +66,11 @@ func prefixLen(a, b ID) int {
 
 // compare is negative if a is nearer to target than b, 0 if a is b.
 func compare(target, a, b ID) int {
-	for i := range target {
-		x, y := a[i]^target[i], b[i]^target[i]
+	for i := 0; i < len(target); i += 8 {
+		t := binary.BigEndian.Uint64(target[i:])
+		x, y := binary.BigEndian.Uint64(a[i:])^t, binary.BigEndian.Uint64(b[i:])^t
 		if x != y {
-			return int(x) - int(y)
+			return cmp.Compare(x, y)
 		}
 	}
 	return 0

@@ -1,7 +1,6 @@
 package dht
 
 import (
-	"net/netip"
 	"slices"
 	"time"
 )
@@ -17,9 +16,11 @@ type lookup struct {
 	all     map[Key]*node
 	paths   []*path
 	best    *Record      // the newest verified record
-	holders map[Key]bool // who gave exactly best
+	entry   []byte       // the body of the entry, checked
+	holders map[Key]bool // who gave exactly best, or entry
 	trace   []Step
 	replies int
+	dials   map[group]int // contacts asked that the table does not have, by group
 	ended   bool
 }
 
@@ -29,13 +30,17 @@ type lookupConfig struct {
 	get      bool   // ask for the record, not for nodes alone
 	known    uint64 // seq of the record that is known already
 	paths    int
+	alpha    int    // calls in flight per path; 0: alpha
+	maxNew   int    // contacts taken of one response; 0: maxNew
 	quorum   int    // holders after which a get ends; 0: only when the paths end
 	minSeq   uint64 // a record below it does not count
-	group    func(netip.Addr) string
+	group    GroupFunc
 	verify   func(*Record) error
+	check    func([]byte) bool // the body of the entry looked for; nil: a record is
 	patience func(Key) (timeout, hedge time.Duration)
 	skip     func(Contact) bool        // contacts that failed a moment ago
 	contact  func(Key) (Contact, bool) // what the table knows
+	network  func(Contact) uint32      // of who names others
 }
 
 type nodeState uint8
@@ -45,6 +50,7 @@ const (
 	nodeAsked
 	nodeAnswered
 	nodeFailed
+	nodePassed // not asked: too many of its network were
 )
 
 type node struct {
@@ -52,16 +58,12 @@ type node struct {
 	id    ID
 	hop   int
 	state nodeState
-	path  int  // that asked it
-	again bool // it is asked a second time, by a newer record
+	path  int    // that asked it
+	again bool   // it is asked a second time, by a newer record
+	known bool   // the table has it
+	gave  uint64 // seq of the record that it gave
 	asked time.Time
 	hedge time.Time // after it the path goes on without waiting
-}
-
-// path is one of the disjoint paths: the nodes that it knows, the nearest first.
-type path struct {
-	list  []*node
-	asked int // of at most maxAsked
 }
 
 // query is one call that a lookup wants.
@@ -72,22 +74,48 @@ type query struct {
 }
 
 func newLookup(now time.Time, cfg lookupConfig, seeds []Contact) *lookup {
+	if cfg.alpha == 0 {
+		cfg.alpha = alpha
+	}
+	if cfg.network == nil {
+		cfg.network = func(Contact) uint32 { return 0 }
+	}
+	if cfg.maxNew == 0 {
+		cfg.maxNew = maxNew
+	}
 	l := &lookup{lookupConfig: cfg, start: now, all: map[Key]*node{}, holders: map[Key]bool{}}
+	for range cfg.paths {
+		l.paths = append(l.paths, &path{target: cfg.target, width: bucketSize})
+	}
+	for i, n := range l.sorted(seeds, cfg.target) {
+		l.paths[i%len(l.paths)].add(n)
+	}
+	return l
+}
+
+// sorted are the lookup's nodes for seeds, the nearest to target first.
+func (l *lookup) sorted(seeds []Contact, target ID) []*node {
 	nodes := make([]*node, 0, len(seeds))
 	for _, s := range seeds {
 		if n := l.node(s, 1); n != nil && !slices.Contains(nodes, n) {
 			nodes = append(nodes, n)
 		}
 	}
-	slices.SortFunc(nodes, func(a, b *node) int { return compare(l.target, a.id, b.id) })
-	l.paths = make([]*path, cfg.paths)
-	for i := range l.paths {
-		l.paths[i] = &path{}
+	slices.SortFunc(nodes, func(a, b *node) int { return compare(target, a.id, b.id) })
+	return nodes
+}
+
+// widen adds a path to a target beside the lookup's own. It starts from those of
+// seeds that nobody has asked, and ends by those that it asks itself: a crowd that
+// answered at the lookup's target is near this one too, and would end it at once.
+func (l *lookup) widen(target ID, width int, seeds []Contact) {
+	p := &path{target: target, width: width, apart: true, number: len(l.paths)}
+	for _, n := range l.sorted(seeds, target) {
+		if n.state == nodeNew {
+			p.add(n)
+		}
 	}
-	for i, n := range nodes {
-		l.paths[i%len(l.paths)].add(l.target, n)
-	}
-	return l
+	l.paths = append(l.paths, p)
 }
 
 // node returns the lookup's node for c, nil for self. What the table knows of a
@@ -99,10 +127,10 @@ func (l *lookup) node(c Contact, hop int) *node {
 	}
 	n := l.all[c.Key]
 	if n == nil {
-		n = &node{Contact: c, id: NodeID(c.Key), hop: hop}
+		n = &node{Contact: c, id: c.id(), hop: hop}
 		l.all[c.Key] = n
 		if k, ok := l.contact(c.Key); ok {
-			n.Contact = k
+			n.Contact, n.known = k, true
 		}
 	}
 	again := n.state == nodeFailed && !n.again
@@ -129,21 +157,14 @@ func (l *lookup) forged(k Key) {
 	}
 }
 
-func (p *path) has(n *node) bool { return slices.Contains(p.list, n) }
-
-func (p *path) add(target ID, n *node) {
-	i, _ := slices.BinarySearchFunc(p.list, n.id, func(o *node, id ID) int { return compare(target, o.id, id) })
-	p.list = slices.Insert(p.list, i, n)
-}
-
 // next returns at most room calls to make now.
 func (l *lookup) next(now time.Time, room int) []query {
 	var out []query
 	for len(out) < room && !l.done() {
 		before := len(out)
 		for i, p := range l.paths {
-			if len(out) < room && p.inFlight(i, now) < alpha {
-				if n := p.pick(); n != nil {
+			if len(out) < room && p.inFlight(i, now) < l.alpha {
+				if n := l.pick(now, p); n != nil {
 					out = append(out, l.ask(now, i, n))
 				}
 			}
@@ -158,67 +179,25 @@ func (l *lookup) next(now time.Time, room int) []query {
 func (l *lookup) ask(now time.Time, path int, n *node) query {
 	timeout, hedge := l.patience(n.Key)
 	n.state, n.path, n.asked, n.hedge = nodeAsked, path, now, now.Add(hedge)
-	l.paths[path].asked++
-	req := &Request{Op: OpFind, Target: l.target}
+	p := l.paths[path]
+	p.asked++
+	req := &Request{Op: OpFind, Target: p.target}
 	if l.get {
-		req.Op, req.KnownSeq = OpGet, l.known
+		req.Op, req.KnownSeq, req.Target = OpGet, l.known, l.target
+		if p.target != l.target {
+			req.Near = p.target
+		}
 	}
 	return query{to: n.Contact, req: req, timeout: timeout}
 }
 
-// inFlight counts the calls that path i waits for.
-func (p *path) inFlight(i int, now time.Time) int {
-	c := 0
-	for _, n := range p.list {
-		if n.state == nodeAsked && n.path == i && now.Before(n.hedge) {
-			c++
-		}
-	}
-	return c
-}
-
-// pick returns the nearest node that nobody asked, among the k nearest.
-func (p *path) pick() *node {
-	if p.asked >= maxAsked {
-		return nil
-	}
-	seen := 0
-	for _, n := range p.list {
-		if n.state == nodeNew {
-			return n
-		}
-		if n.state != nodeFailed {
-			if seen++; seen == bucketSize {
-				return nil
-			}
-		}
-	}
-	return nil
-}
-
-// done tells whether the k nearest nodes that the path knows have answered, or
-// all that it asked where it may ask no more.
-func (p *path) done() bool {
-	seen := 0
-	for _, n := range p.list {
-		switch n.state {
-		case nodeNew:
-			if p.asked < maxAsked {
-				return false
-			}
-		case nodeAsked:
-			return false
-		case nodeAnswered:
-			if seen++; seen == bucketSize {
-				return true
-			}
-		}
-	}
-	return true
+// satisfied tells whether it has found what it looks for.
+func (l *lookup) satisfied() bool {
+	return l.ended || l.quorum > 0 && len(l.holders) >= l.quorum
 }
 
 func (l *lookup) done() bool {
-	if l.ended || l.quorum > 0 && len(l.holders) >= l.quorum {
+	if l.satisfied() {
 		return true
 	}
 	for _, p := range l.paths {
@@ -231,9 +210,16 @@ func (l *lookup) done() bool {
 
 // wake is when next should be asked again though nothing came.
 func (l *lookup) wake(now time.Time) (at time.Time) {
-	for _, n := range l.all {
-		if n.state == nodeAsked && n.hedge.After(now) && (at.IsZero() || n.hedge.Before(at)) {
-			at = n.hedge
+	for _, p := range l.paths {
+		for _, n := range p.list {
+			if n.state != nodeAsked {
+				continue
+			}
+			for _, t := range [...]time.Time{n.hedge, n.late()} {
+				if t.After(now) && (at.IsZero() || t.Before(at)) {
+					at = t
+				}
+			}
 		}
 	}
 	return at
@@ -251,9 +237,11 @@ func (l *lookup) answered(now time.Time, k Key, resp *Response) bool {
 	better := false
 	if l.get {
 		switch rec := resp.Record; {
+		case l.check != nil:
+			l.found(k, resp)
 		case rec != nil && resp.Status == StatusOK:
-			better = l.record(now, k, rec)
-			step.Seq = rec.Seq
+			better = l.record(now, k, rec, true)
+			n.gave, step.Seq = rec.Seq, rec.Seq
 		case resp.Status == StatusNotNewer && l.best != nil && l.best.Seq == l.known:
 			l.holders[k] = true
 		}
@@ -273,60 +261,83 @@ func (l *lookup) answered(now time.Time, k Key, resp *Response) bool {
 
 // record weighs a record that holder gave. Only a verified, current one of the
 // target counts.
-func (l *lookup) record(now time.Time, holder Key, rec *Record) bool {
+func (l *lookup) record(now time.Time, holder Key, rec *Record, holds bool) bool {
 	if NodeID(rec.Key) != l.target || rec.Seq < l.minSeq || rec.Current(now) != nil {
 		return false
 	}
 	if l.best != nil && string(l.best.raw) == string(rec.raw) {
-		l.holders[holder] = true
+		if holds {
+			l.holders[holder] = true
+		}
 		return false
 	}
 	if !rec.newer(l.best) || l.verify(rec) != nil {
 		return false
 	}
 	l.best = rec
-	l.holders = map[Key]bool{holder: true}
+	clear(l.holders)
+	if holds {
+		l.holders[holder] = true
+	}
 	return true
+}
+
+// found weighs the body of an entry. An entry never changes: the first good one ends the lookup.
+func (l *lookup) found(holder Key, resp *Response) {
+	if resp.Status != StatusOK || resp.Entry == nil || !l.check(resp.Entry) {
+		return
+	}
+	l.entry, l.ended = resp.Entry, true
+	l.holders[holder] = true
 }
 
 // take adds at most maxNew of the named contacts to the path that asked from,
 // at most groupPerBucket of one group.
 func (l *lookup) take(now time.Time, from *node, contacts []Contact, better *bool) int {
-	named := make([]candidate, len(contacts))
-	for i, c := range contacts {
-		named[i] = candidate{c, NodeID(c.Key)}
+	var space [MaxContacts]candidate
+	named := space[:0]
+	for _, c := range contacts {
+		named = append(named, candidate{c, c.id()})
 	}
-	slices.SortStableFunc(named, func(a, b candidate) int { return compare(l.target, a.id, b.id) })
+	by := l.network(from.Contact)
 	p := l.paths[from.path]
-	groups := map[string]int{}
+	nearer := func(a, b candidate) int { return compare(p.target, a.id, b.id) }
+	if !slices.IsSortedFunc(named, nearer) { // an honest answer is sorted
+		slices.SortStableFunc(named, nearer)
+	}
+	var groups tally
 	taken := 0
 	for _, nc := range named {
 		c := nc.Contact
-		if l.get && c.Record != nil && nc.id == l.target && l.record(now, from.Key, c.Record) {
+		if l.get && l.check == nil && c.Record != nil && nc.id == l.target && l.record(now, from.Key, c.Record, false) {
 			*better = true
 		}
-		if taken == maxNew || l.skip(c) || l.crowded(groups, c) {
+		c.by = by
+		if taken == l.maxNew || c.Record != nil && !c.Record.serves() || l.skip(c) || misplaced(from.Contact, c) || l.crowded(&groups, c) {
 			continue
 		}
 		n := l.node(c, from.hop+1)
 		if n == nil || p.has(n) {
 			continue
 		}
-		p.add(l.target, n)
+		p.add(n)
 		taken++
 	}
 	return taken
 }
 
-func (l *lookup) crowded(groups map[string]int, c Contact) bool {
+// crowded tells whether one answer names more of c's networks than it may.
+func (l *lookup) crowded(groups *tally, c Contact) bool {
+	full := false
 	for _, a := range c.Addresses() {
-		if g := l.group(a.Addr()); g != "" {
-			if groups[g]++; groups[g] > groupPerBucket {
-				return true
+		narrow, wide := l.group(a.Addr())
+		for _, g := range [...]group{{narrow, false}, {wide, true}} {
+			if g.IsValid() && groups.add(g) > g.limit(groupPerAnswer, widePerAnswer) {
+				full = true
 			}
 		}
 	}
-	return false
+	return full
 }
 
 func (l *lookup) failed(now time.Time, k Key, err error) {
@@ -344,8 +355,8 @@ func (l *lookup) step(now time.Time, n *node) Step {
 	return Step{Key: n.Key, Addrs: n.Addresses(), Path: n.path, Hop: n.hop, Start: n.asked.Sub(l.start), Took: now.Sub(n.asked)}
 }
 
-// closest returns the k nearest nodes that answered.
-func (l *lookup) closest(k int) []Contact {
+// nearest returns the k nearest nodes that answered.
+func (l *lookup) nearest(k int) []*node {
 	var nodes []*node
 	for _, n := range l.all {
 		if n.state == nodeAnswered {
@@ -353,11 +364,7 @@ func (l *lookup) closest(k int) []Contact {
 		}
 	}
 	slices.SortFunc(nodes, func(a, b *node) int { return compare(l.target, a.id, b.id) })
-	out := make([]Contact, 0, k)
-	for _, n := range nodes[:min(k, len(nodes))] {
-		out = append(out, n.Contact)
-	}
-	return out
+	return nodes[:min(k, len(nodes))]
 }
 
 func (l *lookup) result(now time.Time) *Result {

@@ -69,7 +69,7 @@ func TestLookupFlight(t *testing.T) {
 		if asked := drive(t, l, func(Contact) *Response { return &Response{} }); len(asked) < bucketSize || len(asked) > len(seeds) {
 			t.Errorf("d=%d: %d asked", d, len(asked))
 		}
-		got := l.closest(bucketSize)
+		got := l.nearest(bucketSize)
 		slices.SortFunc(seeds, func(a, b Contact) int { return compare(l.target, NodeID(a.Key), NodeID(b.Key)) })
 		for i := range got {
 			if got[i].Key != seeds[i].Key {
@@ -177,7 +177,7 @@ func TestLookupSybils(t *testing.T) {
 	if len(asked) != 3*maxAsked {
 		t.Errorf("%d asked, want %d", len(asked), 3*maxAsked)
 	}
-	if got := l.closest(bucketSize); len(got) != bucketSize {
+	if got := l.nearest(bucketSize); len(got) != bucketSize {
 		t.Errorf("%d of them are nearest", len(got))
 	}
 }

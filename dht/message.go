@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 	"unicode/utf8"
 )
 
@@ -13,6 +14,13 @@ const (
 	MaxContacts = 16
 	// MaxReason is the greatest length of Response.Reason in bytes.
 	MaxReason = 200
+	// MaxEntry is the greatest length of a public entry's body in bytes.
+	MaxEntry = 4096
+	// MaxDigests is how many records one SYNC compares at most.
+	MaxDigests = 128
+	// DigestSize is the length of one record's digest in a SYNC in bytes: the first
+	// 8 of its ID, its seq, and the first 8 of the SHA-256 of its encoding.
+	DigestSize = 24
 )
 
 // Op is what a Request asks for.
@@ -25,25 +33,35 @@ const (
 	OpFind
 	// OpGet asks for the record at Target, and for the contacts nearest to it.
 	OpGet
-	// OpPut asks to keep Record.
+	// OpPut asks to keep Record, or Entry.
 	OpPut
+	// OpSync compares records that both should keep.
+	OpSync
+	// OpDialBack asks to be dialled at Addr, anew.
+	OpDialBack
+	opEnd
 )
 
 func (o Op) String() string {
-	if o < OpPing || o > OpPut {
+	if o < OpPing || o >= opEnd {
 		return fmt.Sprintf("op %d", uint8(o))
 	}
-	return [...]string{"PING", "FIND", "GET", "PUT"}[o-OpPing]
+	return [...]string{"PING", "FIND", "GET", "PUT", "SYNC", "DIALBACK"}[o-OpPing]
 }
 
 // Request is one question to another node. Who asks is proven by the session.
 // The codec tags are the names on the wire (docs/wire.md).
 type Request struct {
-	Op       Op      `codec:"o"`
-	Target   ID      `codec:"t"` // FIND, GET; else zero
-	Seq      uint64  `codec:"q"` // of the asker's own record; 0 if it has none
-	KnownSeq uint64  `codec:"k"` // GET: a record with this seq or a lower one is not sent
-	Record   *Record `codec:"r"` // PUT; else nil
+	Op       Op             `codec:"o"`
+	Target   ID             `codec:"t"` // FIND, GET; else zero
+	Seq      uint64         `codec:"q"` // of the asker's own record; 0 if it has none
+	KnownSeq uint64         `codec:"k"` // GET: a record with this seq or a lower one is not sent
+	Record   *Record        `codec:"r"` // PUT of a record; else nil
+	Near     ID             `codec:"i"` // GET: contacts nearest to it are wanted, if not zero, and not to Target
+	Entry    []byte         `codec:"b"` // PUT of an entry; else nil
+	Have     []byte         `codec:"d"` // SYNC: the asker's records' digests, at most MaxDigests
+	Addr     netip.AddrPort `codec:"a"` // DIALBACK: of the asker
+	Age      uint32         `codec:"g"` // PUT of an entry: seconds since its author published it, at most a day
 }
 
 // Validate checks a Request that came from the network, but not the signature.
@@ -53,14 +71,31 @@ func (r *Request) Validate() error {
 	}
 	targeted := r.Op == OpFind || r.Op == OpGet
 	switch {
-	case r.Op < OpPing || r.Op > OpPut:
+	case r.Op < OpPing || r.Op >= opEnd:
 		return messageErrorf("unknown operation %d", uint8(r.Op))
 	case !targeted && r.Target != ID{}:
 		return messageErrorf("%s with a target", r.Op)
-	case r.Op != OpGet && r.KnownSeq != 0:
-		return messageErrorf("%s with a known seq", r.Op)
-	case (r.Op == OpPut) != (r.Record != nil):
-		return messageErrorf("%s with record: %t", r.Op, r.Record != nil)
+	case r.Op != OpGet && (r.KnownSeq != 0 || r.Near != ID{}):
+		return messageErrorf("%s with a known seq or a place near", r.Op)
+	case r.Op != OpPut && (r.Record != nil || r.Entry != nil):
+		return messageErrorf("%s with something to keep", r.Op)
+	case r.Op == OpPut && (r.Record != nil) == (r.Entry != nil):
+		return messageErrorf("PUT of a record: %t, of an entry: %t", r.Record != nil, r.Entry != nil)
+	case len(r.Entry) > MaxEntry:
+		return messageErrorf("entry of %d bytes, at most %d", len(r.Entry), MaxEntry)
+	case r.Age != 0 && (r.Entry == nil || r.Age > uint32(entryKept/time.Second)):
+		return messageErrorf("%s with an age of %d s", r.Op, r.Age)
+	case (r.Op == OpSync) != (len(r.Have) > 0):
+		return messageErrorf("%s with digests: %t", r.Op, len(r.Have) > 0)
+	case len(r.Have)%DigestSize != 0 || len(r.Have) > MaxDigests*DigestSize:
+		return messageErrorf("digests of %d bytes, at most %d of %d each", len(r.Have), MaxDigests, DigestSize)
+	case (r.Op == OpDialBack) != r.Addr.IsValid():
+		return messageErrorf("%s with an address: %t", r.Op, r.Addr.IsValid())
+	}
+	if r.Op == OpDialBack {
+		if err := checkAddrs([]netip.AddrPort{r.Addr}); err != nil {
+			return messageErrorf("%w", err)
+		}
 	}
 	return checkRecord(r.Record)
 }
@@ -71,7 +106,7 @@ type Status uint8
 const (
 	// StatusOK: done; a GET's record is in Record.
 	StatusOK Status = iota
-	// StatusNone: GET: no record here.
+	// StatusNone: GET: nothing here. DIALBACK: the address did not answer as the asker.
 	StatusNone
 	// StatusNotNewer: GET: the record here is not newer than KnownSeq.
 	StatusNotNewer
@@ -83,7 +118,8 @@ const (
 	StatusFuture
 	// StatusInvalid: PUT: forged or malformed.
 	StatusInvalid
-	// StatusNotClose: PUT: no room, and all records here are nearer to this node.
+	// StatusNotClose: PUT: too far from this node, or no room and all that is here
+	// is nearer to it.
 	StatusNotClose
 	// StatusBusy: a limit was reached; RetryAfter says when to try again.
 	StatusBusy
@@ -107,7 +143,16 @@ type Response struct {
 	Contacts   []Contact `codec:"c"` // FIND, GET: nearest to the target first, at most MaxContacts
 	RetryAfter uint32    `codec:"w"` // ms, with StatusBusy
 	Reason     string    `codec:"e"` // for people; at most MaxReason bytes of UTF-8
+	Entry      []byte    `codec:"b"` // GET: the body of a public entry
+	Want       []byte    `codec:"d"` // SYNC: for each digest what SyncSame, SyncWant and SyncNewer say
 }
+
+// What a SYNC's answer says of one record.
+const (
+	SyncSame  = 0 // it is the same here, or none of this node's
+	SyncWant  = 1 // older or none here: a PUT is welcome
+	SyncNewer = 2 // newer here
+)
 
 // Validate checks a Response that came from the network, but no signatures.
 func (r *Response) Validate() error {
@@ -122,6 +167,10 @@ func (r *Response) Validate() error {
 		return messageErrorf("reason of %d bytes, at most %d of UTF-8", len(r.Reason), MaxReason)
 	case r.Time >= 1<<48:
 		return messageErrorf("time %d ms", r.Time)
+	case len(r.Entry) > MaxEntry || r.Entry != nil && r.Record != nil:
+		return messageErrorf("entry of %d bytes, at most %d; with a record: %t", len(r.Entry), MaxEntry, r.Record != nil)
+	case len(r.Want) > MaxDigests:
+		return messageErrorf("%d verdicts, at most %d", len(r.Want), MaxDigests)
 	}
 	for i := range r.Contacts {
 		if err := r.Contacts[i].Validate(); err != nil {
@@ -143,6 +192,9 @@ func checkRecord(r *Record) error {
 	if len(r.raw) == 0 || len(r.raw) > MaxRecord {
 		return messageErrorf("record that is not encoded")
 	}
+	if r.sound {
+		return nil
+	}
 	if err := r.check(); err != nil {
 		return messageErrorf("%w", err)
 	}
@@ -156,6 +208,8 @@ type Contact struct {
 	Key    Key              `codec:"k"`
 	Addrs  []netip.AddrPort `codec:"a"` // without a Record only, at most MaxAddrs
 	Record *Record          `codec:"r"`
+
+	by uint32 // the network of who named it; 0: not known
 }
 
 // Addresses are where to dial: those of the record, else Addrs. They can be
@@ -166,6 +220,14 @@ func (c Contact) Addresses() []netip.AddrPort {
 		return c.Record.Addrs
 	}
 	return c.Addrs
+}
+
+// id is NodeID(c.Key), without the hashing where the record has it.
+func (c *Contact) id() ID {
+	if r := c.Record; r != nil && len(r.raw) > 0 && r.Key == c.Key {
+		return r.id
+	}
+	return NodeID(c.Key)
 }
 
 // Validate checks a Contact that came from the network, but not the signature.

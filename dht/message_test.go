@@ -25,7 +25,23 @@ func TestValidateRequest(t *testing.T) {
 		{"put", &Request{Op: OpPut, Record: rec}, true},
 		{"nil", nil, false},
 		{"op 0", &Request{}, false},
-		{"op 5", &Request{Op: 5}, false},
+		{"op 7", &Request{Op: opEnd}, false},
+		{"get near", &Request{Op: OpGet, Target: ID{1}, Near: ID{2}}, true},
+		{"find near", &Request{Op: OpFind, Target: ID{1}, Near: ID{2}}, false},
+		{"put of an entry", &Request{Op: OpPut, Entry: []byte("e")}, true},
+		{"put of both", &Request{Op: OpPut, Entry: []byte("e"), Record: rec}, false},
+		{"put of a large entry", &Request{Op: OpPut, Entry: make([]byte, MaxEntry+1)}, false},
+		{"get with an entry", &Request{Op: OpGet, Target: ID{1}, Entry: []byte("e")}, false},
+		{"sync", &Request{Op: OpSync, Have: make([]byte, MaxDigests*DigestSize)}, true},
+		{"sync of too much", &Request{Op: OpSync, Have: make([]byte, (MaxDigests+1)*DigestSize)}, false},
+		{"sync of half a digest", &Request{Op: OpSync, Have: make([]byte, DigestSize+1)}, false},
+		{"sync of nothing", &Request{Op: OpSync}, false},
+		{"ping with digests", &Request{Op: OpPing, Have: make([]byte, DigestSize)}, false},
+		{"dial-back", &Request{Op: OpDialBack, Addr: testAddr(1)}, true},
+		{"dial-back to nowhere", &Request{Op: OpDialBack}, false},
+		{"dial-back to port 0", &Request{Op: OpDialBack, Addr: netip.AddrPortFrom(testAddr(1).Addr(), 0)}, false},
+		{"dial-back to many", &Request{Op: OpDialBack, Addr: netip.MustParseAddrPort("224.0.0.1:5")}, false},
+		{"ping with an address", &Request{Op: OpPing, Addr: testAddr(1)}, false},
 		{"ping with target", &Request{Op: OpPing, Target: ID{1}}, false},
 		{"find with seq", &Request{Op: OpFind, KnownSeq: 1}, false},
 		{"find with record", &Request{Op: OpFind, Record: rec}, false},
@@ -56,6 +72,11 @@ func TestValidateResponse(t *testing.T) {
 		ok   bool
 	}{
 		{"empty", &Response{}, true},
+		{"an entry", &Response{Entry: make([]byte, MaxEntry)}, true},
+		{"a large entry", &Response{Entry: make([]byte, MaxEntry+1)}, false},
+		{"entry and record", &Response{Entry: []byte("e"), Record: rec}, false},
+		{"verdicts", &Response{Want: make([]byte, MaxDigests)}, true},
+		{"too many verdicts", &Response{Want: make([]byte, MaxDigests+1)}, false},
 		{"16 contacts", &Response{Contacts: many(16), Record: rec, Seq: 1, Time: 5}, true},
 		{"a record", one(Contact{Key: rec.Key, Record: rec}), true},
 		{"nil", nil, false},
@@ -81,19 +102,33 @@ func TestValidateResponse(t *testing.T) {
 
 // FuzzServe hands a node requests built from arbitrary bytes.
 func FuzzServe(f *testing.F) {
-	for op := range 6 {
-		f.Add(byte(op), []byte("target"), uint64(1), uint64(0), []byte(nil))
-		f.Add(byte(op), []byte(nil), uint64(0), uint64(9), goldenRecords(f)["ipv4"].Bytes())
+	for op := range byte(opEnd) + 1 {
+		f.Add(op, []byte("target"), uint64(1), uint64(0), []byte(nil), []byte(nil), []byte(nil))
+		f.Add(op, []byte(nil), uint64(0), uint64(9), goldenRecords(f)["ipv4"].Bytes(), []byte(nil), []byte("near"))
+		f.Add(op, []byte(nil), uint64(0), uint64(0), []byte(nil), testEntry(Key{5}, 1), []byte(nil))
+		f.Add(op, []byte(nil), uint64(0), uint64(0), []byte(nil), make([]byte, 2*DigestSize), []byte(nil))
+		f.Add(op, []byte(nil), uint64(0), uint64(0), []byte(nil), []byte(nil), []byte{127, 0, 0, 9, 15, 160})
 	}
 	m := newMemNet()
-	n := m.prepare(f, 1, nil, nil)
+	n := m.prepare(f, 1, nil, func(c *Config) { c.CheckEntry = checkTestEntry })
 	for i := range 40 {
 		r := testRecord(f, 100+i, 1, n.cfg.Now())
 		n.core.table.succeeded(n.cfg.Now(), Contact{Key: r.Key, Record: r}, 1, checkFirst)
 	}
-	f.Fuzz(func(t *testing.T, op byte, target []byte, seq, known uint64, record []byte) {
+	f.Fuzz(func(t *testing.T, op byte, target []byte, seq, known uint64, record, kept, where []byte) {
 		req := &Request{Op: Op(op), Seq: seq, KnownSeq: known}
 		copy(req.Target[:], target)
+		switch {
+		case len(kept) > 0 && req.Op == OpSync:
+			req.Have = kept
+		case len(kept) > 0:
+			req.Entry = kept
+		}
+		if len(where) == 6 {
+			req.Addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte(where)), uint16(where[4])<<8|uint16(where[5]))
+		} else {
+			copy(req.Near[:], where)
+		}
 		if len(record) > 0 {
 			r, err := ParseRecord(record)
 			if err != nil {
@@ -113,7 +148,10 @@ func FuzzServe(f *testing.F) {
 		if err := resp.Validate(); err != nil {
 			t.Errorf("our own answer: %v", err)
 		}
-		if s := n.Stats(); s.Records > n.cfg.MaxRecords || len(n.core.probes) > maxProbes {
+		if len(resp.Want) > MaxDigests || req.Op == OpSync && resp.Status == StatusOK && len(resp.Want) != len(req.Have)/DigestSize {
+			t.Errorf("%d verdicts on %d bytes of digests", len(resp.Want), len(req.Have))
+		}
+		if s := n.Stats(); s.Records > n.cfg.MaxRecords || s.Entries > n.cfg.MaxEntries || len(n.core.probes) > maxProbes {
 			t.Errorf("bounds: %+v", s)
 		}
 	})
@@ -155,7 +193,7 @@ func TestSnapshot(t *testing.T) {
 	for i := range 40 {
 		r := testRecord(t, 100+i, uint64(i+1), a.cfg.Now())
 		a.core.table.succeeded(a.cfg.Now(), Contact{Key: r.Key, Record: r}, 1, checkFirst)
-		a.core.store.put(a.cfg.Now(), r)
+		a.core.store.put(a.cfg.Now(), r, netip.Prefix{})
 	}
 	a.core.own.seq = 99
 	good := a.Snapshot()
@@ -169,7 +207,7 @@ func TestSnapshot(t *testing.T) {
 		t.Errorf("%d contacts count as live before they answered", b.core.table.n)
 	}
 	stale := testRecord(t, 139, 1, b.cfg.Now()) // its floor is 40
-	if st, _ := b.core.store.put(b.cfg.Now(), stale); st != StatusNewer {
+	if st, _ := b.core.store.put(b.cfg.Now(), stale, netip.Prefix{}); st != StatusNewer {
 		t.Errorf("a record below a restored floor: %s", st)
 	}
 	c := m.prepare(t, 1, nil, nil)

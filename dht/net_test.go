@@ -60,6 +60,7 @@ type memNet struct {
 	calls    int
 	cut      map[Key]bool // has lost its uplink
 	silent   map[Key]bool // takes calls and never answers
+	behind   map[Key]bool // can't be dialled back
 	answer   map[Key]func(from Key, req *Request) (*Response, error)
 	verdicts map[string]error // of Record.Verify, by encoding
 }
@@ -245,3 +246,5 @@ func stopAll(nodes []*memNode) {
 		n.stop()
 	}
 }
+
+func noGroups(netip.Addr) (narrow, wide netip.Prefix) { return narrow, wide }

@@ -69,6 +69,9 @@ type Record struct {
 	Ext      []byte
 
 	raw []byte // the encoding with its signature
+	// Set with raw:
+	id    ID   // NodeID(Key)
+	sound bool // check found no fault
 }
 
 // Sign encodes and signs r, whose Key, Flags, Seq, IssuedAt, TTL, Addrs and Ext
@@ -83,7 +86,7 @@ func (r Record) Sign(key ed25519.PrivateKey) (*Record, error) {
 		return nil, recordErrorf("signed with another agent's key")
 	}
 	body := r.appendBody(make([]byte, 0, 256))
-	r.raw = append(body, ed25519.Sign(key, signed(body))...)
+	r.raw, r.id, r.sound = append(body, ed25519.Sign(key, signed(body))...), NodeID(r.Key), true
 	return &r, nil
 }
 
@@ -179,7 +182,10 @@ func ParseRecord(b []byte) (*Record, error) {
 	if ext > 0 {
 		r.Ext = b[:ext:ext]
 	}
-	return r, r.check()
+	r.id = NodeID(r.Key)
+	err := r.check()
+	r.sound = err == nil
+	return r, err
 }
 
 func parseAddr(b []byte) (netip.AddrPort, []byte, error) {
@@ -239,6 +245,9 @@ func (r *Record) UnmarshalBinary(b []byte) error {
 	*r = *p
 	return nil
 }
+
+// serves tells whether the agent's node can be a contact.
+func (r *Record) serves() bool { return r.Flags&FlagServer != 0 && !r.tombstone() }
 
 func (r *Record) tombstone() bool { return r.Flags&FlagTombstone != 0 }
 

@@ -60,15 +60,26 @@ type Stats struct {
 	Served       uint64 // requests of others answered
 	Refused      uint64 // requests of others that were malformed
 	Ready        bool
-	Seq          uint64    // of the own record; 0 if none was made
-	Published    time.Time // when others last took the own record
-	Holders      int       // how many took it
+	// ReadBackUntil is when the record that others were last seen to have ends.
+	ReadBackUntil time.Time
+	Server        bool      // this node can be dialled; false: it takes part as a client
+	Proven        bool      // Server is what others found out by dialling it, and no guess
+	Seq           uint64    // of the own record; 0 if none was made
+	Published     time.Time // when others last took the own record
+	Holders       int       // how many took it
 	// PublishError is why the last attempt to publish failed, nil if it did not.
 	// A *ClockError says that this machine's clock is wrong.
 	PublishError error
 	// ClockOff is this machine's clock minus the others' (median of the last
 	// answers); 0 while fewer than 3 nodes have answered.
 	ClockOff time.Duration
-	// Nodes is a rough estimate of the size of the network.
-	Nodes int
+	// Nodes estimates the size of the network from the density around positions
+	// chosen at random.
+	Nodes      int
+	Entries    int // public entries kept for others
+	EntryBytes int
+	Session    time.Duration // how long a node stays, estimated: the median
+	UplinkDown time.Time     // since when nobody answers; zero: somebody does
+	// PublishTook is how long the last publication took until 12 nodes had it.
+	PublishTook time.Duration
 }

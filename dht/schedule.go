@@ -13,12 +13,18 @@ const (
 	publishMost    = 5 * time.Minute
 	sweepEvery     = time.Minute
 	checkRound     = 10 * time.Second // how often the table is looked through for contacts to check
-	checkFirst     = 5 * time.Minute  // a contact's first check; doubles to checkMost
-	checkMost      = time.Hour
+	checkFirst     = 10 * time.Minute // a contact's first check; doubles to checkMost
+	checkMost      = 30 * time.Minute
 	checkRetry     = 30 * time.Second // of one that did not answer
 	selfEvery      = 10 * time.Minute // in the first hour, then selfLater
 	selfLater      = 30 * time.Minute
 	refreshAfter   = time.Hour // a bucket that no lookup touched
+	explorers      = 3         // contacts that are asked about one bucket
+	sampleEvery    = time.Hour
+	sampleFirst    = 20 * time.Minute // while the size of the network is not known well
+	readbackAfter  = 5 * time.Second
+	repairAfter    = 15 * time.Second
+	maxOwnRepairs  = 3
 )
 
 // own is this node's own record and what became of it.
@@ -27,6 +33,8 @@ type own struct {
 	rec   *Record
 	seq   uint64 // highest ever used
 	ready bool
+	until time.Time // the end of the record that others were last seen to have
+	gone  bool      // withdrawn for good: the node stops
 }
 
 // schedule is what a node does by itself, and when.
@@ -47,12 +55,16 @@ type schedule struct {
 	filled    bool // all buckets were refreshed once
 	publish   time.Time
 	republish time.Duration // back-off of publish
-	readback  bool          // due
+	readback  time.Time     // when the own record is read back; zero: not
+	repairs   int           // of this publication
+	sync      time.Time
+	sample    time.Time // next search for a random target
 }
 
 func (s *schedule) init(now time.Time) {
 	s.started, s.bootstrap, s.publish = now, now, now
 	s.self, s.sweep, s.check = now.Add(selfEvery), now.Add(sweepEvery), now.Add(checkRound)
+	s.sync, s.sample = now.Add(syncEvery), now.Add(sampleFirst)
 	s.backoff, s.republish, s.filling = bootstrapFirst, publishFirst, -1
 }
 
@@ -76,14 +88,16 @@ func (c *core) schedule(now time.Time) {
 		taken := c.table.takeCandidates(free)
 		s.candidates = len(taken) == free // there may be more
 		for _, ct := range taken {
-			if !c.isDead(now, ct) {
-				c.probe(ct)
+			if c.isDead(now, ct) || !c.probe(ct, probeCandidate) {
+				c.unask(ct.Key)
 			}
 		}
 	}
 	if !now.Before(s.sweep) {
 		s.sweep = now.Add(sweepEvery)
 		c.store.sweep(now)
+		c.entries.sweep(now)
+		c.budgets.sweep(now)
 	}
 }
 
@@ -95,6 +109,7 @@ func (c *core) scheduleJoin(now time.Time) {
 		c.own.ready = true
 		return
 	}
+	c.prove(now)
 	if s.running[opSelf] == 0 && !now.Before(s.bootstrap) {
 		c.start(now, opSelf, c.id)
 	}
@@ -125,14 +140,25 @@ func (c *core) joined(now time.Time, o *op) {
 // scheduleUpkeep keeps the table and the own record fresh.
 func (c *core) scheduleUpkeep(now time.Time) {
 	s := &c.sched
+	if !c.up.down.IsZero() && s.running[opSelf] == 0 && !now.Before(s.bootstrap) { // is anybody there?
+		s.bootstrap = now.Add(c.jitter(s.backoff))
+		s.backoff = min(2*s.backoff, bootstrapMost)
+		c.start(now, opSelf, c.id)
+	}
 	if s.running[opSelf] == 0 && (!s.joined || !now.Before(s.self) || !s.filled && s.filling < 0) {
 		c.start(now, opSelf, c.id)
 	}
-	if s.running[opRefresh] == 0 && s.filling >= 0 {
-		c.fill(now)
+	c.prove(now)
+	if s.filling >= 0 && len(c.outbox) == 0 {
+		c.fill()
+	}
+	if !now.Before(s.sync) {
+		s.sync = now.Add(c.jitter(syncEvery))
+		c.sync(now)
 	}
 	if !now.Before(s.check) {
 		s.check = now.Add(checkRound)
+		c.lives.watch(now, c.table.n)
 		c.checkContacts(now)
 		c.refreshOne(now)
 	}
@@ -141,19 +167,18 @@ func (c *core) scheduleUpkeep(now time.Time) {
 		return
 	}
 	if s.joined && s.running[opPublish]+s.running[opReadback] == 0 {
-		if s.readback {
-			s.readback = false
+		if !s.readback.IsZero() && !now.Before(s.readback) {
+			s.readback = time.Time{}
 			c.start(now, opReadback, c.id)
-		} else if !now.Before(s.publish) {
+		} else if !now.Before(s.publish) && !c.unproved(now) {
 			c.renew(now)
 			c.start(now, opPublish, c.id)
 		}
 	}
 }
 
-// fill refreshes every bucket nearer to self than the deepest one once after
-// joining, one after the other.
-func (c *core) fill(now time.Time) {
+// fill asks for contacts of every bucket once after joining, one after the other.
+func (c *core) fill() {
 	s := &c.sched
 	deepest := 0
 	for i, b := range c.table.buckets {
@@ -165,21 +190,43 @@ func (c *core) fill(now time.Time) {
 		s.filling, s.filled = -1, true
 		return
 	}
-	c.start(now, opRefresh, c.randomIn(s.filling))
+	c.explore(s.filling)
 	s.filling++
 }
 
-// refreshOne looks up a random target in one bucket that was not touched for long.
+// refreshOne asks for contacts of one bucket that was not touched for long, and
+// looks a random target up from time to time, to learn how dense the network is.
 func (c *core) refreshOne(now time.Time) {
-	if c.sched.running[opRefresh] > 0 {
-		return
-	}
-	for i, b := range c.table.buckets {
-		if b != nil && len(b.entries) > 0 && now.Sub(b.touched) >= refreshAfter {
-			c.start(now, opRefresh, c.randomIn(i))
-			return
+	if c.sched.running[opRefresh] == 0 && !now.Before(c.sched.sample) {
+		c.sched.sample = now.Add(c.jitter(sampleEvery))
+		if n := len(c.sizes.samples); n < sizeEnough {
+			c.sched.sample = now.Add(c.jitter(sampleFirst))
 		}
+		c.start(now, opRefresh, c.randomAfter(ID{}, 0))
 	}
+	if i := c.table.untouched(now, refreshAfter); i >= 0 {
+		c.table.buckets[i].touched = now
+		c.explore(i)
+	}
+}
+
+// explore asks a few contacts for those that they know in one bucket: its own, or
+// the nearest to it. What they name is checked before it enters.
+func (c *core) explore(i int) {
+	target := c.randomIn(i)
+	near := c.table.closest(target, bucketSize, live)
+	c.rnd.Shuffle(len(near), func(a, b int) { near[a], near[b] = near[b], near[a] })
+	slices.SortStableFunc(near, func(a, b *entry) int { return -btoi(c.cfg.linked(a.Key)) + btoi(c.cfg.linked(b.Key)) })
+	for _, e := range near[:min(explorers, len(near))] {
+		c.deliver(e.Contact, &Request{Op: OpFind, Target: target})
+	}
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // randomIn is a random target that shares exactly n leading bits with self.
@@ -200,17 +247,23 @@ func (c *core) randomIn(n int) ID {
 
 // checkContacts asks contacts that were silent for their time whether they live.
 func (c *core) checkContacts(now time.Time) {
-	c.table.each(func(e *entry) {
-		if now.Before(e.nextCheck) || len(c.probes) >= maxProbes {
+	if c.off.Recheck {
+		return
+	}
+	c.table.due(now, func(e *entry) {
+		if len(c.probes) >= maxProbes {
 			return
 		}
 		if e.fails > 0 {
 			e.nextCheck = now.Add(checkRetry)
+		} else if c.cfg.linked(e.Key) {
+			e.nextCheck = now.Add(checkFirst)
+			return
 		} else {
 			e.checkEvery = min(2*e.checkEvery, checkMost)
 			e.nextCheck = now.Add(min(checkRetry, e.checkEvery)) // until the answer moves it on
 		}
-		c.probe(e.Contact)
+		c.probe(e.Contact, probeCheck)
 	})
 }
 
@@ -222,34 +275,44 @@ func (c *core) jitter(d time.Duration) time.Duration {
 // setAddrs takes over where this node can be dialled. A change is published at once.
 func (c *core) setAddrs(now time.Time, addrs []netip.AddrPort) {
 	addrs = addrs[:min(len(addrs), MaxAddrs)]
-	if slices.Equal(addrs, c.own.addrs) {
+	if slices.Equal(addrs, c.own.addrs) || c.own.gone && len(addrs) > 0 {
 		return
 	}
+	stays := func(a netip.AddrPort) bool { return slices.Contains(addrs, a) }
+	if len(c.own.addrs) > 0 && !slices.ContainsFunc(c.own.addrs, stays) {
+		c.own.ready = false // what others have of this node leads nowhere
+	}
 	c.own.addrs = slices.Clone(addrs)
+	c.proof.next, c.proof.asked = now, nil
+	c.outbox = slices.DeleteFunc(c.outbox, func(q query) bool { return q.req.Op == OpDialBack })
+	if c.own.rec != nil { // whom we ask learns of it
+		c.table.each(func(e *entry) { e.nextCheck = now.Add(time.Duration(c.rnd.Int64N(int64(time.Minute)))) })
+		c.table.next = time.Time{}
+	}
 	c.sign(now)
 	c.sched.publish, c.sched.republish = now, publishFirst
 }
 
 // renew signs the own record again if half its time is over.
 func (c *core) renew(now time.Time) {
-	if c.own.rec != nil && now.Sub(c.own.rec.IssuedAt).Abs() >= c.cfg.TTL/2 {
+	if c.own.rec != nil && now.Sub(c.own.rec.IssuedAt).Abs() >= c.renewAfter() {
 		c.sign(now)
 	}
 }
 
-// sign makes the own record anew. Without addresses there is none.
+// sign makes the own record anew.
 func (c *core) sign(now time.Time) {
-	if len(c.own.addrs) == 0 {
-		c.own.rec = nil
+	r, ok := c.next()
+	if !ok {
 		return
 	}
-	seq := max(c.own.seq+1, uint64(now.UnixMilli()))
-	rec, err := Record{Key: c.self, Flags: FlagServer, Seq: seq, IssuedAt: now, TTL: c.cfg.TTL, Addrs: c.own.addrs}.Sign(c.cfg.Key)
+	r.Seq, r.IssuedAt = max(c.own.seq+1, uint64(now.UnixMilli())), now
+	rec, err := c.signer(r)
 	if err != nil {
 		c.own.rec, c.stats.PublishError = nil, err
 		return
 	}
-	c.own.rec, c.own.seq = rec, seq
+	c.own.rec, c.own.seq = rec, r.Seq
 }
 
 // published is the end of a publication.
@@ -269,9 +332,22 @@ func (c *core) published(now time.Time, o *op) {
 		c.publishLater(now)
 		return
 	}
-	c.stats.Published, c.stats.Holders = now, o.holders
-	s.readback = true
-	s.publish = o.rec.IssuedAt.Add(c.cfg.TTL / 2)
+	if o.holders < ackShare {
+		c.acked(now, o)
+	}
+	c.stats.Holders = o.holders
+	s.readback, s.repairs = now, 0
+	if c.own.ready {
+		s.readback = now.Add(readbackAfter)
+	}
+	s.publish = o.rec.IssuedAt.Add(c.renewAfter())
+}
+
+// acked notes that enough others hold the record that o publishes.
+func (c *core) acked(now time.Time, o *op) {
+	if o.rec == c.own.rec {
+		c.stats.Published, c.stats.PublishTook, c.stats.Holders = now, now.Sub(o.lookup.start), o.holders
+	}
 }
 
 func (c *core) publishLater(now time.Time) {
@@ -288,7 +364,34 @@ func (c *core) readBack(now time.Time, o *op) {
 		return
 	}
 	c.sched.republish = publishFirst
-	c.own.ready = true
+	c.foundBack(o.result.Record)
+	c.repairOwn(now, o.lookup)
+}
+
+// repairOwn puts the own record again at those who took it and don't have it, and
+// at more nodes than before, if too few of those who should have it do.
+func (c *core) repairOwn(now time.Time, l *lookup) {
+	should := c.holders(l)
+	var missing []*node
+	for _, n := range should {
+		if !l.holders[n.Key] {
+			missing = append(missing, n)
+		}
+	}
+	have := len(should) - len(missing)
+	if 4*have >= 3*min(len(should), bucketSize) || c.sched.repairs == maxOwnRepairs {
+		return
+	}
+	for _, n := range l.nearest(maxHolders) { // beyond the radius: those within it lie
+		if n.gave == 0 && !slices.Contains(should, n) {
+			missing = append(missing, n)
+		}
+	}
+	for _, n := range missing {
+		c.deliver(n.Contact, &Request{Op: OpPut, Record: c.own.rec})
+	}
+	c.sched.repairs++
+	c.sched.readback = now.Add(repairAfter)
 }
 
 // wake is when poll has something to do though nothing happens.
@@ -302,10 +405,28 @@ func (c *core) wake(now time.Time) time.Time {
 	}
 	if c.table.n == 0 {
 		earlier(s.bootstrap)
+		earlier(c.proof.next)
 	} else {
+		if !c.up.down.IsZero() {
+			earlier(s.bootstrap)
+		}
 		earlier(s.self)
-		earlier(s.check)
+		earlier(s.sync)
+		earlier(s.readback)
+		work := c.table.next
+		if idle := c.table.idle.Add(refreshAfter); idle.Before(work) {
+			work = idle
+		}
+		if s.sample.Before(work) {
+			work = s.sample
+		}
+		if work.Before(s.check) {
+			work = s.check
+		}
+		earlier(work)
 		earlier(s.publish)
+		earlier(c.proof.next)
+		earlier(s.started.Add(dialBackLimit))
 	}
 	for _, o := range c.ops {
 		if w := o.lookup.wake(now); !w.IsZero() {

@@ -2,6 +2,7 @@ package dht
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -10,9 +11,20 @@ const maxContactBytes = 8 << 10
 
 // serve answers a request that passed Validate. It changes nothing on the word
 // of the asker: who asks is at most put on the list of contacts to check.
-func (c *core) serve(now time.Time, from Key, req *Request) *Response {
+func (c *core) serve(now time.Time, from Key, addr netip.Addr, req *Request) *Response {
 	c.stats.Served++
+	c.notAlone(now)
 	c.visited(from, req.Seq)
+	resp := c.reply(now, from, req)
+	if req.Op == OpPut {
+		c.servePut(now, from, addr, req, resp)
+	}
+	c.charge(now, from, resp)
+	return resp
+}
+
+// reply answers what changes nothing here: all but a PUT.
+func (c *core) reply(now time.Time, from Key, req *Request) *Response {
 	resp := &Response{Seq: seqOf(c.own.rec), Time: uint64(now.UnixMilli())}
 	switch req.Op {
 	case OpPing:
@@ -21,10 +33,35 @@ func (c *core) serve(now time.Time, from Key, req *Request) *Response {
 		resp.Contacts = c.name(from, req.Target)
 	case OpGet:
 		c.serveGet(now, from, req, resp)
-	case OpPut:
-		c.servePut(now, req.Record, resp)
+	case OpSync:
+		if w := c.budgets.of(now, from).syncs.take(now, 1, syncBurst, syncRate); w > 0 {
+			c.busy(resp, w, "too many SYNCs")
+		} else {
+			c.serveSync(req.Have, resp)
+		}
 	}
 	return resp
+}
+
+// charge takes an answer off its asker's budget. One that the budget has no room
+// for is left out.
+func (c *core) charge(now time.Time, from Key, resp *Response) {
+	size := 64 + len(resp.Entry) + len(resp.Want)
+	if resp.Record != nil {
+		size += len(resp.Record.raw)
+	}
+	for _, ct := range resp.Contacts {
+		size += len(ct.Record.raw)
+	}
+	if w := c.budgets.of(now, from).answers.take(now, float64(size), answerBurst, answerRate); w > 0 {
+		c.busy(resp, w, "this node answers each other one with at most 16 KiB/s")
+		resp.Record, resp.Entry, resp.Contacts, resp.Want = nil, nil, nil, nil
+	}
+}
+
+func (c *core) busy(resp *Response, wait time.Duration, why string) {
+	resp.Status, resp.Reason = StatusBusy, why
+	resp.RetryAfter = uint32(min(wait, time.Minute)/time.Millisecond) + 1
 }
 
 func (c *core) serveGet(now time.Time, from Key, req *Request, resp *Response) {
@@ -34,26 +71,60 @@ func (c *core) serveGet(now time.Time, from Key, req *Request, resp *Response) {
 	}
 	switch {
 	case rec == nil:
-		resp.Status = StatusNone
+		if resp.Entry = c.entries.get(now, req.Target); resp.Entry == nil {
+			resp.Status = StatusNone
+		}
 	case rec.Seq <= req.KnownSeq:
 		resp.Status = StatusNotNewer
 	default:
 		resp.Record = rec
 	}
-	resp.Contacts = c.name(from, req.Target)
+	near := req.Target
+	if req.Near != (ID{}) {
+		near = req.Near
+	}
+	resp.Contacts = c.name(from, near)
 }
 
-func (c *core) servePut(now time.Time, rec *Record, resp *Response) {
-	if rec.Key == c.self {
+// inReach tells whether this node is near enough to a position to keep what belongs
+// there: 4 times the radius, for the others' estimates of it differ.
+func (c *core) inReach(id ID) bool {
+	n, known := c.sizes.nodes()
+	return !known || n < 4*bucketSize || fraction(c.id, id) <= 4*c.radius()
+}
+
+func (c *core) servePut(now time.Time, from Key, addr netip.Addr, req *Request, resp *Response) {
+	rec := req.Record
+	if rec != nil && (rec.Key == c.self || !c.inReach(NodeID(rec.Key))) {
 		resp.Status = StatusNotClose // its own record a node keeps itself
 		return
 	}
-	resp.Status, resp.Record = c.store.put(now, rec)
+	_, source := c.cfg.Group(addr)
+	wait := time.Duration(0)
+	may := func() bool {
+		wait = c.budgets.mayVerify(now, from, c.table.get(from) != nil)
+		return wait == 0
+	}
+	if rec == nil {
+		if resp.Status = StatusBusy; may() {
+			resp.Status = c.entries.put(now, req.Entry, time.Duration(req.Age)*time.Second, source, c.inReach)
+		}
+	} else {
+		resp.Status, resp.Record = c.store.take(now, rec, source, may)
+	}
+	if resp.Status == StatusInvalid {
+		c.budgets.forged(now, from)
+	}
+	if wait > 0 {
+		c.busy(resp, wait, "too many PUTs")
+		return
+	}
+	if rec == nil {
+		return
+	}
 	switch resp.Status {
 	case StatusOK:
-		if e := c.table.get(rec.Key); e != nil && rec.Seq > seqOf(e.Record) {
-			c.table.learn(e, Contact{Key: rec.Key, Record: rec})
-		}
+		c.moved(rec)
 	case StatusFuture:
 		resp.Reason = fmt.Sprintf("the record was issued %s ahead of this node's clock, allowed are %s: one of the clocks is wrong",
 			rec.IssuedAt.Sub(now).Round(time.Second), maxFuture)
@@ -76,17 +147,18 @@ func (c *core) visited(from Key, seq uint64) {
 	e := c.table.get(from)
 	switch {
 	case e == nil && c.wanted(from):
-		c.probeStranger(from)
+		c.addStranger(from)
 	case e != nil && seq > seqOf(e.Record):
-		c.probe(Contact{Key: from})
+		c.probe(Contact{Key: from}, probeCheck)
 	}
 }
 
 // name returns the live contacts nearest to target, without the asker.
 func (c *core) name(from Key, target ID) []Contact {
-	var out []Contact
 	size := 0
-	for _, e := range c.table.closest(target, MaxContacts, func(e *entry) bool { return live(e) && e.Key != from }) {
+	near := c.table.closest(target, MaxContacts, func(e *entry) bool { return live(e) && e.Key != from })
+	out := make([]Contact, 0, len(near))
+	for _, e := range near {
 		if size += len(e.Record.raw); size > maxContactBytes {
 			break
 		}

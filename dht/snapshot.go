@@ -105,7 +105,10 @@ func parseSnapshot(b []byte) (*snapshot, error) {
 func (d *DHT) Snapshot() []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c := d.core
+	return d.core.snapshot()
+}
+
+func (c *core) snapshot() []byte {
 	s := snapshot{seq: c.own.seq, floors: c.store.floors}
 	c.table.each(func(e *entry) {
 		if e.Record != nil && len(s.contacts) < maxSnapContacts {
@@ -123,25 +126,30 @@ func (d *DHT) Restore(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
-	s, err := parseSnapshot(b)
-	if err != nil {
-		return fmt.Errorf("dht: restore: %w", err)
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c := d.core
-	now := d.cfg.Now()
+	if err := d.core.restore(d.cfg.Now(), b); err != nil {
+		return fmt.Errorf("dht: restore: %w", err)
+	}
+	return nil
+}
+
+func (c *core) restore(now time.Time, b []byte) error {
+	s, err := parseSnapshot(b)
+	if err != nil {
+		return err
+	}
 	// A seq from a clock far ahead would make this agent's records unbeatable
 	// for itself only: seqs carry no meaning but their order.
 	c.own.seq = max(c.own.seq, s.seq)
 	for id, f := range s.floors {
-		if now.Before(f.until) && len(c.store.floors) < d.cfg.MaxFloors {
+		if now.Before(f.until) && len(c.store.floors) < c.cfg.MaxFloors {
 			c.store.raise(id, f)
 		}
 	}
 	c.rnd.Shuffle(len(s.contacts), func(i, j int) { s.contacts[i], s.contacts[j] = s.contacts[j], s.contacts[i] })
 	for _, r := range s.contacts[:min(restoreSeeds, len(s.contacts))] {
-		if r.Key != c.self && r.Verify() == nil && !slices.ContainsFunc(c.sched.restored, func(o Contact) bool { return o.Key == r.Key }) {
+		if r.Key != c.self && c.verify(r) == nil && !slices.ContainsFunc(c.sched.restored, func(o Contact) bool { return o.Key == r.Key }) {
 			c.sched.restored = append(c.sched.restored, Contact{Key: r.Key, Record: r})
 		}
 	}

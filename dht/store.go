@@ -1,6 +1,10 @@
 package dht
 
 import (
+	"cmp"
+	"iter"
+	"maps"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -14,9 +18,10 @@ const (
 // held is a record kept for its agent.
 type held struct {
 	rec     *Record
-	until   time.Time // the earlier end by the author's clock and by ours
-	credit  int       // changes left
-	written time.Time // when credit was last counted
+	until   time.Time    // the earlier end by the author's clock and by ours
+	credit  int          // changes left
+	written time.Time    // when credit was last counted
+	source  netip.Prefix // the wide network of who brought it; the zero one counts for none
 }
 
 // floor is the highest seq seen of an agent: a lower one is never taken again,
@@ -33,14 +38,17 @@ type store struct {
 	self                           ID
 	maxRecords, maxBytes, maxFloor int
 	verify                         func(*Record) error
+	noFloors                       bool // Ablation.Floors
 	records                        map[ID]*held
 	floors                         map[ID]floor
+	sources                        map[netip.Prefix]int // records by source
+	prefixes                       map[[8]byte]ID       // records by the first 8 bytes of their positions
 	bytes                          int
 }
 
 func newStore(self ID, cfg *Config) *store {
 	return &store{self: self, maxRecords: cfg.MaxRecords, maxBytes: cfg.MaxBytes, maxFloor: cfg.MaxFloors,
-		verify: (*Record).Verify, records: map[ID]*held{}, floors: map[ID]floor{}}
+		verify: (*Record).Verify, records: map[ID]*held{}, floors: map[ID]floor{}, sources: map[netip.Prefix]int{}, prefixes: map[[8]byte]ID{}}
 }
 
 // get returns the valid record at id.
@@ -52,9 +60,15 @@ func (s *store) get(now time.Time, id ID) *Record {
 	return h.rec
 }
 
-// put applies the conflict rule to rec. With StatusNewer it returns the newer
-// record if that is still valid. The cheap checks come before the signature's.
-func (s *store) put(now time.Time, rec *Record) (Status, *Record) {
+// put applies the conflict rule to rec, which comes from the network source. With
+// StatusNewer it returns the newer record if that is still valid. The cheap checks
+// come before the signature's.
+func (s *store) put(now time.Time, rec *Record, source netip.Prefix) (Status, *Record) {
+	return s.take(now, rec, source, func() bool { return true })
+}
+
+// take is put that asks before it checks a signature: StatusBusy if it may not.
+func (s *store) take(now time.Time, rec *Record, source netip.Prefix, may func() bool) (Status, *Record) {
 	if rec.Current(now) != nil {
 		if now.Before(rec.Expires()) {
 			return StatusFuture, nil
@@ -63,7 +77,7 @@ func (s *store) put(now time.Time, rec *Record) (Status, *Record) {
 	}
 	id := NodeID(rec.Key)
 	old := s.records[id]
-	if f, ok := s.floors[id]; ok && rec.Seq < f.seq {
+	if f, ok := s.floors[id]; ok && rec.Seq < f.seq && !s.noFloors {
 		return StatusNewer, s.get(now, id)
 	}
 	if old != nil && rec.Seq == old.rec.Seq && !rec.newer(old.rec) {
@@ -76,8 +90,11 @@ func (s *store) put(now time.Time, rec *Record) (Status, *Record) {
 	if old != nil && !old.hasCredit(now) {
 		return StatusBusy, nil
 	}
-	if old == nil && !s.fits(id, rec) {
+	if old == nil && !s.fits(id, rec, source) {
 		return StatusNotClose, nil
+	}
+	if !may() {
+		return StatusBusy, nil
 	}
 	if s.verify(rec) != nil {
 		return StatusInvalid, nil
@@ -85,7 +102,7 @@ func (s *store) put(now time.Time, rec *Record) (Status, *Record) {
 	if old != nil {
 		old.credit-- // not before: a forger must not use up what is the agent's
 	}
-	s.set(now, id, rec, old)
+	s.set(now, id, rec, old, source)
 	return StatusOK, nil
 }
 
@@ -106,32 +123,47 @@ func (h *held) hasCredit(now time.Time) bool {
 	return h.credit > 0
 }
 
-func (s *store) set(now time.Time, id ID, rec *Record, old *held) {
+func (s *store) set(now time.Time, id ID, rec *Record, old *held, source netip.Prefix) {
 	if old != nil {
 		s.bytes += len(rec.raw) - len(old.rec.raw)
 		old.rec, old.until = rec, until(now, rec)
 	} else {
-		s.records[id] = &held{rec: rec, until: until(now, rec), credit: writeBurst - 1, written: now}
+		if s.full(source) {
+			s.drop(s.farthest(source))
+		}
+		s.records[id] = &held{rec: rec, until: until(now, rec), credit: writeBurst - 1, written: now, source: source}
+		s.sources[source]++
+		s.prefixes[[8]byte(id[:8])] = id
 		s.bytes += len(rec.raw)
 	}
 	s.raise(id, floor{rec.Seq, rec.Expires().Add(floorKept)})
 	for len(s.records) > s.maxRecords || s.bytes > s.maxBytes {
-		s.drop(s.farthest())
+		s.drop(s.farthest(netip.Prefix{}))
 	}
 }
 
-// fits tells whether a new record has room, or is nearer than one that would go for it.
-func (s *store) fits(id ID, rec *Record) bool {
+// full tells whether a source has brought as many records as it may: an eighth of all.
+func (s *store) full(source netip.Prefix) bool {
+	return source.IsValid() && s.sources[source] >= max(1, s.maxRecords/8)
+}
+
+// fits tells whether a new record has room, or is nearer than one that would go
+// for it: one of the same source, where that has brought enough.
+func (s *store) fits(id ID, rec *Record, source netip.Prefix) bool {
+	if s.full(source) {
+		return compare(s.self, id, s.farthest(source)) < 0
+	}
 	if len(s.records) < s.maxRecords && s.bytes+len(rec.raw) <= s.maxBytes {
 		return true
 	}
-	return len(s.records) > 0 && compare(s.self, id, s.farthest()) < 0
+	return len(s.records) > 0 && compare(s.self, id, s.farthest(netip.Prefix{})) < 0
 }
 
-func (s *store) farthest() ID {
+// farthest is the record farthest from self of those of a source, of all for the zero one.
+func (s *store) farthest(source netip.Prefix) ID {
 	far := s.self
-	for id := range s.records {
-		if compare(s.self, id, far) > 0 {
+	for id, h := range s.records {
+		if (!source.IsValid() || h.source == source) && compare(s.self, id, far) > 0 {
 			far = id
 		}
 	}
@@ -141,8 +173,19 @@ func (s *store) farthest() ID {
 func (s *store) drop(id ID) {
 	if h := s.records[id]; h != nil {
 		s.bytes -= len(h.rec.raw)
+		if s.sources[h.source]--; s.sources[h.source] == 0 {
+			delete(s.sources, h.source)
+		}
 		delete(s.records, id)
+		delete(s.prefixes, [8]byte(id[:8]))
 	}
+}
+
+// recordIDs are the records' positions, the nearest to self first.
+func (s *store) recordIDs() []ID { return nearestFirst(s.self, maps.Keys(s.records)) }
+
+func nearestFirst(self ID, ids iter.Seq[ID]) []ID {
+	return slices.SortedFunc(ids, func(a, b ID) int { return compare(self, a, b) })
 }
 
 // raise keeps the floor of id. When there are too many, those go that end first,
@@ -162,7 +205,9 @@ func (s *store) raise(id ID, f floor) {
 			free = append(free, i)
 		}
 	}
-	slices.SortFunc(free, func(a, b ID) int { return s.floors[a].until.Compare(s.floors[b].until) })
+	slices.SortFunc(free, func(a, b ID) int {
+		return cmp.Or(s.floors[a].until.Compare(s.floors[b].until), compare(s.self, a, b))
+	})
 	for _, i := range free[:min(len(free), 1+s.maxFloor/16)] {
 		delete(s.floors, i)
 	}

@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -15,7 +16,7 @@ func TestConflictRule(t *testing.T) {
 	s := testStore(10, 1<<20, 10)
 	put := func(what string, now time.Time, r *Record, want Status, newer *Record) {
 		t.Helper()
-		if got, rec := s.put(now, r); got != want || rec != newer {
+		if got, rec := s.put(now, r, netip.Prefix{}); got != want || rec != newer {
 			t.Errorf("%s: %s, %v; want %s", what, got, rec, want)
 		}
 	}
@@ -55,7 +56,7 @@ func TestEquivocation(t *testing.T) {
 		for _, order := range [][]*Record{recs, {recs[1], recs[0], recs[2]}} {
 			s := testStore(10, 1<<20, 10)
 			for _, r := range order {
-				s.put(epoch, r)
+				s.put(epoch, r, netip.Prefix{})
 			}
 			got := s.get(epoch, NodeID(recs[0].Key)).Bytes()
 			if kept == nil {
@@ -72,33 +73,33 @@ func TestStoreRate(t *testing.T) {
 	t.Parallel()
 	s := testStore(10, 1<<20, 10)
 	for i := range writeBurst {
-		if st, _ := s.put(epoch, testRecord(t, 1, uint64(i+1), epoch)); st != StatusOK {
+		if st, _ := s.put(epoch, testRecord(t, 1, uint64(i+1), epoch), netip.Prefix{}); st != StatusOK {
 			t.Errorf("change %d: %s", i, st)
 		}
 	}
 	// A forger does not use up what is left to the agent.
 	s = testStore(10, 1<<20, 10)
-	s.put(epoch, testRecord(t, 1, 1, epoch))
+	s.put(epoch, testRecord(t, 1, 1, epoch), netip.Prefix{})
 	for i := range 2 * writeBurst {
 		forged, err := ParseRecord(testRecord(t, 1, uint64(50+i), epoch).Bytes())
 		if err != nil {
 			t.Fatal(err)
 		}
 		forged.raw[len(forged.raw)-1] ^= 1
-		if st, _ := s.put(epoch, forged); st != StatusInvalid {
+		if st, _ := s.put(epoch, forged, netip.Prefix{}); st != StatusInvalid {
 			t.Errorf("forged: %s", st)
 		}
 	}
 	for i := range writeBurst - 1 {
-		if st, _ := s.put(epoch, testRecord(t, 1, uint64(i+2), epoch)); st != StatusOK {
+		if st, _ := s.put(epoch, testRecord(t, 1, uint64(i+2), epoch), netip.Prefix{}); st != StatusOK {
 			t.Errorf("change %d after forgeries: %s", i, st)
 		}
 	}
 	next := testRecord(t, 1, 100, epoch)
-	if st, _ := s.put(epoch, next); st != StatusBusy {
+	if st, _ := s.put(epoch, next, netip.Prefix{}); st != StatusBusy {
 		t.Errorf("one too many: %s", st)
 	}
-	if st, _ := s.put(epoch.Add(writeEvery), next); st != StatusOK {
+	if st, _ := s.put(epoch.Add(writeEvery), next, netip.Prefix{}); st != StatusOK {
 		t.Errorf("later: %s", st)
 	}
 }
@@ -112,7 +113,7 @@ func TestStoreBounds(t *testing.T) {
 		for i := range 120 {
 			r := testRecord(t, i+1, 1, epoch)
 			ids = append(ids, NodeID(r.Key))
-			st, _ := s.put(epoch, r)
+			st, _ := s.put(epoch, r, netip.Prefix{})
 			if kept := s.get(epoch, NodeID(r.Key)) != nil; st != StatusOK && st != StatusNotClose || kept != (st == StatusOK) {
 				t.Errorf("record %d: %s, and it is kept: %t", i, st, kept)
 			}
@@ -134,7 +135,7 @@ func TestFloorBounds(t *testing.T) {
 	t.Parallel()
 	s := testStore(4, 1<<20, 64)
 	for i := range 4 {
-		s.put(epoch, testRecord(t, i+1, 7, epoch))
+		s.put(epoch, testRecord(t, i+1, 7, epoch), netip.Prefix{})
 	}
 	for i := range 1000 {
 		s.raise(ID{byte(i), byte(i >> 8), 1}, floor{1, epoch.Add(100*time.Hour + time.Duration(i)*time.Second)})

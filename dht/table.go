@@ -1,27 +1,26 @@
 package dht
 
 import (
-	"net/netip"
+	"math"
 	"slices"
 	"time"
 )
 
-// Limits on contacts of one Group (geth's, docs/dht.md).
 const (
-	groupPerBucket = 2
-	groupPerTable  = 10
-	maxFails       = 3 // failed calls in a row after which a contact is dropped
+	maxFails   = 2  // failed calls in a row after which a contact is dropped
+	smallTable = 32 // with fewer contacts everybody is welcome
 )
 
 // entry is a contact that answered a call of ours.
 type entry struct {
 	Contact
 	id     ID
-	groups []string
-	added  time.Time
-	lastOK time.Time
+	groups []group
 	rtt    time.Duration // moving average
+	since  time.Time     // in the table
 	fails  int           // in a row
+	moved  bool          // it has not answered since its addresses changed
+	called bool          // it came by itself, and no contact that did not has named it
 
 	checkEvery time.Duration // doubles with age
 	nextCheck  time.Time
@@ -33,10 +32,40 @@ type candidate struct {
 	id ID
 }
 
+// spare is a candidate as a bucket keeps it: there are as many of them as of
+// entries, and nobody asks for most.
+type spare struct {
+	top  uint64   // ID.top
+	rec  *Record  // nil: see bare
+	bare *Contact // without a record
+	by   uint32   // Contact.by
+}
+
+func (s *spare) contact() Contact {
+	if s.rec != nil {
+		return Contact{Key: s.rec.Key, Record: s.rec, by: s.by}
+	}
+	return *s.bare
+}
+
 type bucket struct {
-	entries      []*entry    // the longest-lived first
-	replacements []candidate // the latest first
-	touched      time.Time   // last lookup in its range
+	entries      []*entry  // the longest-lived first
+	tops         []uint64  // ID.top of each entry, so that a search reads one line of memory
+	nets         []uint64  // groupBits of each entry's groups
+	replacements []spare   // the latest first
+	touched      time.Time // last lookup in its range
+	asked        int       // candidates that were taken and have not answered yet
+}
+
+// find returns the place of id in entries, -1 if it is not there.
+func (b *bucket) find(id ID) int {
+	top := id.top()
+	for i, t := range b.tops {
+		if t == top && b.entries[i].id == id {
+			return i
+		}
+	}
+	return -1
 }
 
 // table is the routing table: for each length of the prefix shared with self a
@@ -47,32 +76,51 @@ type bucket struct {
 // out for another; no Group fills more than its share.
 type table struct {
 	self    ID
-	group   func(netip.Addr) string
-	buckets [257]*bucket
-	n       int            // entries
-	groups  map[string]int // entries by group
+	group   GroupFunc
+	off     Ablation
+	buckets []*bucket // up to the deepest that was ever used
+	own     bucket    // of self, always empty
+	n       int       // entries
+	next    time.Time // no entry is to be checked before it
+	idle    time.Time // no bucket was touched last before it
+	sibling int       // buckets from here on may hold siblings beyond k
+	idOf    func(Key) ID
+	asked   Key // of the last get, and its id: a call is looked up several times
+	askedID ID
 }
 
-func newTable(self ID, group func(netip.Addr) string) *table {
-	return &table{self: self, group: group, groups: map[string]int{}}
+func newTable(self ID, f GroupFunc) *table {
+	return &table{self: self, group: f, idOf: NodeID}
 }
 
 func (t *table) bucket(id ID) *bucket {
 	i := prefixLen(t.self, id)
+	if i == 8*len(id) {
+		return &t.own
+	}
+	for i >= len(t.buckets) {
+		t.buckets = append(t.buckets, nil)
+	}
 	if t.buckets[i] == nil {
 		t.buckets[i] = &bucket{}
 	}
 	return t.buckets[i]
 }
 
-func (t *table) get(k Key) *entry { return t.getID(NodeID(k)) }
+func (t *table) get(k Key) *entry { return t.getID(t.id(k)) }
+
+// id is NodeID(k).
+func (t *table) id(k Key) ID {
+	if k != t.asked || t.askedID == (ID{}) {
+		t.asked, t.askedID = k, t.idOf(k)
+	}
+	return t.askedID
+}
 
 func (t *table) getID(id ID) *entry {
-	if b := t.buckets[prefixLen(t.self, id)]; b != nil {
-		for _, e := range b.entries {
-			if e.id == id {
-				return e
-			}
+	if p := prefixLen(t.self, id); p < len(t.buckets) && t.buckets[p] != nil {
+		if i := t.buckets[p].find(id); i >= 0 {
+			return t.buckets[p].entries[i]
 		}
 	}
 	return nil
@@ -81,34 +129,38 @@ func (t *table) getID(id ID) *entry {
 // succeeded notes that c answered a call of ours. It tells whether c is in the
 // table now and was not before.
 func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every time.Duration) bool {
-	id := NodeID(c.Key)
+	id := c.id()
 	if id == t.self {
 		return false
 	}
-	b := t.bucket(id)
 	if e := t.getID(id); e != nil {
 		e.ok(now, rtt)
 		t.learn(e, c)
 		return false
 	}
-	b.drop(id)
-	if len(c.Addresses()) == 0 {
+	b := t.bucket(id)
+	b.drop(id, c.Key)
+	if len(c.Addresses()) == 0 || c.Record != nil && !c.Record.serves() {
 		return false
 	}
-	e := &entry{Contact: c, id: id, added: now, groups: t.groupsOf(c)}
-	if !t.room(b, e) {
-		b.replace(candidate{c, id})
+	groups := groupsOf(t.group, c)
+	if t.off.KeepLive && len(b.entries) >= bucketSize {
+		t.remove(b, 0)
+	}
+	if !t.room(b, id, groups) {
+		b.replace(c, id)
 		return false
 	}
-	e.checkEvery = every
+	e := &entry{Contact: c, id: id, groups: groups, since: now, checkEvery: every}
 	e.ok(now, rtt)
+	t.next, t.idle = time.Time{}, time.Time{}
 	t.insert(b, e)
 	t.trimSiblings()
 	return t.getID(id) != nil
 }
 
 func (e *entry) ok(now time.Time, rtt time.Duration) {
-	e.fails, e.lastOK = 0, now
+	e.fails, e.moved = 0, false
 	if e.rtt == 0 {
 		e.rtt = rtt
 	}
@@ -119,21 +171,30 @@ func (e *entry) ok(now time.Time, rtt time.Duration) {
 // learn takes over the newer record of c. Where its addresses would break a
 // group's limit the old ones stay.
 func (t *table) learn(e *entry, c Contact) {
-	if c.Record == nil || !c.Record.newer(e.Record) || c.Record.tombstone() {
+	if c.Record == nil || !c.Record.newer(e.Record) {
 		return
 	}
-	t.count(e, -1)
-	old, oldGroups := e.Contact, e.groups
-	e.Contact, e.groups = c, t.groupsOf(c)
-	if !t.groupsFit(t.bucket(e.id), e) {
-		e.Contact, e.groups = old, oldGroups
+	if !c.Record.serves() {
+		t.forget(e.Key)
+		return
 	}
-	t.count(e, 1)
+	if slices.Equal(c.Addresses(), e.Addresses()) {
+		e.Contact = c
+		return
+	}
+	b, old := t.bucket(e.id), e.groups
+	e.groups = nil // its own places count for it
+	if groups := groupsOf(t.group, c); t.groupsFit(b, groups) {
+		e.Contact, e.groups, e.moved = c, groups, true
+		b.nets[b.find(e.id)] = groupBits(groups)
+	} else {
+		e.groups = old
+	}
 }
 
-// room tells whether e fits in: as one of k, or as a sibling.
-func (t *table) room(b *bucket, e *entry) bool {
-	return t.groupsFit(b, e) && (len(b.entries) < bucketSize || t.nearer(e.id) < siblingSize)
+// room tells whether a contact fits in: as one of k, or as a sibling.
+func (t *table) room(b *bucket, id ID, groups []group) bool {
+	return (len(b.entries) < bucketSize || t.nearer(id) < siblingSize) && t.groupsFit(b, groups)
 }
 
 // nearer counts the entries nearer to self than id, up to siblingSize or more.
@@ -145,8 +206,8 @@ func (t *table) nearer(id ID) int {
 			n += len(t.buckets[i].entries)
 		}
 	}
-	if b := t.buckets[own]; b != nil && n < siblingSize {
-		for _, e := range b.entries {
+	if own < len(t.buckets) && t.buckets[own] != nil && n < siblingSize {
+		for _, e := range t.buckets[own].entries {
 			if compare(t.self, e.id, id) < 0 {
 				n++
 			}
@@ -165,67 +226,43 @@ func (t *table) trimSiblings() {
 		for i := len(b.entries) - 1; i >= 0 && len(b.entries) > bucketSize; i-- {
 			if e := b.entries[i]; t.nearer(e.id) >= siblingSize {
 				t.remove(b, i)
-				b.replace(candidate{e.Contact, e.id})
+				b.replace(e.Contact, e.id)
 			}
 		}
 	}
 }
 
 func (t *table) insert(b *bucket, e *entry) {
-	b.entries = append(b.entries, e)
+	b.entries, b.tops, b.nets = append(b.entries, e), append(b.tops, e.id.top()), append(b.nets, groupBits(e.groups))
 	t.n++
-	t.count(e, 1)
+	t.countSiblings()
 }
 
 func (t *table) remove(b *bucket, i int) {
-	t.count(b.entries[i], -1)
-	b.entries = slices.Delete(b.entries, i, i+1)
+	b.entries, b.tops, b.nets = slices.Delete(b.entries, i, i+1), slices.Delete(b.tops, i, i+1), slices.Delete(b.nets, i, i+1)
 	t.n--
+	t.countSiblings()
 }
 
-func (t *table) count(e *entry, d int) {
-	for _, g := range e.groups {
-		if t.groups[g] += d; t.groups[g] == 0 {
-			delete(t.groups, g)
-		}
-	}
-}
-
-func (t *table) groupsOf(c Contact) []string {
-	var gs []string
-	for _, a := range c.Addresses() {
-		if g := t.group(a.Addr()); g != "" && !slices.Contains(gs, g) {
-			gs = append(gs, g)
-		}
-	}
-	return gs
-}
-
-func (t *table) groupsFit(b *bucket, e *entry) bool {
-	for _, g := range e.groups {
-		n := 0
-		for _, o := range b.entries {
-			if o != e && slices.Contains(o.groups, g) {
-				n++
+func (t *table) countSiblings() {
+	n := 0
+	for t.sibling = len(t.buckets) - 1; t.sibling > 0; t.sibling-- {
+		if b := t.buckets[t.sibling]; b != nil {
+			if n += len(b.entries); n >= siblingSize {
+				return
 			}
 		}
-		if n >= groupPerBucket || t.groups[g] >= groupPerTable {
-			return false
-		}
 	}
-	return true
 }
 
 // failed notes that a call of ours to k was not answered, and tells whether the
 // contact was dropped for it.
 func (t *table) failed(k Key) (dropped bool) {
-	id := NodeID(k)
+	id := t.id(k)
 	b := t.bucket(id)
-	b.drop(id)
-	for i, e := range b.entries {
-		if e.id != id {
-			continue
-		}
+	b.drop(id, k)
+	if i := b.find(id); i >= 0 {
+		e := b.entries[i]
 		if e.fails++; e.fails >= maxFails {
 			t.remove(b, i)
 			return true
@@ -234,80 +271,113 @@ func (t *table) failed(k Key) (dropped bool) {
 	return false
 }
 
+// mayCome tells whether one more may enter who came by himself, for whom no other
+// contact vouches: a twentieth of the table, so that whoever calls often does not fill it.
+func (t *table) mayCome(k Key) bool {
+	if t.n < smallTable || t.get(k) != nil {
+		return true
+	}
+	n := 0
+	t.each(func(e *entry) {
+		if e.called {
+			n++
+		}
+	})
+	return n < max(smallTable/8, t.n/20)
+}
+
+// forget removes a contact that is no server any more.
+func (t *table) forget(k Key) {
+	id := t.id(k)
+	b := t.bucket(id)
+	b.drop(id, k)
+	if i := b.find(id); i >= 0 {
+		t.remove(b, i)
+	}
+}
+
 // heard keeps a contact that somebody named, to be checked when there is room.
-func (t *table) heard(c Contact) {
-	id := NodeID(c.Key)
-	if id == t.self || t.getID(id) != nil || len(c.Addresses()) == 0 {
-		return
+// It tells whether there may be.
+func (t *table) heard(c Contact) bool {
+	id := c.id()
+	p := prefixLen(t.self, id)
+	if p == 8*len(id) {
+		return false
 	}
-	t.bucket(id).replace(candidate{c, id})
+	if len(c.Addresses()) == 0 || c.Record != nil && !c.Record.serves() {
+		return false
+	}
+	if p < len(t.buckets) && t.buckets[p] != nil {
+		if i := t.buckets[p].find(id); i >= 0 {
+			t.buckets[p].entries[i].called = false
+			return false
+		}
+	}
+	b := t.bucket(id)
+	b.replace(c, id)
+	return len(b.entries) < bucketSize || p >= t.sibling
 }
 
-func (b *bucket) replace(c candidate) {
-	b.drop(c.id)
-	b.replacements = slices.Insert(b.replacements, 0, c)
-	if len(b.replacements) > replacementSize {
-		b.replacements = b.replacements[:replacementSize]
+func (b *bucket) replace(c Contact, id ID) {
+	s := spare{top: id.top(), rec: c.Record, by: c.by}
+	if c.Record == nil {
+		bare := c // not &c: most have a record and need no memory
+		s.bare = &bare
 	}
+	i := b.spare(s.top, c.Key)
+	switch {
+	case i >= 0 && b.replacements[i].rec != nil:
+		s = b.replacements[i] // what somebody else says is no better, and may be forged
+	case i >= 0:
+	case len(b.replacements) < replacementSize:
+		i = len(b.replacements)
+		b.replacements = append(b.replacements, spare{})
+	default:
+		i = replacementSize - 1
+	}
+	copy(b.replacements[1:i+1], b.replacements[:i])
+	b.replacements[0] = s
 }
 
-func (b *bucket) drop(id ID) {
-	b.replacements = slices.DeleteFunc(b.replacements, func(c candidate) bool { return c.id == id })
+// spare returns the place of k in replacements, -1 if it is not there.
+func (b *bucket) spare(top uint64, k Key) int {
+	for i := range b.replacements {
+		s := &b.replacements[i]
+		if s.top == top && (s.rec != nil && s.rec.Key == k || s.bare != nil && s.bare.Key == k) {
+			return i
+		}
+	}
+	return -1
+}
+
+func (b *bucket) drop(id ID, k Key) {
+	if i := b.spare(id.top(), k); i >= 0 {
+		b.replacements = slices.Delete(b.replacements, i, i+1)
+	}
 }
 
 // takeCandidates removes and returns up to n replacements that there is room for.
 func (t *table) takeCandidates(n int) []Contact {
 	var out []Contact
-	for _, b := range t.buckets {
-		if b == nil {
-			continue
+	for p, b := range t.buckets {
+		if b == nil || len(b.replacements) == 0 || len(b.entries) >= bucketSize && p < t.sibling {
+			continue // no room for anyone
 		}
-		for i := 0; i < len(b.replacements) && len(out) < n; {
-			c := b.replacements[i]
-			if !t.room(b, &entry{id: c.id, groups: t.groupsOf(c.Contact)}) {
+		free := max(bucketSize-len(b.entries), 1) - b.asked
+		for i := 0; i < len(b.replacements) && len(out) < n && free > 0; {
+			c := b.replacements[i].contact()
+			if !t.room(b, c.id(), groupsOf(t.group, c)) {
 				i++
 				continue
 			}
 			b.replacements = slices.Delete(b.replacements, i, i+1)
-			out = append(out, c.Contact)
+			b.asked++
+			free--
+			out = append(out, c)
 		}
 	}
 	return out
 }
-
-// closest returns up to n entries nearest to target, the nearest first, of
-// those that ok accepts.
-func (t *table) closest(target ID, n int, ok func(*entry) bool) []*entry {
-	own := prefixLen(t.self, target)
-	out := make([]*entry, 0, n)
-	// Nearest are the entries that share more bits with target than self does,
-	// then those that share as many as self, then ever fewer.
-	take := func(lo, hi int) {
-		start := len(out)
-		for i := lo; i < hi; i++ {
-			if b := t.buckets[i]; b != nil {
-				for _, e := range b.entries {
-					if ok == nil || ok(e) {
-						out = append(out, e)
-					}
-				}
-			}
-		}
-		slices.SortFunc(out[start:], func(a, b *entry) int { return compare(target, a.id, b.id) })
-	}
-	take(own, min(own+1, len(t.buckets)))
-	if len(out) < n {
-		take(own+1, len(t.buckets))
-	}
-	for i := min(own, len(t.buckets)) - 1; i >= 0 && len(out) < n; i-- {
-		take(i, i+1)
-	}
-	return out[:min(n, len(out))]
-}
-
-// live is the filter for contacts that may be named to others: they answered
-// the last call, and say themselves where they are.
-func live(e *entry) bool { return e.fails == 0 && e.Record != nil }
 
 // each calls f for every entry.
 func (t *table) each(f func(*entry)) {
@@ -320,20 +390,61 @@ func (t *table) each(f func(*entry)) {
 	}
 }
 
-// size estimates the number of nodes from the distance of the k-th nearest
-// entry: k nodes in a share of 2^-x of the space make k·2^x in all.
-func (t *table) size() int {
-	near := t.closest(t.self, bucketSize, nil)
-	if len(near) < bucketSize {
-		return t.n + 1
+// due calls f for every entry that is to be checked at now, and may move its check.
+func (t *table) due(now time.Time, f func(*entry)) {
+	if now.Before(t.next) {
+		return
 	}
-	far := near[len(near)-1].id
-	x := 0.0
-	for i := range 8 {
-		x = x*256 + float64(far[i]^t.self[i])
+	t.next = now.Add(checkMost)
+	t.each(func(e *entry) {
+		if !now.Before(e.nextCheck) {
+			f(e)
+		}
+		if e.nextCheck.Before(t.next) {
+			t.next = e.nextCheck
+		}
+	})
+}
+
+// untouched returns a bucket that was not touched for long, -1 if there is none.
+func (t *table) untouched(now time.Time, long time.Duration) int {
+	if now.Sub(t.idle) < long {
+		return -1
 	}
-	if x == 0 {
-		return t.n + 1
+	t.idle = now
+	for i, b := range t.buckets {
+		if b == nil || len(b.entries) == 0 {
+			continue
+		}
+		touched := b.touched
+		if len(b.entries) < bucketSize && len(b.replacements) == 0 && i < t.sibling {
+			touched = touched.Add(-long * 3 / 4) // it lacks what there is
+		}
+		if touched.Before(t.idle) {
+			t.idle = touched
+		}
+		if now.Sub(touched) >= long {
+			return i
+		}
 	}
-	return max(t.n+1, int(bucketSize*(18446744073709551616/x)))
+	return -1
+}
+
+// shallow estimates the number of nodes from the first buckets that are not full,
+// where this table knows everybody: whoever gathers around this node's own id is
+// deeper. While the table still fills it is too low, which makes regions larger.
+func (t *table) shallow() int {
+	for i := range t.buckets {
+		n, share := 0, 0.0
+		for j := i; j < i+3; j++ {
+			share += math.Ldexp(1, -j-1)
+			if j < len(t.buckets) && t.buckets[j] != nil {
+				n += len(t.buckets[j].entries)
+			}
+		}
+		if t.buckets[i] == nil || len(t.buckets[i].entries) < bucketSize {
+			return max(t.n+1, int(float64(n)/share))
+		}
+	}
+	return t.n + 1
 }

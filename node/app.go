@@ -86,6 +86,13 @@ func (a *app) described() sdk.Description {
 	return a.desc
 }
 
+// grown tells the poster, if there is one, that there are more durable records.
+func (a *app) grown() {
+	if p := a.poster.Load(); p != nil {
+		p.grown()
+	}
+}
+
 func (a *app) hasFunction(name string) bool { return slices.Contains(a.described().Functions, name) }
 
 func (a *app) functionList() string {
@@ -222,9 +229,7 @@ func (s *apps) described(name string) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if a := s.byName[name]; a != nil {
-		if p := a.poster.Load(); p != nil {
-			p.grown()
-		}
+		a.grown()
 	}
 }
 

@@ -189,3 +189,23 @@ func benchSync(b *testing.B) {
 		return took
 	})
 }
+
+// BenchmarkCheckEntry is what one body costs a holder, a right one and what it is
+// flooded with.
+func BenchmarkCheckEntry(b *testing.B) {
+	r := foreignRecord(b, sdk.DNAHash{1}, strings.Repeat("x", 3000))
+	right := encodeAnyway(&r)
+	altered := append([]byte{}, right...)
+	altered[len(altered)-1] ^= 1
+	forged := append([]byte{}, right...)
+	forged[202] ^= 1
+	for name, body := range map[string][]byte{"right": right, "forged": forged, "altered": altered, "garbage": make([]byte, 4096)} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, _, err := checkEntry(body); (err == nil) != (name == "right") {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

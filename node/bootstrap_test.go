@@ -39,7 +39,7 @@ func TestSettingsAfterAStaleCache(t *testing.T) {
 	}
 	carol.addresses.worked(carol.now(), bob.Agent(), stale)
 	known, src := carol.known(t.Context(), bob.Agent())
-	if len(known) != 1 || known[0] != stale || src != sourceCache {
+	if len(known) != 2 || known[0] != stale || known[1] != bob.Addr() || src != sourceCache {
 		t.Fatalf("known: %v from %s", known, src)
 	}
 	if set := carol.configured(t.Context(), bob.Agent()); len(set) != 1 || set[0] != bob.Addr() {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 
 	"github.com/parley-p2p/parley/node/chain"
@@ -18,6 +19,7 @@ import (
 type liveCall struct {
 	node *Node
 	app  *app
+	in   server // where it runs
 	call *sdk.Call
 	base uint64 // the chain's head when the call began
 
@@ -46,7 +48,7 @@ func (n *Node) runIn(ctx context.Context, h server, a *app, call *sdk.Call) ([]b
 	}
 	defer a.leave()
 	base, _ := a.chain.Head()
-	lc := &liveCall{node: n, app: a, call: call, base: base, stage: sdk.Stage{Limits: n.cfg.commitLimits()}}
+	lc := &liveCall{node: n, app: a, in: h, call: call, base: base, stage: sdk.Stage{Limits: n.cfg.commitLimits()}}
 	reply, err := a.serve(ctx, h, lc, call)
 	staged, effects := lc.end()
 	if err == nil {
@@ -106,8 +108,11 @@ func (n *Node) settle(ctx context.Context, a *app, lc *liveCall, staged []sdk.En
 	if errors.As(err, &twice) { // the message ran before; its first outcome stands
 		return twice.Reply, nil
 	}
-	if p := a.poster.Load(); err == nil && p != nil {
-		p.grown()
+	if err == nil {
+		a.grown()
+		if slices.ContainsFunc(staged, func(e sdk.Entry) bool { return e.Visibility == sdk.Public }) {
+			n.publisher.grown()
+		}
 	}
 	return reply, commitError(lc.call.Kind, err)
 }
@@ -208,6 +213,17 @@ func (c *liveCall) Query(_ context.Context, q sdk.Query) ([]sdk.Record, error) {
 		return nil, err
 	}
 	return c.app.chain.Query(q)
+}
+
+func (c *liveCall) Get(ctx context.Context, record sdk.Hash) (sdk.Record, error) {
+	if err := c.open(); err != nil {
+		return sdk.Record{}, err
+	}
+	r, err := c.node.get(ctx, c.app, c.in, record)
+	if err != nil {
+		return sdk.Record{}, err
+	}
+	return r, nil
 }
 
 func (c *liveCall) Log(ctx context.Context, level slog.Level, text string, args ...any) {

@@ -68,6 +68,10 @@ func callbackDNA() *sdk.Definition {
 			}
 			return sdk.None{}, nil
 		}),
+		sdk.Function("get", func(c *sdk.Context, record sdk.Hash) (string, error) {
+			r, err := sdk.GetAs[string](c, record)
+			return r.Value, err
+		}),
 		sdk.Receive(func(c *sdk.Context, text string) (string, error) { return text, nil }))
 }
 
@@ -97,11 +101,19 @@ func (d callbackFiles) tell(name, line string) error {
 	return errors.Join(err, f.Close())
 }
 
-// do does what the file says: fail, exit, or wait for the end of the call.
+// do does what the file says: fail, exit, get HASH, or wait for the end of the call.
 func (d callbackFiles) do(c *sdk.Context, what string) error {
 	b, err := os.ReadFile(filepath.Join(string(d), what))
 	if err != nil {
 		return nil
+	}
+	if record, ok := strings.CutPrefix(string(b), "get "); ok {
+		hash, err := sdk.ParseHash(record)
+		if err != nil {
+			return err
+		}
+		_, err = c.Get(hash)
+		return err
 	}
 	switch string(b) {
 	case "fail":

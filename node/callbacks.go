@@ -41,6 +41,7 @@ func (n *Node) admit(ctx context.Context, a *app, first server, desc *sdk.Descri
 		return err
 	}
 	n.apps.add(a)
+	n.publisher.grown()
 	return nil
 }
 
@@ -105,13 +106,19 @@ func errInitializing(name string) *sdk.Error {
 // validateForeign judges a public entry that comes from another agent, before
 // anything is done with it. An error with HandlerCodeValidate says that it is
 // not valid; with any other one nobody knows, and it may be tried again. The
-// own entries are judged by the handler, in its Commit (docs/decisions/0007).
-func (n *Node) validateForeign(ctx context.Context, a *app, r *sdk.Record) error {
+// own entries are judged by the handler, in its Commit (docs/decisions/0007); one
+// of this agent's that its chain does not have, because that was made anew, is
+// judged like another's. h is the handler, or its process that is being started.
+func (n *Node) validateForeign(ctx context.Context, a *app, h server, r *sdk.Record) error {
 	if err := n.foreign(a, r); err != nil {
 		return &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideNode, Delivered: sdk.DeliveredNo,
 			HandlerCode: sdk.HandlerCodeValidate, Text: fmt.Sprintf("record %d of %s: %v", r.Header.Seq, r.Header.Author.Short(), err)}
 	}
-	if !a.described().Validate {
+	desc := a.described()
+	if p, starting := h.(*plugin.Starting); starting {
+		desc = p.Description
+	}
+	if !desc.Validate {
 		return nil
 	}
 	if size := len(r.Content); size > n.cfg.MaxPayload {
@@ -124,7 +131,7 @@ func (n *Node) validateForeign(ctx context.Context, a *app, r *sdk.Record) error
 	ctx, cancel := within(ctx, n.cfg.Deadline)
 	defer cancel()
 	call := &sdk.Call{Kind: sdk.CallValidate, ID: newMessageID(), From: n.id.agent, Records: []sdk.Record{*r}}
-	if _, err := a.serve(ctx, a.handler, &pureHost{a, call}, call); err != nil {
+	if _, err := a.serve(ctx, h, &pureHost{a, call}, call); err != nil {
 		return callError(ctx, err, false)
 	}
 	return nil
@@ -135,8 +142,6 @@ func (n *Node) foreign(a *app, r *sdk.Record) error {
 	switch h := &r.Header; {
 	case h.DNA != a.hash:
 		return errors.New("it belongs to another DNA")
-	case h.Author == n.id.agent:
-		return errors.New("this agent signed it")
 	case h.Kind != sdk.KindEntry || h.Visibility != sdk.Public:
 		return errors.New("it is no public entry")
 	case r.Content == nil:
@@ -167,6 +172,9 @@ func (*pureHost) Commit(context.Context, sdk.Entry) (sdk.Hash, error) {
 }
 func (*pureHost) Query(context.Context, sdk.Query) ([]sdk.Record, error) {
 	return nil, errPure("query")
+}
+func (*pureHost) Get(context.Context, sdk.Hash) (sdk.Record, error) {
+	return sdk.Record{}, errPure("get entries")
 }
 
 func (h *pureHost) Log(ctx context.Context, level slog.Level, text string, args ...any) {

@@ -327,7 +327,7 @@ func TestValidateOwn(t *testing.T) {
 	})
 }
 
-func foreignRecord(t *testing.T, dna sdk.DNAHash, text string) sdk.Record {
+func foreignRecord(t testing.TB, dna sdk.DNAHash, text string) sdk.Record {
 	t.Helper()
 	content, err := sdk.Marshal(text)
 	if err != nil {
@@ -374,20 +374,20 @@ func TestValidateForeign(t *testing.T) {
 			if c.change != nil {
 				c.change(&r)
 			}
-			err := n.validateForeign(t.Context(), a, &r)
+			err := n.validateForeign(t.Context(), a, a.handler, &r)
 			var e *sdk.Error
 			if c.code == "" && err != nil || c.code != "" && (!errors.As(err, &e) || e.HandlerCode != c.code) {
 				t.Errorf("%s: got %v, want %q", name, err, c.code)
 			}
 		}
 		large := foreignRecord(t, a.hash, strings.Repeat("x", cfg.MaxPayload))
-		if err := n.validateForeign(t.Context(), a, &large); !errors.Is(err, sdk.TooLarge) {
+		if err := n.validateForeign(t.Context(), a, a.handler, &large); !errors.Is(err, sdk.TooLarge) {
 			t.Errorf("a large one: %v", err)
 		}
 		wantTypes(t, n.Node, "born", "parley.init")
 		r := foreignRecord(t, a.hash, "good")
 		n.stop()
-		if err := n.validateForeign(t.Context(), a, &r); !errors.Is(err, sdk.NoHandler) {
+		if err := n.validateForeign(t.Context(), a, a.handler, &r); !errors.Is(err, sdk.NoHandler) {
 			t.Errorf("after the end: %v", err)
 		}
 	})
@@ -401,14 +401,15 @@ func TestValidateHasNoHost(t *testing.T) {
 		_, err := host.Send(ctx, call.From, nil)
 		_, err2 := host.Commit(ctx, sdk.Entry{Type: "x"})
 		_, err3 := host.Query(ctx, sdk.Query{})
+		_, err4 := host.Get(ctx, sdk.Hash{})
 		host.Log(ctx, 0, "judged")
-		errs = []error{err, err2, err3}
+		errs = []error{err, err2, err3, err4}
 		return nil, nil
 	})
 	a := n.apps.all()[0]
 	a.desc.Validate = true
 	r := foreignRecord(t, a.hash, "x")
-	if err := n.validateForeign(t.Context(), a, &r); err != nil || len(errs) != 3 {
+	if err := n.validateForeign(t.Context(), a, a.handler, &r); err != nil || len(errs) != 4 {
 		t.Fatalf("%v, %v", err, errs)
 	}
 	for _, err := range errs {

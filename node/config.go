@@ -70,6 +70,7 @@ type Config struct {
 	Log *slog.Logger
 
 	handlerEnv []string // for tests: more of the handlers' environment
+	entries    entryDHT // for tests: instead of the DHT
 }
 
 // DNASettings are what an operator sets for one DNA. Both are part of its hash.

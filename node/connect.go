@@ -2,13 +2,9 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/netip"
-	"slices"
 	"time"
 
-	"github.com/parley-p2p/parley/dht"
 	"github.com/parley-p2p/parley/sdk"
 	"github.com/parley-p2p/parley/transport"
 )
@@ -36,7 +32,6 @@ type connection struct {
 	session *transport.Session
 	reused  bool
 	source  source
-	lookup  *dht.Result // with sourceDHT
 }
 
 // flight is one search for an agent, shared by all who wait for it. Its result
@@ -103,158 +98,4 @@ func (n *Node) fly(ctx context.Context, to sdk.AgentID, f *flight) {
 	delete(n.flights, to)
 	n.flightsMu.Unlock()
 	close(f.done)
-}
-
-// found is the DHT's answer.
-type found struct {
-	result *dht.Result
-	err    error
-}
-
-// open asks the DHT and meanwhile dials the addresses that are known.
-func (n *Node) open(ctx context.Context, to sdk.AgentID) (*connection, *sdk.Error) {
-	ctx, cancel := context.WithCancel(ctx)
-	answer := make(chan found, 1)
-	asked := make(chan struct{})
-	defer func() { cancel(); <-asked }()
-	go func() {
-		defer close(asked)
-		r, err := n.dht.Lookup(ctx, dht.Key(to))
-		answer <- found{r, err}
-	}()
-	known, src := n.known(ctx, to)
-	if len(known) == 0 {
-		return n.openFound(ctx, to, <-answer, dialled{})
-	}
-	dialCtx, stopDial := context.WithCancel(ctx)
-	defer stopDial()
-	dials := make(chan dialled, 1)
-	go func() {
-		s, reused, err := n.endpoint.Session(dialCtx, transport.PeerKey(to), known)
-		dials <- dialled{&connection{session: s, reused: reused, source: src}, known, err}
-	}()
-	var late found
-	for {
-		select {
-		case d := <-dials:
-			if d.err == nil {
-				n.addresses.worked(n.now(), to, d.conn.session.RemoteAddr())
-				return d.conn, nil
-			}
-			n.addresses.failed(to)
-			if late.result == nil && late.err == nil {
-				late = <-answer
-			}
-			return n.openFound(ctx, to, late, d)
-		case late = <-answer:
-			answer = nil
-			if late.err == nil && !subset(late.result.Addrs(), known) {
-				stopDial() // the agent is elsewhere by now: don't wait for where it was
-			}
-		}
-	}
-}
-
-// dialled is what came of dialling addresses that needed no search.
-type dialled struct {
-	conn  *connection
-	tried []netip.AddrPort // none: there were no such addresses
-	err   error
-}
-
-// openFound dials what the DHT found, and what the settings say, after d failed.
-func (n *Node) openFound(ctx context.Context, to sdk.AgentID, f found, d dialled) (*connection, *sdk.Error) {
-	var addrs []netip.AddrPort
-	src := sourceDHT
-	if f.err == nil {
-		addrs = f.result.Addrs()
-	}
-	if len(d.tried) > 0 && d.conn.source == sourceCache { // the cache had come before the settings
-		if set := n.configured(ctx, to); len(set) > 0 {
-			if f.err != nil {
-				src = sourceSettings
-			}
-			addrs = slices.Concat(addrs, set)
-		}
-	}
-	switch {
-	case f.err != nil && len(d.tried) == 0:
-		return nil, lookupError(ctx, to, f.err)
-	case len(d.tried) > 0 && subset(addrs, d.tried) && (f.err != nil || ctx.Err() == nil):
-		return nil, dialError(to, d.err)
-	}
-	s, reused, err := n.endpoint.Session(ctx, transport.PeerKey(to), addrs)
-	if err != nil {
-		return nil, dialError(to, errors.Join(d.err, err))
-	}
-	n.addresses.worked(n.now(), to, s.RemoteAddr())
-	return &connection{session: s, reused: reused, source: src, lookup: f.result}, nil
-}
-
-func subset(part, whole []netip.AddrPort) bool {
-	return !slices.ContainsFunc(part, func(a netip.AddrPort) bool { return !slices.Contains(whole, a) })
-}
-
-// known returns the addresses that need no search.
-func (n *Node) known(ctx context.Context, to sdk.AgentID) ([]netip.AddrPort, source) {
-	if addrs := n.addresses.get(n.now(), to); len(addrs) > 0 {
-		return addrs, sourceCache
-	}
-	return n.configured(ctx, to), sourceSettings
-}
-
-// configured are the addresses that the settings have of an agent.
-func (n *Node) configured(ctx context.Context, to sdk.AgentID) (addrs []netip.AddrPort) {
-	for _, p := range n.cfg.Bootstrap {
-		if p.Agent == to {
-			addrs = append(addrs, resolveHost(ctx, p.Host)...)
-		}
-	}
-	return addrs
-}
-
-func lookupError(ctx context.Context, to sdk.AgentID, err error) *sdk.Error {
-	e := &sdk.Error{Code: sdk.UnknownAgent, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true}
-	switch {
-	case errors.Is(err, dht.ErrNotFound):
-		e.Text = fmt.Sprintf("no node of this network has an address record of %s; is its node running, with the same --network?", to)
-	case ctx.Err() != nil:
-		e.Text = fmt.Sprintf("no address record of %s was found in %s", to, connectLimit)
-	default:
-		e.Text = fmt.Sprintf("the DHT could not be asked for %s: %v; check this node's --bootstrap", to, err)
-	}
-	return e
-}
-
-func dialError(to sdk.AgentID, err error) *sdk.Error {
-	e := &sdk.Error{Code: sdk.Unreachable, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true,
-		Text: fmt.Sprintf("no address of %s answered", to.Short())}
-	for _, d := range dialErrors(err) {
-		for _, a := range d.Attempts {
-			if len(e.Attempts) < sdk.MaxAttempts {
-				e.Attempts = append(e.Attempts, sdk.Attempt{Address: a.Addr.String(), Cause: a.Err.Error()})
-			}
-		}
-	}
-	if len(e.Attempts) == 0 && err != nil {
-		e.Text += ": " + err.Error()
-	}
-	return e
-}
-
-// dialErrors are the DialErrors in err's tree.
-func dialErrors(err error) []*transport.DialError {
-	if d, ok := err.(*transport.DialError); ok {
-		return []*transport.DialError{d}
-	}
-	var list []*transport.DialError
-	switch e := err.(type) {
-	case interface{ Unwrap() []error }:
-		for _, inner := range e.Unwrap() {
-			list = append(list, dialErrors(inner)...)
-		}
-	case interface{ Unwrap() error }:
-		list = dialErrors(e.Unwrap())
-	}
-	return list
 }

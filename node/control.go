@@ -66,10 +66,10 @@ func (n *Node) Lookup(ctx context.Context, agent sdk.AgentID) (control.LookupRes
 		return control.LookupResult{Agent: agent, Addresses: r.Addrs(), Source: control.SourceDHT,
 			Seq: r.Record.Seq, Expires: r.Record.Expires(), Route: route(r.Trace)}, nil
 	}
-	if addrs, src := n.known(ctx, agent); len(addrs) > 0 {
+	if addrs, src := n.known(ctx, agent); len(addrs) > 0 && !errors.As(err, new(*dht.WithdrawnError)) {
 		return control.LookupResult{Agent: agent, Addresses: addrs, Source: control.Source(src)}, nil
 	}
-	return control.LookupResult{}, lookupError(ctx, agent, err)
+	return control.LookupResult{}, lookupError(agent, err, len(r.Trace), r.Took, n.dht.UplinkDown())
 }
 
 func route(trace []dht.Step) []control.RouteStep {
@@ -157,6 +157,7 @@ func (n *Node) Status(context.Context) (control.Status, error) {
 	}
 	n.handlerStatus(&s)
 	n.dhtStatus(&s)
+	n.publisher.status(&s)
 	if s.Clock == "" {
 		s.Clock = clockWarning(s.Sessions)
 	}
@@ -166,6 +167,10 @@ func (n *Node) Status(context.Context) (control.Status, error) {
 	s.Limits = []control.LimitStatus{
 		{Name: "payload", Setting: "max-payload", Max: uint64(n.cfg.MaxPayload)},
 		{Name: "sessions", Setting: "max-sessions", Used: uint64(len(s.Sessions)), Max: uint64(n.cfg.MaxSessions)},
+		{Name: "sessions that others have dialled", Setting: "max-inbound-sessions", Used: inbound(s.Sessions),
+			Max: uint64(n.cfg.Limits.inboundSessions(n.cfg.MaxSessions))},
+		{Name: "public entries", Setting: "public-entries", Used: uint64(s.DHT.EntriesPublished + s.DHT.EntriesWaiting), Max: uint64(n.cfg.Limits.PublicEntries)},
+		{Name: "searches for public entries", Setting: "public-searches", Used: uint64(len(n.searches)), Max: uint64(n.cfg.Limits.PublicSearches)},
 	}
 	return s, nil
 }
@@ -177,6 +182,15 @@ func (n *Node) since() time.Time {
 	default:
 		return time.Time{}
 	}
+}
+
+func inbound(list []control.SessionStatus) (count uint64) {
+	for _, s := range list {
+		if !s.Dialled {
+			count++
+		}
+	}
+	return count
 }
 
 func (n *Node) sessionStatus() []control.SessionStatus {

@@ -201,8 +201,12 @@ func TestErrorsOfASend(t *testing.T) {
 
 	t.Run("unknown agent", func(t *testing.T) {
 		id := newIdentity(testPrivateKey(77)).agent
+		began := time.Now()
 		_, err := call[testMessage](t, alice, "send", testSend{To: id, Message: testMessage{Do: "echo"}})
-		wantError(t, err, sdk.UnknownAgent, sdk.DeliveredNo, true)
+		e := wantError(t, err, sdk.UnknownAgent, sdk.DeliveredNo, true)
+		if took := time.Since(began); took > 2*time.Second || !strings.Contains(e.Text, id.String()) || !strings.Contains(e.Text, "is its node running") {
+			t.Errorf("in %s: %v", took, e)
+		}
 	})
 	t.Run("no agent's key", func(t *testing.T) {
 		_, err := call[testMessage](t, alice, "send", testSend{To: sdk.AgentID{1}, Message: testMessage{Do: "echo"}})
@@ -239,11 +243,20 @@ func TestErrorsOfASend(t *testing.T) {
 		wantNotes(t, bob)
 	})
 	t.Run("unreachable", func(t *testing.T) {
+		gone := freshRecord(t, 78, 1, closedPort(t))
+		newStranger(t, 79).put(gone, alice)
+		_, err := call[testMessage](t, alice, "send", testSend{To: sdk.AgentID(gone.Key), Message: testMessage{Do: "echo"}})
+		e := wantError(t, err, sdk.Unreachable, sdk.DeliveredNo, true)
+		if len(e.Attempts) != 1 || e.Attempts[0].Address != gone.Addrs[0].String() {
+			t.Errorf("attempts: %v", e)
+		}
+	})
+	t.Run("offline", func(t *testing.T) {
 		bob.stop()
 		_, err := sendTo(t, alice, bob, testMessage{Do: "echo"})
 		e := wantError(t, err, sdk.Unreachable, sdk.DeliveredNo, true)
-		if len(e.Attempts) == 0 {
-			t.Errorf("no attempt is listed: %v", e)
+		if !strings.Contains(e.Text, "has gone offline") {
+			t.Errorf("got %v", e)
 		}
 	})
 }

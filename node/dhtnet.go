@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/parley-p2p/parley/dht"
-	"github.com/parley-p2p/parley/node/control"
 	"github.com/parley-p2p/parley/sdk"
 	"github.com/parley-p2p/parley/transport"
 )
@@ -22,6 +21,11 @@ type dhtRequest struct {
 	Seq      uint64 `codec:"q,omitempty"`
 	KnownSeq uint64 `codec:"k,omitempty"`
 	Record   []byte `codec:"r,omitempty"`
+	Near     []byte `codec:"i,omitempty"` // 32 bytes
+	Entry    []byte `codec:"b,omitempty"`
+	Have     []byte `codec:"d,omitempty"` // 24 bytes each
+	Addr     []byte `codec:"a,omitempty"` // as in dhtContact
+	Age      uint32 `codec:"g,omitempty"`
 }
 
 type dhtResponse struct {
@@ -32,6 +36,8 @@ type dhtResponse struct {
 	Contacts   []dhtContact `codec:"c,omitempty"`
 	RetryAfter uint32       `codec:"w,omitempty"`
 	Reason     string       `codec:"e,omitempty"`
+	Entry      []byte       `codec:"b,omitempty"`
+	Want       []byte       `codec:"d,omitempty"`
 }
 
 type dhtContact struct {
@@ -48,7 +54,7 @@ const maxDHTMessage = 20 << 10
 const dhtCallLimit = 5 * time.Second
 
 func (n *Node) dhtConfig() dht.Config {
-	cfg := dht.Config{Key: n.id.key, Network: dhtNetwork{n}, Addrs: n.advertised, Log: n.cfg.Log.With("part", "dht")}
+	cfg := dht.Config{Key: n.id.key, Network: dhtNetwork{n}, Addrs: n.advertised, CheckEntry: checkEntry, Log: n.cfg.Log.With("part", "dht")}
 	for _, p := range n.cfg.Bootstrap {
 		if p.Agent != n.id.agent {
 			cfg.Bootstrap = append(cfg.Bootstrap, dht.Contact{Key: dht.Key(p.Agent)})
@@ -59,11 +65,10 @@ func (n *Node) dhtConfig() dht.Config {
 
 // advertised are the addresses to publish; none before the node listens.
 func (n *Node) advertised() []netip.AddrPort {
-	addrs := advertised(n.cfg.Advertise, n.endpoint.Addr(), nil)
-	if bound := n.endpoint.Addr(); len(n.cfg.Advertise) == 0 && bound.IsValid() && bound.Addr().IsUnspecified() {
-		addrs = advertised(nil, bound, interfaceAddrs())
+	if len(n.cfg.Advertise) > 0 {
+		return n.cfg.Advertise
 	}
-	return addrs
+	return advertised(nil, n.endpoint.Addr(), interfaceAddrs())
 }
 
 // dhtNetwork asks other nodes over sessions.
@@ -76,26 +81,31 @@ func (d dhtNetwork) Call(ctx context.Context, to dht.Contact, req *dht.Request) 
 	if err != nil {
 		return nil, err
 	}
-	peer := transport.PeerKey(to.Key)
-	s, ok := d.node.endpoint.Live(peer)
-	if !ok {
-		addrs := to.Addresses()
-		bare := len(addrs) == 0
-		if bare {
-			addrs, _ = d.node.known(ctx, sdk.AgentID(to.Key))
-		}
-		if s, _, err = d.node.endpoint.Session(ctx, peer, addrs); err != nil {
-			if bare { // the settings' address is next
-				d.node.addresses.failed(sdk.AgentID(to.Key))
-			}
-			return nil, err
-		}
-	}
-	reply, err := s.Request(ctx, transport.Outgoing{Kind: kindDHT, ID: newMessageID(), Body: body})
+	reply, err := d.ask(ctx, to, req.Op, transport.Outgoing{Kind: kindDHT, ID: newMessageID(), Body: body})
 	if err != nil {
 		return nil, err
 	}
 	return decodeDHTResponse(reply)
+}
+
+var (
+	_ dht.DialBacker         = dhtNetwork{}
+	_ dht.Linker             = dhtNetwork{}
+	_ transport.SessionEnder = (*Node)(nil)
+)
+
+// Linked tells whether a session is open.
+func (d dhtNetwork) Linked(k dht.Key) bool {
+	_, ok := d.node.endpoint.Live(transport.PeerKey(k))
+	return ok
+}
+
+// SessionLost tells the DHT of a session that ended without a goodbye.
+func (n *Node) SessionLost(peer transport.PeerKey) { n.dht.Suspect(dht.Key(peer)) }
+
+// DialBack dials an agent at one address, whether a session is open or not.
+func (d dhtNetwork) DialBack(ctx context.Context, k dht.Key, addr netip.AddrPort) error {
+	return d.node.endpoint.Reach(ctx, transport.PeerKey(k), addr)
 }
 
 func (n *Node) serveDHT(ctx context.Context, r *transport.Request) ([]byte, error) {
@@ -112,9 +122,15 @@ func (n *Node) serveDHT(ctx context.Context, r *transport.Request) ([]byte, erro
 }
 
 func encodeDHTRequest(r *dht.Request) ([]byte, error) {
-	w := dhtRequest{Op: uint8(r.Op), Seq: r.Seq, KnownSeq: r.KnownSeq, Record: recordBytes(r.Record)}
+	w := dhtRequest{Op: uint8(r.Op), Seq: r.Seq, KnownSeq: r.KnownSeq, Record: recordBytes(r.Record), Entry: r.Entry, Have: r.Have, Age: r.Age}
 	if r.Target != (dht.ID{}) {
 		w.Target = r.Target[:]
+	}
+	if r.Near != (dht.ID{}) {
+		w.Near = r.Near[:]
+	}
+	if r.Addr.IsValid() {
+		w.Addr = encodeAddr(r.Addr)
 	}
 	return sdk.Marshal(w)
 }
@@ -124,14 +140,19 @@ func decodeDHTRequest(b []byte) (*dht.Request, error) {
 	if err := decodeDHT(b, &w); err != nil {
 		return nil, err
 	}
-	r := &dht.Request{Op: dht.Op(w.Op), Seq: w.Seq, KnownSeq: w.KnownSeq}
-	if w.Target != nil {
-		if len(w.Target) != len(r.Target) {
-			return nil, fmt.Errorf("target of %d bytes", len(w.Target))
-		}
-		r.Target = dht.ID(w.Target)
-	}
+	r := &dht.Request{Op: dht.Op(w.Op), Seq: w.Seq, KnownSeq: w.KnownSeq, Entry: w.Entry, Have: w.Have, Age: w.Age}
 	var err error
+	if r.Target, err = decodeID(w.Target); err != nil {
+		return nil, err
+	}
+	if r.Near, err = decodeID(w.Near); err != nil {
+		return nil, err
+	}
+	if w.Addr != nil {
+		if r.Addr, err = decodeAddr(w.Addr); err != nil {
+			return nil, err
+		}
+	}
 	if r.Record, err = parseRecord(w.Record); err != nil {
 		return nil, err
 	}
@@ -139,14 +160,14 @@ func decodeDHTRequest(b []byte) (*dht.Request, error) {
 }
 
 func encodeDHTResponse(r *dht.Response) ([]byte, error) {
-	w := dhtResponse{Status: uint8(r.Status), Seq: r.Seq, Time: r.Time, Record: recordBytes(r.Record), RetryAfter: r.RetryAfter, Reason: r.Reason}
+	w := dhtResponse{Status: uint8(r.Status), Seq: r.Seq, Time: r.Time, Record: recordBytes(r.Record), RetryAfter: r.RetryAfter, Reason: r.Reason, Entry: r.Entry, Want: r.Want}
 	for i := range r.Contacts {
 		c := &r.Contacts[i]
 		wc := dhtContact{Record: recordBytes(c.Record)}
 		if c.Record == nil {
 			wc.Key = c.Key[:]
 			for _, a := range c.Addrs {
-				wc.Addrs = append(wc.Addrs, binary.BigEndian.AppendUint16(a.Addr().AsSlice(), a.Port()))
+				wc.Addrs = append(wc.Addrs, encodeAddr(a))
 			}
 		}
 		w.Contacts = append(w.Contacts, wc)
@@ -162,7 +183,7 @@ func decodeDHTResponse(b []byte) (*dht.Response, error) {
 	if len(w.Contacts) > dht.MaxContacts {
 		return nil, fmt.Errorf("%d contacts, at most %d", len(w.Contacts), dht.MaxContacts)
 	}
-	r := &dht.Response{Status: dht.Status(w.Status), Seq: w.Seq, Time: w.Time, RetryAfter: w.RetryAfter, Reason: w.Reason}
+	r := &dht.Response{Status: dht.Status(w.Status), Seq: w.Seq, Time: w.Time, RetryAfter: w.RetryAfter, Reason: w.Reason, Entry: w.Entry, Want: w.Want}
 	var err error
 	if r.Record, err = parseRecord(w.Record); err != nil {
 		return nil, err
@@ -195,13 +216,34 @@ func (w *dhtContact) contact() (c dht.Contact, err error) {
 		return c, fmt.Errorf("%d addresses, at most %d", len(w.Addrs), maxAdvertised)
 	}
 	for _, b := range w.Addrs {
-		ip, ok := netip.AddrFromSlice(b[:max(len(b)-2, 0)])
-		if !ok {
-			return c, fmt.Errorf("address of %d bytes", len(b))
+		a, err := decodeAddr(b)
+		if err != nil {
+			return c, err
 		}
-		c.Addrs = append(c.Addrs, netip.AddrPortFrom(ip, binary.BigEndian.Uint16(b[len(b)-2:])))
+		c.Addrs = append(c.Addrs, a)
 	}
 	return c, nil
+}
+
+func encodeAddr(a netip.AddrPort) []byte {
+	return binary.BigEndian.AppendUint16(a.Addr().AsSlice(), a.Port())
+}
+
+func decodeAddr(b []byte) (netip.AddrPort, error) {
+	ip, ok := netip.AddrFromSlice(b[:max(len(b)-2, 0)])
+	if !ok {
+		return netip.AddrPort{}, fmt.Errorf("address of %d bytes", len(b))
+	}
+	return netip.AddrPortFrom(ip, binary.BigEndian.Uint16(b[len(b)-2:])), nil
+}
+
+// decodeID is the zero ID where there is none.
+func decodeID(b []byte) (id dht.ID, err error) {
+	if b != nil && len(b) != len(id) {
+		return id, fmt.Errorf("position of %d bytes", len(b))
+	}
+	copy(id[:], b)
+	return id, nil
 }
 
 func decodeDHT(b []byte, v any) error {
@@ -223,28 +265,4 @@ func parseRecord(b []byte) (*dht.Record, error) {
 		return nil, nil
 	}
 	return dht.ParseRecord(b)
-}
-
-func (n *Node) dhtStatus(s *control.Status) {
-	d := n.dht.Stats()
-	s.Ready = d.Ready
-	s.DHT = control.DHTStatus{Contacts: d.Contacts, Records: d.Records, LastPublished: d.Published}
-	if d.PublishError != nil {
-		s.DHT.LastError = d.PublishError.Error()
-	}
-	switch {
-	case s.Ready:
-	case n.since().IsZero():
-		s.NotReady = "handlers are being started"
-	case d.PublishError != nil:
-		s.NotReady = d.PublishError.Error()
-	case d.Contacts == 0 && len(n.cfg.Bootstrap) > 0:
-		s.NotReady = "no bootstrap node has answered yet"
-	default:
-		s.NotReady = "the address record is being published"
-	}
-	var clock *dht.ClockError
-	if errors.As(d.PublishError, &clock) {
-		s.Clock = clock.Error()
-	}
 }

@@ -116,6 +116,8 @@ func TestCallReturnsWhileItSends(t *testing.T) {
 	wantHandlerCode(t, err, sdk.HandlerCodeContext)
 	_, err = host.Query(t.Context(), sdk.Query{})
 	wantHandlerCode(t, err, sdk.HandlerCodeContext)
+	_, err = host.Get(t.Context(), sdk.Hash{})
+	wantHandlerCode(t, err, sdk.HandlerCodeContext)
 	if a := n.apps.all()[0]; a.chain.Len() != 1 {
 		t.Errorf("%d records", a.chain.Len())
 	}

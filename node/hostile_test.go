@@ -34,9 +34,12 @@ func newStranger(t *testing.T, key byte) *stranger {
 	t.Helper()
 	s := &stranger{t: t, key: key}
 	var err error
-	s.endpoint, err = transport.New(transport.Config{Key: testPrivateKey(key), Network: "test", Handler: s,
+	s.endpoint, err = transport.New(transport.Config{Key: testPrivateKey(key), Network: "test", Handler: s, Listen: "127.0.0.1:0",
 		Times: transport.Times{CloseTimeout: time.Millisecond}})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.endpoint.Bind(); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -20,17 +20,22 @@ func checkLeaks(m *testing.M) int {
 	if code != 0 {
 		return code
 	}
+	if left := awaitNothingLeft(before); left != "" {
+		fmt.Fprintln(os.Stderr, "left behind after all tests:", left)
+		return 1
+	}
+	return 0
+}
+
+// awaitNothingLeft says what is left when it has had time to go.
+func awaitNothingLeft(before int) string {
 	// What ended asynchronously gets until the deadline to be gone; each look is
 	// at the true state, so that the wait decides nothing.
 	deadline := time.Now().Add(10 * time.Second)
 	for {
 		left := leftBehind(before)
-		if left == "" {
-			return 0
-		}
-		if time.Now().After(deadline) {
-			fmt.Fprintln(os.Stderr, "left behind after all tests:", left)
-			return 1
+		if left == "" || time.Now().After(deadline) {
+			return left
 		}
 		runtime.Gosched()
 		sleep(context.Background(), 10*time.Millisecond)

@@ -9,6 +9,7 @@ import (
 	"github.com/parley-p2p/parley/node/chain"
 	"github.com/parley-p2p/parley/plugin"
 	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/transport"
 )
 
 // Limits are the settings that few operators change. The errors that a limit
@@ -17,6 +18,13 @@ import (
 type Limits struct {
 	// MaxRequests bounds the requests of one other node that are served at once.
 	MaxRequests int
+	// MaxInboundSessions bounds the sessions that others have dialled, which are at
+	// most three quarters of all; MaxInboundPerNetwork those from one network (an
+	// IPv4 /24 or IPv6 /48). MaxDHTSessions bounds those that this node has
+	// dialled for the DHT alone, MaxDHTInbound such that others have dialled, and
+	// DHTSessionIdle how long one of the first is kept that nobody uses.
+	MaxInboundSessions, MaxInboundPerNetwork, MaxDHTSessions, MaxDHTInbound int
+	DHTSessionIdle                                                          time.Duration
 	// ControlMaxCalls bounds the requests of the control API that run at once.
 	ControlMaxCalls int
 
@@ -37,17 +45,25 @@ type Limits struct {
 	// ChainReplyCount and ChainReplyBytes bound the outcomes of messages that
 	// each chain keeps for their repetitions.
 	ChainReplyCount, ChainReplyBytes int
+
+	// PublicEntries bounds the newest public entries, of all DNAs together, that
+	// are kept published, and their bytes to 2 KiB times as many; PublicSearches
+	// the searches for those of others that run at once.
+	PublicEntries, PublicSearches int
 }
 
 // DefaultLimits are what the zeros of Limits mean.
 func DefaultLimits() Limits {
 	return Limits{
 		MaxRequests: 256, ControlMaxCalls: 256,
+		MaxInboundSessions: inboundShare(DefaultMaxSessions), MaxInboundPerNetwork: 256,
+		MaxDHTSessions: 256, MaxDHTInbound: 1024, DHTSessionIdle: 10 * time.Minute,
 		HandlerMaxCalls: 256, HandlerMaxQueue: 1024,
 		HandlerStartTimeout: 10 * time.Second, HandlerDrainTimeout: 10 * time.Second, HandlerSwapTimeout: 2 * time.Minute,
 		HandlerRestartWait: 5 * time.Second, HandlerInitTimeout: 30 * time.Second, HandlerStuckAfter: 30 * time.Second,
 		ChainMaxEntries: 1024, ChainMaxEntry: 4 << 20, ChainMaxBatch: 32 << 20, ChainMaxQuery: 16 << 20,
 		ChainReplyCount: 1 << 20, ChainReplyBytes: 256 << 20,
+		PublicEntries: 64, PublicSearches: 64,
 	}
 }
 
@@ -63,6 +79,10 @@ func (l *Limits) sizes() []named[int] {
 	const entry = 256 << 20 // a record of bbolt's, and a transaction in memory
 	return []named[int]{
 		{"max-requests", &l.MaxRequests, 1, 1 << 20},
+		{"max-inbound-sessions", &l.MaxInboundSessions, 1, 1 << 30},
+		{"max-inbound-per-network", &l.MaxInboundPerNetwork, 1, 1 << 30},
+		{"max-dht-sessions", &l.MaxDHTSessions, 1, 1 << 30},
+		{"max-dht-inbound", &l.MaxDHTInbound, 1, 1 << 30},
 		{"control-max-calls", &l.ControlMaxCalls, 1, 1 << 20},
 		{"handler-max-calls", &l.HandlerMaxCalls, 1, 2048},
 		{"handler-max-queue", &l.HandlerMaxQueue, 1, 1 << 20},
@@ -72,11 +92,14 @@ func (l *Limits) sizes() []named[int] {
 		{"chain-max-query", &l.ChainMaxQuery, 1, 1 << 30},
 		{"chain-reply-count", &l.ChainReplyCount, 1, 1 << 30},
 		{"chain-reply-bytes", &l.ChainReplyBytes, 1, math.MaxInt32},
+		{"public-entries", &l.PublicEntries, 1, 1 << 12},
+		{"public-searches", &l.PublicSearches, 1, 1 << 12},
 	}
 }
 
 func (l *Limits) times() []named[time.Duration] {
 	return []named[time.Duration]{
+		{"dht-session-idle", &l.DHTSessionIdle, time.Minute, 24 * time.Hour},
 		{"handler-start-timeout", &l.HandlerStartTimeout, time.Millisecond, time.Hour},
 		{"handler-drain-timeout", &l.HandlerDrainTimeout, time.Millisecond, time.Hour},
 		{"handler-swap-timeout", &l.HandlerSwapTimeout, time.Millisecond, time.Hour},
@@ -122,7 +145,20 @@ func (c *Config) commitLimits() sdk.CommitLimits {
 	return sdk.CommitLimits{Entries: c.Limits.ChainMaxEntries, Entry: c.Limits.ChainMaxEntry, Bytes: c.MaxPayload}
 }
 
-// ofPlugin and ofChain carry the limits to the parts.
+// inboundShare is how many of all sessions others may have dialled: what this
+// node dials must find a place, whoever dials it.
+func inboundShare(all int) int { return max(1, all-max(1, all/4)) }
+
+func (l Limits) inboundSessions(all int) int { return min(l.MaxInboundSessions, inboundShare(all)) }
+
+// ofTransport, ofPlugin and ofChain carry the limits to the parts.
+func (l Limits) ofTransport(c transport.Config, sessions int) transport.Config {
+	c.MaxRequests, c.MaxSessions = l.MaxRequests, sessions
+	c.MaxInbound, c.MaxInboundPerNet = l.inboundSessions(sessions), l.MaxInboundPerNetwork
+	c.MaxBackground, c.MaxBackgroundInbound, c.BackgroundIdle = l.MaxDHTSessions, l.MaxDHTInbound, l.DHTSessionIdle
+	return c
+}
+
 func (l Limits) ofPlugin(c plugin.Config) plugin.Config {
 	c.MaxCalls, c.MaxQueue = l.HandlerMaxCalls, l.HandlerMaxQueue
 	c.StartTimeout, c.DrainTimeout, c.RestartWait = l.HandlerStartTimeout, l.HandlerDrainTimeout, l.HandlerRestartWait

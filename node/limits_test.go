@@ -25,6 +25,12 @@ func TestLimits(t *testing.T) {
 	if p.MaxCalls != 3 || p.MaxQueue != 1024 || p.RestartWait != time.Minute || c.ReplyBytes != 4 || c.MaxEntries != 1024 {
 		t.Errorf("the parts have %+v, %+v", p, c)
 	}
+	for sessions, inbound := range map[int]int{1: 1, 2: 1, 3: 2, 100: 75, DefaultMaxSessions: 12288, 1 << 20: 12288} {
+		if c := some.ofTransport(transport.Config{}, sessions); c.MaxSessions != sessions || c.MaxInbound != inbound || c.MaxInboundPerNet != 256 ||
+			c.MaxBackground != 256 || c.MaxBackgroundInbound != 1024 || c.BackgroundIdle != 10*time.Minute {
+			t.Errorf("of %d sessions: %+v", sessions, c.Limits)
+		}
+	}
 	bad := Limits{HandlerMaxCalls: -1, HandlerStartTimeout: -1, ChainMaxEntry: 1 << 30}
 	err := Config{DataDir: "x", MaxPayload: 1, MaxSessions: 1, Limits: bad.withDefaults()}.validate()
 	var config *ConfigError
@@ -42,7 +48,7 @@ func TestLimits(t *testing.T) {
 // that no operator can set.
 func TestRequestErrorNamesSettings(t *testing.T) {
 	t.Parallel()
-	for field, setting := range map[string]string{"MaxMessage": "max-payload", "MaxRequests": "max-requests", "MaxSessions": "max-sessions", "MaxQueued": ""} {
+	for field, setting := range map[string]string{"MaxMessage": "max-payload", "MaxRequests": "max-requests", "MaxSessions": "max-sessions", "MaxInbound": "max-inbound-sessions", "MaxQueued": ""} {
 		e := requestError(&transport.RequestError{Code: transport.TooLarge, Remote: true, Limit: "bytes", Setting: field, Value: 9, Max: 5})
 		if e.Code != sdk.TooLarge || e.Limit == nil || e.Limit.Setting != setting || e.Limit.Value != 9 || e.Limit.Max != 5 || strings.Contains(e.Error(), field) {
 			t.Errorf("%s: %+v: %v", field, e, e)

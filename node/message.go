@@ -99,7 +99,8 @@ func requestText(e *transport.RequestError) string {
 }
 
 // settings are the node's names of the transport's, where it has them.
-var settings = map[string]string{"MaxMessage": "max-payload", "MaxSessions": "max-sessions", "MaxRequests": "max-requests"}
+var settings = map[string]string{"MaxMessage": "max-payload", "MaxSessions": "max-sessions", "MaxRequests": "max-requests",
+	"MaxInbound": "max-inbound-sessions", "MaxInboundPerNet": "max-inbound-per-network"}
 
 // requestDelivered says whether the peer's handler has seen the request.
 func requestDelivered(e *transport.RequestError) sdk.Delivered {

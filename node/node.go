@@ -30,9 +30,15 @@ type Node struct {
 	// each with a lock of its own
 	apps      *apps
 	addresses *addressCache
+	backoff   *backoff
+	pusher    *pusher
 	traffic   *traffic
 	tasks     tasks
 	events    *pluginEvents
+	entries   entryDHT
+	publisher *publisher
+	found     *entryCache
+	searches  chan struct{} // one for each search of entries that runs
 
 	outcomesMu sync.Mutex // guards outcomes
 	outcomes   *outcomes
@@ -65,16 +71,16 @@ func New(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, id: id,
-		apps: newApps(), addresses: newAddressCache(), traffic: newTraffic(), events: newPluginEvents(),
+		apps: newApps(), addresses: newAddressCache(), backoff: newBackoff(), pusher: newPusher(), traffic: newTraffic(), events: newPluginEvents(),
 		outcomes: newOutcomes(time.Now()), flights: map[sdk.AgentID]*flight{},
 		serving: make(chan struct{}), attached: make(chan struct{}), started: make(chan struct{}),
 	}
 	n.life, n.end = context.WithCancelCause(context.Background())
-	n.endpoint, err = transport.New(transport.Config{
-		Key: id.key, Network: cfg.Network, Handler: n, Listen: cfg.Listen,
+	n.endpoint, err = transport.New(cfg.Limits.ofTransport(transport.Config{
+		Key: id.key, Network: cfg.Network, Handler: n, Listen: cfg.Listen, Background: kindDHT,
 		Log:    cfg.Log.With("part", "transport"),
-		Limits: transport.Limits{MaxMessage: cfg.MaxPayload, MaxSessions: cfg.MaxSessions, MaxRequests: cfg.Limits.MaxRequests},
-	})
+		Limits: transport.Limits{MaxMessage: cfg.MaxPayload},
+	}, cfg.MaxSessions))
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +88,11 @@ func New(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	n.entries, n.found = cfg.entries, newEntryCache()
+	if n.entries == nil {
+		n.entries = n.dht
+	}
+	n.publisher, n.searches = newPublisher(n), make(chan struct{}, cfg.Limits.PublicSearches)
 	if cfg.PluginDir != "" {
 		pins := ""
 		if cfg.PinnedOnly {
@@ -160,6 +171,7 @@ func (n *Node) run1(ctx context.Context) (err error) {
 	var parts []*part
 	defer func() {
 		n.end(errNodeStopping())
+		n.withdraw()
 		for _, p := range slices.Backward(parts) {
 			err = errors.Join(err, stopError(p.name, p.stop()))
 		}
@@ -182,6 +194,9 @@ func (n *Node) run1(ctx context.Context) (err error) {
 	parts = append(parts,
 		startPart("endpoint", n.endpoint.Run, tell),
 		startPart("dht", n.dht.Run, tell),
+		startPart("neighbours", n.keepNeighbours, tell),
+		startPart("publisher", n.publisher.run, tell),
+		startPart("pusher", n.keepPushing, tell),
 		startPart("control", server.Run, tell),
 		startPart("cache", n.keepCache, tell))
 	close(n.serving)

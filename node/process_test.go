@@ -45,6 +45,8 @@ func runRole(role string, args []string) {
 		floorRole(args)
 	case "node":
 		nodeRole(args)
+	case "crowd":
+		crowdRole(args)
 	}
 	fmt.Fprintln(os.Stderr, "unknown role", role)
 	os.Exit(2)

@@ -42,9 +42,13 @@ func (n *Node) interrupted(ctx context.Context, err *sdk.Error) bool {
 	return n.life.Err() != nil && ctx.Err() != nil && err.Code == sdk.Canceled && err.Retry
 }
 
-// ServeNotify takes the one one-way message that there is: of kind 2, it cancels
-// the receive of its sender's message of that id.
+// ServeNotify takes the one-way messages that there are: of kind 1, its sender's
+// new address record; of kind 2, it cancels the receive of its sender's message of
+// that id.
 func (n *Node) ServeNotify(_ context.Context, r *transport.Request) {
+	if r.Kind == kindDHT {
+		n.pushedTo(r)
+	}
 	if r.Kind != kindMessage {
 		return
 	}

@@ -87,7 +87,7 @@ func TestReceiverStops(t *testing.T) {
 	p.listener.Close()
 	bob.stop()
 	e := wantError(t, <-done, sdk.Unreachable, sdk.DeliveredNo, true)
-	if len(e.Attempts) == 0 {
+	if len(e.Attempts) == 0 && !strings.Contains(e.Text, "has gone offline") { // it depends on what arrives first
 		t.Errorf("no attempt is listed: %v", e)
 	}
 }

@@ -8,6 +8,8 @@ type traffic struct {
 	messages     atomic.Uint64 // requests for a DNA's receive
 	messageBytes atomic.Uint64 // of their payloads
 	dhtRequests  atomic.Uint64
+
+	entrySearches atomic.Uint64 // of this node's own
 }
 
 func newTraffic() *traffic { return &traffic{} }

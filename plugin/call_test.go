@@ -19,6 +19,7 @@ func TestCall(t *testing.T) {
 		{"send", "x", "reply to x"},
 		{"commit", "text", string(hash[:])},
 		{"query", "", "3"},
+		{"get", "which", "which" + string(make([]byte, 27))},
 		{"parallel", "", ""},
 		{"setup", "", string(append(append(testAgent[:], testDNA[:]...), "props"...))},
 	} {

@@ -40,7 +40,9 @@ func (r *running) callback(cb *handlerpb.Callback) error {
 		r.mu.Unlock()
 		return fmt.Errorf("%w: callback %d of call %d is open already", handlerpb.ErrMalformed, cb.ID, r.id)
 	}
-	if len(r.open) >= handlerpb.MaxCallbacks {
+	// One that is answered has left its place as soon as the handler knows it; answers
+	// that wait to be read are bounded besides.
+	if r.performing >= handlerpb.MaxCallbacks || len(r.open) >= 2*handlerpb.MaxCallbacks {
 		r.mu.Unlock()
 		return r.s.s.Refuse(r.id, cb.ID, &sdk.Error{Code: sdk.Busy, Side: sdk.SideNode,
 			Delivered: sdk.DeliveredNo, Retry: true, Text: "too many callbacks of one call are open; wait for one of them",
@@ -155,6 +157,8 @@ func (c *callback) perform() *handlerpb.Answer {
 		a.Hash, err = r.host.Commit(ctx, cb.Entry)
 	case handlerpb.OpQuery:
 		a.Records, err = r.host.Query(ctx, cb.Query)
+	case handlerpb.OpGet:
+		a.Record, err = r.host.Get(ctx, cb.Record)
 	}
 	if err != nil {
 		a.Err = asError(ctx, err)

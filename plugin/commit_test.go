@@ -200,6 +200,7 @@ func TestMalformedWithoutID(t *testing.T) {
 	for name, c := range map[string]*handlerpb.CallbackRequest{
 		"send":            {Op: &handlerpb.CallbackRequest_Send{Send: &handlerpb.Send{To: make([]byte, 32)}}},
 		"query":           {Op: &handlerpb.CallbackRequest_Query{Query: &handlerpb.Query{}}},
+		"get":             {Op: &handlerpb.CallbackRequest_Get{Get: &handlerpb.Get{Record: make([]byte, 32)}}},
 		"nothing":         {},
 		"commit, no type": {Op: &handlerpb.CallbackRequest_Commit{Commit: &handlerpb.Entry{}}},
 	} {

@@ -243,6 +243,7 @@ type noHost struct{}
 func (noHost) Send(context.Context, sdk.AgentID, []byte) ([]byte, error) { return nil, errNoHost }
 func (noHost) Commit(context.Context, sdk.Entry) (sdk.Hash, error)       { return sdk.Hash{}, errNoHost }
 func (noHost) Query(context.Context, sdk.Query) ([]sdk.Record, error)    { return nil, errNoHost }
+func (noHost) Get(context.Context, sdk.Hash) (sdk.Record, error)         { return sdk.Record{}, errNoHost }
 func (noHost) Log(context.Context, slog.Level, string, ...any)           {}
 
 var errNoHost = errors.New("function " + warmFunction + " is no function of a handler")

@@ -125,14 +125,18 @@ func (h *Handler) Serve(ctx context.Context, host sdk.Host, call *sdk.Call) ([]b
 	if ctx.Err() != nil {
 		return nil, ctxError(ctx, sdk.DeliveredNo)
 	}
-	full, err := h.gate.enter(ctx)
-	switch {
-	case full:
-		return nil, h.busy()
-	case err != nil:
-		return nil, ctxError(ctx, sdk.DeliveredNo)
+	// A running call may wait for a validate: that waits for no call. The node
+	// bounds how many there are.
+	if call.Kind != sdk.CallValidate {
+		full, err := h.gate.enter(ctx)
+		switch {
+		case full:
+			return nil, h.busy()
+		case err != nil:
+			return nil, ctxError(ctx, sdk.DeliveredNo)
+		}
+		defer h.gate.leave()
 	}
-	defer h.gate.leave()
 	defer h.calls.Add(1)
 	// A call that was not sent is tried again on the next process; one that was
 	// sent never is.

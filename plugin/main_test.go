@@ -106,7 +106,7 @@ type testHandler struct {
 }
 
 var testFunctions = []string{"abort", "attack", "big", "commit", "echo", "env", "exit", "fds", "flood", "forget", "fork", "freeze", "kill",
-	"late", "log", "panic", "parallel", "pid", "query", "send", "setup", "shortsend", "stdio", "stuck", "version", "wait"}
+	"get", "late", "log", "panic", "parallel", "pid", "query", "send", "setup", "shortsend", "stdio", "stuck", "version", "wait"}
 
 func (h *testHandler) Describe(context.Context) (sdk.Description, error) {
 	if h.describe != nil {
@@ -153,6 +153,11 @@ func (h *testHandler) Serve(ctx context.Context, host sdk.Host, c *sdk.Call) ([]
 	case "query":
 		rs, err := host.Query(ctx, sdk.Query{Type: "note", Limit: 7, Reverse: true})
 		return []byte(fmt.Sprint(len(rs))), err
+	case "get":
+		within, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		r, err := host.Get(within, sdk.Hash(append(c.Payload, make([]byte, 32)...)))
+		return r.Content, err
 	case "parallel":
 		return h.parallel(ctx, host, c)
 	case "setup":
@@ -325,6 +330,18 @@ func (h *testHost) Query(_ context.Context, q sdk.Query) ([]sdk.Record, error) {
 	}
 	r := sdk.Record{Header: sdk.Header{Version: sdk.HeaderVersion, Kind: sdk.KindEntry, EntryType: "note", Time: time.Unix(1, 0)}}
 	return []sdk.Record{r, r, r}, nil
+}
+
+func (h *testHost) Get(ctx context.Context, record sdk.Hash) (sdk.Record, error) {
+	if d, ok := ctx.Deadline(); !ok || time.Until(d) > time.Minute { // what the handler says is left
+		return sdk.Record{}, fmt.Errorf("a deadline of %s, %t", d, ok)
+	}
+	r := sdk.Record{Header: sdk.Header{Version: sdk.HeaderVersion, Kind: sdk.KindEntry, EntryType: "note", Visibility: sdk.Public, Time: time.Unix(1, 0)},
+		Content: record[:]}
+	if record == (sdk.Hash{}) {
+		r.Header.Visibility = sdk.Private // no host's answer
+	}
+	return r, nil
 }
 
 func (h *testHost) Log(_ context.Context, l slog.Level, text string, args ...any) {

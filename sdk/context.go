@@ -157,7 +157,10 @@ func Send[Out any](c *Context, to AgentID, in any) (out Out, err error) {
 // CommitOption is AsPublic or AsStrict.
 type CommitOption func(*Entry)
 
-// AsPublic lets the entry be published; without it an entry is private.
+// AsPublic has the entry published; without it an entry is private. What others
+// then can read is the whole record: the content, its place in the chain, when it
+// was appended, and, for a receive, the id of the message and who sent it. It has
+// room for MaxPublic bytes.
 func AsPublic(e *Entry) { e.Visibility = Public }
 
 // AsStrict makes the whole call fail with ChainMoved if the chain grew since

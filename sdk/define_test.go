@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,6 +53,15 @@ func (h *fakeHost) Query(_ context.Context, q Query) (out []Record, err error) {
 		out = append(out, r)
 	}
 	return out, h.err
+}
+
+func (h *fakeHost) Get(_ context.Context, record Hash) (Record, error) {
+	for _, r := range h.records {
+		if r.Hash() == record {
+			return r, nil
+		}
+	}
+	return Record{}, cmp.Or(h.err, errors.New("no record"))
 }
 
 func (h *fakeHost) Log(_ context.Context, level slog.Level, text string, args ...any) {
@@ -278,8 +288,9 @@ func TestContextAfterReturn(t *testing.T) {
 	}
 	_, commit := kept.Commit("x", 1)
 	_, query := kept.Query(Query{})
+	_, get := kept.Get(Hash{1})
 	_, send := Send[None](kept.With(context.Background()), AgentID{1}, 1)
-	for what, err := range map[string]error{"commit": commit, "query": query, "send": send} {
+	for what, err := range map[string]error{"commit": commit, "query": query, "get": get, "send": send} {
 		if e, ok := errors.AsType[*Error](err); !ok || e.HandlerCode != HandlerCodeContext {
 			t.Errorf("%s: %v", what, err)
 		}
@@ -376,5 +387,39 @@ func TestLog(t *testing.T) {
 	want := []string{fmt.Sprint(slog.LevelWarn, " ", "text", "a", int64(1), "g.b", int64(2), "g.h.c", int64(3), "g.d", int64(4)), "DEBUG plain"}
 	if !reflect.DeepEqual(h.lines, want) {
 		t.Errorf("got  %q\nwant %q", h.lines, want)
+	}
+}
+
+func TestGet(t *testing.T) {
+	t.Parallel()
+	there := Record{Header: Header{Version: HeaderVersion, Kind: KindEntry, EntryType: "n", Seq: 4}, Content: []byte{7}}
+	garbage := there
+	garbage.Header.Seq, garbage.Content = 5, []byte{0xc1}
+	missing := &Error{Code: HandlerFailed, Side: SideNode, Delivered: DeliveredNo, Retry: true, HandlerCode: HandlerCodeNotFound}
+	d := Define("d", "1", Function("get", func(c *Context, h Hash) (int, error) {
+		r, err := GetAs[int](c, h)
+		if err == nil && r.Header != there.Header {
+			err = fmt.Errorf("got %+v", r.Header)
+		}
+		return r.Value, err
+	}))
+	for name, c := range map[string]struct {
+		record Hash
+		fails  error // of the host
+		want   func(error) bool
+	}{
+		"there":     {record: there.Hash(), want: func(err error) bool { return err == nil }},
+		"not there": {fails: missing, want: IsNotFound},
+		"no answer": {fails: &Error{Code: Unreachable, Side: SideNode}, want: func(err error) bool { return errors.Is(err, Unreachable) && !IsNotFound(err) }},
+		"no T":      {record: garbage.Hash(), want: func(err error) bool { return !IsNotFound(err) && strings.Contains(err.Error(), HandlerCodeOutput) }},
+		"time over": {fails: context.DeadlineExceeded, want: func(err error) bool { return errors.Is(err, Timeout) }},
+	} {
+		out, err := call(t, d, &fakeHost{records: []Record{there, garbage}, err: c.fails}, "get", c.record)
+		if !c.want(err) || err == nil && string(out) != string([]byte{7}) {
+			t.Errorf("%s: %x, %v", name, out, err)
+		}
+	}
+	if IsNotFound(nil) || IsNotFound(errors.New("x")) || IsNotFound(Fail("app.not_found", "x")) || !IsNotFound(fmt.Errorf("so: %w", missing)) {
+		t.Error("IsNotFound")
 	}
 }

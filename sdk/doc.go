@@ -24,6 +24,7 @@
 //	Commit    an entry for the agent's source chain: all of a call's entries are
 //	          appended when it returns without an error, none otherwise
 //	Query     records of that chain; QueryAs and All decode them
+//	Get       a public entry of any agent's, checked; GetAs decodes it
 //	Log       the node's log
 //
 // and it is a context.Context, which ends at the caller's deadline. Calls run
@@ -34,7 +35,7 @@
 //
 // Where to read on:
 //
-//	define.go, callbacks.go, context.go   the author's side, all of it
+//	define.go, callbacks.go, context.go, get.go   the author's side, all of it
 //	errors.go               how a message can end; docs/errors.md has the table
 //	agent.go, text.go       identifiers and their text form
 //	dna.go, record.go       what a DNA and a record of a source chain are, to the byte

@@ -136,6 +136,9 @@ const (
 	HandlerCodeCommit   = "parley.commit"   // an entry can't be staged, or the chain could not take the commits (disk full, I/O error)
 	HandlerCodeValidate = "parley.validate" // an entry is not valid: the DNA's validate says so
 	HandlerCodeContext  = "parley.context"  // a call's context was used after the call had returned
+	// HandlerCodeNotFound is of a Get: the nodes that would keep the entry were
+	// asked, and none has it.
+	HandlerCodeNotFound = "parley.not_found"
 )
 
 // Fail is the error that a handler returns to say why it refuses, with a code

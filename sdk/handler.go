@@ -100,6 +100,11 @@ type Host interface {
 	// Query reads records of the source chain, durable ones only: not those
 	// that this call staged.
 	Query(ctx context.Context, q Query) ([]Record, error)
+	// Get finds the public entry of this DNA whose record has this hash
+	// (Record.Hash), whoever its author is: on the source chain, if it is durable,
+	// else in the DHT. What it returns was checked: the hash, the DNA, the author's
+	// signature, and by this agent's own validate. Its errors are those of Context.Get.
+	Get(ctx context.Context, record Hash) (Record, error)
 	// Log writes a line to the node's log. It never blocks for long and never fails.
 	Log(ctx context.Context, level slog.Level, text string, args ...any)
 }
@@ -109,7 +114,7 @@ type Visibility uint8
 
 const (
 	Private Visibility = iota // never leaves the node; the default
-	Public                    // may be published to the DHT
+	Public                    // published to the DHT once it is durable; at most MaxPublic
 )
 
 // Ordering says what an append requires of the chain.

@@ -57,7 +57,15 @@ const (
 	// headerFixed is the length of a header without its entry type.
 	headerFixed     = 1 + 32 + 32 + 8 + 32 + 8 + 1 + 1 + 1 + 32 + 1 + 16 + 32
 	signatureDomain = "parley-record-v1"
+	// MaxPublic bounds a public entry as it is published, in bytes: header,
+	// signature and content (PublicSize).
+	MaxPublic = 4096
 )
+
+// PublicSize is how long a public entry is as it is published.
+func PublicSize(entryType string, content []byte) int {
+	return headerFixed + len(entryType) + len(Record{}.Signature) + len(content)
+}
 
 // EntryHash is the hash under which a header names its entry: SHA-256 of
 // "parley-entry-v1", then the content.

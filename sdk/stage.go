@@ -31,6 +31,8 @@ func (s *Stage) Add(e *Entry) error {
 		return Fail(HandlerCodeCommit, "commit: visibility %d is unknown", e.Visibility)
 	case e.Ordering > Strict:
 		return Fail(HandlerCodeCommit, "commit: ordering %d is unknown", e.Ordering)
+	case e.Visibility == Public && PublicSize(e.Type, e.Content) > MaxPublic:
+		return publicTooLarge(PublicSize(e.Type, e.Content))
 	case over(len(e.Content), l.Entry):
 		return commitTooLarge("the entry is too large", "entry", "chain-max-entry", len(e.Content), l.Entry)
 	case over(entries, l.Entries):
@@ -55,4 +57,11 @@ func commitTooLarge(what, name, setting string, value, limit int) *Error {
 	return &Error{Code: TooLarge, Side: SideNode, Delivered: DeliveredYes,
 		Text:  fmt.Sprintf("commit: %s; commit less at once or raise the setting", what),
 		Limit: &Limit{Name: name, Setting: setting, Value: uint64(value), Max: uint64(limit)}}
+}
+
+// publicTooLarge is of an entry that nobody could fetch.
+func publicTooLarge(size int) *Error {
+	return &Error{Code: TooLarge, Side: SideNode, Delivered: DeliveredYes,
+		Text:  "commit: the entry is too large to be published, with its header and signature; commit it as private, or in parts",
+		Limit: &Limit{Name: "public entry", Value: uint64(size), Max: MaxPublic}}
 }

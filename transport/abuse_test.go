@@ -343,7 +343,7 @@ func TestForgedMessageWithSeenKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, _ := in.message1(hello{maxRequests: 1})
+	m, _ := in.message1(hello{maxRequests: 1}, nil)
 	forged := bytes.Clone(m)
 	forged[len(forged)-1] ^= 1
 	copy(forged[2:], message1MAC(in.macKey, forged[2+macSize:]))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"time"
 )
 
@@ -82,10 +83,10 @@ func (e *Endpoint) respond(h *halfOpen) (*Session, []byte, error) {
 	if !e.admit.arrived(h, mac) {
 		return nil, nil, errors.New("message 1 is a replay")
 	}
-	if e.full() { // before the answer: what an initiator sends after it may have been delivered
-		return nil, nil, errors.New("there are MaxSessions sessions")
+	if err := e.refusal(e.cfg.Group(remoteAddr(conn).Addr())); err != nil { // before the answer: what an initiator sends after it may have been delivered
+		return nil, nil, err
 	}
-	reply, k, err := e.answer(r, msg)
+	reply, k, err := e.answer(r, msg, remoteAddr(conn))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -110,17 +111,18 @@ func (e *Endpoint) respond(h *halfOpen) (*Session, []byte, error) {
 		return nil, nil, err
 	}
 	e.supersede(s)
+	e.earlyBegan(r.answered)
 	return s, first, nil
 }
 
 // answer does the costly part.
-func (e *Endpoint) answer(r *responder, msg []byte) ([]byte, *keys, error) {
+func (e *Endpoint) answer(r *responder, msg []byte, from netip.AddrPort) ([]byte, *keys, error) {
 	e.costly <- struct{}{}
 	defer func() { <-e.costly }()
 	if err := r.read(msg); err != nil {
 		return nil, nil, err
 	}
-	return r.message2(e.hello())
+	return r.message2(e.hello(), e.answerEarly(r, from, len(msg)))
 }
 
 func (e *Endpoint) hello() hello {

@@ -23,6 +23,13 @@ type Handler interface {
 	ServeNotify(ctx context.Context, r *Request)
 }
 
+// SessionEnder is a Handler that wants to know which peers were lost.
+type SessionEnder interface {
+	// SessionLost tells that the last session with peer has ended without a goodbye.
+	// It must not wait.
+	SessionLost(peer PeerKey)
+}
+
 // Request is what arrived. Its slices belong to the handler.
 type Request struct {
 	Peer PeerKey

@@ -23,6 +23,13 @@ type Config struct {
 	// Handler serves what peers send.
 	Handler Handler
 
+	// Background is the kind of requests that alone don't keep a session open for
+	// ever; 0 means that there is none, and no session is closed for being unused.
+	Background uint8
+	// Group names the network that an address belongs to, for MaxInboundPerNet;
+	// "" is not limited. nil means DefaultGroup. It is called for each connection.
+	Group func(netip.Addr) string
+
 	// Listen is the "host:port" to listen on; empty means to dial only.
 	Listen string
 	// Log gets what an operator should know; nil means nowhere.
@@ -42,6 +49,14 @@ type Limits struct {
 	MaxMessage int
 	// MaxSessions bounds the sessions (16,384). One more is refused.
 	MaxSessions int
+	// MaxInbound bounds those of them that peers have dialled (three quarters), and
+	// MaxInboundPerNet those from one network (256; see Config.Group). One more is
+	// refused. When an eighth or less is left, the longest unused ones are closed.
+	MaxInbound, MaxInboundPerNet int
+	// MaxBackground bounds the sessions that this node has dialled and that carried only
+	// Background requests (256), MaxBackgroundInbound such that peers have
+	// dialled (1,024). Beyond it the longest unused ones are closed.
+	MaxBackground, MaxBackgroundInbound int
 	// MaxRequests bounds the requests of one peer that are being served on one
 	// session (256). The peer learns it in the handshake and holds more back.
 	MaxRequests int
@@ -76,7 +91,8 @@ type Limits struct {
 	HandshakeRatePerIP, HandshakeBurstPerIP int
 	// MaxDials bounds the peers that are being dialled at once (256).
 	MaxDials int
-	// MaxAddresses bounds the addresses that one dial tries (16).
+	// MaxAddresses bounds the addresses that one dial tries (16); four times as
+	// many where others join it with theirs.
 	MaxAddresses int
 }
 
@@ -97,6 +113,9 @@ type Times struct {
 	RenewAfter time.Duration
 	// RenewBytes is how many bytes, both ways, do the same (64 GiB).
 	RenewBytes uint64
+	// BackgroundIdle is how long a session that this node has dialled and that carried only
+	// Background requests is kept without one (10 min).
+	BackgroundIdle time.Duration
 	// DrainTimeout bounds how long a replaced session may finish what is in
 	// flight, counted anew with each part of a message that passes (2 min).
 	DrainTimeout time.Duration
@@ -125,6 +144,11 @@ func or[T comparable](v *T, def T) {
 func (c Config) withDefaults() Config {
 	or(&c.MaxMessage, 16<<20)
 	or(&c.MaxSessions, 16384)
+	or(&c.MaxInbound, max(1, c.MaxSessions-max(1, c.MaxSessions/4)))
+	or(&c.MaxInboundPerNet, 256)
+	or(&c.MaxBackground, 256)
+	or(&c.MaxBackgroundInbound, 1024)
+	or(&c.BackgroundIdle, 10*time.Minute)
 	or(&c.MaxRequests, 256)
 	or(&c.MaxWaiting, 4096)
 	or(&c.MaxQueued, max(64<<20, c.MaxMessage))
@@ -150,6 +174,9 @@ func (c Config) withDefaults() Config {
 	or(&c.DrainTimeout, 2*time.Minute)
 	or(&c.CloseTimeout, 2*time.Second)
 	or(&c.Tick, time.Second)
+	if c.Group == nil {
+		c.Group = DefaultGroup
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -204,6 +231,9 @@ type namedLimit struct {
 func (c *Config) positive() []namedLimit {
 	return []namedLimit{
 		{"MaxSessions", int64(c.MaxSessions)}, {"MaxRequests", int64(c.MaxRequests)},
+		{"MaxInbound", int64(c.MaxInbound)}, {"MaxInboundPerNet", int64(c.MaxInboundPerNet)},
+		{"MaxBackground", int64(c.MaxBackground)}, {"MaxBackgroundInbound", int64(c.MaxBackgroundInbound)},
+		{"BackgroundIdle", int64(c.BackgroundIdle)},
 		{"MaxWaiting", int64(c.MaxWaiting)}, {"MaxHandshakes", int64(c.MaxHandshakes)},
 		{"MaxHandshakesPerIP", int64(c.MaxHandshakesPerIP)}, {"HandshakeRatePerIP", int64(c.HandshakeRatePerIP)},
 		{"HandshakeBurstPerIP", int64(c.HandshakeBurstPerIP)}, {"MaxDials", int64(c.MaxDials)},

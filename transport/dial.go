@@ -7,17 +7,23 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
 
 // dialing is one dial of a peer, shared by all who want a session with it.
 type dialing struct {
+	q       *question // of who has begun it; nil if it has none
 	done    chan struct{}
 	once    sync.Once
-	s       *Session // set before done is closed
+	s       *Session // set before done is closed, as the next two
+	answer  []byte   // to q; nil if there is none
 	err     error
-	waiters int // guarded by Endpoint.mu
+	waiters int              // guarded by Endpoint.mu, as the next three
+	addrs   []netip.AddrPort // to try, those tried included
+	over    bool             // none of them answered: no more are taken
+	more    chan struct{}    // capacity 1: addrs has grown
 	cancel  context.CancelCauseFunc
 }
 
@@ -25,6 +31,9 @@ type dialing struct {
 func (d *dialing) deliver(s *Session, err error) {
 	d.once.Do(func() {
 		d.s, d.err = s, err
+		if s != nil && s.early != nil && s.early.to == d.q {
+			d.answer = s.early.body
+		}
 		close(d.done)
 	})
 }
@@ -33,41 +42,51 @@ var errNobodyWaits = errors.New("nobody waits for the dial any more")
 
 // Session returns the live session with peer, or dials addrs: each starts
 // DialStagger after the one before, or as soon as that has failed, and has
-// DialTimeout. Concurrent callers share one dial, with the first one's
-// addresses. It waits for Run to begin.
+// DialTimeout. Concurrent callers share one dial, which tries the addresses of
+// all of them, each once. It waits for Run to begin.
 //
 // Errors: *DialError with every attempt; ErrSelf, ErrKey, ErrClosed; a
 // *RequestError with Busy (MaxDials, MaxSessions), Timeout or Canceled.
 func (e *Endpoint) Session(ctx context.Context, peer PeerKey, addrs []netip.AddrPort) (s *Session, reused bool, err error) {
+	s, _, reused, err = e.session(ctx, peer, addrs, nil)
+	return s, reused, err
+}
+
+// session is Session with a question, which may be nil. The answer is not nil if
+// this call has begun the dial, and message 2 has brought one.
+func (e *Endpoint) session(ctx context.Context, peer PeerKey, addrs []netip.AddrPort, q *question) (s *Session, answer []byte, reused bool, err error) {
 	if s, ok := e.Live(peer); ok {
-		return s, true, nil
+		return s, nil, true, nil
 	}
 	if peer == e.id.agent {
-		return nil, false, ErrSelf
+		return nil, nil, false, ErrSelf
 	}
 	if err := ValidKey(peer); err != nil {
-		return nil, false, fmt.Errorf("dial %s: %w", peer, err)
+		return nil, nil, false, fmt.Errorf("dial %s: %w", peer, err)
 	}
 	select {
 	case <-e.began:
 	case <-ctx.Done():
-		return nil, false, contextError(ctx, false)
+		return nil, nil, false, contextError(ctx, false)
 	}
-	d, s, err := e.joinDial(peer, addrs)
+	d, s, err := e.joinDial(peer, addrs, q)
 	if s != nil || err != nil {
-		return s, s != nil, err
+		return s, nil, s != nil, err
 	}
 	defer e.leaveDial(peer, d)
 	select {
 	case <-d.done:
-		return d.s, false, d.err
+		if d.q == q {
+			answer = d.answer
+		}
+		return d.s, answer, false, d.err
 	case <-ctx.Done():
-		return nil, false, contextError(ctx, false)
+		return nil, nil, false, contextError(ctx, false)
 	}
 }
 
 // joinDial joins the dial under way or starts one.
-func (e *Endpoint) joinDial(peer PeerKey, addrs []netip.AddrPort) (*dialing, *Session, error) {
+func (e *Endpoint) joinDial(peer PeerKey, addrs []netip.AddrPort, q *question) (*dialing, *Session, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.stopping {
@@ -76,8 +95,9 @@ func (e *Endpoint) joinDial(peer PeerKey, addrs []netip.AddrPort) (*dialing, *Se
 	if s := e.liveLocked(peer); s != nil {
 		return nil, s, nil
 	}
-	if d := e.dials[peer]; d != nil {
+	if d := e.dials[peer]; d != nil && (!d.over || len(addrs) == 0) {
 		d.waiters++
+		d.add(addrs, joinedDials*e.cfg.MaxAddresses)
 		return d, nil, nil
 	}
 	if len(addrs) == 0 {
@@ -90,16 +110,42 @@ func (e *Endpoint) joinDial(peer PeerKey, addrs []netip.AddrPort) (*dialing, *Se
 	if n := e.sessions; n >= e.cfg.MaxSessions {
 		return nil, nil, &RequestError{Code: Busy, Limit: "sessions", Setting: "MaxSessions", Value: uint64(n + 1), Max: uint64(n)}
 	}
-	addrs = append([]netip.AddrPort(nil), addrs[:min(len(addrs), e.cfg.MaxAddresses)]...)
 	ctx, cancel := context.WithCancelCause(e.life)
-	d := &dialing{done: make(chan struct{}), waiters: 1, cancel: cancel}
+	d := &dialing{q: q, done: make(chan struct{}), waiters: 1, more: make(chan struct{}, 1), cancel: cancel}
+	d.add(addrs, e.cfg.MaxAddresses)
 	e.dials[peer] = d
 	e.wg.Add(1)
 	go func() {
 		defer e.wg.Done()
-		e.dial(ctx, d, peer, addrs)
+		e.dial(ctx, d, peer)
 	}()
 	return d, nil, nil
+}
+
+// joinedDials is how many times MaxAddresses one dial tries that many have joined.
+const joinedDials = 4
+
+// add takes those of addrs that are new, up to most in all. The caller holds
+// Endpoint.mu.
+func (d *dialing) add(addrs []netip.AddrPort, most int) {
+	for _, a := range addrs {
+		if len(d.addrs) < most && !slices.Contains(d.addrs, a) {
+			d.addrs = append(d.addrs, a)
+		}
+	}
+	select {
+	case d.more <- struct{}{}:
+	default:
+	}
+}
+
+// list returns the addresses to try, of which tried are known. end tells that all
+// of these have failed: if there are no others, no more are taken.
+func (e *Endpoint) list(d *dialing, tried int, end bool) []netip.AddrPort {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	d.over = end && len(d.addrs) == tried
+	return d.addrs
 }
 
 // leaveDial ends a dial that nobody waits for. Who comes now starts another:
@@ -117,8 +163,8 @@ func (e *Endpoint) leaveDial(peer PeerKey, d *dialing) {
 }
 
 // dial runs one dial and, where it succeeds, its session.
-func (e *Endpoint) dial(ctx context.Context, d *dialing, peer PeerKey, addrs []netip.AddrPort) {
-	s, err := e.connect(ctx, peer, addrs, nil)
+func (e *Endpoint) dial(ctx context.Context, d *dialing, peer PeerKey) {
+	s, err := e.connect(ctx, peer, d, nil)
 	e.mu.Lock()
 	if e.dials[peer] == d {
 		delete(e.dials, peer)
@@ -133,8 +179,8 @@ func (e *Endpoint) dial(ctx context.Context, d *dialing, peer PeerKey, addrs []n
 
 // connect dials, and registers the session of the first address that answers.
 // The caller must run it.
-func (e *Endpoint) connect(ctx context.Context, peer PeerKey, addrs []netip.AddrPort, renews *Session) (*Session, error) {
-	s, err := e.race(ctx, peer, addrs)
+func (e *Endpoint) connect(ctx context.Context, peer PeerKey, d *dialing, renews *Session) (*Session, error) {
+	s, err := e.race(ctx, peer, d)
 	if err != nil {
 		return nil, err
 	}
@@ -143,6 +189,7 @@ func (e *Endpoint) connect(ctx context.Context, peer PeerKey, addrs []netip.Addr
 		s.conn.Close()
 		return nil, err
 	}
+	s.early = nil // register has handed it on
 	s.heartbeat() // the responder's session begins with our first record
 	return s, nil
 }
@@ -153,16 +200,21 @@ type outcome struct {
 	err  error
 }
 
-// race tries the addresses side by side. The losers are closed and waited for.
-func (e *Endpoint) race(ctx context.Context, peer PeerKey, addrs []netip.AddrPort) (*Session, error) {
+// race tries the addresses side by side, also those that come meanwhile. The
+// losers are closed and waited for.
+func (e *Endpoint) race(ctx context.Context, peer PeerKey, d *dialing) (*Session, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	results := make(chan outcome)
 	stagger := time.NewTimer(0)
 	defer stagger.Stop()
 	failed := &DialError{Peer: peer}
+	addrs := e.list(d, 0, false)
 	var won *Session
 	for next, pending := 0, 0; ; {
+		if pending == 0 && next == len(addrs) && won == nil && ctx.Err() == nil {
+			addrs = e.list(d, next, true)
+		}
 		if next < len(addrs) && pending == 0 {
 			stagger.Reset(0)
 		}
@@ -179,10 +231,12 @@ func (e *Endpoint) race(ctx context.Context, peer PeerKey, addrs []netip.AddrPor
 			next++
 			pending++
 			go func() {
-				s, err := e.attempt(ctx, peer, addr)
+				s, err := e.attempt(ctx, peer, addr, d.q)
 				results <- outcome{s, addr, err}
 			}()
 			stagger.Reset(e.cfg.DialStagger)
+		case <-d.more:
+			addrs = e.list(d, next, false)
 		case r := <-results:
 			pending--
 			switch {
@@ -207,7 +261,7 @@ func (e *Endpoint) race(ctx context.Context, peer PeerKey, addrs []netip.AddrPor
 }
 
 // attempt dials one address and shakes hands.
-func (e *Endpoint) attempt(ctx context.Context, peer PeerKey, addr netip.AddrPort) (*Session, error) {
+func (e *Endpoint) attempt(ctx context.Context, peer PeerKey, addr netip.AddrPort, q *question) (*Session, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, e.cfg.DialTimeout,
 		fmt.Errorf("no answer within %s (setting DialTimeout): %w", e.cfg.DialTimeout, context.DeadlineExceeded))
 	defer cancel()
@@ -219,7 +273,7 @@ func (e *Endpoint) attempt(ctx context.Context, peer PeerKey, addr netip.AddrPor
 		return nil, fmt.Errorf("connect: %w", err)
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	s, err := e.initiate(conn, peer)
+	s, err := e.initiate(conn, peer, q)
 	if !stop() {
 		err = context.Cause(ctx)
 	}
@@ -231,12 +285,12 @@ func (e *Endpoint) attempt(ctx context.Context, peer PeerKey, addr netip.AddrPor
 }
 
 // initiate is the dialling side of a handshake.
-func (e *Endpoint) initiate(conn net.Conn, peer PeerKey) (*Session, error) {
+func (e *Endpoint) initiate(conn net.Conn, peer PeerKey, q *question) (*Session, error) {
 	in, err := newInitiator(e.id, peer, e.entropy)
 	if err != nil {
 		return nil, err
 	}
-	msg, err := in.message1(e.hello())
+	msg, err := in.message1(e.hello(), q.extensions())
 	if err != nil {
 		return nil, err
 	}
@@ -244,7 +298,7 @@ func (e *Endpoint) initiate(conn net.Conn, peer PeerKey) (*Session, error) {
 		return nil, noAnswer(err)
 	}
 	began := time.Now()
-	reply, err := readMessage(conn, minMessage2, maxMessage2)
+	reply, err := readMessage(conn, minMessage2, len(msg)-2)
 	if err != nil {
 		return nil, noAnswer(err)
 	}
@@ -256,6 +310,9 @@ func (e *Endpoint) initiate(conn net.Conn, peer PeerKey) (*Session, error) {
 	s, err := e.newSession(conn, peer, k, true)
 	if err != nil {
 		return nil, err
+	}
+	if k.early != nil {
+		s.early = &earlyAnswer{to: q, body: k.early}
 	}
 	s.skew = k.peer.skew(began.Add(rtt / 2))
 	s.stats.rtt.Store(int64(max(rtt, 1)))

@@ -33,9 +33,11 @@
 //	work.go       the goroutines that do
 //	ping.go       pings
 //	live.go       liveness and renewal
+//	pool.go       which sessions are kept
 //	endpoint.go   the table of sessions, start and end
 //	admission.go  who may try a handshake        accept.go  the listening side
 //	dial.go       the dialling side
+//	early.go      reads that ride in the handshake
 //
 // # Who owns what
 //

@@ -21,7 +21,8 @@ type Endpoint struct {
 	id       *identity
 	entropy  entropy
 	start    time.Time
-	starter  Starter         // Config.Handler, where it is one
+	starter  Starter // Config.Handler, where it is one, as the next
+	early    EarlyReader
 	life     context.Context // until the end of Run; of dials
 	stop     context.CancelCauseFunc
 	contexts serveContexts // of served requests
@@ -39,14 +40,19 @@ type Endpoint struct {
 	admit      *admission
 	costly     chan struct{} // a token for each incoming handshake whose arithmetic is under way
 	ran        atomic.Bool
+	pooledAt   int64          // when pool last looked; Run's alone
 	wg         sync.WaitGroup // every goroutine of Run, its own aside
 
 	mu       sync.Mutex // guards:
 	listener net.Listener
 	peers    map[PeerKey][]*Session // oldest first
 	sessions int
-	dials    map[PeerKey]*dialing
-	stopping bool
+	inbound  int              // of sessions: those that peers have dialled
+	pins     map[PeerKey]bool // replaced, never changed
+
+	inboundByNet map[string]int
+	dials        map[PeerKey]*dialing
+	stopping     bool
 }
 
 // New checks the configuration. It starts nothing and opens nothing.
@@ -60,12 +66,13 @@ func New(c Config) (*Endpoint, error) {
 		return nil, fmt.Errorf("transport: config: Key: %w", err)
 	}
 	e := &Endpoint{cfg: c, id: id, start: time.Now(), began: make(chan struct{}), ended: make(chan struct{}),
-		peers: make(map[PeerKey][]*Session), dials: make(map[PeerKey]*dialing), admit: newAdmission(&c),
+		peers: make(map[PeerKey][]*Session), dials: make(map[PeerKey]*dialing), inboundByNet: make(map[string]int), admit: newAdmission(&c),
 		costly: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	e.assembly.max, e.serving.max = int64(c.MaxReassemblyTotal), int64(c.MaxServingTotal)
 	e.replies.max, e.served.max = int64(c.MaxQueuedTotal), int64(c.MaxRequestsTotal)
 	e.workers.ep, e.complaints.e = e, e
 	e.starter, _ = c.Handler.(Starter)
+	e.early, _ = c.Handler.(EarlyReader)
 	e.life, e.stop = context.WithCancelCause(context.Background())
 	return e, nil
 }
@@ -235,14 +242,20 @@ func (e *Endpoint) register(s *Session) error {
 		e.mu.Unlock()
 		return ErrClosed
 	}
-	if e.sessions >= e.cfg.MaxSessions {
+	if s.initiator && e.sessions >= e.cfg.MaxSessions {
 		e.mu.Unlock()
 		return &RequestError{Code: Busy, Limit: "sessions", Setting: "MaxSessions",
 			Value: uint64(e.sessions + 1), Max: uint64(e.cfg.MaxSessions)}
 	}
+	if setting := e.inboundLimitLocked(s.net); !s.initiator && setting != "" {
+		e.mu.Unlock()
+		return refusedInbound(setting)
+	}
 	old := e.peers[s.peer]
+	s.inherit(e.clock(), old)
 	e.peers[s.peer] = append(old[:len(old):len(old)], s)
 	e.sessions++
+	e.countInboundLocked(s, 1)
 	if d := e.dials[s.peer]; d != nil {
 		d.deliver(s, nil)
 	}
@@ -253,10 +266,17 @@ func (e *Endpoint) register(s *Session) error {
 	return nil
 }
 
-func (e *Endpoint) full() bool {
+// refusal says why no session that is dialled from net can begin; nil if it can.
+func (e *Endpoint) refusal(net string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.sessions >= e.cfg.MaxSessions || e.stopping
+	if e.stopping {
+		return ErrClosed
+	}
+	if setting := e.inboundLimitLocked(net); setting != "" {
+		return refusedInbound(setting)
+	}
+	return nil
 }
 
 // supersede drains the sessions that s takes the place of, once both sides
@@ -296,10 +316,15 @@ func (e *Endpoint) unregister(s *Session, cause error) {
 	}
 	if i >= 0 {
 		e.sessions--
+		e.countInboundLocked(s, -1)
 	}
+	last := e.peers[s.peer] == nil
 	e.mu.Unlock()
 	if i >= 0 {
 		e.cfg.Log.Debug("session ended", "peer", s.peer, "addr", s.addr, "cause", cause)
+		if ender, ok := e.cfg.Handler.(SessionEnder); ok && last && !s.draining() {
+			ender.SessionLost(s.peer)
+		}
 	}
 }
 
@@ -312,6 +337,7 @@ func (e *Endpoint) tick(now time.Time) {
 	e.workers.tick()
 	e.contexts.expire(now)
 	e.relieve(all)
+	e.pool(int64(now.Sub(e.start))+1, all)
 	for _, s := range all {
 		s.tick(now)
 	}

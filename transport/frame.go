@@ -79,6 +79,7 @@ const (
 	reasonShutdown = 1
 	reasonReplaced = 2
 	reasonLimit    = 3
+	reasonUnused   = 4
 )
 
 type frame struct {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -12,7 +13,7 @@ func FuzzHandshakeMessage1(f *testing.F) {
 	iid, _ := newIdentity(testKey(f, 1), "test")
 	rid, _ := newIdentity(testKey(f, 2), "test")
 	in, _ := newInitiator(iid, rid.agent, fixedEntropy(f, 1))
-	m, _ := in.message1(hello{maxRequests: 1})
+	m, _ := in.message1(hello{maxRequests: 1}, nil)
 	f.Add(m[2:])
 	f.Add(m[2:100])
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -32,18 +33,61 @@ func FuzzHandshakeMessage2(f *testing.F) {
 	iid, _ := newIdentity(testKey(f, 1), "test")
 	rid, _ := newIdentity(testKey(f, 2), "test")
 	in, _ := newInitiator(iid, rid.agent, fixedEntropy(f, 1))
-	m1, _ := in.message1(hello{maxRequests: 1})
+	m1, _ := in.message1(hello{maxRequests: 1}, nil)
 	r := newResponder(rid, fixedEntropy(f, 2))
 	if err := r.read(m1[2:]); err != nil {
 		f.Fatal(err)
 	}
-	m2, _, _ := r.message2(hello{maxRequests: 1})
+	m2, _, _ := r.message2(hello{maxRequests: 1}, nil)
 	f.Add(m2[2:])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		in, _ := newInitiator(iid, rid.agent, fixedEntropy(t, 1))
-		in.message1(hello{maxRequests: 1})
+		in.message1(hello{maxRequests: 1}, nil)
 		if _, err := in.finish(b); err == nil && !bytes.Equal(b, m2[2:]) {
 			t.Fatal("a forged message 2")
+		}
+	})
+}
+
+// FuzzEarlyData has a responder answer message 1 with extensions of any kind.
+// However that ends, message 2 is no longer than message 1.
+func FuzzEarlyData(f *testing.F) {
+	c := testConfig(f, &library{answer: func(r *EarlyRead, most int) []byte {
+		return bytes.Repeat(r.Body, 1+int(r.Kind)*int(r.Kind))
+	}})
+	c.Key, c.Listen = testKey(f, 2), ""
+	e, err := New(c)
+	if err != nil {
+		f.Fatal(err)
+	}
+	id, _ := newIdentity(testKey(f, 1), "test")
+	f.Add((&question{1, []byte("q")}).extensions())
+	f.Add((&question{255, []byte("a long one")}).extensions())
+	f.Add([]byte{0, 1, 0, 2, 1, 7, 0, 1, 0, 0})
+	f.Fuzz(func(t *testing.T, ext []byte) {
+		if len(ext) > maxHello-helloFixed {
+			return
+		}
+		in, err := newInitiator(id, e.id.agent, fixedEntropy(t, 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m1, err := in.message1(hello{maxRequests: 1}, append([]byte{}, ext...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := newResponder(e.id, fixedEntropy(t, 2))
+		early, malformed := parseExtensions(ext)
+		m2, _, err := e.answer(r, m1[2:], netip.AddrPort{})
+		if (err != nil) != (malformed != nil) {
+			t.Fatalf("%v, the extensions: %v", err, malformed)
+		}
+		if err != nil {
+			return
+		}
+		k, err := in.finish(m2[2:])
+		if err != nil || len(m2) > len(m1) || k.early != nil && early == nil || (k.early != nil) != (r.answered != nil) {
+			t.Fatalf("%d bytes to %d, early %x, %v", len(m2), len(m1), k.early, err)
 		}
 	})
 }
@@ -61,10 +105,25 @@ func FuzzReadMessage(f *testing.F) {
 func FuzzHello(f *testing.F) {
 	f.Add(appendHello(nil, hello{clock: 1, maxMessage: 2, maxRequests: 3}))
 	f.Add(append(appendHello(nil, hello{maxRequests: 3}), 0, 9, 0, 1, 7))
+	f.Add(append(appendHello(nil, hello{maxRequests: 3}), (&question{1, []byte("q")}).extensions()...))
+	f.Add(append(appendHello(nil, hello{maxRequests: 3}), 0, 1, 0, 0, 0, 2, 0, 1, 9))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		h, err := parseHello(b)
+		h, early, err := parseHello(b)
 		if err != nil {
 			return
+		}
+		found := 0
+		walkExtensions(b[helloFixed:], func(typ uint16, value []byte) error {
+			if typ == extEarly {
+				found++
+				if early == nil || !bytes.Equal(value, early) {
+					t.Fatalf("early data %x, not %x", early, value)
+				}
+			}
+			return nil
+		})
+		if found > 1 || (found == 1) != (early != nil) {
+			t.Fatalf("early data %x, there %d times", early, found)
 		}
 		if !bytes.HasPrefix(b, appendHello(nil, h)) {
 			t.Fatalf("%x is not %+v", b, h)

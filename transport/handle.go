@@ -122,9 +122,12 @@ func (in *incoming) notifyHandler() {
 var errPanicked = errors.New("the handler panicked")
 
 func (s *Session) panicked(r *Request, value any) {
-	if log := s.ep.complaints.next(); log != nil {
-		log.Error("a handler panicked; the peer is told that it failed", "peer", s.peer,
-			"kind", r.Kind, "panic", value, "stack", string(debug.Stack()))
+	s.ep.panicked("a handler panicked; the peer is told that it failed", s.peer, r.Kind, value)
+}
+
+func (e *Endpoint) panicked(what string, peer PeerKey, kind uint8, value any) {
+	if log := e.complaints.next(); log != nil {
+		log.Error(what, "peer", peer, "kind", kind, "panic", value, "stack", string(debug.Stack()))
 	}
 }
 

@@ -128,6 +128,7 @@ func (id *identity) noise(initiator bool, peer []byte, random io.Reader) (*noise
 type keys struct {
 	send, recv [32]byte
 	peer       hello
+	early      []byte // the initiator's: the answer to its question; nil if there is none
 }
 
 // initiator is the dialling side of one handshake.
@@ -136,6 +137,8 @@ type initiator struct {
 	kem    *mlkem.DecapsulationKey768
 	ek     []byte
 	macKey []byte
+	asked  bool
+	sent   int // bytes of message 1, its length left out
 }
 
 func newInitiator(id *identity, peer PeerKey, ent entropy) (*initiator, error) {
@@ -153,18 +156,20 @@ func newInitiator(id *identity, peer PeerKey, ent entropy) (*initiator, error) {
 	return in, err
 }
 
-// message1 returns the first message as it goes onto the wire.
+// message1 returns the first message as it goes onto the wire. ext are the
+// extensions of its hello: a question, or nil.
 //
 //	-> mac, e, es, s, ss, {ek, hello}
-func (in *initiator) message1(h hello) ([]byte, error) {
-	payload := appendHello(append([]byte(nil), in.ek...), h)
-	b := make([]byte, 2+macSize, 2+maxMessage1)
+func (in *initiator) message1(h hello, ext []byte) ([]byte, error) {
+	payload := append(appendHello(append(make([]byte, 0, minMessage1+len(ext)), in.ek...), h), ext...)
+	b := make([]byte, 2+macSize, 2+minMessage1+len(ext))
 	b, _, _, err := in.hs.WriteMessage(b, payload)
 	if err != nil {
 		return nil, fmt.Errorf("handshake message 1: %w", err)
 	}
 	binary.BigEndian.PutUint16(b, uint16(len(b)-2))
 	copy(b[2:], message1MAC(in.macKey, b[2+macSize:]))
+	in.asked, in.sent = ext != nil, len(b)-2
 	return b, nil
 }
 
@@ -172,8 +177,8 @@ func (in *initiator) message1(h hello) ([]byte, error) {
 //
 //	<- ct, e, ee, se, psk, {hello}
 func (in *initiator) finish(msg []byte) (*keys, error) {
-	if len(msg) < minMessage2 || len(msg) > maxMessage2 {
-		return nil, fmt.Errorf("%w: handshake message 2 of %d bytes", ErrProtocol, len(msg))
+	if len(msg) < minMessage2 || len(msg) > in.sent {
+		return nil, fmt.Errorf("%w: handshake message 2 of %d bytes, message 1 had %d", ErrProtocol, len(msg), in.sent)
 	}
 	ct := msg[:mlkem.CiphertextSize768]
 	secret, err := in.kem.Decapsulate(ct)
@@ -187,11 +192,14 @@ func (in *initiator) finish(msg []byte) (*keys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: handshake message 2: %w", ErrProtocol, err)
 	}
-	h, err := parseHello(payload)
+	h, early, err := parseHello(payload)
+	if err == nil && early != nil && !in.asked {
+		err = fmt.Errorf("%w: an answer in message 2, and no question in message 1", ErrProtocol)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &keys{send: send.UnsafeKey(), recv: recv.UnsafeKey(), peer: h}, nil
+	return &keys{send: send.UnsafeKey(), recv: recv.UnsafeKey(), peer: h, early: early}, nil
 }
 
 // responder is the listening side of one handshake.
@@ -202,6 +210,9 @@ type responder struct {
 	ek    *mlkem.EncapsulationKey768
 	agent PeerKey
 	peer  hello
+	early []byte // its question, as it came; nil if there is none
+
+	answered *EarlyRead // the question, if message 2 has an answer
 }
 
 func newResponder(id *identity, ent entropy) *responder {
@@ -223,7 +234,7 @@ func (r *responder) precheck(msg []byte) (mac messageMAC, err error) {
 	return messageMAC(msg), nil
 }
 
-// read takes message 1 after precheck; then agent and peer are set.
+// read takes message 1 after precheck; then agent, peer and early are set.
 func (r *responder) read(msg []byte) error {
 	var err error
 	if r.hs, err = r.id.noise(false, nil, r.ent.random); err != nil {
@@ -245,18 +256,19 @@ func (r *responder) read(msg []byte) error {
 	if r.ek, err = mlkem.NewEncapsulationKey768(payload[:mlkem.EncapsulationKeySize768]); err != nil {
 		return fmt.Errorf("%w: encapsulation key: %w", ErrProtocol, err)
 	}
-	r.peer, err = parseHello(payload[mlkem.EncapsulationKeySize768:])
+	r.peer, r.early, err = parseHello(payload[mlkem.EncapsulationKeySize768:])
 	return err
 }
 
-// message2 returns the second message as it goes onto the wire.
-func (r *responder) message2(h hello) ([]byte, *keys, error) {
+// message2 returns the second message as it goes onto the wire. ext are the
+// extensions of its hello: an answer, or nil.
+func (r *responder) message2(h hello, ext []byte) ([]byte, *keys, error) {
 	secret, ct := r.ent.encapsulate(r.ek)
 	if err := r.hs.SetPresharedKey(pskOf(secret, ct, r.ek.Bytes())); err != nil {
 		return nil, nil, err
 	}
-	b := append(make([]byte, 2, 2+minMessage2), ct...)
-	b, recv, send, err := r.hs.WriteMessage(b, appendHello(nil, h))
+	b := append(make([]byte, 2, 2+minMessage2+len(ext)), ct...)
+	b, recv, send, err := r.hs.WriteMessage(b, append(appendHello(make([]byte, 0, helloFixed+len(ext)), h), ext...))
 	if err != nil {
 		return nil, nil, fmt.Errorf("handshake message 2: %w", err)
 	}

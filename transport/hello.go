@@ -12,8 +12,8 @@ import (
 //	 version 1 (= 1) | clock 8 (unix ms) | max message 4 | max requests 4
 //	| extensions: type 2 | length 2 | value … until the end of the payload
 //
-// A receiver skips extensions that it does not know. Types 1 to 255 are this
-// document's; none is defined yet (1 is kept for early data).
+// A receiver skips extensions that it does not know. Types 1 to 255 are
+// docs/wire.md's; early.go has those that are defined.
 type hello struct {
 	clock       int64  // unix ms
 	maxMessage  uint32 // largest body that the sender of the hello takes
@@ -34,31 +34,22 @@ func appendHello(b []byte, h hello) []byte {
 	return binary.BigEndian.AppendUint32(b, h.maxRequests)
 }
 
-func parseHello(b []byte) (hello, error) {
-	var h hello
+// parseHello returns the hello and its early data, nil if there is none.
+func parseHello(b []byte) (h hello, early []byte, err error) {
 	if len(b) < helloFixed || len(b) > maxHello {
-		return h, fmt.Errorf("%w: hello of %d bytes", ErrProtocol, len(b))
+		return h, nil, fmt.Errorf("%w: hello of %d bytes", ErrProtocol, len(b))
 	}
 	if b[0] != helloVersion {
-		return h, fmt.Errorf("%w: hello version %d, only %d is known", ErrProtocol, b[0], helloVersion)
+		return h, nil, fmt.Errorf("%w: hello version %d, only %d is known", ErrProtocol, b[0], helloVersion)
 	}
 	h.clock = int64(binary.BigEndian.Uint64(b[1:]))
 	h.maxMessage = binary.BigEndian.Uint32(b[9:])
 	h.maxRequests = binary.BigEndian.Uint32(b[13:])
 	if h.maxRequests == 0 {
-		return h, fmt.Errorf("%w: hello allows no request", ErrProtocol)
+		return h, nil, fmt.Errorf("%w: hello allows no request", ErrProtocol)
 	}
-	for b = b[helloFixed:]; len(b) > 0; {
-		if len(b) < 4 {
-			return h, fmt.Errorf("%w: hello ends within an extension", ErrProtocol)
-		}
-		n := int(binary.BigEndian.Uint16(b[2:]))
-		if len(b) < 4+n {
-			return h, fmt.Errorf("%w: hello ends within an extension", ErrProtocol)
-		}
-		b = b[4+n:]
-	}
-	return h, nil
+	early, err = parseExtensions(b[helloFixed:])
+	return h, early, err
 }
 
 // maxSkew keeps nonsense in a clock from overflowing a Duration.

@@ -91,10 +91,10 @@ func TestStrangersGetNothing(t *testing.T) {
 	n := startNode(t, c)
 	stranger, _ := newIdentity(testKey(t, 5), "test")
 	in, _ := newInitiator(stranger, PeerKey(testKey(t, 6)[32:]), entropy{})
-	wrongKey, _ := in.message1(hello{maxRequests: 1})
+	wrongKey, _ := in.message1(hello{maxRequests: 1}, nil)
 	foreign, _ := newIdentity(testKey(t, 5), "elsewhere")
 	in, _ = newInitiator(foreign, n.key(), entropy{})
-	wrongNetwork, _ := in.message1(hello{maxRequests: 1})
+	wrongNetwork, _ := in.message1(hello{maxRequests: 1}, nil)
 	for name, b := range map[string][]byte{
 		"silent":          nil,
 		"one byte":        {0},
@@ -121,7 +121,7 @@ func TestReplayIsSilent(t *testing.T) {
 	n := startNode(t, testConfig(t, nil))
 	id, _ := newIdentity(testKey(t, 5), "test")
 	in, _ := newInitiator(id, n.key(), entropy{})
-	m, _ := in.message1(hello{maxRequests: 1})
+	m, _ := in.message1(hello{maxRequests: 1}, nil)
 	first := rawDial(t, n)
 	first.Write(m)
 	if _, err := readMessage(first, minMessage2, maxMessage2); err != nil {
@@ -168,7 +168,7 @@ func shakeRogue(t *testing.T, n *node, conn net.Conn) *rogue {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, _ := in.message1(hello{maxMessage: 1 << 20, maxRequests: 1 << 20})
+	m, _ := in.message1(hello{maxMessage: 1 << 20, maxRequests: 1 << 20}, nil)
 	r := &rogue{t: t, conn: conn}
 	r.conn.Write(m)
 	reply, err := readMessage(r.conn, minMessage2, maxMessage2)

@@ -11,6 +11,7 @@ type condition struct {
 	now, heard, sent, writing int64 // writing: when the write under way began, 0 = none
 	opened, drained           int64 // drained: since when it drains, 0 = it does not
 	moved                     int64 // when a part of a body last went either way
+	unused                    bool  // it drains because it is not used, and nothing is in flight
 	bytes                     uint64
 	initiator                 bool
 	tried                     int64 // when the last renewal was tried, 0 = never
@@ -43,7 +44,8 @@ func (c condition) duty(t *Times) duty {
 	switch {
 	case c.now-c.heard > int64(t.DeadAfter), c.writing != 0 && c.now-c.writing > int64(t.DeadAfter):
 		return dutyDead
-	case c.drained != 0 && c.now-max(c.drained, c.moved) > int64(t.DrainTimeout):
+	case c.drained != 0 && c.now-max(c.drained, c.moved) > int64(t.DrainTimeout),
+		c.unused && c.now-max(c.drained, c.moved) > int64(t.CloseTimeout):
 		return dutyDrainOver
 	case c.drained == 0 && (age > int64(over)*int64(t.RenewAfter) || c.bytes/over >= t.RenewBytes) &&
 		(c.tried == 0 || c.now-c.tried > int64(renewRetry)):
@@ -63,6 +65,8 @@ func (s *Session) tick(now time.Time) {
 		bytes: s.stats.bytesIn.Load() + s.stats.bytesOut.Load()}
 	if s.drain.on {
 		c.drained = int64(s.drain.since.Sub(s.ep.start)) + 1
+		c.unused = s.drain.reason == reasonUnused && s.calls.inFlight == 0 && s.serve.slots == 0 &&
+			s.out.empty() && !s.tx.busy // the last reply may be on its way
 	}
 	reason, stalled := s.drain.reason, s.stalledLocked()
 	s.mu.Unlock()
@@ -109,7 +113,7 @@ func (e *Endpoint) renew(s *Session) {
 	e.mu.Unlock()
 	go func() {
 		defer e.wg.Done()
-		next, err := e.connect(e.life, s.peer, []netip.AddrPort{s.addr}, s)
+		next, err := e.connect(e.life, s.peer, &dialing{addrs: []netip.AddrPort{s.addr}}, s)
 		if err != nil {
 			e.cfg.Log.Warn("a session could not be renewed", "peer", s.peer, "addr", s.addr, "error", err)
 			return

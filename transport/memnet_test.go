@@ -19,8 +19,9 @@ type memNet struct {
 	silent    map[netip.AddrPort]bool // connect hangs
 	port      uint16
 	conns     []*memConn
-	failAt    int64 // the operation that fails on connections made from now on; 0 = none
-	failFar   bool  // on the listening side instead of the dialling one
+	failAt    int64         // the operation that fails on connections made from now on; 0 = none
+	failFar   bool          // on the listening side instead of the dialling one
+	oneWay    time.Duration // how long a byte is under way on connections made from now on
 }
 
 func newMemNet() *memNet {
@@ -70,7 +71,7 @@ func (n *memNet) listen(address string) (net.Listener, error) {
 func (n *memNet) dialFrom(ip string) func(context.Context, netip.AddrPort) (net.Conn, error) {
 	return func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 		n.mu.Lock()
-		l, silent, failAt, failFar := n.listeners[to], n.silent[to], n.failAt, n.failFar
+		l, silent, failAt, failFar, oneWay := n.listeners[to], n.silent[to], n.failAt, n.failFar, n.oneWay
 		n.port++
 		from := netip.AddrPortFrom(netip.MustParseAddr(ip), 40000+n.port)
 		n.mu.Unlock()
@@ -82,6 +83,11 @@ func (n *memNet) dialFrom(ip string) func(context.Context, netip.AddrPort) (net.
 			return nil, errRefused
 		}
 		near, far := net.Pipe()
+		if oneWay > 0 {
+			near, far = newSlowConn(near, oneWay), newSlowConn(far, oneWay)
+			time.Sleep(oneWay)       // the SYN
+			defer time.Sleep(oneWay) // the answer to it
+		}
 		link := &memLink{}
 		a := &memConn{Conn: near, link: link, local: from, remote: to, closed: make(chan struct{})}
 		b := &memConn{Conn: far, link: link, local: to, remote: from, closed: make(chan struct{})}
@@ -93,8 +99,12 @@ func (n *memNet) dialFrom(ip string) func(context.Context, netip.AddrPort) (net.
 		select {
 		case l.accept <- b:
 		case <-l.closed:
+			a.Close()
+			b.Close()
 			return nil, errRefused
 		case <-ctx.Done():
+			a.Close()
+			b.Close()
 			return nil, ctx.Err()
 		}
 		n.mu.Lock()

@@ -281,6 +281,9 @@ func (s *Session) abandon(c *call) (ended bool) {
 // began is told by the queue that c's first frame is packed.
 func (s *Session) beganLocked(m *outMsg) {
 	m.call.sent = true
+	if m.kind != s.ep.cfg.Background {
+		s.use.messages++
+	}
 	if m.typ == typeRequest {
 		if s.calls.byID == nil {
 			s.calls.byID = make(map[uint64]*call)

@@ -111,6 +111,9 @@ func (s *Session) takeSlotLocked(in *incoming) (*errorHead, error) {
 		return nil, fmt.Errorf("%w: request %d after %d", ErrProtocol, in.id, s.serve.lastID)
 	}
 	s.serve.lastID = in.id
+	if in.use.req.Kind != cfg.Background {
+		s.use.messages++
+	}
 	switch {
 	case s.err != nil:
 		return nil, s.err

@@ -20,7 +20,9 @@ type Session struct {
 	addr      netip.AddrPort
 	hello     hello // the peer's
 	initiator bool
-	renews    *Session // the one that it was dialled to replace; cleared by the reader
+	net       string       // of addr, by Config.Group
+	renews    *Session     // the one that it was dialled to replace; cleared by the reader
+	early     *earlyAnswer // until it is registered
 	opened    time.Time
 	skew      time.Duration
 	done      chan struct{} // closed by fail
@@ -36,6 +38,7 @@ type Session struct {
 	serve serving
 	drain drainState
 	pings pings
+	use   usage
 }
 
 // stats are written by reader and writer, read by everybody.
@@ -76,7 +79,8 @@ type drainState struct {
 
 func (e *Endpoint) newSession(conn net.Conn, peer PeerKey, k *keys, initiator bool) (*Session, error) {
 	now := time.Now()
-	s := &Session{ep: e, conn: conn, peer: peer, addr: remoteAddr(conn), hello: k.peer, initiator: initiator,
+	addr := remoteAddr(conn)
+	s := &Session{ep: e, conn: conn, peer: peer, addr: addr, net: e.cfg.Group(addr.Addr()), hello: k.peer, initiator: initiator,
 		opened: now, skew: k.peer.skew(now), done: make(chan struct{})}
 	var err error
 	if s.rx.dir, err = newDirection(k.recv); err != nil {
@@ -196,6 +200,13 @@ func (s *Session) info() SessionInfo {
 		Opened: s.opened, LastHeard: s.ep.start.Add(time.Duration(s.stats.heard.Load())),
 		BytesIn: s.stats.bytesIn.Load(), BytesOut: s.stats.bytesOut.Load(),
 		Outgoing: out, Incoming: in, RTT: s.RTT(), Skew: s.skew}
+}
+
+// draining tells whether either side has said goodbye.
+func (s *Session) draining() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.drain.on
 }
 
 // errMoved: the session is draining and the request has not left; another

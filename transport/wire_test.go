@@ -135,7 +135,7 @@ func TestGoldenHandshake(t *testing.T) {
 	hr := hello{clock: 1700000000123, maxMessage: 1 << 20, maxRequests: 64}
 	v.check("initiator_hello", "the initiator's hello: clock 1700000000000, 16 MiB, 256 requests", appendHello(nil, hi))
 	v.check("responder_hello", "the responder's hello: clock 1700000000123, 1 MiB, 64 requests", appendHello(nil, hr))
-	m1, err := in.message1(hi)
+	m1, err := in.message1(hi, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestGoldenHandshake(t *testing.T) {
 	if r.agent != iid.agent || r.peer != hi {
 		t.Fatalf("the responder sees %s, %+v", r.agent, r.peer)
 	}
-	m2, rk, err := r.message2(hr)
+	m2, rk, err := r.message2(hr, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,6 +176,40 @@ func TestGoldenHandshake(t *testing.T) {
 		}
 		v.check(fmt.Sprintf("record_%d", i), fmt.Sprintf("the initiator's record %d: a ping with id %d", i, i+1), rec)
 	}
+	goldenEarly(t, v, iid, rid, hi, hr)
+}
+
+// goldenEarly is the same handshake with a question and its answer.
+func goldenEarly(t *testing.T, v *vectors, iid, rid *identity, hi, hr hello) {
+	q := &question{kind: 1, body: []byte("question")}
+	in, err := newInitiator(iid, rid.agent, fixedEntropy(t, 0x11))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.check("early_initiator_hello", "the initiator's hello with early data: a question of kind 1, body \"question\", and padding",
+		append(appendHello(nil, hi), q.extensions()...))
+	m1, err := in.message1(hi, q.extensions())
+	if err != nil || len(m1) != 4096 {
+		t.Fatal(len(m1), err)
+	}
+	v.check("early_message_1", "message 1 with it", m1)
+	r := newResponder(rid, fixedEntropy(t, 0x22))
+	if err := r.read(m1[2:]); err != nil || string(r.early) != "\x01question" {
+		t.Fatalf("%q, %v", r.early, err)
+	}
+	if room := answerRoom(len(m1) - 2); room != 2937 {
+		t.Errorf("room for %d bytes", room)
+	}
+	ext := appendExtension(nil, extEarly, []byte("answer"))
+	v.check("early_responder_hello", "the responder's hello with the answer \"answer\"", append(appendHello(nil, hr), ext...))
+	m2, _, err := r.message2(hr, ext)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.check("early_message_2", "message 2 with it", m2)
+	if k, err := in.finish(m2[2:]); err != nil || string(k.early) != "answer" || k.peer != hr {
+		t.Fatalf("%+v, %v", k, err)
+	}
 }
 
 func TestHandshakeRefuses(t *testing.T) {
@@ -189,7 +223,7 @@ func TestHandshakeRefuses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := in.message1(hello{maxRequests: 1})
+		m, err := in.message1(hello{maxRequests: 1}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -215,7 +249,7 @@ func TestHandshakeRefuses(t *testing.T) {
 		}
 	}
 	self, _ := newInitiator(rid, rid.agent, entropy{})
-	ms, _ := self.message1(hello{maxRequests: 1})
+	ms, _ := self.message1(hello{maxRequests: 1}, nil)
 	if err := newResponder(rid, entropy{}).read(ms[2:]); !errors.Is(err, ErrSelf) {
 		t.Errorf("a handshake with oneself: %v", err)
 	}
@@ -227,12 +261,12 @@ func TestMessage2Refused(t *testing.T) {
 	rid, _ := newIdentity(testKey(t, 2), "test")
 	for _, at := range []int{0, mlkem.CiphertextSize768 - 1, mlkem.CiphertextSize768, mlkem.CiphertextSize768 + 40} {
 		in, _ := newInitiator(iid, rid.agent, entropy{})
-		m1, _ := in.message1(hello{maxRequests: 1})
+		m1, _ := in.message1(hello{maxRequests: 1}, nil)
 		r := newResponder(rid, entropy{})
 		if err := r.read(m1[2:]); err != nil {
 			t.Fatal(err)
 		}
-		m2, _, err := r.message2(hello{maxRequests: 1})
+		m2, _, err := r.message2(hello{maxRequests: 1}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

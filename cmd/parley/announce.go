@@ -25,11 +25,14 @@ type announcer interface {
 	Status(context.Context) (control.Status, error)
 }
 
-// announce logs when other agents can find the node, and what an operator
-// should know of it before and after. It returns when ctx ends.
+// announce logs when other agents can find the node, when they can't any more and
+// when they can again, and what an operator should know of it meanwhile. It
+// returns when ctx ends.
 func announce(ctx context.Context, n announcer, log *slog.Logger) {
 	ready := make(chan error, 1)
-	go func() { ready <- n.WaitReady(ctx) }()
+	wait := func() { ready <- n.WaitReady(ctx) }
+	waiting := true
+	go wait()
 	remind := time.NewTimer(patience)
 	defer remind.Stop()
 	clock := time.NewTicker(clockEvery)
@@ -38,7 +41,7 @@ func announce(ctx context.Context, n announcer, log *slog.Logger) {
 	for {
 		select {
 		case err := <-ready:
-			ready = nil
+			waiting = false
 			remind.Stop()
 			switch {
 			case err == nil:
@@ -49,17 +52,26 @@ func announce(ctx context.Context, n announcer, log *slog.Logger) {
 		case <-remind.C:
 			remind.Reset(remindEvery)
 			s, err := n.Status(ctx)
-			if err == nil {
+			if err == nil && !s.Ready {
 				log.Warn("others can't find this node yet", "reason", s.NotReady, "advice", notReadyAdvice)
 			}
 		case <-clock.C:
 			s, err := n.Status(ctx)
-			if err == nil && s.Clock != told {
+			if err != nil {
+				continue
+			}
+			if s.Clock != told {
 				told = s.Clock
 				warnClock(log, s)
 			}
+			if !s.Ready && !waiting {
+				log.Warn("others can't find this node any more", "reason", s.NotReady, "advice", notReadyAdvice)
+				waiting = true
+				remind.Reset(remindEvery)
+				go wait()
+			}
 		case <-ctx.Done():
-			if ready != nil {
+			if waiting {
 				<-ready // WaitReady ends with ctx
 			}
 			return

@@ -20,13 +20,17 @@ var _ announcer = (*node.Node)(nil)
 
 // slowNode is ready when ready is closed.
 type slowNode struct {
-	ready  chan struct{}
+	mu     sync.Mutex    // guards ready
+	ready  chan struct{} // closed when ready
 	status atomic.Pointer[control.Status]
 }
 
 func (n *slowNode) WaitReady(ctx context.Context) error {
+	n.mu.Lock()
+	ready := n.ready
+	n.mu.Unlock()
 	select {
-	case <-n.ready:
+	case <-ready:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -92,6 +96,23 @@ func TestAnnounce(t *testing.T) {
 		time.Sleep(remindEvery)
 		if s := said(); strings.Count(s, "\n") != 1 || !strings.Contains(s, "agrees") {
 			t.Errorf("the clock was set: %q", s)
+		}
+		n.mu.Lock()
+		n.ready = make(chan struct{})
+		n.mu.Unlock()
+		n.status.Store(&control.Status{NotReady: "all are gone"})
+		time.Sleep(remindEvery) // within it the clock is looked at more than once
+		if s := said(); strings.Count(s, "any more") != 1 || !strings.Contains(s, "all are gone") {
+			t.Errorf("not ready any more: %q", s)
+		}
+		time.Sleep(clockEvery)
+		if s := said(); strings.Count(s, "all are gone") != 1 || !strings.Contains(s, "yet") {
+			t.Errorf("still not: %q", s)
+		}
+		n.status.Store(&control.Status{Ready: true})
+		close(n.ready)
+		if s := said(); strings.Count(s, "event=ready") != 1 {
+			t.Errorf("ready again: %q", s)
 		}
 		cancel()
 		<-ended

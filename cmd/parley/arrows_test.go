@@ -22,7 +22,7 @@ const module = "github.com/parley-p2p/parley"
 // What lies inside a package's own directory (generated code, internal/) is
 // that package's.
 var arrows = []arrow{
-	{from: "cmd/parley", to: []string{"node", "node/control", "sdk"}},
+	{from: "cmd/parley", to: []string{"node", "node/control", "dht/sim", "sdk"}},
 	{from: "node", to: []string{"transport", "dht", "node/chain", "node/control", "plugin", "sdk"}, testTo: []string{"sdk/sdktest", "sdk/serve"}},
 	{from: "node/control", to: []string{"sdk"}, own: []string{"node/control/controlpb"}},
 	{from: "node/chain", to: []string{"sdk"}},
@@ -31,6 +31,7 @@ var arrows = []arrow{
 	{from: "sdk/handlerpb", to: []string{"sdk"}},
 	{from: "sdk/sdktest", to: []string{"sdk"}},
 	{from: "examples/*", to: []string{"sdk", "sdk/serve"}, testTo: []string{"sdk/sdktest"}},
+	{from: "dht/sim", to: []string{"dht"}},
 	{from: "transport"}, {from: "dht"}, {from: "sdk"},
 	{from: "node/control/controlpb"},
 	{from: "plugin/internal/*"},

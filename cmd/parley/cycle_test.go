@@ -86,6 +86,9 @@ func chainCommands(t *testing.T, alice, bob *runningNode) {
 	if len(records) != 1 || records[0].Hash != chains[0].Head || records[0].From != alice.agent() || records[0].Cause != "receive" {
 		t.Errorf("chain show: %+v", records)
 	}
+	if r := cmd("dht", "get", records[0].Hash.String(), "--dna", "auction", "--data", bob.data); r.code == 0 || strings.Contains(r.out+r.err, "a lamp") {
+		t.Errorf("a private entry was found: %+v", r)
+	}
 	if out := cmd("chain", "show", "auction", "--data", bob.data).ok(t); !strings.Contains(out, `"item":"a lamp"`) || !strings.Contains(out, "receive from "+alice.agent().Short()) {
 		t.Errorf("chain show prints %q", out)
 	}

@@ -12,6 +12,11 @@ import (
 func limitFlags(p *pflag.FlagSet, l *node.Limits) {
 	d := node.DefaultLimits()
 	p.IntVar(&l.MaxRequests, "max-requests", d.MaxRequests, "requests of one other node that are served at once")
+	p.IntVar(&l.MaxInboundSessions, "max-inbound-sessions", d.MaxInboundSessions, "sessions that other nodes have dialled, at most three quarters of max-sessions")
+	p.IntVar(&l.MaxInboundPerNetwork, "max-inbound-per-network", d.MaxInboundPerNetwork, "those of one network, an IPv4 /24 or IPv6 /48; not of loopback and private addresses")
+	p.IntVar(&l.MaxDHTSessions, "max-dht-sessions", d.MaxDHTSessions, "sessions that this node has dialled for the DHT alone")
+	p.IntVar(&l.MaxDHTInbound, "max-dht-inbound", d.MaxDHTInbound, "sessions that other nodes have dialled for the DHT alone")
+	p.DurationVar(&l.DHTSessionIdle, "dht-session-idle", d.DHTSessionIdle, "how long a session for the DHT alone is kept that nobody uses")
 	p.IntVar(&l.ControlMaxCalls, "control-max-calls", d.ControlMaxCalls, "requests of the control API that run at once")
 	p.IntVar(&l.HandlerMaxCalls, "handler-max-calls", d.HandlerMaxCalls, "calls of one handler that run at once")
 	p.IntVar(&l.HandlerMaxQueue, "handler-max-queue", d.HandlerMaxQueue, "calls that wait for one handler")
@@ -27,6 +32,8 @@ func limitFlags(p *pflag.FlagSet, l *node.Limits) {
 	p.IntVar(&l.ChainMaxQuery, "chain-max-query", d.ChainMaxQuery, "largest answer of one query, in bytes")
 	p.IntVar(&l.ChainReplyCount, "chain-reply-count", d.ChainReplyCount, "outcomes of messages that a chain keeps for their repetitions")
 	p.IntVar(&l.ChainReplyBytes, "chain-reply-bytes", d.ChainReplyBytes, "their bytes")
+	p.IntVar(&l.PublicEntries, "public-entries", d.PublicEntries, "newest public entries that are kept published")
+	p.IntVar(&l.PublicSearches, "public-searches", d.PublicSearches, "searches for public entries of others that run at once")
 }
 
 // sandboxFlags defines the flags of the handlers' sandbox.

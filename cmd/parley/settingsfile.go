@@ -48,27 +48,34 @@ type fileHandlerSettings struct {
 
 // fileLimits are node.Limits and the like, in the file.
 type fileLimits struct {
-	MaxSessions         *int64  `toml:"max-sessions"`
-	MaxRequests         *int64  `toml:"max-requests"`
-	ControlMaxCalls     *int64  `toml:"control-max-calls"`
-	HandlerMaxCalls     *int64  `toml:"handler-max-calls"`
-	HandlerMaxQueue     *int64  `toml:"handler-max-queue"`
-	HandlerStartTimeout *string `toml:"handler-start-timeout"`
-	HandlerDrainTimeout *string `toml:"handler-drain-timeout"`
-	HandlerSwapTimeout  *string `toml:"handler-swap-timeout"`
-	HandlerRestartWait  *string `toml:"handler-restart-wait"`
-	HandlerInitTimeout  *string `toml:"handler-init-timeout"`
-	HandlerStuckAfter   *string `toml:"handler-stuck-after"`
-	HandlerSandbox      *string `toml:"handler-sandbox"`
-	HandlerMemory       *int64  `toml:"handler-memory"`
-	HandlerProcesses    *int64  `toml:"handler-processes"`
-	HandlerOpenFiles    *int64  `toml:"handler-open-files"`
-	ChainMaxEntries     *int64  `toml:"chain-max-entries"`
-	ChainMaxEntry       *int64  `toml:"chain-max-entry"`
-	ChainMaxBatch       *int64  `toml:"chain-max-batch"`
-	ChainMaxQuery       *int64  `toml:"chain-max-query"`
-	ChainReplyCount     *int64  `toml:"chain-reply-count"`
-	ChainReplyBytes     *int64  `toml:"chain-reply-bytes"`
+	MaxSessions          *int64  `toml:"max-sessions"`
+	MaxRequests          *int64  `toml:"max-requests"`
+	MaxInboundSessions   *int64  `toml:"max-inbound-sessions"`
+	MaxInboundPerNetwork *int64  `toml:"max-inbound-per-network"`
+	MaxDHTSessions       *int64  `toml:"max-dht-sessions"`
+	MaxDHTInbound        *int64  `toml:"max-dht-inbound"`
+	DHTSessionIdle       *string `toml:"dht-session-idle"`
+	ControlMaxCalls      *int64  `toml:"control-max-calls"`
+	HandlerMaxCalls      *int64  `toml:"handler-max-calls"`
+	HandlerMaxQueue      *int64  `toml:"handler-max-queue"`
+	HandlerStartTimeout  *string `toml:"handler-start-timeout"`
+	HandlerDrainTimeout  *string `toml:"handler-drain-timeout"`
+	HandlerSwapTimeout   *string `toml:"handler-swap-timeout"`
+	HandlerRestartWait   *string `toml:"handler-restart-wait"`
+	HandlerInitTimeout   *string `toml:"handler-init-timeout"`
+	HandlerStuckAfter    *string `toml:"handler-stuck-after"`
+	HandlerSandbox       *string `toml:"handler-sandbox"`
+	HandlerMemory        *int64  `toml:"handler-memory"`
+	HandlerProcesses     *int64  `toml:"handler-processes"`
+	HandlerOpenFiles     *int64  `toml:"handler-open-files"`
+	ChainMaxEntries      *int64  `toml:"chain-max-entries"`
+	ChainMaxEntry        *int64  `toml:"chain-max-entry"`
+	ChainMaxBatch        *int64  `toml:"chain-max-batch"`
+	ChainMaxQuery        *int64  `toml:"chain-max-query"`
+	ChainReplyCount      *int64  `toml:"chain-reply-count"`
+	ChainReplyBytes      *int64  `toml:"chain-reply-bytes"`
+	PublicEntries        *int64  `toml:"public-entries"`
+	PublicSearches       *int64  `toml:"public-searches"`
 }
 
 type fileDNASettings struct {

@@ -98,6 +98,10 @@ func overview(s *control.Status, now time.Time) string {
 		dht += "; last error: " + s.DHT.LastError
 	}
 	t.row("DHT", dht)
+	t.row("", roleText(s.DHT.Server, s.DHT.WhyClient))
+	if text := entriesText(&s.DHT); text != "" {
+		t.row("public entries", text)
+	}
 	t.row("received", fmt.Sprintf("%d messages (%d bytes), %d DHT requests", s.Traffic.Messages, s.Traffic.MessageBytes, s.Traffic.DHTRequests))
 	if s.Clock != "" {
 		t.row("WARNING", s.Clock)
@@ -165,4 +169,19 @@ func limitTable(s *control.Status) *table {
 		t.row(l.Name, fmt.Sprint(l.Used), fmt.Sprint(l.Max), orDash(l.Setting))
 	}
 	return t
+}
+
+// entriesText is of the agent's own public entries; empty where it has none.
+func entriesText(d *control.DHTStatus) string {
+	if d.EntriesPublished+d.EntriesWaiting == 0 && d.EntriesLeftOut == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("%d published, %d wait", d.EntriesPublished, d.EntriesWaiting)
+	if d.EntriesLeftOut > 0 {
+		text += fmt.Sprintf(", %d older ones are over the limit (setting public-entries)", d.EntriesLeftOut)
+	}
+	if d.LastEntryError != "" {
+		text += "; last error: " + d.LastEntryError
+	}
+	return text
 }

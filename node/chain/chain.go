@@ -62,6 +62,7 @@ type Chain struct {
 	number  uint64 // of the last durable frame
 	stored  uint64 // of the last frame that is in the chain file
 	posted  posted
+	public  publicIndex
 	stopped error                // why no more records are taken, or nil
 	unsure  map[replyID]struct{} // receives of the plan that the disk did not confirm
 }
@@ -106,7 +107,7 @@ func Open(o Options) (*Chain, error) {
 	if err := c.recoverLog(&found); err != nil {
 		return nil, fmt.Errorf("open chain: %w", errors.Join(err, db.Close()))
 	}
-	c.opened, c.posted = o.Now(), found.posted
+	c.opened, c.posted, c.public = o.Now(), found.posted, found.public
 	found.replies.loaded(c.opened.UnixMicro())
 	c.head, c.hash, c.replies = found.link.next-1, found.link.prev, found.replies
 	go c.run()

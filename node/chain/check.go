@@ -33,6 +33,7 @@ type contents struct {
 	stored  uint64 // number of the last frame of a log that is in the file
 	wal     walID  // of the log beside the file; zero if there is none
 	posted  posted
+	public  publicIndex
 }
 
 // checker reads a file from end to end before bbolt maps it.
@@ -158,10 +159,11 @@ func (c *checker) record(flags uint32, key, value []byte) error {
 			return err
 		}
 	}
-	h, _, err := c.link.step(header, content, false)
+	h, hash, err := c.link.step(header, content, false)
 	if err != nil {
 		return err
 	}
+	c.public.add(appendPublic(nil, &h, hash, content))
 	if h.Seq == 0 && (c.link.name != c.dna.Name || c.link.integrity != c.dna.Integrity) {
 		c.link.next = 0
 		return errors.New("the genesis entry names another DNA than its header")

@@ -340,6 +340,7 @@ func (c *Chain) advance(p *plan) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.head, c.hash = p.head, p.hash
+	c.public.add(p.public)
 	c.replies.drop(p.drop)
 	for i := range p.replies {
 		c.replies.add(&p.replies[i], p.tick)

@@ -85,6 +85,7 @@ func (c *Chain) recoverLog(found *contents) error {
 			return damaged(err)
 		}
 		c.tail.add(p)
+		found.public.add(p.public)
 		c.number = p.number
 	}
 	if broken != nil {

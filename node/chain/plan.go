@@ -32,8 +32,9 @@ type plan struct {
 	firstReply uint64 // order of the oldest kept reply
 	nextReply  uint64 // order of replies[0]
 	kept       map[replyID]struct{}
-	number     uint64 // of its frame
-	large      bool   // it goes into the chain file at once
+	number     uint64   // of its frame
+	large      bool     // it goes into the chain file at once
+	public     []Public // of records
 }
 
 // genesis is the plan of record 0.
@@ -59,6 +60,7 @@ func (p *plan) add(h *sdk.Header, content []byte, entry *sdk.Hash) {
 	value, header := newRecordValue(h, content)
 	p.head, p.hash = h.Seq, sha256.Sum256(header)
 	p.records = append(p.records, planned{key: seqKey(h.Seq), value: value, typeKey: typeKey(h.EntryType, h.Seq), hash: p.hash})
+	p.public = appendPublic(p.public, h, p.hash, content)
 }
 
 // signAlone is the number of records that one goroutine signs before a second

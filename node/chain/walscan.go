@@ -90,6 +90,7 @@ func (f *frame) replay(link *linker, replies *replyIndex) (*plan, error) {
 			return nil, err
 		}
 		p.records = append(p.records, planned{key: key, value: value, typeKey: typeKey(h.EntryType, h.Seq), hash: hash})
+		p.public = appendPublic(p.public, &h, hash, content)
 	}
 	p.head, p.hash = link.next-1, link.prev
 	if f.oldest < replies.first || f.oldest > replies.next() {

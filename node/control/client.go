@@ -224,6 +224,22 @@ func (c *Client) Chain(ctx context.Context, dna string, q sdk.Query) ([]sdk.Reco
 	return out, nil
 }
 
+// GetEntry implements Node. What the node answers has the hash that was asked for.
+func (c *Client) GetEntry(ctx context.Context, dna string, record sdk.Hash) (sdk.Record, error) {
+	m, err := ask(ctx, "get entry", &controlpb.GetEntryRequest{Dna: dna, Record: record.String()}, c.rpc.GetEntry)
+	if err != nil {
+		return sdk.Record{}, err
+	}
+	r, err := recordFromWire(m.GetRecord())
+	if err == nil && r.Hash() != record {
+		err = fmt.Errorf("hash: the record's is %s, asked for was %s", r.Hash(), record)
+	}
+	if err != nil {
+		return sdk.Record{}, badAnswer("get entry", err)
+	}
+	return r, nil
+}
+
 // VerifyChain implements Node.
 func (c *Client) VerifyChain(ctx context.Context, dna string) (VerifyResult, error) {
 	m, err := ask(ctx, "verify chain", &controlpb.VerifyChainRequest{Dna: dna}, c.rpc.VerifyChain)

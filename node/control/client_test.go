@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/netip"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,7 +49,8 @@ func fullStatus() Status {
 		Damaged:  []DamagedChain{{"d", "/p", 9, "bad signature"}},
 		Sessions: []SessionStatus{{Agent: testAgent(2), Address: addr, Dialled: true, Since: testTime, LastHeard: testTime,
 			InFlight: 1, BytesIn: 2, BytesOut: 3, ClockSkew: -time.Second}},
-		DHT:     DHTStatus{Contacts: 1, Records: 2, LastPublished: testTime, LastError: "e"},
+		DHT: DHTStatus{Contacts: 1, Records: 2, LastPublished: testTime, LastError: "e",
+			EntriesPublished: 3, EntriesWaiting: 4, EntriesLeftOut: 5, LastEntryError: "f", EntrySearches: 6, Server: true, WhyClient: "w"},
 		Traffic: Traffic{1, 2, 3},
 		Limits:  []LimitStatus{{"payload", "max-payload", 1, 2}},
 	}
@@ -108,6 +110,12 @@ func TestEveryMethodCrosses(t *testing.T) {
 			}
 			return records, nil
 		},
+		entry: func(_ context.Context, dna string, _ sdk.Hash) (sdk.Record, error) {
+			if dna != "auction" {
+				return sdk.Record{}, fmt.Errorf("asked for %q", dna)
+			}
+			return records[1], nil
+		},
 		verify: func(context.Context, string) (VerifyResult, error) { return verify, nil },
 		export: func(_ context.Context, _ string, o ExportOptions, w io.Writer) error {
 			_, err := fmt.Fprintf(w, "private %v ", o.Private)
@@ -134,6 +142,11 @@ func TestEveryMethodCrosses(t *testing.T) {
 		if err := rs[i].Verify(); err != nil {
 			t.Errorf("record %d: %v", i, err)
 		}
+	}
+	entry, err := c.GetEntry(ctx, "auction", records[1].Hash())
+	same(t, entry, err, records[1])
+	if r, err := c.GetEntry(ctx, "auction", sdk.Hash{9}); err == nil || !strings.Contains(err.Error(), "asked for was") {
+		t.Errorf("an answer of another hash: %+v, %v", r.Header, err)
 	}
 	v, err := c.VerifyChain(ctx, "auction")
 	same(t, v, err, verify)
@@ -195,6 +208,7 @@ func TestBadInputIsRefusedBeforeTheNode(t *testing.T) {
 		"control":       func() error { _, err := c.Call(t.Context(), "d\x1b[2J", "f", nil); return err },
 		"limit":         func() error { _, err := c.Chain(t.Context(), "d", sdk.Query{Limit: 1001}); return err },
 		"from after to": func() error { _, err := c.Chain(t.Context(), "d", sdk.Query{From: 2, To: 1}); return err },
+		"get, no DNA":   func() error { _, err := c.GetEntry(t.Context(), "", sdk.Hash{}); return err },
 		"export":        func() error { return c.ExportChain(t.Context(), "", ExportOptions{}, io.Discard) },
 		"verify":        func() error { _, err := c.VerifyChain(t.Context(), "\n"); return err },
 	}

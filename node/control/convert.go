@@ -104,6 +104,13 @@ func (r *reader) count(field string, n int32) int {
 	return int(n)
 }
 
+func (r *reader) size(field string, n int64) int {
+	if n < 0 || n > math.MaxInt {
+		r.fail(field, fmt.Errorf("%d is out of range", n))
+	}
+	return int(n)
+}
+
 func agentText(a sdk.AgentID) string { return textUnlessZero(a, a.IsZero()) }
 
 func hashText(h sdk.Hash) string { return textUnlessZero(h, h.IsZero()) }

@@ -12,7 +12,10 @@ func statusToWire(s *Status) *controlpb.StatusResponse {
 		Listen: addrTexts(s.Listen), Advertised: addrTexts(s.Advertised), Since: timestamp(s.Since),
 		Ready: s.Ready, NotReady: text(s.NotReady), ClockWarning: text(s.Clock),
 		Dht: &controlpb.DHT{Contacts: count(s.DHT.Contacts), Records: count(s.DHT.Records),
-			LastPublished: timestamp(s.DHT.LastPublished), LastError: text(s.DHT.LastError)},
+			LastPublished: timestamp(s.DHT.LastPublished), LastError: text(s.DHT.LastError),
+			EntriesPublished: count(s.DHT.EntriesPublished), EntriesWaiting: count(s.DHT.EntriesWaiting), EntriesLeftOut: s.DHT.EntriesLeftOut,
+			LastEntryError: text(s.DHT.LastEntryError), EntrySearches: s.DHT.EntrySearches,
+			Server: s.DHT.Server, WhyClient: text(s.DHT.WhyClient)},
 		Traffic: &controlpb.Traffic{Messages: s.Traffic.Messages, MessageBytes: s.Traffic.MessageBytes, DhtRequests: s.Traffic.DHTRequests},
 	}
 	for i := range s.Handlers {
@@ -40,7 +43,10 @@ func statusFromWire(m *controlpb.StatusResponse) (Status, error) {
 		Listen: r.addrs("listen", m.GetListen()), Advertised: r.addrs("advertised", m.GetAdvertised()), Since: r.time("since", m.GetSince()),
 		Ready: m.GetReady(), NotReady: m.GetNotReady(), Clock: m.GetClockWarning(),
 		DHT: DHTStatus{Contacts: r.count("contacts", m.GetDht().GetContacts()), Records: r.count("records", m.GetDht().GetRecords()),
-			LastPublished: r.time("last_published", m.GetDht().GetLastPublished()), LastError: m.GetDht().GetLastError()},
+			LastPublished: r.time("last_published", m.GetDht().GetLastPublished()), LastError: m.GetDht().GetLastError(),
+			EntriesPublished: r.count("entries_published", m.GetDht().GetEntriesPublished()), EntriesWaiting: r.count("entries_waiting", m.GetDht().GetEntriesWaiting()),
+			EntriesLeftOut: m.GetDht().GetEntriesLeftOut(), LastEntryError: m.GetDht().GetLastEntryError(), EntrySearches: m.GetDht().GetEntrySearches(),
+			Server: m.GetDht().GetServer(), WhyClient: m.GetDht().GetWhyClient()},
 		Traffic: Traffic{Messages: m.GetTraffic().GetMessages(), MessageBytes: m.GetTraffic().GetMessageBytes(), DHTRequests: m.GetTraffic().GetDhtRequests()},
 	}
 	for _, h := range m.GetHandlers() {

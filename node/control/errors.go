@@ -29,8 +29,11 @@ func statusOf(e *sdk.Error) connect.Code {
 	case sdk.Canceled:
 		return connect.CodeCanceled
 	case sdk.HandlerFailed:
-		if e.HandlerCode == sdk.HandlerCodeInput {
+		switch e.HandlerCode {
+		case sdk.HandlerCodeInput:
 			return connect.CodeInvalidArgument
+		case sdk.HandlerCodeNotFound:
+			return connect.CodeNotFound
 		}
 		return connect.CodeFailedPrecondition
 	case sdk.ChainMoved:

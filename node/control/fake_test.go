@@ -17,12 +17,17 @@ type fakeNode struct {
 	lookup func(context.Context, sdk.AgentID) (LookupResult, error)
 	chains func(context.Context) ([]ChainInfo, error)
 	chain  func(context.Context, string, sdk.Query) ([]sdk.Record, error)
+	entry  func(context.Context, string, sdk.Hash) (sdk.Record, error)
 	verify func(context.Context, string) (VerifyResult, error)
 	export func(context.Context, string, ExportOptions, io.Writer) error
 
 	plugins func(context.Context) ([]PluginStatus, error)
 	restart func(context.Context, string) error
 	events  func(context.Context, EventQuery, func(PluginEvent) error) error
+
+	dhtTable  func(context.Context) (DHTTable, error)
+	dhtLookup func(context.Context, sdk.AgentID, DHTSearch) (DHTLookup, error)
+	dhtStats  func(context.Context) (DHTStats, error)
 }
 
 func (n *fakeNode) unset(method string) error {
@@ -72,6 +77,13 @@ func (n *fakeNode) Chain(ctx context.Context, dna string, q sdk.Query) ([]sdk.Re
 	return n.chain(ctx, dna, q)
 }
 
+func (n *fakeNode) GetEntry(ctx context.Context, dna string, record sdk.Hash) (sdk.Record, error) {
+	if n.entry == nil {
+		return sdk.Record{}, n.unset("GetEntry")
+	}
+	return n.entry(ctx, dna, record)
+}
+
 func (n *fakeNode) VerifyChain(ctx context.Context, dna string) (VerifyResult, error) {
 	if n.verify == nil {
 		return VerifyResult{}, n.unset("VerifyChain")
@@ -105,6 +117,27 @@ func (n *fakeNode) PluginEvents(ctx context.Context, q EventQuery, tell func(Plu
 		return n.unset("PluginEvents")
 	}
 	return n.events(ctx, q, tell)
+}
+
+func (n *fakeNode) DHTTable(ctx context.Context) (DHTTable, error) {
+	if n.dhtTable == nil {
+		return DHTTable{}, n.unset("DHTTable")
+	}
+	return n.dhtTable(ctx)
+}
+
+func (n *fakeNode) DHTLookup(ctx context.Context, a sdk.AgentID, o DHTSearch) (DHTLookup, error) {
+	if n.dhtLookup == nil {
+		return DHTLookup{}, n.unset("DHTLookup")
+	}
+	return n.dhtLookup(ctx, a, o)
+}
+
+func (n *fakeNode) DHTStats(ctx context.Context) (DHTStats, error) {
+	if n.dhtStats == nil {
+		return DHTStats{}, n.unset("DHTStats")
+	}
+	return n.dhtStats(ctx)
 }
 
 // start serves n until the test ends and returns a client.

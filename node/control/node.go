@@ -27,6 +27,9 @@ type Node interface {
 	Chains(ctx context.Context) ([]ChainInfo, error)
 	// Chain reads records of the source chain of a DNA, named as in Call.
 	Chain(ctx context.Context, dna string, q sdk.Query) ([]sdk.Record, error)
+	// GetEntry finds the public entry of a DNA, named as in Call, whose record has
+	// this hash, as sdk.Host's Get does.
+	GetEntry(ctx context.Context, dna string, record sdk.Hash) (sdk.Record, error)
 	// VerifyChain checks the whole chain. Damage is a result, not an error.
 	VerifyChain(ctx context.Context, dna string) (VerifyResult, error)
 	// ExportChain writes the chain to w. After an error what was written is not a
@@ -42,6 +45,13 @@ type Node interface {
 	// With q.Follow it goes on until ctx or the node ends, or tell fails; the
 	// node's end is no error. A slow tell misses events, and holds up nobody.
 	PluginEvents(ctx context.Context, q EventQuery, tell func(PluginEvent) error) error
+	// DHTTable tells of the contacts in the DHT's routing table.
+	DHTTable(ctx context.Context) (DHTTable, error)
+	// DHTLookup searches the DHT for an agent's address record. That there is none
+	// is a result, not an error.
+	DHTLookup(ctx context.Context, agent sdk.AgentID, o DHTSearch) (DHTLookup, error)
+	// DHTStats are the DHT's counters.
+	DHTStats(ctx context.Context) (DHTStats, error)
 }
 
 // ExportOptions choose what an export holds.

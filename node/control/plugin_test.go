@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -33,7 +34,7 @@ func fullPlugin() PluginStatus {
 // would not notice the loss of.
 func zeroFields(v reflect.Value, name string) (zero []string) {
 	switch {
-	case v.Type() == reflect.TypeFor[time.Time](), v.Kind() != reflect.Struct && v.Kind() != reflect.Slice:
+	case v.Type() == reflect.TypeFor[time.Time](), v.Type() == reflect.TypeFor[netip.AddrPort](), v.Kind() != reflect.Struct && v.Kind() != reflect.Slice:
 		if v.IsZero() {
 			zero = append(zero, name)
 		}

@@ -162,6 +162,21 @@ func (s *service) Chain(ctx context.Context, r *controlpb.ChainRequest) (*contro
 	return out, nil
 }
 
+func (s *service) GetEntry(ctx context.Context, r *controlpb.GetEntryRequest) (*controlpb.GetEntryResponse, error) {
+	if err := checkName("dna", r.GetDna(), maxDNAText); err != nil {
+		return nil, errorToWire(err)
+	}
+	record, err := sdk.ParseHash(r.GetRecord())
+	if err != nil {
+		return nil, errorToWire(inputErrorf("record: %v", err))
+	}
+	res, err := s.node.GetEntry(ctx, r.GetDna(), record)
+	if err != nil {
+		return nil, errorToWire(err)
+	}
+	return &controlpb.GetEntryResponse{Record: recordToWire(&res)}, nil
+}
+
 func (s *service) VerifyChain(ctx context.Context, r *controlpb.VerifyChainRequest) (*controlpb.VerifyChainResponse, error) {
 	if err := checkName("dna", r.GetDna(), maxDNAText); err != nil {
 		return nil, errorToWire(err)

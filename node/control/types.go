@@ -156,6 +156,18 @@ type DHTStatus struct {
 	Records       int       `json:"records"`  // kept for other agents
 	LastPublished time.Time `json:"last_published"`
 	LastError     string    `json:"last_error,omitempty"` // of the last attempt to publish
+
+	// Of the agent's own public entries: those that are published, those that wait
+	// for that or were not taken the last time, and those over the bound.
+	EntriesPublished int    `json:"entries_published"`
+	EntriesWaiting   int    `json:"entries_waiting"`
+	EntriesLeftOut   uint64 `json:"entries_left_out"`
+	LastEntryError   string `json:"last_entry_error,omitempty"` // of the last publication
+	EntrySearches    uint64 `json:"entry_searches"`             // for entries of others, since the node's start
+	// Server tells whether the node answers for others in the DHT; WhyClient why it
+	// does not, and what to do.
+	Server    bool   `json:"server"`
+	WhyClient string `json:"why_client,omitempty"`
 }
 
 // Traffic counts what reached this node since its start.

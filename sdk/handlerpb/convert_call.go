@@ -107,13 +107,19 @@ func recordsToWire(rs []sdk.Record) (*Records, error) {
 	}
 	w := &Records{Records: make([]*Record, len(rs))}
 	for i := range rs {
-		r := &rs[i]
-		if err := checkLen("entry type", len(r.Header.EntryType), 1, maxEntryType); err != nil {
+		var err error
+		if w.Records[i], err = recordToWire(&rs[i]); err != nil {
 			return nil, err
 		}
-		w.Records[i] = &Record{Header: sdk.AppendHeader(nil, &r.Header), Signature: r.Signature[:], Content: r.Content}
 	}
 	return w, nil
+}
+
+func recordToWire(r *sdk.Record) (*Record, error) {
+	if err := checkLen("entry type", len(r.Header.EntryType), 1, maxEntryType); err != nil {
+		return nil, err
+	}
+	return &Record{Header: sdk.AppendHeader(nil, &r.Header), Signature: r.Signature[:], Content: r.Content}, nil
 }
 
 func recordsFromWire(w *Records) ([]sdk.Record, error) {
@@ -122,15 +128,45 @@ func recordsFromWire(w *Records) ([]sdk.Record, error) {
 	}
 	rs := make([]sdk.Record, len(w.GetRecords()))
 	for i, r := range w.GetRecords() {
-		h, err := sdk.ParseHeader(r.GetHeader())
-		if err != nil {
+		var err error
+		if rs[i], err = recordFromWire(r); err != nil {
 			return nil, malformed("record %d: %v", i, err)
 		}
-		sig, err := fixed[[64]byte]("signature", r.GetSignature())
-		if err != nil {
-			return nil, err
-		}
-		rs[i] = sdk.Record{Header: h, Signature: sig, Content: r.Content}
 	}
 	return rs, nil
+}
+
+func recordFromWire(w *Record) (sdk.Record, error) {
+	h, err := sdk.ParseHeader(w.GetHeader())
+	if err != nil {
+		return sdk.Record{}, malformed("%v", err)
+	}
+	sig, err := fixed[[64]byte]("signature", w.GetSignature())
+	if err != nil {
+		return sdk.Record{}, err
+	}
+	return sdk.Record{Header: h, Signature: sig, Content: w.Content}, nil
+}
+
+// foundToWire and foundFromWire are of the record that a Get has found: a public
+// entry with its content.
+func foundToWire(r *sdk.Record) (*Record, error) {
+	if err := checkFound(r); err != nil {
+		return nil, err
+	}
+	return recordToWire(r)
+}
+
+func foundFromWire(w *Record) (r sdk.Record, err error) {
+	if r, err = recordFromWire(w); err != nil {
+		return r, err
+	}
+	return r, checkFound(&r)
+}
+
+func checkFound(r *sdk.Record) error {
+	if r.Content == nil || r.Header.Visibility != sdk.Public || r.Header.Kind != sdk.KindEntry {
+		return malformed("what was found is no public entry with its content")
+	}
+	return nil
 }

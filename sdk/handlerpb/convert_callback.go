@@ -34,6 +34,12 @@ func callbackFromWire(w *CallbackRequest) (c Callback, err error) {
 			return c, malformed("query without a query")
 		}
 		c.Query, err = queryFromWire(op.Query)
+	case *CallbackRequest_Get:
+		c.Op = OpGet
+		if c.Record, err = fixed[sdk.Hash]("record hash", op.Get.GetRecord()); err != nil {
+			return c, err
+		}
+		c.Remaining, err = remainingFromWire(op.Get.GetRemainingMs())
 	default:
 		return c, malformed("callback of an unknown kind")
 	}
@@ -60,6 +66,12 @@ func answerToWire(a *Answer) (*CallbackResult, error) {
 			return nil, err
 		}
 		w.Outcome = &CallbackResult_Records{Records: rs}
+	case OpGet:
+		r, err := foundToWire(&a.Record)
+		if err != nil {
+			return nil, err
+		}
+		w.Outcome = &CallbackResult_Record{Record: r}
 	default:
 		return nil, malformed("callback operation %d", a.Op)
 	}
@@ -80,6 +92,9 @@ func answerFromWire(w *CallbackResult) (a Answer, err error) {
 	case *CallbackResult_Records:
 		a.Op = OpQuery
 		a.Records, err = recordsFromWire(o.Records)
+	case *CallbackResult_Record:
+		a.Op = OpGet
+		a.Record, err = foundFromWire(o.Record)
 	case *CallbackResult_Error:
 		if o.Error == nil {
 			return a, malformed("answer with an empty error")

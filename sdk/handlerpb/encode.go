@@ -175,6 +175,9 @@ func callbackHead(b []byte, call uint64, c *Callback) (head, tail []byte, err er
 			return nil, nil, err
 		}
 		return generic(b, call, handlerCallback, &CallbackRequest{Cb: c.ID, Op: &CallbackRequest_Query{Query: q}})
+	case c.Op == OpGet:
+		return generic(b, call, handlerCallback, &CallbackRequest{Cb: c.ID,
+			Op: &CallbackRequest_Get{Get: &Get{Record: c.Record[:], RemainingMs: remainingToWire(c.Remaining)}}})
 	}
 	return nil, nil, malformed("callback operation %d", c.Op)
 }

@@ -14,6 +14,7 @@ const (
 	OpSend Op = iota + 1
 	OpCommit
 	OpQuery
+	OpGet
 )
 
 // Start is a call with the time that is left; 0 means no deadline.
@@ -29,9 +30,10 @@ type Callback struct {
 	Op        Op
 	To        sdk.AgentID   // OpSend
 	Payload   []byte        // OpSend
-	Remaining time.Duration // OpSend: time left if less than the call's; 0 means the call's
+	Remaining time.Duration // OpSend, OpGet: time left if less than the call's; 0 means the call's
 	Entry     sdk.Entry     // OpCommit
 	Query     sdk.Query     // OpQuery
+	Record    sdk.Hash      // OpGet
 }
 
 // Answer is the node's answer to the callback of the same ID. Err excludes
@@ -42,6 +44,7 @@ type Answer struct {
 	Reply   []byte       // OpSend
 	Hash    sdk.Hash     // OpCommit
 	Records []sdk.Record // OpQuery
+	Record  sdk.Record   // OpGet
 	Err     *sdk.Error
 }
 

@@ -1171,6 +1171,7 @@ type CallbackRequest struct {
 	//	*CallbackRequest_Send
 	//	*CallbackRequest_Commit
 	//	*CallbackRequest_Query
+	//	*CallbackRequest_Get
 	Op            isCallbackRequest_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1247,6 +1248,15 @@ func (x *CallbackRequest) GetQuery() *Query {
 	return nil
 }
 
+func (x *CallbackRequest) GetGet() *Get {
+	if x != nil {
+		if x, ok := x.Op.(*CallbackRequest_Get); ok {
+			return x.Get
+		}
+	}
+	return nil
+}
+
 type isCallbackRequest_Op interface {
 	isCallbackRequest_Op()
 }
@@ -1263,11 +1273,70 @@ type CallbackRequest_Query struct {
 	Query *Query `protobuf:"bytes,4,opt,name=query,proto3,oneof"`
 }
 
+type CallbackRequest_Get struct {
+	Get *Get `protobuf:"bytes,5,opt,name=get,proto3,oneof"`
+}
+
 func (*CallbackRequest_Send) isCallbackRequest_Op() {}
 
 func (*CallbackRequest_Commit) isCallbackRequest_Op() {}
 
 func (*CallbackRequest_Query) isCallbackRequest_Op() {}
+
+func (*CallbackRequest_Get) isCallbackRequest_Op() {}
+
+// Get asks for the public entry whose record has this hash, whoever its author is.
+type Get struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Record        []byte                 `protobuf:"bytes,1,opt,name=record,proto3" json:"record,omitempty"`                               // 32 bytes: SHA-256 of the record's header
+	RemainingMs   uint64                 `protobuf:"varint,2,opt,name=remaining_ms,json=remainingMs,proto3" json:"remaining_ms,omitempty"` // as in Send
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Get) Reset() {
+	*x = Get{}
+	mi := &file_handler_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Get) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Get) ProtoMessage() {}
+
+func (x *Get) ProtoReflect() protoreflect.Message {
+	mi := &file_handler_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Get.ProtoReflect.Descriptor instead.
+func (*Get) Descriptor() ([]byte, []int) {
+	return file_handler_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Get) GetRecord() []byte {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
+func (x *Get) GetRemainingMs() uint64 {
+	if x != nil {
+		return x.RemainingMs
+	}
+	return 0
+}
 
 type Send struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1280,7 +1349,7 @@ type Send struct {
 
 func (x *Send) Reset() {
 	*x = Send{}
-	mi := &file_handler_proto_msgTypes[16]
+	mi := &file_handler_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1292,7 +1361,7 @@ func (x *Send) String() string {
 func (*Send) ProtoMessage() {}
 
 func (x *Send) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[16]
+	mi := &file_handler_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1305,7 +1374,7 @@ func (x *Send) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Send.ProtoReflect.Descriptor instead.
 func (*Send) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{16}
+	return file_handler_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Send) GetTo() []byte {
@@ -1341,7 +1410,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_handler_proto_msgTypes[17]
+	mi := &file_handler_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1353,7 +1422,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[17]
+	mi := &file_handler_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1366,7 +1435,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{17}
+	return file_handler_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Entry) GetType() string {
@@ -1410,7 +1479,7 @@ type Query struct {
 
 func (x *Query) Reset() {
 	*x = Query{}
-	mi := &file_handler_proto_msgTypes[18]
+	mi := &file_handler_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1422,7 +1491,7 @@ func (x *Query) String() string {
 func (*Query) ProtoMessage() {}
 
 func (x *Query) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[18]
+	mi := &file_handler_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1435,7 +1504,7 @@ func (x *Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Query.ProtoReflect.Descriptor instead.
 func (*Query) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{18}
+	return file_handler_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Query) GetType() string {
@@ -1483,6 +1552,7 @@ type CallbackResult struct {
 	//	*CallbackResult_Hash
 	//	*CallbackResult_Records
 	//	*CallbackResult_Error
+	//	*CallbackResult_Record
 	Outcome       isCallbackResult_Outcome `protobuf_oneof:"outcome"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1490,7 +1560,7 @@ type CallbackResult struct {
 
 func (x *CallbackResult) Reset() {
 	*x = CallbackResult{}
-	mi := &file_handler_proto_msgTypes[19]
+	mi := &file_handler_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1502,7 +1572,7 @@ func (x *CallbackResult) String() string {
 func (*CallbackResult) ProtoMessage() {}
 
 func (x *CallbackResult) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[19]
+	mi := &file_handler_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1515,7 +1585,7 @@ func (x *CallbackResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallbackResult.ProtoReflect.Descriptor instead.
 func (*CallbackResult) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{19}
+	return file_handler_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CallbackResult) GetCb() uint64 {
@@ -1568,6 +1638,15 @@ func (x *CallbackResult) GetError() *Error {
 	return nil
 }
 
+func (x *CallbackResult) GetRecord() *Record {
+	if x != nil {
+		if x, ok := x.Outcome.(*CallbackResult_Record); ok {
+			return x.Record
+		}
+	}
+	return nil
+}
+
 type isCallbackResult_Outcome interface {
 	isCallbackResult_Outcome()
 }
@@ -1588,6 +1667,10 @@ type CallbackResult_Error struct {
 	Error *Error `protobuf:"bytes,5,opt,name=error,proto3,oneof"`
 }
 
+type CallbackResult_Record struct {
+	Record *Record `protobuf:"bytes,6,opt,name=record,proto3,oneof"` // of a Get, with its content
+}
+
 func (*CallbackResult_Reply) isCallbackResult_Outcome() {}
 
 func (*CallbackResult_Hash) isCallbackResult_Outcome() {}
@@ -1595,6 +1678,8 @@ func (*CallbackResult_Hash) isCallbackResult_Outcome() {}
 func (*CallbackResult_Records) isCallbackResult_Outcome() {}
 
 func (*CallbackResult_Error) isCallbackResult_Outcome() {}
+
+func (*CallbackResult_Record) isCallbackResult_Outcome() {}
 
 type Records struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1605,7 +1690,7 @@ type Records struct {
 
 func (x *Records) Reset() {
 	*x = Records{}
-	mi := &file_handler_proto_msgTypes[20]
+	mi := &file_handler_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1617,7 +1702,7 @@ func (x *Records) String() string {
 func (*Records) ProtoMessage() {}
 
 func (x *Records) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[20]
+	mi := &file_handler_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1630,7 +1715,7 @@ func (x *Records) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Records.ProtoReflect.Descriptor instead.
 func (*Records) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{20}
+	return file_handler_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Records) GetRecords() []*Record {
@@ -1651,7 +1736,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_handler_proto_msgTypes[21]
+	mi := &file_handler_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1663,7 +1748,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[21]
+	mi := &file_handler_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1676,7 +1761,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{21}
+	return file_handler_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Record) GetHeader() []byte {
@@ -1711,7 +1796,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_handler_proto_msgTypes[22]
+	mi := &file_handler_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1723,7 +1808,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[22]
+	mi := &file_handler_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1736,7 +1821,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{22}
+	return file_handler_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *LogLine) GetLevel() int32 {
@@ -1770,7 +1855,7 @@ type Attr struct {
 
 func (x *Attr) Reset() {
 	*x = Attr{}
-	mi := &file_handler_proto_msgTypes[23]
+	mi := &file_handler_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1782,7 +1867,7 @@ func (x *Attr) String() string {
 func (*Attr) ProtoMessage() {}
 
 func (x *Attr) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[23]
+	mi := &file_handler_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1795,7 +1880,7 @@ func (x *Attr) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attr.ProtoReflect.Descriptor instead.
 func (*Attr) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{23}
+	return file_handler_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Attr) GetKey() string {
@@ -1829,7 +1914,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_handler_proto_msgTypes[24]
+	mi := &file_handler_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1841,7 +1926,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[24]
+	mi := &file_handler_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1854,7 +1939,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{24}
+	return file_handler_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Error) GetCode() uint32 {
@@ -1926,7 +2011,7 @@ type Limit struct {
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_handler_proto_msgTypes[25]
+	mi := &file_handler_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1938,7 +2023,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[25]
+	mi := &file_handler_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1951,7 +2036,7 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{25}
+	return file_handler_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Limit) GetName() string {
@@ -1999,7 +2084,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_handler_proto_msgTypes[26]
+	mi := &file_handler_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2011,7 +2096,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[26]
+	mi := &file_handler_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2024,7 +2109,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{26}
+	return file_handler_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Attempt) GetAddress() string {
@@ -2109,13 +2194,17 @@ const file_handler_proto_rawDesc = "" +
 	"\n" +
 	"CallResult\x12\x14\n" +
 	"\x05reply\x18\x01 \x01(\fR\x05reply\x12.\n" +
-	"\x05error\x18\x02 \x01(\v2\x18.parley.handler.v1.ErrorR\x05error\"\xbc\x01\n" +
+	"\x05error\x18\x02 \x01(\v2\x18.parley.handler.v1.ErrorR\x05error\"\xe8\x01\n" +
 	"\x0fCallbackRequest\x12\x0e\n" +
 	"\x02cb\x18\x01 \x01(\x04R\x02cb\x12-\n" +
 	"\x04send\x18\x02 \x01(\v2\x17.parley.handler.v1.SendH\x00R\x04send\x122\n" +
 	"\x06commit\x18\x03 \x01(\v2\x18.parley.handler.v1.EntryH\x00R\x06commit\x120\n" +
-	"\x05query\x18\x04 \x01(\v2\x18.parley.handler.v1.QueryH\x00R\x05queryB\x04\n" +
-	"\x02op\"S\n" +
+	"\x05query\x18\x04 \x01(\v2\x18.parley.handler.v1.QueryH\x00R\x05query\x12*\n" +
+	"\x03get\x18\x05 \x01(\v2\x16.parley.handler.v1.GetH\x00R\x03getB\x04\n" +
+	"\x02op\"@\n" +
+	"\x03Get\x12\x16\n" +
+	"\x06record\x18\x01 \x01(\fR\x06record\x12!\n" +
+	"\fremaining_ms\x18\x02 \x01(\x04R\vremainingMs\"S\n" +
 	"\x04Send\x12\x0e\n" +
 	"\x02to\x18\x01 \x01(\fR\x02to\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12!\n" +
@@ -2132,13 +2221,14 @@ const file_handler_proto_rawDesc = "" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x0e\n" +
 	"\x02to\x18\x03 \x01(\x04R\x02to\x12\x18\n" +
 	"\areverse\x18\x04 \x01(\bR\areverse\x12\x14\n" +
-	"\x05limit\x18\x05 \x01(\rR\x05limit\"\xc3\x01\n" +
+	"\x05limit\x18\x05 \x01(\rR\x05limit\"\xf8\x01\n" +
 	"\x0eCallbackResult\x12\x0e\n" +
 	"\x02cb\x18\x01 \x01(\x04R\x02cb\x12\x16\n" +
 	"\x05reply\x18\x02 \x01(\fH\x00R\x05reply\x12\x14\n" +
 	"\x04hash\x18\x03 \x01(\fH\x00R\x04hash\x126\n" +
 	"\arecords\x18\x04 \x01(\v2\x1a.parley.handler.v1.RecordsH\x00R\arecords\x120\n" +
-	"\x05error\x18\x05 \x01(\v2\x18.parley.handler.v1.ErrorH\x00R\x05errorB\t\n" +
+	"\x05error\x18\x05 \x01(\v2\x18.parley.handler.v1.ErrorH\x00R\x05error\x123\n" +
+	"\x06record\x18\x06 \x01(\v2\x19.parley.handler.v1.RecordH\x00R\x06recordB\t\n" +
 	"\aoutcome\">\n" +
 	"\aRecords\x123\n" +
 	"\arecords\x18\x01 \x03(\v2\x19.parley.handler.v1.RecordR\arecords\"i\n" +
@@ -2206,7 +2296,7 @@ func file_handler_proto_rawDescGZIP() []byte {
 }
 
 var file_handler_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_handler_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_handler_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_handler_proto_goTypes = []any{
 	(CallKind)(0),            // 0: parley.handler.v1.CallKind
 	(Visibility)(0),          // 1: parley.handler.v1.Visibility
@@ -2227,55 +2317,58 @@ var file_handler_proto_goTypes = []any{
 	(*CallStart)(nil),        // 16: parley.handler.v1.CallStart
 	(*CallResult)(nil),       // 17: parley.handler.v1.CallResult
 	(*CallbackRequest)(nil),  // 18: parley.handler.v1.CallbackRequest
-	(*Send)(nil),             // 19: parley.handler.v1.Send
-	(*Entry)(nil),            // 20: parley.handler.v1.Entry
-	(*Query)(nil),            // 21: parley.handler.v1.Query
-	(*CallbackResult)(nil),   // 22: parley.handler.v1.CallbackResult
-	(*Records)(nil),          // 23: parley.handler.v1.Records
-	(*Record)(nil),           // 24: parley.handler.v1.Record
-	(*LogLine)(nil),          // 25: parley.handler.v1.LogLine
-	(*Attr)(nil),             // 26: parley.handler.v1.Attr
-	(*Error)(nil),            // 27: parley.handler.v1.Error
-	(*Limit)(nil),            // 28: parley.handler.v1.Limit
-	(*Attempt)(nil),          // 29: parley.handler.v1.Attempt
+	(*Get)(nil),              // 19: parley.handler.v1.Get
+	(*Send)(nil),             // 20: parley.handler.v1.Send
+	(*Entry)(nil),            // 21: parley.handler.v1.Entry
+	(*Query)(nil),            // 22: parley.handler.v1.Query
+	(*CallbackResult)(nil),   // 23: parley.handler.v1.CallbackResult
+	(*Records)(nil),          // 24: parley.handler.v1.Records
+	(*Record)(nil),           // 25: parley.handler.v1.Record
+	(*LogLine)(nil),          // 26: parley.handler.v1.LogLine
+	(*Attr)(nil),             // 27: parley.handler.v1.Attr
+	(*Error)(nil),            // 28: parley.handler.v1.Error
+	(*Limit)(nil),            // 29: parley.handler.v1.Limit
+	(*Attempt)(nil),          // 30: parley.handler.v1.Attempt
 }
 var file_handler_proto_depIdxs = []int32{
 	6,  // 0: parley.handler.v1.SetupRequest.commits:type_name -> parley.handler.v1.CommitLimits
-	27, // 1: parley.handler.v1.SetupResponse.error:type_name -> parley.handler.v1.Error
+	28, // 1: parley.handler.v1.SetupResponse.error:type_name -> parley.handler.v1.Error
 	14, // 2: parley.handler.v1.HostBatch.frames:type_name -> parley.handler.v1.HostMessage
 	15, // 3: parley.handler.v1.HandlerBatch.frames:type_name -> parley.handler.v1.HandlerMessage
 	16, // 4: parley.handler.v1.HostMessage.start:type_name -> parley.handler.v1.CallStart
-	22, // 5: parley.handler.v1.HostMessage.result:type_name -> parley.handler.v1.CallbackResult
+	23, // 5: parley.handler.v1.HostMessage.result:type_name -> parley.handler.v1.CallbackResult
 	17, // 6: parley.handler.v1.HandlerMessage.result:type_name -> parley.handler.v1.CallResult
 	18, // 7: parley.handler.v1.HandlerMessage.callback:type_name -> parley.handler.v1.CallbackRequest
-	25, // 8: parley.handler.v1.HandlerMessage.log:type_name -> parley.handler.v1.LogLine
+	26, // 8: parley.handler.v1.HandlerMessage.log:type_name -> parley.handler.v1.LogLine
 	0,  // 9: parley.handler.v1.CallStart.kind:type_name -> parley.handler.v1.CallKind
-	23, // 10: parley.handler.v1.CallStart.records:type_name -> parley.handler.v1.Records
-	27, // 11: parley.handler.v1.CallResult.error:type_name -> parley.handler.v1.Error
-	19, // 12: parley.handler.v1.CallbackRequest.send:type_name -> parley.handler.v1.Send
-	20, // 13: parley.handler.v1.CallbackRequest.commit:type_name -> parley.handler.v1.Entry
-	21, // 14: parley.handler.v1.CallbackRequest.query:type_name -> parley.handler.v1.Query
-	1,  // 15: parley.handler.v1.Entry.visibility:type_name -> parley.handler.v1.Visibility
-	2,  // 16: parley.handler.v1.Entry.ordering:type_name -> parley.handler.v1.Ordering
-	23, // 17: parley.handler.v1.CallbackResult.records:type_name -> parley.handler.v1.Records
-	27, // 18: parley.handler.v1.CallbackResult.error:type_name -> parley.handler.v1.Error
-	24, // 19: parley.handler.v1.Records.records:type_name -> parley.handler.v1.Record
-	26, // 20: parley.handler.v1.LogLine.attrs:type_name -> parley.handler.v1.Attr
-	28, // 21: parley.handler.v1.Error.limit:type_name -> parley.handler.v1.Limit
-	29, // 22: parley.handler.v1.Error.attempts:type_name -> parley.handler.v1.Attempt
-	3,  // 23: parley.handler.v1.Handler.Describe:input_type -> parley.handler.v1.DescribeRequest
-	5,  // 24: parley.handler.v1.Handler.Setup:input_type -> parley.handler.v1.SetupRequest
-	8,  // 25: parley.handler.v1.Handler.Drain:input_type -> parley.handler.v1.DrainRequest
-	10, // 26: parley.handler.v1.Handler.Control:input_type -> parley.handler.v1.ControlRequest
-	4,  // 27: parley.handler.v1.Handler.Describe:output_type -> parley.handler.v1.DescribeResponse
-	7,  // 28: parley.handler.v1.Handler.Setup:output_type -> parley.handler.v1.SetupResponse
-	9,  // 29: parley.handler.v1.Handler.Drain:output_type -> parley.handler.v1.DrainResponse
-	11, // 30: parley.handler.v1.Handler.Control:output_type -> parley.handler.v1.ControlEvent
-	27, // [27:31] is the sub-list for method output_type
-	23, // [23:27] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	24, // 10: parley.handler.v1.CallStart.records:type_name -> parley.handler.v1.Records
+	28, // 11: parley.handler.v1.CallResult.error:type_name -> parley.handler.v1.Error
+	20, // 12: parley.handler.v1.CallbackRequest.send:type_name -> parley.handler.v1.Send
+	21, // 13: parley.handler.v1.CallbackRequest.commit:type_name -> parley.handler.v1.Entry
+	22, // 14: parley.handler.v1.CallbackRequest.query:type_name -> parley.handler.v1.Query
+	19, // 15: parley.handler.v1.CallbackRequest.get:type_name -> parley.handler.v1.Get
+	1,  // 16: parley.handler.v1.Entry.visibility:type_name -> parley.handler.v1.Visibility
+	2,  // 17: parley.handler.v1.Entry.ordering:type_name -> parley.handler.v1.Ordering
+	24, // 18: parley.handler.v1.CallbackResult.records:type_name -> parley.handler.v1.Records
+	28, // 19: parley.handler.v1.CallbackResult.error:type_name -> parley.handler.v1.Error
+	25, // 20: parley.handler.v1.CallbackResult.record:type_name -> parley.handler.v1.Record
+	25, // 21: parley.handler.v1.Records.records:type_name -> parley.handler.v1.Record
+	27, // 22: parley.handler.v1.LogLine.attrs:type_name -> parley.handler.v1.Attr
+	29, // 23: parley.handler.v1.Error.limit:type_name -> parley.handler.v1.Limit
+	30, // 24: parley.handler.v1.Error.attempts:type_name -> parley.handler.v1.Attempt
+	3,  // 25: parley.handler.v1.Handler.Describe:input_type -> parley.handler.v1.DescribeRequest
+	5,  // 26: parley.handler.v1.Handler.Setup:input_type -> parley.handler.v1.SetupRequest
+	8,  // 27: parley.handler.v1.Handler.Drain:input_type -> parley.handler.v1.DrainRequest
+	10, // 28: parley.handler.v1.Handler.Control:input_type -> parley.handler.v1.ControlRequest
+	4,  // 29: parley.handler.v1.Handler.Describe:output_type -> parley.handler.v1.DescribeResponse
+	7,  // 30: parley.handler.v1.Handler.Setup:output_type -> parley.handler.v1.SetupResponse
+	9,  // 31: parley.handler.v1.Handler.Drain:output_type -> parley.handler.v1.DrainResponse
+	11, // 32: parley.handler.v1.Handler.Control:output_type -> parley.handler.v1.ControlEvent
+	29, // [29:33] is the sub-list for method output_type
+	25, // [25:29] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_handler_proto_init() }
@@ -2298,21 +2391,23 @@ func file_handler_proto_init() {
 		(*CallbackRequest_Send)(nil),
 		(*CallbackRequest_Commit)(nil),
 		(*CallbackRequest_Query)(nil),
+		(*CallbackRequest_Get)(nil),
 	}
-	file_handler_proto_msgTypes[19].OneofWrappers = []any{
+	file_handler_proto_msgTypes[20].OneofWrappers = []any{
 		(*CallbackResult_Reply)(nil),
 		(*CallbackResult_Hash)(nil),
 		(*CallbackResult_Records)(nil),
 		(*CallbackResult_Error)(nil),
+		(*CallbackResult_Record)(nil),
 	}
-	file_handler_proto_msgTypes[21].OneofWrappers = []any{}
+	file_handler_proto_msgTypes[22].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_handler_proto_rawDesc), len(file_handler_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

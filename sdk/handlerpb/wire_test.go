@@ -71,6 +71,8 @@ func vectors() []vector {
 		{"answer-commit", "the entry's hash for callback 2", true, &FromNode{ID: 9, Answer: &Answer{ID: 2, Op: OpCommit, Hash: seq[sdk.Hash](3)}}},
 		{"answer-query", "three records for callback 3: one with its entry, one withheld, one empty", true,
 			&FromNode{ID: 9, Answer: &Answer{ID: 3, Op: OpQuery, Records: []sdk.Record{testRecord(), withheld, empty}}}},
+		{"answer-get", "the record for callback 5", true, &FromNode{ID: 9, Answer: &Answer{ID: 5, Op: OpGet, Record: testRecord()}}},
+		{"answer-get-empty", "a record whose entry is empty", true, &FromNode{ID: 9, Answer: &Answer{ID: 5, Op: OpGet, Record: empty}}},
 		{"answer-error", "an error with every field for callback 4", true, &FromNode{ID: 9, Answer: &Answer{ID: 4, Err: fullError}}},
 		{"result-reply", "the end of a call", false, &FromHandler{ID: 9, Result: &Result{Reply: []byte("reply")}}},
 		{"result-error", "the end of a call with an error", false, &FromHandler{ID: 9, Result: &Result{Err: fullError}}},
@@ -82,6 +84,8 @@ func vectors() []vector {
 			Entry: sdk.Entry{Type: "bid", Content: []byte("content")}}}},
 		{"callback-query", "the last 10 bids below sequence 100", false, &FromHandler{ID: 9, Callback: &Callback{ID: 3, Op: OpQuery,
 			Query: sdk.Query{Type: "bid", From: 1, To: 100, Reverse: true, Limit: 10}}}},
+		{"callback-get", "the record of a hash, with 2 s of its own", false, &FromHandler{ID: 9, Callback: &Callback{ID: 5, Op: OpGet, Record: seq[sdk.Hash](1),
+			Remaining: 2 * time.Second}}},
 		{"cancel", "nobody waits for callback 5 any more", false, &FromHandler{ID: 9, Cancel: 5}},
 		{"log", "a warning with one attribute", false, &FromHandler{ID: 9, Log: &LogRecord{Level: slog.LevelWarn, Text: "careful",
 			Attrs: []LogAttr{{Key: "n", Value: "7"}}}}},
@@ -264,6 +268,10 @@ func TestMalformed(t *testing.T) {
 		}
 		return w
 	}
+	private, err := recordToWire(&sdk.Record{Header: sdk.Header{Version: 1, Kind: sdk.KindEntry, EntryType: "bid", Cause: sdk.Cause{Kind: sdk.CallFunction}}, Content: id})
+	if err != nil {
+		t.Fatal(err)
+	}
 	answer := func(r *CallbackResult) *HostMessage { return &HostMessage{Message: &HostMessage_Result{Result: r}} }
 	for name, w := range map[string]*HostMessage{
 		"nothing":           {},
@@ -294,17 +302,20 @@ func TestMalformed(t *testing.T) {
 		"bad record": start(func(c *CallStart) {
 			*c = CallStart{Kind: CallKind_CALL_KIND_POST_COMMIT, Id: id, From: agent, Records: &Records{Records: []*Record{{}}}}
 		}),
-		"id":           start(func(c *CallStart) { c.Id = id[1:] }),
-		"from":         start(func(c *CallStart) { c.From = nil }),
-		"remaining":    start(func(c *CallStart) { c.RemainingMs = maxRemainingMS + 1 }),
-		"empty answer": answer(nil),
-		"cb 0":         answer(&CallbackResult{Outcome: &CallbackResult_Reply{}}),
-		"no outcome":   answer(&CallbackResult{Cb: 1}),
-		"hash":         answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Hash{Hash: id}}),
-		"header":       answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Records{Records: &Records{Records: []*Record{{}}}}}),
-		"nil record":   answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Records{Records: &Records{Records: []*Record{nil}}}}),
-		"many records": answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Records{Records: &Records{Records: make([]*Record, 1001)}}}),
-		"nil error":    answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Error{}}),
+		"id":             start(func(c *CallStart) { c.Id = id[1:] }),
+		"from":           start(func(c *CallStart) { c.From = nil }),
+		"remaining":      start(func(c *CallStart) { c.RemainingMs = maxRemainingMS + 1 }),
+		"empty answer":   answer(nil),
+		"cb 0":           answer(&CallbackResult{Outcome: &CallbackResult_Reply{}}),
+		"no outcome":     answer(&CallbackResult{Cb: 1}),
+		"hash":           answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Hash{Hash: id}}),
+		"header":         answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Records{Records: &Records{Records: []*Record{{}}}}}),
+		"nil record":     answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Records{Records: &Records{Records: []*Record{nil}}}}),
+		"many records":   answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Records{Records: &Records{Records: make([]*Record, 1001)}}}),
+		"found nothing":  answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Record{}}),
+		"found withheld": answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Record{Record: records(1).Records[0]}}),
+		"found private":  answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Record{Record: private}}),
+		"nil error":      answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Error{}}),
 	} {
 		if w.Call = 1; name == "no call" {
 			w.Call = 0
@@ -336,6 +347,10 @@ func TestMalformed(t *testing.T) {
 		"nothing, 0":  cb(&CallbackRequest{Op: &CallbackRequest_Commit{}}),
 		"no type, 0":  cb(&CallbackRequest{Op: &CallbackRequest_Commit{Commit: &Entry{Content: id}}}),
 		"to":          cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_Send{Send: &Send{To: id}}}),
+		"get's hash":  cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_Get{Get: &Get{Record: id}}}),
+		"get's time":  cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_Get{Get: &Get{Record: agent, RemainingMs: maxRemainingMS + 1}}}),
+		"nil get":     cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_Get{}}),
+		"get, cb 0":   cb(&CallbackRequest{Op: &CallbackRequest_Get{Get: &Get{Record: agent}}}),
 		"nil send":    cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_Send{}}),
 		"nil commit":  cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_Commit{}}),
 		"entry type":  entry(&Entry{}),
@@ -367,7 +382,7 @@ func TestMalformed(t *testing.T) {
 			t.Errorf("handler, %s: %+v, %v", name, f, err)
 		}
 	}
-	for _, c := range []Callback{{ID: 1, Op: OpCommit, Entry: sdk.Entry{Type: "\xff"}}, {Op: OpCommit}, {Op: OpSend}, {Op: OpQuery}, {ID: 1}} {
+	for _, c := range []Callback{{ID: 1, Op: OpCommit, Entry: sdk.Entry{Type: "\xff"}}, {Op: OpCommit}, {Op: OpSend}, {Op: OpQuery}, {Op: OpGet}, {ID: 1}} {
 		if _, _, err := callbackHead(nil, 1, &c); !errors.Is(err, ErrMalformed) {
 			t.Errorf("callback %+v: %v", c, err)
 		}

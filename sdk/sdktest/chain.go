@@ -18,12 +18,13 @@ type chain struct {
 
 	mu      sync.Mutex // guards what follows
 	records []sdk.Record
+	public  map[sdk.Hash]int // the public entries' places in records
 	head    sdk.Hash
 	fault   error
 }
 
 func newChain(key ed25519.PrivateKey, dna sdk.DNA) *chain {
-	c := &chain{key: key, dna: dna.Hash()}
+	c := &chain{key: key, dna: dna.Hash(), public: map[sdk.Hash]int{}}
 	copy(c.author[:], key.Public().(ed25519.PublicKey))
 	// The genesis entry: format 1, then name and integrity, each behind its length.
 	g := []byte{1, byte(len(dna.Name))}
@@ -36,6 +37,9 @@ func newChain(key ed25519.PrivateKey, dna sdk.DNA) *chain {
 func (c *chain) addLocked(h sdk.Header, content []byte) {
 	r := c.recordLocked(h, content)
 	c.records, c.head = append(c.records, r), r.Hash()
+	if h.Kind == sdk.KindEntry && h.Visibility == sdk.Public {
+		c.public[c.head] = len(c.records) - 1
+	}
 }
 
 // recordLocked is the record that would come next.
@@ -47,6 +51,19 @@ func (c *chain) recordLocked(h sdk.Header, content []byte) sdk.Record {
 	r := sdk.Record{Header: h, Content: content}
 	copy(r.Signature[:], ed25519.Sign(c.key, sdk.SigningBytes(r.Hash())))
 	return r
+}
+
+// published is the public entry whose record has this hash. No private one is.
+func (c *chain) published(record sdk.Hash) (sdk.Record, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i, ok := c.public[record]
+	if !ok {
+		return sdk.Record{}, false
+	}
+	r := c.records[i]
+	r.Content = slices.Clone(r.Content)
+	return r, true
 }
 
 func (c *chain) len() uint64 {

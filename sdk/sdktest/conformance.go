@@ -52,7 +52,7 @@ func TestHost(t *testing.T, start func(t *testing.T) Network) {
 		{"deadline crosses", testDeadline}, {"timeout", testTimeout}, {"cancel crosses", testCancel},
 		{"back to the sender", testBack}, {"to oneself", testSelf}, {"too large", testTooLarge},
 		{"concurrent", testConcurrent}, {"context after return", testLater}, {"crash", testCrash},
-		{"init", testInit}, {"validate", testValidate}, {"post commit", testPostCommit},
+		{"init", testInit}, {"validate", testValidate}, {"get", testGet}, {"post commit", testPostCommit},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
 			n := start(t)

@@ -29,6 +29,7 @@ type Step struct {
 	//	send      send Then to To and answer its answer
 	//	deadline  answer the nanoseconds until the call's deadline
 	//	hang      raise Text+".begun", wait for the call's end, raise Text+".ended"
+	//	get       answer the note in the public entry Record, and its author as From
 	//	gate      raise Text+".begun", wait for Text+".open", then do Then
 	//	raise     raise the signal Text
 	//	wait      wait for the signal Text
@@ -40,6 +41,8 @@ type Step struct {
 	Text   string      `codec:",omitempty"`
 	N      int         `codec:",omitempty"`
 	Strict bool        `codec:",omitempty"`
+	Public bool        `codec:",omitempty"`
+	Record sdk.Hash    `codec:",omitempty"`
 	Spoil  string      `codec:",omitempty"`
 	To     sdk.AgentID `codec:",omitempty"`
 	Then   *Step       `codec:",omitempty"`
@@ -57,7 +60,7 @@ type Result struct {
 
 // TestHost knows by signals what post_commit did: that it heard of a note "tell:X"
 // by the signal "tell:X", of "again:X" by "again:X", after it failed once. A
-// note "not valid" is refused.
+// note "not valid" is refused, and one "not valid elsewhere" by all but its author.
 
 // ConformanceDNA is the DNA that TestHost's nodes run, where they are processes
 // by serve.Main(sdktest.ConformanceDNA()). Its function "do" and its receive
@@ -69,7 +72,7 @@ func ConformanceDNA() *sdk.Definition {
 		sdk.Init(func(*sdk.Context) error { return nil }),
 		sdk.Validate(func(e *sdk.Candidate) error {
 			var text string
-			if err := e.Decode(&text); err != nil || text != "not valid" {
+			if err := e.Decode(&text); err != nil || text != "not valid" && (e.Own || text != "not valid elsewhere") {
 				return err
 			}
 			return sdk.Fail("conformance.no", "own: %t", e.Own)
@@ -93,6 +96,10 @@ func do(c *sdk.Context, s Step) (r Result, err error) {
 		for _, n := range notes {
 			r.Texts = append(r.Texts, n.Value)
 		}
+		return r, err
+	case "get":
+		found, err := sdk.GetAs[string](c, s.Record)
+		r.Text, r.From = found.Value, found.Header.Author
 		return r, err
 	case "fail":
 		return r, sdk.Fail(s.Text, "as told")
@@ -138,6 +145,9 @@ func doCommit(c *sdk.Context, s Step) (r Result, err error) {
 	var options []sdk.CommitOption
 	if s.Strict {
 		options = append(options, sdk.AsStrict)
+	}
+	if s.Public {
+		options = append(options, sdk.AsPublic)
 	}
 	for range s.N + 1 {
 		if _, err := c.Commit("note", s.Text, options...); err != nil {

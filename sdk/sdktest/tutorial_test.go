@@ -92,6 +92,21 @@ func announce(c *sdk.Context, records []sdk.Record) error {
 	return nil
 }
 
+var board = sdk.Define("board", "1",
+	sdk.Function("pin", pin),
+	sdk.Function("look", look),
+)
+
+func pin(c *sdk.Context, text string) (sdk.None, error) {
+	_, err := c.Commit("notice", text, sdk.AsPublic)
+	return sdk.None{}, err
+}
+
+func look(c *sdk.Context, record sdk.Hash) (string, error) {
+	notice, err := sdk.GetAs[string](c, record)
+	return notice.Value, err
+}
+
 func TestGuestbook(t *testing.T) {
 	net := sdktest.New(t)
 	alice, bob := net.Node("alice", guestbook), net.Node("bob", guestbook)
@@ -141,6 +156,22 @@ func TestPolite(t *testing.T) {
 	net.Settle()
 	if got := sdktest.Entries[Guest](bob, "guest"); len(got) != 1 || got[0].Text != "Welcome" {
 		t.Fatalf("got %v", got)
+	}
+}
+
+func TestBoard(t *testing.T) {
+	net := sdktest.New(t)
+	alice, bob := net.Node("alice", board), net.Node("bob", board)
+
+	if _, err := sdktest.Call[sdk.None](alice, "pin", "Free lamps"); err != nil {
+		t.Fatal(err)
+	}
+	record := alice.Chain()[1].Hash()
+	if text, err := sdktest.Call[string](bob, "look", record); err != nil || text != "Free lamps" {
+		t.Fatalf("got %q, %v", text, err)
+	}
+	if _, err := sdktest.Call[string](bob, "look", sdk.Hash{1}); !sdk.IsNotFound(err) {
+		t.Fatalf("got %v", err)
 	}
 }
 

@@ -21,17 +21,21 @@ func (c *call) Send(ctx context.Context, to sdk.AgentID, payload []byte) ([]byte
 	if len(payload) > c.s.v.maxPayload {
 		return nil, tooLarge("the message", len(payload), c.s.v.maxPayload, sdk.SideCaller, sdk.DeliveredNo)
 	}
-	cb := handlerpb.Callback{Op: handlerpb.OpSend, To: to, Payload: payload}
-	if d, ok := ctx.Deadline(); ok {
-		if own, has := c.ctx.Deadline(); !has || d.Before(own) {
-			cb.Remaining = max(time.Until(d), 1)
-		}
-	}
-	a, err := c.ask(ctx, &cb)
+	a, err := c.ask(ctx, &handlerpb.Callback{Op: handlerpb.OpSend, To: to, Payload: payload, Remaining: c.remaining(ctx)})
 	if err != nil {
 		return nil, err
 	}
 	return a.Reply, nil
+}
+
+// remaining is the time that is left where ctx ends before the call does, else 0.
+func (c *call) remaining(ctx context.Context) time.Duration {
+	if d, ok := ctx.Deadline(); ok {
+		if own, has := c.ctx.Deadline(); !has || d.Before(own) {
+			return max(time.Until(d), 1)
+		}
+	}
+	return 0
 }
 
 // Commit asks the node only about a large entry. Of any other it knows all that
@@ -95,6 +99,14 @@ func (c *call) Query(ctx context.Context, q sdk.Query) ([]sdk.Record, error) {
 	return a.Records, nil
 }
 
+func (c *call) Get(ctx context.Context, record sdk.Hash) (sdk.Record, error) {
+	a, err := c.ask(ctx, &handlerpb.Callback{Op: handlerpb.OpGet, Record: record, Remaining: c.remaining(ctx)})
+	if err != nil {
+		return sdk.Record{}, err
+	}
+	return a.Record, nil
+}
+
 // Log waits for room in the queue at most. A line that can't be sent is dropped.
 func (c *call) Log(_ context.Context, level slog.Level, text string, args ...any) {
 	l := handlerpb.LogRecord{Level: level, Text: text}
@@ -137,7 +149,7 @@ func (c *call) failed(op handlerpb.Op, err error, sent bool) error {
 	return callbackError(op, err, sent)
 }
 
-var opNames = map[handlerpb.Op]string{handlerpb.OpSend: "send", handlerpb.OpCommit: "commit", handlerpb.OpQuery: "query"}
+var opNames = map[handlerpb.Op]string{handlerpb.OpSend: "send", handlerpb.OpCommit: "commit", handlerpb.OpQuery: "query", handlerpb.OpGet: "get"}
 
 // callbackError says why a callback has no answer. sent tells whether the node
 // may have seen it.

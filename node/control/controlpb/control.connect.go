@@ -51,6 +51,8 @@ const (
 	ControlChainsProcedure = "/parley.control.v1.Control/Chains"
 	// ControlChainProcedure is the fully-qualified name of the Control's Chain RPC.
 	ControlChainProcedure = "/parley.control.v1.Control/Chain"
+	// ControlGetEntryProcedure is the fully-qualified name of the Control's GetEntry RPC.
+	ControlGetEntryProcedure = "/parley.control.v1.Control/GetEntry"
 	// ControlVerifyChainProcedure is the fully-qualified name of the Control's VerifyChain RPC.
 	ControlVerifyChainProcedure = "/parley.control.v1.Control/VerifyChain"
 	// ControlExportChainProcedure is the fully-qualified name of the Control's ExportChain RPC.
@@ -61,6 +63,12 @@ const (
 	ControlRestartPluginProcedure = "/parley.control.v1.Control/RestartPlugin"
 	// ControlPluginEventsProcedure is the fully-qualified name of the Control's PluginEvents RPC.
 	ControlPluginEventsProcedure = "/parley.control.v1.Control/PluginEvents"
+	// ControlDHTTableProcedure is the fully-qualified name of the Control's DHTTable RPC.
+	ControlDHTTableProcedure = "/parley.control.v1.Control/DHTTable"
+	// ControlDHTLookupProcedure is the fully-qualified name of the Control's DHTLookup RPC.
+	ControlDHTLookupProcedure = "/parley.control.v1.Control/DHTLookup"
+	// ControlDHTStatsProcedure is the fully-qualified name of the Control's DHTStats RPC.
+	ControlDHTStatsProcedure = "/parley.control.v1.Control/DHTStats"
 )
 
 // ControlClient is a client for the parley.control.v1.Control service.
@@ -77,6 +85,9 @@ type ControlClient interface {
 	Chains(context.Context, *ChainsRequest) (*ChainsResponse, error)
 	// Reads records of a source chain.
 	Chain(context.Context, *ChainRequest) (*ChainResponse, error)
+	// Finds the public entry of a DNA whose record has this hash, whoever its author
+	// is: on the own chain, or in the DHT.
+	GetEntry(context.Context, *GetEntryRequest) (*GetEntryResponse, error)
 	// Checks a whole source chain.
 	VerifyChain(context.Context, *VerifyChainRequest) (*VerifyChainResponse, error)
 	// Sends a source chain in the export format, its private entries withheld
@@ -90,6 +101,13 @@ type ControlClient interface {
 	// Tells of what happened to handlers, as far as the node keeps it. The end of a
 	// stream that follows is the node's.
 	PluginEvents(context.Context, *PluginEventsRequest) (*connect.ServerStreamForClient[PluginEventsResponse], error)
+	// Tells of the contacts in the DHT's routing table.
+	DHTTable(context.Context, *DHTTableRequest) (*DHTTableResponse, error)
+	// Searches the DHT for an agent's address record and tells of each step. That
+	// there is none is an answer, not an error.
+	DHTLookup(context.Context, *DHTLookupRequest) (*DHTLookupResponse, error)
+	// The DHT's counters.
+	DHTStats(context.Context, *DHTStatsRequest) (*DHTStatsResponse, error)
 }
 
 // NewControlClient constructs a client for the parley.control.v1.Control service. By default, it
@@ -139,6 +157,12 @@ func NewControlClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 			connect.WithSchema(controlMethods.ByName("Chain")),
 			connect.WithClientOptions(opts...),
 		),
+		getEntry: connect.NewClient[GetEntryRequest, GetEntryResponse](
+			httpClient,
+			baseURL+ControlGetEntryProcedure,
+			connect.WithSchema(controlMethods.ByName("GetEntry")),
+			connect.WithClientOptions(opts...),
+		),
 		verifyChain: connect.NewClient[VerifyChainRequest, VerifyChainResponse](
 			httpClient,
 			baseURL+ControlVerifyChainProcedure,
@@ -169,6 +193,24 @@ func NewControlClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 			connect.WithSchema(controlMethods.ByName("PluginEvents")),
 			connect.WithClientOptions(opts...),
 		),
+		dHTTable: connect.NewClient[DHTTableRequest, DHTTableResponse](
+			httpClient,
+			baseURL+ControlDHTTableProcedure,
+			connect.WithSchema(controlMethods.ByName("DHTTable")),
+			connect.WithClientOptions(opts...),
+		),
+		dHTLookup: connect.NewClient[DHTLookupRequest, DHTLookupResponse](
+			httpClient,
+			baseURL+ControlDHTLookupProcedure,
+			connect.WithSchema(controlMethods.ByName("DHTLookup")),
+			connect.WithClientOptions(opts...),
+		),
+		dHTStats: connect.NewClient[DHTStatsRequest, DHTStatsResponse](
+			httpClient,
+			baseURL+ControlDHTStatsProcedure,
+			connect.WithSchema(controlMethods.ByName("DHTStats")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -180,11 +222,15 @@ type controlClient struct {
 	lookup        *connect.Client[LookupRequest, LookupResponse]
 	chains        *connect.Client[ChainsRequest, ChainsResponse]
 	chain         *connect.Client[ChainRequest, ChainResponse]
+	getEntry      *connect.Client[GetEntryRequest, GetEntryResponse]
 	verifyChain   *connect.Client[VerifyChainRequest, VerifyChainResponse]
 	exportChain   *connect.Client[ExportChainRequest, ExportChainResponse]
 	plugins       *connect.Client[PluginsRequest, PluginsResponse]
 	restartPlugin *connect.Client[RestartPluginRequest, RestartPluginResponse]
 	pluginEvents  *connect.Client[PluginEventsRequest, PluginEventsResponse]
+	dHTTable      *connect.Client[DHTTableRequest, DHTTableResponse]
+	dHTLookup     *connect.Client[DHTLookupRequest, DHTLookupResponse]
+	dHTStats      *connect.Client[DHTStatsRequest, DHTStatsResponse]
 }
 
 // Status calls parley.control.v1.Control.Status.
@@ -241,6 +287,15 @@ func (c *controlClient) Chain(ctx context.Context, req *ChainRequest) (*ChainRes
 	return nil, err
 }
 
+// GetEntry calls parley.control.v1.Control.GetEntry.
+func (c *controlClient) GetEntry(ctx context.Context, req *GetEntryRequest) (*GetEntryResponse, error) {
+	response, err := c.getEntry.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // VerifyChain calls parley.control.v1.Control.VerifyChain.
 func (c *controlClient) VerifyChain(ctx context.Context, req *VerifyChainRequest) (*VerifyChainResponse, error) {
 	response, err := c.verifyChain.CallUnary(ctx, connect.NewRequest(req))
@@ -278,6 +333,33 @@ func (c *controlClient) PluginEvents(ctx context.Context, req *PluginEventsReque
 	return c.pluginEvents.CallServerStream(ctx, connect.NewRequest(req))
 }
 
+// DHTTable calls parley.control.v1.Control.DHTTable.
+func (c *controlClient) DHTTable(ctx context.Context, req *DHTTableRequest) (*DHTTableResponse, error) {
+	response, err := c.dHTTable.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// DHTLookup calls parley.control.v1.Control.DHTLookup.
+func (c *controlClient) DHTLookup(ctx context.Context, req *DHTLookupRequest) (*DHTLookupResponse, error) {
+	response, err := c.dHTLookup.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// DHTStats calls parley.control.v1.Control.DHTStats.
+func (c *controlClient) DHTStats(ctx context.Context, req *DHTStatsRequest) (*DHTStatsResponse, error) {
+	response, err := c.dHTStats.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // ControlHandler is an implementation of the parley.control.v1.Control service.
 type ControlHandler interface {
 	// How the node and its parts are.
@@ -292,6 +374,9 @@ type ControlHandler interface {
 	Chains(context.Context, *ChainsRequest) (*ChainsResponse, error)
 	// Reads records of a source chain.
 	Chain(context.Context, *ChainRequest) (*ChainResponse, error)
+	// Finds the public entry of a DNA whose record has this hash, whoever its author
+	// is: on the own chain, or in the DHT.
+	GetEntry(context.Context, *GetEntryRequest) (*GetEntryResponse, error)
 	// Checks a whole source chain.
 	VerifyChain(context.Context, *VerifyChainRequest) (*VerifyChainResponse, error)
 	// Sends a source chain in the export format, its private entries withheld
@@ -305,6 +390,13 @@ type ControlHandler interface {
 	// Tells of what happened to handlers, as far as the node keeps it. The end of a
 	// stream that follows is the node's.
 	PluginEvents(context.Context, *PluginEventsRequest, *connect.ServerStream[PluginEventsResponse]) error
+	// Tells of the contacts in the DHT's routing table.
+	DHTTable(context.Context, *DHTTableRequest) (*DHTTableResponse, error)
+	// Searches the DHT for an agent's address record and tells of each step. That
+	// there is none is an answer, not an error.
+	DHTLookup(context.Context, *DHTLookupRequest) (*DHTLookupResponse, error)
+	// The DHT's counters.
+	DHTStats(context.Context, *DHTStatsRequest) (*DHTStatsResponse, error)
 }
 
 // NewControlHandler builds an HTTP handler from the service implementation. It returns the path on
@@ -350,6 +442,12 @@ func NewControlHandler(svc ControlHandler, opts ...connect.HandlerOption) (strin
 		connect.WithSchema(controlMethods.ByName("Chain")),
 		connect.WithHandlerOptions(opts...),
 	)
+	controlGetEntryHandler := connect.NewUnaryHandlerSimple(
+		ControlGetEntryProcedure,
+		svc.GetEntry,
+		connect.WithSchema(controlMethods.ByName("GetEntry")),
+		connect.WithHandlerOptions(opts...),
+	)
 	controlVerifyChainHandler := connect.NewUnaryHandlerSimple(
 		ControlVerifyChainProcedure,
 		svc.VerifyChain,
@@ -380,6 +478,24 @@ func NewControlHandler(svc ControlHandler, opts ...connect.HandlerOption) (strin
 		connect.WithSchema(controlMethods.ByName("PluginEvents")),
 		connect.WithHandlerOptions(opts...),
 	)
+	controlDHTTableHandler := connect.NewUnaryHandlerSimple(
+		ControlDHTTableProcedure,
+		svc.DHTTable,
+		connect.WithSchema(controlMethods.ByName("DHTTable")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlDHTLookupHandler := connect.NewUnaryHandlerSimple(
+		ControlDHTLookupProcedure,
+		svc.DHTLookup,
+		connect.WithSchema(controlMethods.ByName("DHTLookup")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlDHTStatsHandler := connect.NewUnaryHandlerSimple(
+		ControlDHTStatsProcedure,
+		svc.DHTStats,
+		connect.WithSchema(controlMethods.ByName("DHTStats")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/parley.control.v1.Control/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ControlStatusProcedure:
@@ -394,6 +510,8 @@ func NewControlHandler(svc ControlHandler, opts ...connect.HandlerOption) (strin
 			controlChainsHandler.ServeHTTP(w, r)
 		case ControlChainProcedure:
 			controlChainHandler.ServeHTTP(w, r)
+		case ControlGetEntryProcedure:
+			controlGetEntryHandler.ServeHTTP(w, r)
 		case ControlVerifyChainProcedure:
 			controlVerifyChainHandler.ServeHTTP(w, r)
 		case ControlExportChainProcedure:
@@ -404,6 +522,12 @@ func NewControlHandler(svc ControlHandler, opts ...connect.HandlerOption) (strin
 			controlRestartPluginHandler.ServeHTTP(w, r)
 		case ControlPluginEventsProcedure:
 			controlPluginEventsHandler.ServeHTTP(w, r)
+		case ControlDHTTableProcedure:
+			controlDHTTableHandler.ServeHTTP(w, r)
+		case ControlDHTLookupProcedure:
+			controlDHTLookupHandler.ServeHTTP(w, r)
+		case ControlDHTStatsProcedure:
+			controlDHTStatsHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -437,6 +561,10 @@ func (UnimplementedControlHandler) Chain(context.Context, *ChainRequest) (*Chain
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.Chain is not implemented"))
 }
 
+func (UnimplementedControlHandler) GetEntry(context.Context, *GetEntryRequest) (*GetEntryResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.GetEntry is not implemented"))
+}
+
 func (UnimplementedControlHandler) VerifyChain(context.Context, *VerifyChainRequest) (*VerifyChainResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.VerifyChain is not implemented"))
 }
@@ -455,4 +583,16 @@ func (UnimplementedControlHandler) RestartPlugin(context.Context, *RestartPlugin
 
 func (UnimplementedControlHandler) PluginEvents(context.Context, *PluginEventsRequest, *connect.ServerStream[PluginEventsResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.PluginEvents is not implemented"))
+}
+
+func (UnimplementedControlHandler) DHTTable(context.Context, *DHTTableRequest) (*DHTTableResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.DHTTable is not implemented"))
+}
+
+func (UnimplementedControlHandler) DHTLookup(context.Context, *DHTLookupRequest) (*DHTLookupResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.DHTLookup is not implemented"))
+}
+
+func (UnimplementedControlHandler) DHTStats(context.Context, *DHTStatsRequest) (*DHTStatsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.DHTStats is not implemented"))
 }

@@ -741,8 +741,16 @@ type DHT struct {
 	Records       int32                  `protobuf:"varint,2,opt,name=records,proto3" json:"records,omitempty"`
 	LastPublished *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=last_published,json=lastPublished,proto3" json:"last_published,omitempty"` // absent: never
 	LastError     string                 `protobuf:"bytes,4,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Server        bool                   `protobuf:"varint,5,opt,name=server,proto3" json:"server,omitempty"`                       // answers for others
+	WhyClient     string                 `protobuf:"bytes,6,opt,name=why_client,json=whyClient,proto3" json:"why_client,omitempty"` // why not, and what to do
+	// Of the agent's own public entries.
+	EntriesPublished int32  `protobuf:"varint,20,opt,name=entries_published,json=entriesPublished,proto3" json:"entries_published,omitempty"`
+	EntriesWaiting   int32  `protobuf:"varint,21,opt,name=entries_waiting,json=entriesWaiting,proto3" json:"entries_waiting,omitempty"`   // for their first publication, or after one that failed
+	EntriesLeftOut   uint64 `protobuf:"varint,22,opt,name=entries_left_out,json=entriesLeftOut,proto3" json:"entries_left_out,omitempty"` // over the bound public-entries
+	LastEntryError   string `protobuf:"bytes,23,opt,name=last_entry_error,json=lastEntryError,proto3" json:"last_entry_error,omitempty"`
+	EntrySearches    uint64 `protobuf:"varint,24,opt,name=entry_searches,json=entrySearches,proto3" json:"entry_searches,omitempty"` // for entries of others, since the node's start
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *DHT) Reset() {
@@ -801,6 +809,55 @@ func (x *DHT) GetLastError() string {
 		return x.LastError
 	}
 	return ""
+}
+
+func (x *DHT) GetServer() bool {
+	if x != nil {
+		return x.Server
+	}
+	return false
+}
+
+func (x *DHT) GetWhyClient() string {
+	if x != nil {
+		return x.WhyClient
+	}
+	return ""
+}
+
+func (x *DHT) GetEntriesPublished() int32 {
+	if x != nil {
+		return x.EntriesPublished
+	}
+	return 0
+}
+
+func (x *DHT) GetEntriesWaiting() int32 {
+	if x != nil {
+		return x.EntriesWaiting
+	}
+	return 0
+}
+
+func (x *DHT) GetEntriesLeftOut() uint64 {
+	if x != nil {
+		return x.EntriesLeftOut
+	}
+	return 0
+}
+
+func (x *DHT) GetLastEntryError() string {
+	if x != nil {
+		return x.LastEntryError
+	}
+	return ""
+}
+
+func (x *DHT) GetEntrySearches() uint64 {
+	if x != nil {
+		return x.EntrySearches
+	}
+	return 0
 }
 
 type Traffic struct {
@@ -1856,6 +1913,102 @@ func (x *Record) GetJson() string {
 	return ""
 }
 
+type GetEntryRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dna           string                 `protobuf:"bytes,1,opt,name=dna,proto3" json:"dna,omitempty"`
+	Record        string                 `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"` // the record's hash
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetEntryRequest) Reset() {
+	*x = GetEntryRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetEntryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetEntryRequest) ProtoMessage() {}
+
+func (x *GetEntryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetEntryRequest.ProtoReflect.Descriptor instead.
+func (*GetEntryRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *GetEntryRequest) GetDna() string {
+	if x != nil {
+		return x.Dna
+	}
+	return ""
+}
+
+func (x *GetEntryRequest) GetRecord() string {
+	if x != nil {
+		return x.Record
+	}
+	return ""
+}
+
+type GetEntryResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Record        *Record                `protobuf:"bytes,1,opt,name=record,proto3" json:"record,omitempty"` // with its content
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetEntryResponse) Reset() {
+	*x = GetEntryResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetEntryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetEntryResponse) ProtoMessage() {}
+
+func (x *GetEntryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetEntryResponse.ProtoReflect.Descriptor instead.
+func (*GetEntryResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *GetEntryResponse) GetRecord() *Record {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
 type VerifyChainRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Dna           string                 `protobuf:"bytes,1,opt,name=dna,proto3" json:"dna,omitempty"`
@@ -1865,7 +2018,7 @@ type VerifyChainRequest struct {
 
 func (x *VerifyChainRequest) Reset() {
 	*x = VerifyChainRequest{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[22]
+	mi := &file_parley_control_v1_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1877,7 +2030,7 @@ func (x *VerifyChainRequest) String() string {
 func (*VerifyChainRequest) ProtoMessage() {}
 
 func (x *VerifyChainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[22]
+	mi := &file_parley_control_v1_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1890,7 +2043,7 @@ func (x *VerifyChainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyChainRequest.ProtoReflect.Descriptor instead.
 func (*VerifyChainRequest) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{22}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *VerifyChainRequest) GetDna() string {
@@ -1917,7 +2070,7 @@ type VerifyChainResponse struct {
 
 func (x *VerifyChainResponse) Reset() {
 	*x = VerifyChainResponse{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[23]
+	mi := &file_parley_control_v1_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1929,7 +2082,7 @@ func (x *VerifyChainResponse) String() string {
 func (*VerifyChainResponse) ProtoMessage() {}
 
 func (x *VerifyChainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[23]
+	mi := &file_parley_control_v1_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1942,7 +2095,7 @@ func (x *VerifyChainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyChainResponse.ProtoReflect.Descriptor instead.
 func (*VerifyChainResponse) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{23}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *VerifyChainResponse) GetDna() string {
@@ -2018,7 +2171,7 @@ type ExportChainRequest struct {
 
 func (x *ExportChainRequest) Reset() {
 	*x = ExportChainRequest{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[24]
+	mi := &file_parley_control_v1_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2030,7 +2183,7 @@ func (x *ExportChainRequest) String() string {
 func (*ExportChainRequest) ProtoMessage() {}
 
 func (x *ExportChainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[24]
+	mi := &file_parley_control_v1_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2043,7 +2196,7 @@ func (x *ExportChainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportChainRequest.ProtoReflect.Descriptor instead.
 func (*ExportChainRequest) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{24}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ExportChainRequest) GetDna() string {
@@ -2069,7 +2222,7 @@ type ExportChainResponse struct {
 
 func (x *ExportChainResponse) Reset() {
 	*x = ExportChainResponse{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[25]
+	mi := &file_parley_control_v1_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2081,7 +2234,7 @@ func (x *ExportChainResponse) String() string {
 func (*ExportChainResponse) ProtoMessage() {}
 
 func (x *ExportChainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[25]
+	mi := &file_parley_control_v1_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2094,7 +2247,7 @@ func (x *ExportChainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportChainResponse.ProtoReflect.Descriptor instead.
 func (*ExportChainResponse) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{25}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ExportChainResponse) GetData() []byte {
@@ -2112,7 +2265,7 @@ type PluginsRequest struct {
 
 func (x *PluginsRequest) Reset() {
 	*x = PluginsRequest{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[26]
+	mi := &file_parley_control_v1_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2124,7 +2277,7 @@ func (x *PluginsRequest) String() string {
 func (*PluginsRequest) ProtoMessage() {}
 
 func (x *PluginsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[26]
+	mi := &file_parley_control_v1_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2137,7 +2290,7 @@ func (x *PluginsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PluginsRequest.ProtoReflect.Descriptor instead.
 func (*PluginsRequest) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{26}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{28}
 }
 
 type PluginsResponse struct {
@@ -2149,7 +2302,7 @@ type PluginsResponse struct {
 
 func (x *PluginsResponse) Reset() {
 	*x = PluginsResponse{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[27]
+	mi := &file_parley_control_v1_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2161,7 +2314,7 @@ func (x *PluginsResponse) String() string {
 func (*PluginsResponse) ProtoMessage() {}
 
 func (x *PluginsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[27]
+	mi := &file_parley_control_v1_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2174,7 +2327,7 @@ func (x *PluginsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PluginsResponse.ProtoReflect.Descriptor instead.
 func (*PluginsResponse) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{27}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PluginsResponse) GetPlugins() []*Plugin {
@@ -2215,7 +2368,7 @@ type Plugin struct {
 
 func (x *Plugin) Reset() {
 	*x = Plugin{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[28]
+	mi := &file_parley_control_v1_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2227,7 +2380,7 @@ func (x *Plugin) String() string {
 func (*Plugin) ProtoMessage() {}
 
 func (x *Plugin) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[28]
+	mi := &file_parley_control_v1_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2240,7 +2393,7 @@ func (x *Plugin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plugin.ProtoReflect.Descriptor instead.
 func (*Plugin) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{28}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Plugin) GetFile() string {
@@ -2409,7 +2562,7 @@ type DrainingPlugin struct {
 
 func (x *DrainingPlugin) Reset() {
 	*x = DrainingPlugin{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[29]
+	mi := &file_parley_control_v1_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2421,7 +2574,7 @@ func (x *DrainingPlugin) String() string {
 func (*DrainingPlugin) ProtoMessage() {}
 
 func (x *DrainingPlugin) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[29]
+	mi := &file_parley_control_v1_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2434,7 +2587,7 @@ func (x *DrainingPlugin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainingPlugin.ProtoReflect.Descriptor instead.
 func (*DrainingPlugin) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{29}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DrainingPlugin) GetPid() int32 {
@@ -2476,7 +2629,7 @@ type QuarantinedPlugin struct {
 
 func (x *QuarantinedPlugin) Reset() {
 	*x = QuarantinedPlugin{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[30]
+	mi := &file_parley_control_v1_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2488,7 +2641,7 @@ func (x *QuarantinedPlugin) String() string {
 func (*QuarantinedPlugin) ProtoMessage() {}
 
 func (x *QuarantinedPlugin) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[30]
+	mi := &file_parley_control_v1_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2501,7 +2654,7 @@ func (x *QuarantinedPlugin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuarantinedPlugin.ProtoReflect.Descriptor instead.
 func (*QuarantinedPlugin) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{30}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *QuarantinedPlugin) GetSha256() string {
@@ -2536,7 +2689,7 @@ type PluginLayer struct {
 
 func (x *PluginLayer) Reset() {
 	*x = PluginLayer{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[31]
+	mi := &file_parley_control_v1_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2548,7 +2701,7 @@ func (x *PluginLayer) String() string {
 func (*PluginLayer) ProtoMessage() {}
 
 func (x *PluginLayer) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[31]
+	mi := &file_parley_control_v1_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2561,7 +2714,7 @@ func (x *PluginLayer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PluginLayer.ProtoReflect.Descriptor instead.
 func (*PluginLayer) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{31}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PluginLayer) GetName() string {
@@ -2594,7 +2747,7 @@ type RestartPluginRequest struct {
 
 func (x *RestartPluginRequest) Reset() {
 	*x = RestartPluginRequest{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[32]
+	mi := &file_parley_control_v1_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2606,7 +2759,7 @@ func (x *RestartPluginRequest) String() string {
 func (*RestartPluginRequest) ProtoMessage() {}
 
 func (x *RestartPluginRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[32]
+	mi := &file_parley_control_v1_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2619,7 +2772,7 @@ func (x *RestartPluginRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartPluginRequest.ProtoReflect.Descriptor instead.
 func (*RestartPluginRequest) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{32}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RestartPluginRequest) GetName() string {
@@ -2637,7 +2790,7 @@ type RestartPluginResponse struct {
 
 func (x *RestartPluginResponse) Reset() {
 	*x = RestartPluginResponse{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[33]
+	mi := &file_parley_control_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2649,7 +2802,7 @@ func (x *RestartPluginResponse) String() string {
 func (*RestartPluginResponse) ProtoMessage() {}
 
 func (x *RestartPluginResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[33]
+	mi := &file_parley_control_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2662,7 +2815,7 @@ func (x *RestartPluginResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartPluginResponse.ProtoReflect.Descriptor instead.
 func (*RestartPluginResponse) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 type PluginEventsRequest struct {
@@ -2675,7 +2828,7 @@ type PluginEventsRequest struct {
 
 func (x *PluginEventsRequest) Reset() {
 	*x = PluginEventsRequest{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[34]
+	mi := &file_parley_control_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2687,7 +2840,7 @@ func (x *PluginEventsRequest) String() string {
 func (*PluginEventsRequest) ProtoMessage() {}
 
 func (x *PluginEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[34]
+	mi := &file_parley_control_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2700,7 +2853,7 @@ func (x *PluginEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PluginEventsRequest.ProtoReflect.Descriptor instead.
 func (*PluginEventsRequest) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{34}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PluginEventsRequest) GetAfter() uint64 {
@@ -2732,7 +2885,7 @@ type PluginEventsResponse struct {
 
 func (x *PluginEventsResponse) Reset() {
 	*x = PluginEventsResponse{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[35]
+	mi := &file_parley_control_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2744,7 +2897,7 @@ func (x *PluginEventsResponse) String() string {
 func (*PluginEventsResponse) ProtoMessage() {}
 
 func (x *PluginEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[35]
+	mi := &file_parley_control_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2757,7 +2910,7 @@ func (x *PluginEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PluginEventsResponse.ProtoReflect.Descriptor instead.
 func (*PluginEventsResponse) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{35}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PluginEventsResponse) GetSeq() uint64 {
@@ -2809,6 +2962,867 @@ func (x *PluginEventsResponse) GetText() string {
 	return ""
 }
 
+type DHTTableRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DHTTableRequest) Reset() {
+	*x = DHTTableRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DHTTableRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DHTTableRequest) ProtoMessage() {}
+
+func (x *DHTTableRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DHTTableRequest.ProtoReflect.Descriptor instead.
+func (*DHTTableRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{38}
+}
+
+type DHTTableResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Buckets       []*DHTBucket           `protobuf:"bytes,1,rep,name=buckets,proto3" json:"buckets,omitempty"`
+	Contacts      []*DHTContact          `protobuf:"bytes,2,rep,name=contacts,proto3" json:"contacts,omitempty"` // by bucket, the longest known first
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DHTTableResponse) Reset() {
+	*x = DHTTableResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DHTTableResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DHTTableResponse) ProtoMessage() {}
+
+func (x *DHTTableResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DHTTableResponse.ProtoReflect.Descriptor instead.
+func (*DHTTableResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *DHTTableResponse) GetBuckets() []*DHTBucket {
+	if x != nil {
+		return x.Buckets
+	}
+	return nil
+}
+
+func (x *DHTTableResponse) GetContacts() []*DHTContact {
+	if x != nil {
+		return x.Contacts
+	}
+	return nil
+}
+
+// DHTBucket is the contacts that share exactly so many leading bits with this node's id.
+type DHTBucket struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Bucket        int32                  `protobuf:"varint,1,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	Contacts      int32                  `protobuf:"varint,2,opt,name=contacts,proto3" json:"contacts,omitempty"`
+	Replacements  int32                  `protobuf:"varint,3,opt,name=replacements,proto3" json:"replacements,omitempty"` // known by name, not checked
+	Touched       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=touched,proto3" json:"touched,omitempty"`            // last lookup in its range
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DHTBucket) Reset() {
+	*x = DHTBucket{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DHTBucket) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DHTBucket) ProtoMessage() {}
+
+func (x *DHTBucket) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DHTBucket.ProtoReflect.Descriptor instead.
+func (*DHTBucket) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *DHTBucket) GetBucket() int32 {
+	if x != nil {
+		return x.Bucket
+	}
+	return 0
+}
+
+func (x *DHTBucket) GetContacts() int32 {
+	if x != nil {
+		return x.Contacts
+	}
+	return 0
+}
+
+func (x *DHTBucket) GetReplacements() int32 {
+	if x != nil {
+		return x.Replacements
+	}
+	return 0
+}
+
+func (x *DHTBucket) GetTouched() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Touched
+	}
+	return nil
+}
+
+type DHTContact struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Agent         string                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	Addresses     []string               `protobuf:"bytes,2,rep,name=addresses,proto3" json:"addresses,omitempty"` // HOST:PORT
+	Bucket        int32                  `protobuf:"varint,3,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	Sibling       bool                   `protobuf:"varint,4,opt,name=sibling,proto3" json:"sibling,omitempty"` // one of the nearest to this node
+	Since         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`      // in the table
+	Rtt           *durationpb.Duration   `protobuf:"bytes,6,opt,name=rtt,proto3" json:"rtt,omitempty"`
+	Fails         int32                  `protobuf:"varint,7,opt,name=fails,proto3" json:"fails,omitempty"` // calls in a row that were not answered
+	Role          string                 `protobuf:"bytes,8,opt,name=role,proto3" json:"role,omitempty"`    // server or client; empty: its record is not known
+	Seq           uint64                 `protobuf:"varint,9,opt,name=seq,proto3" json:"seq,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DHTContact) Reset() {
+	*x = DHTContact{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DHTContact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DHTContact) ProtoMessage() {}
+
+func (x *DHTContact) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DHTContact.ProtoReflect.Descriptor instead.
+func (*DHTContact) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *DHTContact) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *DHTContact) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *DHTContact) GetBucket() int32 {
+	if x != nil {
+		return x.Bucket
+	}
+	return 0
+}
+
+func (x *DHTContact) GetSibling() bool {
+	if x != nil {
+		return x.Sibling
+	}
+	return false
+}
+
+func (x *DHTContact) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *DHTContact) GetRtt() *durationpb.Duration {
+	if x != nil {
+		return x.Rtt
+	}
+	return nil
+}
+
+func (x *DHTContact) GetFails() int32 {
+	if x != nil {
+		return x.Fails
+	}
+	return 0
+}
+
+func (x *DHTContact) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *DHTContact) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+type DHTLookupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Agent         string                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	Strict        bool                   `protobuf:"varint,2,opt,name=strict,proto3" json:"strict,omitempty"`     // ask all who could have the record
+	Hardened      bool                   `protobuf:"varint,3,opt,name=hardened,proto3" json:"hardened,omitempty"` // over 8 disjoint paths
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DHTLookupRequest) Reset() {
+	*x = DHTLookupRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DHTLookupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DHTLookupRequest) ProtoMessage() {}
+
+func (x *DHTLookupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DHTLookupRequest.ProtoReflect.Descriptor instead.
+func (*DHTLookupRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *DHTLookupRequest) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *DHTLookupRequest) GetStrict() bool {
+	if x != nil {
+		return x.Strict
+	}
+	return false
+}
+
+func (x *DHTLookupRequest) GetHardened() bool {
+	if x != nil {
+		return x.Hardened
+	}
+	return false
+}
+
+type DHTLookupResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Outcome       string                 `protobuf:"bytes,1,opt,name=outcome,proto3" json:"outcome,omitempty"` // found, withdrawn, not_found, no_answer, failed
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`   // of the others than found
+	Addresses     []string               `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	Seq           uint64                 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`
+	Issued        *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=issued,proto3" json:"issued,omitempty"`
+	Expires       *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expires,proto3" json:"expires,omitempty"`
+	Role          string                 `protobuf:"bytes,7,opt,name=role,proto3" json:"role,omitempty"`        // as in DHTContact
+	Holders       int32                  `protobuf:"varint,8,opt,name=holders,proto3" json:"holders,omitempty"` // nodes that have exactly this record
+	Final         bool                   `protobuf:"varint,9,opt,name=final,proto3" json:"final,omitempty"`
+	Took          *durationpb.Duration   `protobuf:"bytes,10,opt,name=took,proto3" json:"took,omitempty"`
+	Steps         []*DHTStep             `protobuf:"bytes,11,rep,name=steps,proto3" json:"steps,omitempty"` // in the order of the answers
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DHTLookupResponse) Reset() {
+	*x = DHTLookupResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DHTLookupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DHTLookupResponse) ProtoMessage() {}
+
+func (x *DHTLookupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DHTLookupResponse.ProtoReflect.Descriptor instead.
+func (*DHTLookupResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *DHTLookupResponse) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *DHTLookupResponse) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DHTLookupResponse) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *DHTLookupResponse) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *DHTLookupResponse) GetIssued() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Issued
+	}
+	return nil
+}
+
+func (x *DHTLookupResponse) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
+func (x *DHTLookupResponse) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *DHTLookupResponse) GetHolders() int32 {
+	if x != nil {
+		return x.Holders
+	}
+	return 0
+}
+
+func (x *DHTLookupResponse) GetFinal() bool {
+	if x != nil {
+		return x.Final
+	}
+	return false
+}
+
+func (x *DHTLookupResponse) GetTook() *durationpb.Duration {
+	if x != nil {
+		return x.Took
+	}
+	return nil
+}
+
+func (x *DHTLookupResponse) GetSteps() []*DHTStep {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+type DHTStep struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          int32                  `protobuf:"varint,1,opt,name=path,proto3" json:"path,omitempty"` // from 0
+	Hop           int32                  `protobuf:"varint,2,opt,name=hop,proto3" json:"hop,omitempty"`   // 1 for what this node knew itself
+	Agent         string                 `protobuf:"bytes,3,opt,name=agent,proto3" json:"agent,omitempty"`
+	Addresses     []string               `protobuf:"bytes,4,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	Answer        string                 `protobuf:"bytes,5,opt,name=answer,proto3" json:"answer,omitempty"`      // record, closer, none, failed
+	Contacts      int32                  `protobuf:"varint,6,opt,name=contacts,proto3" json:"contacts,omitempty"` // new ones in the answer
+	Seq           uint64                 `protobuf:"varint,7,opt,name=seq,proto3" json:"seq,omitempty"`           // of the record that it gave
+	Error         string                 `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	Start         *durationpb.Duration   `protobuf:"bytes,9,opt,name=start,proto3" json:"start,omitempty"` // since the lookup began
+	Took          *durationpb.Duration   `protobuf:"bytes,10,opt,name=took,proto3" json:"took,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DHTStep) Reset() {
+	*x = DHTStep{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DHTStep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DHTStep) ProtoMessage() {}
+
+func (x *DHTStep) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DHTStep.ProtoReflect.Descriptor instead.
+func (*DHTStep) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *DHTStep) GetPath() int32 {
+	if x != nil {
+		return x.Path
+	}
+	return 0
+}
+
+func (x *DHTStep) GetHop() int32 {
+	if x != nil {
+		return x.Hop
+	}
+	return 0
+}
+
+func (x *DHTStep) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *DHTStep) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *DHTStep) GetAnswer() string {
+	if x != nil {
+		return x.Answer
+	}
+	return ""
+}
+
+func (x *DHTStep) GetContacts() int32 {
+	if x != nil {
+		return x.Contacts
+	}
+	return 0
+}
+
+func (x *DHTStep) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *DHTStep) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *DHTStep) GetStart() *durationpb.Duration {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *DHTStep) GetTook() *durationpb.Duration {
+	if x != nil {
+		return x.Took
+	}
+	return nil
+}
+
+type DHTStatsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DHTStatsRequest) Reset() {
+	*x = DHTStatsRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DHTStatsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DHTStatsRequest) ProtoMessage() {}
+
+func (x *DHTStatsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DHTStatsRequest.ProtoReflect.Descriptor instead.
+func (*DHTStatsRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{45}
+}
+
+type DHTStatsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Agent         string                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"` // this node's position, hexadecimal
+	Ready         bool                   `protobuf:"varint,3,opt,name=ready,proto3" json:"ready,omitempty"`
+	Server        bool                   `protobuf:"varint,4,opt,name=server,proto3" json:"server,omitempty"`
+	WhyClient     string                 `protobuf:"bytes,5,opt,name=why_client,json=whyClient,proto3" json:"why_client,omitempty"`
+	Contacts      int32                  `protobuf:"varint,6,opt,name=contacts,proto3" json:"contacts,omitempty"`
+	Buckets       int32                  `protobuf:"varint,7,opt,name=buckets,proto3" json:"buckets,omitempty"`
+	Replacements  int32                  `protobuf:"varint,8,opt,name=replacements,proto3" json:"replacements,omitempty"`
+	Records       int32                  `protobuf:"varint,9,opt,name=records,proto3" json:"records,omitempty"`
+	RecordBytes   int64                  `protobuf:"varint,10,opt,name=record_bytes,json=recordBytes,proto3" json:"record_bytes,omitempty"`
+	Floors        int32                  `protobuf:"varint,11,opt,name=floors,proto3" json:"floors,omitempty"`
+	Entries       int32                  `protobuf:"varint,12,opt,name=entries,proto3" json:"entries,omitempty"`
+	EntryBytes    int64                  `protobuf:"varint,13,opt,name=entry_bytes,json=entryBytes,proto3" json:"entry_bytes,omitempty"`
+	Lookups       uint64                 `protobuf:"varint,14,opt,name=lookups,proto3" json:"lookups,omitempty"`
+	Calls         uint64                 `protobuf:"varint,15,opt,name=calls,proto3" json:"calls,omitempty"`
+	Failed        uint64                 `protobuf:"varint,16,opt,name=failed,proto3" json:"failed,omitempty"`
+	Served        uint64                 `protobuf:"varint,17,opt,name=served,proto3" json:"served,omitempty"`
+	Refused       uint64                 `protobuf:"varint,18,opt,name=refused,proto3" json:"refused,omitempty"`
+	Seq           uint64                 `protobuf:"varint,19,opt,name=seq,proto3" json:"seq,omitempty"`
+	Published     *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=published,proto3" json:"published,omitempty"` // absent: never
+	PublishTook   *durationpb.Duration   `protobuf:"bytes,21,opt,name=publish_took,json=publishTook,proto3" json:"publish_took,omitempty"`
+	Holders       int32                  `protobuf:"varint,22,opt,name=holders,proto3" json:"holders,omitempty"`
+	PublishError  string                 `protobuf:"bytes,23,opt,name=publish_error,json=publishError,proto3" json:"publish_error,omitempty"`
+	ReadBackUntil *timestamppb.Timestamp `protobuf:"bytes,24,opt,name=read_back_until,json=readBackUntil,proto3" json:"read_back_until,omitempty"`
+	ClockOff      *durationpb.Duration   `protobuf:"bytes,25,opt,name=clock_off,json=clockOff,proto3" json:"clock_off,omitempty"`
+	Nodes         int64                  `protobuf:"varint,26,opt,name=nodes,proto3" json:"nodes,omitempty"`                            // estimate
+	Session       *durationpb.Duration   `protobuf:"bytes,27,opt,name=session,proto3" json:"session,omitempty"`                         // estimate: median stay of a node
+	UplinkDown    *timestamppb.Timestamp `protobuf:"bytes,28,opt,name=uplink_down,json=uplinkDown,proto3" json:"uplink_down,omitempty"` // absent: it is up
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DHTStatsResponse) Reset() {
+	*x = DHTStatsResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DHTStatsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DHTStatsResponse) ProtoMessage() {}
+
+func (x *DHTStatsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DHTStatsResponse.ProtoReflect.Descriptor instead.
+func (*DHTStatsResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *DHTStatsResponse) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *DHTStatsResponse) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *DHTStatsResponse) GetReady() bool {
+	if x != nil {
+		return x.Ready
+	}
+	return false
+}
+
+func (x *DHTStatsResponse) GetServer() bool {
+	if x != nil {
+		return x.Server
+	}
+	return false
+}
+
+func (x *DHTStatsResponse) GetWhyClient() string {
+	if x != nil {
+		return x.WhyClient
+	}
+	return ""
+}
+
+func (x *DHTStatsResponse) GetContacts() int32 {
+	if x != nil {
+		return x.Contacts
+	}
+	return 0
+}
+
+func (x *DHTStatsResponse) GetBuckets() int32 {
+	if x != nil {
+		return x.Buckets
+	}
+	return 0
+}
+
+func (x *DHTStatsResponse) GetReplacements() int32 {
+	if x != nil {
+		return x.Replacements
+	}
+	return 0
+}
+
+func (x *DHTStatsResponse) GetRecords() int32 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *DHTStatsResponse) GetRecordBytes() int64 {
+	if x != nil {
+		return x.RecordBytes
+	}
+	return 0
+}
+
+func (x *DHTStatsResponse) GetFloors() int32 {
+	if x != nil {
+		return x.Floors
+	}
+	return 0
+}
+
+func (x *DHTStatsResponse) GetEntries() int32 {
+	if x != nil {
+		return x.Entries
+	}
+	return 0
+}
+
+func (x *DHTStatsResponse) GetEntryBytes() int64 {
+	if x != nil {
+		return x.EntryBytes
+	}
+	return 0
+}
+
+func (x *DHTStatsResponse) GetLookups() uint64 {
+	if x != nil {
+		return x.Lookups
+	}
+	return 0
+}
+
+func (x *DHTStatsResponse) GetCalls() uint64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *DHTStatsResponse) GetFailed() uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *DHTStatsResponse) GetServed() uint64 {
+	if x != nil {
+		return x.Served
+	}
+	return 0
+}
+
+func (x *DHTStatsResponse) GetRefused() uint64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *DHTStatsResponse) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *DHTStatsResponse) GetPublished() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Published
+	}
+	return nil
+}
+
+func (x *DHTStatsResponse) GetPublishTook() *durationpb.Duration {
+	if x != nil {
+		return x.PublishTook
+	}
+	return nil
+}
+
+func (x *DHTStatsResponse) GetHolders() int32 {
+	if x != nil {
+		return x.Holders
+	}
+	return 0
+}
+
+func (x *DHTStatsResponse) GetPublishError() string {
+	if x != nil {
+		return x.PublishError
+	}
+	return ""
+}
+
+func (x *DHTStatsResponse) GetReadBackUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReadBackUntil
+	}
+	return nil
+}
+
+func (x *DHTStatsResponse) GetClockOff() *durationpb.Duration {
+	if x != nil {
+		return x.ClockOff
+	}
+	return nil
+}
+
+func (x *DHTStatsResponse) GetNodes() int64 {
+	if x != nil {
+		return x.Nodes
+	}
+	return 0
+}
+
+func (x *DHTStatsResponse) GetSession() *durationpb.Duration {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *DHTStatsResponse) GetUplinkDown() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UplinkDown
+	}
+	return nil
+}
+
 // Error is one of the closed set of errors of docs/promises.md.
 type Error struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2826,7 +3840,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[36]
+	mi := &file_parley_control_v1_control_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2838,7 +3852,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[36]
+	mi := &file_parley_control_v1_control_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2851,7 +3865,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{36}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Error) GetCode() string {
@@ -2923,7 +3937,7 @@ type ErrorLimit struct {
 
 func (x *ErrorLimit) Reset() {
 	*x = ErrorLimit{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[37]
+	mi := &file_parley_control_v1_control_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2935,7 +3949,7 @@ func (x *ErrorLimit) String() string {
 func (*ErrorLimit) ProtoMessage() {}
 
 func (x *ErrorLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[37]
+	mi := &file_parley_control_v1_control_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2948,7 +3962,7 @@ func (x *ErrorLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorLimit.ProtoReflect.Descriptor instead.
 func (*ErrorLimit) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{37}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ErrorLimit) GetName() string {
@@ -2996,7 +4010,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[38]
+	mi := &file_parley_control_v1_control_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3008,7 +4022,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[38]
+	mi := &file_parley_control_v1_control_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3021,7 +4035,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{38}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Attempt) GetAddress() string {
@@ -3103,13 +4117,21 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\bbytes_in\x18\a \x01(\x04R\abytesIn\x12\x1b\n" +
 	"\tbytes_out\x18\b \x01(\x04R\bbytesOut\x128\n" +
 	"\n" +
-	"clock_skew\x18\t \x01(\v2\x19.google.protobuf.DurationR\tclockSkew\"\x9d\x01\n" +
+	"clock_skew\x18\t \x01(\v2\x19.google.protobuf.DurationR\tclockSkew\"\xa5\x03\n" +
 	"\x03DHT\x12\x1a\n" +
 	"\bcontacts\x18\x01 \x01(\x05R\bcontacts\x12\x18\n" +
 	"\arecords\x18\x02 \x01(\x05R\arecords\x12A\n" +
 	"\x0elast_published\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\rlastPublished\x12\x1d\n" +
 	"\n" +
-	"last_error\x18\x04 \x01(\tR\tlastError\"m\n" +
+	"last_error\x18\x04 \x01(\tR\tlastError\x12\x16\n" +
+	"\x06server\x18\x05 \x01(\bR\x06server\x12\x1d\n" +
+	"\n" +
+	"why_client\x18\x06 \x01(\tR\twhyClient\x12+\n" +
+	"\x11entries_published\x18\x14 \x01(\x05R\x10entriesPublished\x12'\n" +
+	"\x0fentries_waiting\x18\x15 \x01(\x05R\x0eentriesWaiting\x12(\n" +
+	"\x10entries_left_out\x18\x16 \x01(\x04R\x0eentriesLeftOut\x12(\n" +
+	"\x10last_entry_error\x18\x17 \x01(\tR\x0elastEntryError\x12%\n" +
+	"\x0eentry_searches\x18\x18 \x01(\x04R\rentrySearches\"m\n" +
 	"\aTraffic\x12\x1a\n" +
 	"\bmessages\x18\x01 \x01(\x04R\bmessages\x12#\n" +
 	"\rmessage_bytes\x18\x02 \x01(\x04R\fmessageBytes\x12!\n" +
@@ -3189,7 +4211,12 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\tsignature\x18\x0f \x01(\fR\tsignature\x12\x1a\n" +
 	"\bwithheld\x18\x10 \x01(\bR\bwithheld\x12\x18\n" +
 	"\acontent\x18\x11 \x01(\fR\acontent\x12\x12\n" +
-	"\x04json\x18\x12 \x01(\tR\x04json\"&\n" +
+	"\x04json\x18\x12 \x01(\tR\x04json\";\n" +
+	"\x0fGetEntryRequest\x12\x10\n" +
+	"\x03dna\x18\x01 \x01(\tR\x03dna\x12\x16\n" +
+	"\x06record\x18\x02 \x01(\tR\x06record\"E\n" +
+	"\x10GetEntryResponse\x121\n" +
+	"\x06record\x18\x01 \x01(\v2\x19.parley.control.v1.RecordR\x06record\"&\n" +
 	"\x12VerifyChainRequest\x12\x10\n" +
 	"\x03dna\x18\x01 \x01(\tR\x03dna\"\xe1\x01\n" +
 	"\x13VerifyChainResponse\x12\x10\n" +
@@ -3263,7 +4290,90 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\x03dna\x18\x04 \x01(\tR\x03dna\x12\x12\n" +
 	"\x04kind\x18\x05 \x01(\tR\x04kind\x12\x16\n" +
 	"\x06sha256\x18\x06 \x01(\tR\x06sha256\x12\x12\n" +
-	"\x04text\x18\a \x01(\tR\x04text\"\x87\x02\n" +
+	"\x04text\x18\a \x01(\tR\x04text\"\x11\n" +
+	"\x0fDHTTableRequest\"\x85\x01\n" +
+	"\x10DHTTableResponse\x126\n" +
+	"\abuckets\x18\x01 \x03(\v2\x1c.parley.control.v1.DHTBucketR\abuckets\x129\n" +
+	"\bcontacts\x18\x02 \x03(\v2\x1d.parley.control.v1.DHTContactR\bcontacts\"\x99\x01\n" +
+	"\tDHTBucket\x12\x16\n" +
+	"\x06bucket\x18\x01 \x01(\x05R\x06bucket\x12\x1a\n" +
+	"\bcontacts\x18\x02 \x01(\x05R\bcontacts\x12\"\n" +
+	"\freplacements\x18\x03 \x01(\x05R\freplacements\x124\n" +
+	"\atouched\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\atouched\"\x8d\x02\n" +
+	"\n" +
+	"DHTContact\x12\x14\n" +
+	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x1c\n" +
+	"\taddresses\x18\x02 \x03(\tR\taddresses\x12\x16\n" +
+	"\x06bucket\x18\x03 \x01(\x05R\x06bucket\x12\x18\n" +
+	"\asibling\x18\x04 \x01(\bR\asibling\x120\n" +
+	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12+\n" +
+	"\x03rtt\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x03rtt\x12\x14\n" +
+	"\x05fails\x18\a \x01(\x05R\x05fails\x12\x12\n" +
+	"\x04role\x18\b \x01(\tR\x04role\x12\x10\n" +
+	"\x03seq\x18\t \x01(\x04R\x03seq\"\\\n" +
+	"\x10DHTLookupRequest\x12\x14\n" +
+	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x16\n" +
+	"\x06strict\x18\x02 \x01(\bR\x06strict\x12\x1a\n" +
+	"\bhardened\x18\x03 \x01(\bR\bhardened\"\x84\x03\n" +
+	"\x11DHTLookupResponse\x12\x18\n" +
+	"\aoutcome\x18\x01 \x01(\tR\aoutcome\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1c\n" +
+	"\taddresses\x18\x03 \x03(\tR\taddresses\x12\x10\n" +
+	"\x03seq\x18\x04 \x01(\x04R\x03seq\x122\n" +
+	"\x06issued\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06issued\x124\n" +
+	"\aexpires\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x12\x12\n" +
+	"\x04role\x18\a \x01(\tR\x04role\x12\x18\n" +
+	"\aholders\x18\b \x01(\x05R\aholders\x12\x14\n" +
+	"\x05final\x18\t \x01(\bR\x05final\x12-\n" +
+	"\x04took\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\x04took\x120\n" +
+	"\x05steps\x18\v \x03(\v2\x1a.parley.control.v1.DHTStepR\x05steps\"\x9f\x02\n" +
+	"\aDHTStep\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\x05R\x04path\x12\x10\n" +
+	"\x03hop\x18\x02 \x01(\x05R\x03hop\x12\x14\n" +
+	"\x05agent\x18\x03 \x01(\tR\x05agent\x12\x1c\n" +
+	"\taddresses\x18\x04 \x03(\tR\taddresses\x12\x16\n" +
+	"\x06answer\x18\x05 \x01(\tR\x06answer\x12\x1a\n" +
+	"\bcontacts\x18\x06 \x01(\x05R\bcontacts\x12\x10\n" +
+	"\x03seq\x18\a \x01(\x04R\x03seq\x12\x14\n" +
+	"\x05error\x18\b \x01(\tR\x05error\x12/\n" +
+	"\x05start\x18\t \x01(\v2\x19.google.protobuf.DurationR\x05start\x12-\n" +
+	"\x04took\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\x04took\"\x11\n" +
+	"\x0fDHTStatsRequest\"\xb6\a\n" +
+	"\x10DHTStatsResponse\x12\x14\n" +
+	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x14\n" +
+	"\x05ready\x18\x03 \x01(\bR\x05ready\x12\x16\n" +
+	"\x06server\x18\x04 \x01(\bR\x06server\x12\x1d\n" +
+	"\n" +
+	"why_client\x18\x05 \x01(\tR\twhyClient\x12\x1a\n" +
+	"\bcontacts\x18\x06 \x01(\x05R\bcontacts\x12\x18\n" +
+	"\abuckets\x18\a \x01(\x05R\abuckets\x12\"\n" +
+	"\freplacements\x18\b \x01(\x05R\freplacements\x12\x18\n" +
+	"\arecords\x18\t \x01(\x05R\arecords\x12!\n" +
+	"\frecord_bytes\x18\n" +
+	" \x01(\x03R\vrecordBytes\x12\x16\n" +
+	"\x06floors\x18\v \x01(\x05R\x06floors\x12\x18\n" +
+	"\aentries\x18\f \x01(\x05R\aentries\x12\x1f\n" +
+	"\ventry_bytes\x18\r \x01(\x03R\n" +
+	"entryBytes\x12\x18\n" +
+	"\alookups\x18\x0e \x01(\x04R\alookups\x12\x14\n" +
+	"\x05calls\x18\x0f \x01(\x04R\x05calls\x12\x16\n" +
+	"\x06failed\x18\x10 \x01(\x04R\x06failed\x12\x16\n" +
+	"\x06served\x18\x11 \x01(\x04R\x06served\x12\x18\n" +
+	"\arefused\x18\x12 \x01(\x04R\arefused\x12\x10\n" +
+	"\x03seq\x18\x13 \x01(\x04R\x03seq\x128\n" +
+	"\tpublished\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\tpublished\x12<\n" +
+	"\fpublish_took\x18\x15 \x01(\v2\x19.google.protobuf.DurationR\vpublishTook\x12\x18\n" +
+	"\aholders\x18\x16 \x01(\x05R\aholders\x12#\n" +
+	"\rpublish_error\x18\x17 \x01(\tR\fpublishError\x12B\n" +
+	"\x0fread_back_until\x18\x18 \x01(\v2\x1a.google.protobuf.TimestampR\rreadBackUntil\x126\n" +
+	"\tclock_off\x18\x19 \x01(\v2\x19.google.protobuf.DurationR\bclockOff\x12\x14\n" +
+	"\x05nodes\x18\x1a \x01(\x03R\x05nodes\x123\n" +
+	"\asession\x18\x1b \x01(\v2\x19.google.protobuf.DurationR\asession\x12;\n" +
+	"\vuplink_down\x18\x1c \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"uplinkDown\"\x87\x02\n" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x12\n" +
 	"\x04side\x18\x02 \x01(\tR\x04side\x12\x1c\n" +
@@ -3294,19 +4404,24 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\x13CAUSE_KIND_FUNCTION\x10\x01\x12\x16\n" +
 	"\x12CAUSE_KIND_RECEIVE\x10\x02\x12\x13\n" +
 	"\x0fCAUSE_KIND_INIT\x10\x03\x12\x1a\n" +
-	"\x16CAUSE_KIND_POST_COMMIT\x10\x052\xab\a\n" +
+	"\x16CAUSE_KIND_POST_COMMIT\x10\x052\x82\n" +
+	"\n" +
 	"\aControl\x12M\n" +
 	"\x06Status\x12 .parley.control.v1.StatusRequest\x1a!.parley.control.v1.StatusResponse\x12G\n" +
 	"\x04Call\x12\x1e.parley.control.v1.CallRequest\x1a\x1f.parley.control.v1.CallResponse\x12G\n" +
 	"\x04Ping\x12\x1e.parley.control.v1.PingRequest\x1a\x1f.parley.control.v1.PingResponse\x12M\n" +
 	"\x06Lookup\x12 .parley.control.v1.LookupRequest\x1a!.parley.control.v1.LookupResponse\x12M\n" +
 	"\x06Chains\x12 .parley.control.v1.ChainsRequest\x1a!.parley.control.v1.ChainsResponse\x12J\n" +
-	"\x05Chain\x12\x1f.parley.control.v1.ChainRequest\x1a .parley.control.v1.ChainResponse\x12\\\n" +
+	"\x05Chain\x12\x1f.parley.control.v1.ChainRequest\x1a .parley.control.v1.ChainResponse\x12S\n" +
+	"\bGetEntry\x12\".parley.control.v1.GetEntryRequest\x1a#.parley.control.v1.GetEntryResponse\x12\\\n" +
 	"\vVerifyChain\x12%.parley.control.v1.VerifyChainRequest\x1a&.parley.control.v1.VerifyChainResponse\x12^\n" +
 	"\vExportChain\x12%.parley.control.v1.ExportChainRequest\x1a&.parley.control.v1.ExportChainResponse0\x01\x12P\n" +
 	"\aPlugins\x12!.parley.control.v1.PluginsRequest\x1a\".parley.control.v1.PluginsResponse\x12b\n" +
 	"\rRestartPlugin\x12'.parley.control.v1.RestartPluginRequest\x1a(.parley.control.v1.RestartPluginResponse\x12a\n" +
-	"\fPluginEvents\x12&.parley.control.v1.PluginEventsRequest\x1a'.parley.control.v1.PluginEventsResponse0\x01B?Z=github.com/parley-p2p/parley/node/control/controlpb;controlpbb\x06proto3"
+	"\fPluginEvents\x12&.parley.control.v1.PluginEventsRequest\x1a'.parley.control.v1.PluginEventsResponse0\x01\x12S\n" +
+	"\bDHTTable\x12\".parley.control.v1.DHTTableRequest\x1a#.parley.control.v1.DHTTableResponse\x12V\n" +
+	"\tDHTLookup\x12#.parley.control.v1.DHTLookupRequest\x1a$.parley.control.v1.DHTLookupResponse\x12S\n" +
+	"\bDHTStats\x12\".parley.control.v1.DHTStatsRequest\x1a#.parley.control.v1.DHTStatsResponseB?Z=github.com/parley-p2p/parley/node/control/controlpb;controlpbb\x06proto3"
 
 var (
 	file_parley_control_v1_control_proto_rawDescOnce sync.Once
@@ -3321,7 +4436,7 @@ func file_parley_control_v1_control_proto_rawDescGZIP() []byte {
 }
 
 var file_parley_control_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_parley_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_parley_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_parley_control_v1_control_proto_goTypes = []any{
 	(RecordKind)(0),               // 0: parley.control.v1.RecordKind
 	(CauseKind)(0),                // 1: parley.control.v1.CauseKind
@@ -3347,28 +4462,39 @@ var file_parley_control_v1_control_proto_goTypes = []any{
 	(*ChainRequest)(nil),          // 21: parley.control.v1.ChainRequest
 	(*ChainResponse)(nil),         // 22: parley.control.v1.ChainResponse
 	(*Record)(nil),                // 23: parley.control.v1.Record
-	(*VerifyChainRequest)(nil),    // 24: parley.control.v1.VerifyChainRequest
-	(*VerifyChainResponse)(nil),   // 25: parley.control.v1.VerifyChainResponse
-	(*ExportChainRequest)(nil),    // 26: parley.control.v1.ExportChainRequest
-	(*ExportChainResponse)(nil),   // 27: parley.control.v1.ExportChainResponse
-	(*PluginsRequest)(nil),        // 28: parley.control.v1.PluginsRequest
-	(*PluginsResponse)(nil),       // 29: parley.control.v1.PluginsResponse
-	(*Plugin)(nil),                // 30: parley.control.v1.Plugin
-	(*DrainingPlugin)(nil),        // 31: parley.control.v1.DrainingPlugin
-	(*QuarantinedPlugin)(nil),     // 32: parley.control.v1.QuarantinedPlugin
-	(*PluginLayer)(nil),           // 33: parley.control.v1.PluginLayer
-	(*RestartPluginRequest)(nil),  // 34: parley.control.v1.RestartPluginRequest
-	(*RestartPluginResponse)(nil), // 35: parley.control.v1.RestartPluginResponse
-	(*PluginEventsRequest)(nil),   // 36: parley.control.v1.PluginEventsRequest
-	(*PluginEventsResponse)(nil),  // 37: parley.control.v1.PluginEventsResponse
-	(*Error)(nil),                 // 38: parley.control.v1.Error
-	(*ErrorLimit)(nil),            // 39: parley.control.v1.ErrorLimit
-	(*Attempt)(nil),               // 40: parley.control.v1.Attempt
-	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 42: google.protobuf.Duration
+	(*GetEntryRequest)(nil),       // 24: parley.control.v1.GetEntryRequest
+	(*GetEntryResponse)(nil),      // 25: parley.control.v1.GetEntryResponse
+	(*VerifyChainRequest)(nil),    // 26: parley.control.v1.VerifyChainRequest
+	(*VerifyChainResponse)(nil),   // 27: parley.control.v1.VerifyChainResponse
+	(*ExportChainRequest)(nil),    // 28: parley.control.v1.ExportChainRequest
+	(*ExportChainResponse)(nil),   // 29: parley.control.v1.ExportChainResponse
+	(*PluginsRequest)(nil),        // 30: parley.control.v1.PluginsRequest
+	(*PluginsResponse)(nil),       // 31: parley.control.v1.PluginsResponse
+	(*Plugin)(nil),                // 32: parley.control.v1.Plugin
+	(*DrainingPlugin)(nil),        // 33: parley.control.v1.DrainingPlugin
+	(*QuarantinedPlugin)(nil),     // 34: parley.control.v1.QuarantinedPlugin
+	(*PluginLayer)(nil),           // 35: parley.control.v1.PluginLayer
+	(*RestartPluginRequest)(nil),  // 36: parley.control.v1.RestartPluginRequest
+	(*RestartPluginResponse)(nil), // 37: parley.control.v1.RestartPluginResponse
+	(*PluginEventsRequest)(nil),   // 38: parley.control.v1.PluginEventsRequest
+	(*PluginEventsResponse)(nil),  // 39: parley.control.v1.PluginEventsResponse
+	(*DHTTableRequest)(nil),       // 40: parley.control.v1.DHTTableRequest
+	(*DHTTableResponse)(nil),      // 41: parley.control.v1.DHTTableResponse
+	(*DHTBucket)(nil),             // 42: parley.control.v1.DHTBucket
+	(*DHTContact)(nil),            // 43: parley.control.v1.DHTContact
+	(*DHTLookupRequest)(nil),      // 44: parley.control.v1.DHTLookupRequest
+	(*DHTLookupResponse)(nil),     // 45: parley.control.v1.DHTLookupResponse
+	(*DHTStep)(nil),               // 46: parley.control.v1.DHTStep
+	(*DHTStatsRequest)(nil),       // 47: parley.control.v1.DHTStatsRequest
+	(*DHTStatsResponse)(nil),      // 48: parley.control.v1.DHTStatsResponse
+	(*Error)(nil),                 // 49: parley.control.v1.Error
+	(*ErrorLimit)(nil),            // 50: parley.control.v1.ErrorLimit
+	(*Attempt)(nil),               // 51: parley.control.v1.Attempt
+	(*timestamppb.Timestamp)(nil), // 52: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 53: google.protobuf.Duration
 }
 var file_parley_control_v1_control_proto_depIdxs = []int32{
-	41, // 0: parley.control.v1.StatusResponse.since:type_name -> google.protobuf.Timestamp
+	52, // 0: parley.control.v1.StatusResponse.since:type_name -> google.protobuf.Timestamp
 	4,  // 1: parley.control.v1.StatusResponse.handlers:type_name -> parley.control.v1.Handler
 	5,  // 2: parley.control.v1.StatusResponse.rejected:type_name -> parley.control.v1.RejectedFile
 	6,  // 3: parley.control.v1.StatusResponse.damaged:type_name -> parley.control.v1.DamagedChain
@@ -3376,60 +4502,86 @@ var file_parley_control_v1_control_proto_depIdxs = []int32{
 	8,  // 5: parley.control.v1.StatusResponse.dht:type_name -> parley.control.v1.DHT
 	9,  // 6: parley.control.v1.StatusResponse.traffic:type_name -> parley.control.v1.Traffic
 	10, // 7: parley.control.v1.StatusResponse.limits:type_name -> parley.control.v1.Limit
-	41, // 8: parley.control.v1.Handler.since:type_name -> google.protobuf.Timestamp
-	41, // 9: parley.control.v1.Session.since:type_name -> google.protobuf.Timestamp
-	41, // 10: parley.control.v1.Session.last_heard:type_name -> google.protobuf.Timestamp
-	42, // 11: parley.control.v1.Session.clock_skew:type_name -> google.protobuf.Duration
-	41, // 12: parley.control.v1.DHT.last_published:type_name -> google.protobuf.Timestamp
-	42, // 13: parley.control.v1.PingResponse.time:type_name -> google.protobuf.Duration
-	41, // 14: parley.control.v1.LookupResponse.expires:type_name -> google.protobuf.Timestamp
+	52, // 8: parley.control.v1.Handler.since:type_name -> google.protobuf.Timestamp
+	52, // 9: parley.control.v1.Session.since:type_name -> google.protobuf.Timestamp
+	52, // 10: parley.control.v1.Session.last_heard:type_name -> google.protobuf.Timestamp
+	53, // 11: parley.control.v1.Session.clock_skew:type_name -> google.protobuf.Duration
+	52, // 12: parley.control.v1.DHT.last_published:type_name -> google.protobuf.Timestamp
+	53, // 13: parley.control.v1.PingResponse.time:type_name -> google.protobuf.Duration
+	52, // 14: parley.control.v1.LookupResponse.expires:type_name -> google.protobuf.Timestamp
 	17, // 15: parley.control.v1.LookupResponse.route:type_name -> parley.control.v1.RouteStep
-	42, // 16: parley.control.v1.RouteStep.time:type_name -> google.protobuf.Duration
+	53, // 16: parley.control.v1.RouteStep.time:type_name -> google.protobuf.Duration
 	20, // 17: parley.control.v1.ChainsResponse.chains:type_name -> parley.control.v1.ChainInfo
 	23, // 18: parley.control.v1.ChainResponse.records:type_name -> parley.control.v1.Record
-	41, // 19: parley.control.v1.Record.time:type_name -> google.protobuf.Timestamp
+	52, // 19: parley.control.v1.Record.time:type_name -> google.protobuf.Timestamp
 	0,  // 20: parley.control.v1.Record.kind:type_name -> parley.control.v1.RecordKind
 	1,  // 21: parley.control.v1.Record.cause:type_name -> parley.control.v1.CauseKind
-	30, // 22: parley.control.v1.PluginsResponse.plugins:type_name -> parley.control.v1.Plugin
-	41, // 23: parley.control.v1.Plugin.since:type_name -> google.protobuf.Timestamp
-	41, // 24: parley.control.v1.Plugin.started:type_name -> google.protobuf.Timestamp
-	41, // 25: parley.control.v1.Plugin.probation:type_name -> google.protobuf.Timestamp
-	31, // 26: parley.control.v1.Plugin.draining:type_name -> parley.control.v1.DrainingPlugin
-	32, // 27: parley.control.v1.Plugin.quarantined:type_name -> parley.control.v1.QuarantinedPlugin
-	33, // 28: parley.control.v1.Plugin.layers:type_name -> parley.control.v1.PluginLayer
-	41, // 29: parley.control.v1.DrainingPlugin.until:type_name -> google.protobuf.Timestamp
-	41, // 30: parley.control.v1.QuarantinedPlugin.since:type_name -> google.protobuf.Timestamp
-	41, // 31: parley.control.v1.PluginEventsResponse.time:type_name -> google.protobuf.Timestamp
-	39, // 32: parley.control.v1.Error.limit:type_name -> parley.control.v1.ErrorLimit
-	40, // 33: parley.control.v1.Error.attempts:type_name -> parley.control.v1.Attempt
-	42, // 34: parley.control.v1.ErrorLimit.retry_after:type_name -> google.protobuf.Duration
-	2,  // 35: parley.control.v1.Control.Status:input_type -> parley.control.v1.StatusRequest
-	11, // 36: parley.control.v1.Control.Call:input_type -> parley.control.v1.CallRequest
-	13, // 37: parley.control.v1.Control.Ping:input_type -> parley.control.v1.PingRequest
-	15, // 38: parley.control.v1.Control.Lookup:input_type -> parley.control.v1.LookupRequest
-	18, // 39: parley.control.v1.Control.Chains:input_type -> parley.control.v1.ChainsRequest
-	21, // 40: parley.control.v1.Control.Chain:input_type -> parley.control.v1.ChainRequest
-	24, // 41: parley.control.v1.Control.VerifyChain:input_type -> parley.control.v1.VerifyChainRequest
-	26, // 42: parley.control.v1.Control.ExportChain:input_type -> parley.control.v1.ExportChainRequest
-	28, // 43: parley.control.v1.Control.Plugins:input_type -> parley.control.v1.PluginsRequest
-	34, // 44: parley.control.v1.Control.RestartPlugin:input_type -> parley.control.v1.RestartPluginRequest
-	36, // 45: parley.control.v1.Control.PluginEvents:input_type -> parley.control.v1.PluginEventsRequest
-	3,  // 46: parley.control.v1.Control.Status:output_type -> parley.control.v1.StatusResponse
-	12, // 47: parley.control.v1.Control.Call:output_type -> parley.control.v1.CallResponse
-	14, // 48: parley.control.v1.Control.Ping:output_type -> parley.control.v1.PingResponse
-	16, // 49: parley.control.v1.Control.Lookup:output_type -> parley.control.v1.LookupResponse
-	19, // 50: parley.control.v1.Control.Chains:output_type -> parley.control.v1.ChainsResponse
-	22, // 51: parley.control.v1.Control.Chain:output_type -> parley.control.v1.ChainResponse
-	25, // 52: parley.control.v1.Control.VerifyChain:output_type -> parley.control.v1.VerifyChainResponse
-	27, // 53: parley.control.v1.Control.ExportChain:output_type -> parley.control.v1.ExportChainResponse
-	29, // 54: parley.control.v1.Control.Plugins:output_type -> parley.control.v1.PluginsResponse
-	35, // 55: parley.control.v1.Control.RestartPlugin:output_type -> parley.control.v1.RestartPluginResponse
-	37, // 56: parley.control.v1.Control.PluginEvents:output_type -> parley.control.v1.PluginEventsResponse
-	46, // [46:57] is the sub-list for method output_type
-	35, // [35:46] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	23, // 22: parley.control.v1.GetEntryResponse.record:type_name -> parley.control.v1.Record
+	32, // 23: parley.control.v1.PluginsResponse.plugins:type_name -> parley.control.v1.Plugin
+	52, // 24: parley.control.v1.Plugin.since:type_name -> google.protobuf.Timestamp
+	52, // 25: parley.control.v1.Plugin.started:type_name -> google.protobuf.Timestamp
+	52, // 26: parley.control.v1.Plugin.probation:type_name -> google.protobuf.Timestamp
+	33, // 27: parley.control.v1.Plugin.draining:type_name -> parley.control.v1.DrainingPlugin
+	34, // 28: parley.control.v1.Plugin.quarantined:type_name -> parley.control.v1.QuarantinedPlugin
+	35, // 29: parley.control.v1.Plugin.layers:type_name -> parley.control.v1.PluginLayer
+	52, // 30: parley.control.v1.DrainingPlugin.until:type_name -> google.protobuf.Timestamp
+	52, // 31: parley.control.v1.QuarantinedPlugin.since:type_name -> google.protobuf.Timestamp
+	52, // 32: parley.control.v1.PluginEventsResponse.time:type_name -> google.protobuf.Timestamp
+	42, // 33: parley.control.v1.DHTTableResponse.buckets:type_name -> parley.control.v1.DHTBucket
+	43, // 34: parley.control.v1.DHTTableResponse.contacts:type_name -> parley.control.v1.DHTContact
+	52, // 35: parley.control.v1.DHTBucket.touched:type_name -> google.protobuf.Timestamp
+	52, // 36: parley.control.v1.DHTContact.since:type_name -> google.protobuf.Timestamp
+	53, // 37: parley.control.v1.DHTContact.rtt:type_name -> google.protobuf.Duration
+	52, // 38: parley.control.v1.DHTLookupResponse.issued:type_name -> google.protobuf.Timestamp
+	52, // 39: parley.control.v1.DHTLookupResponse.expires:type_name -> google.protobuf.Timestamp
+	53, // 40: parley.control.v1.DHTLookupResponse.took:type_name -> google.protobuf.Duration
+	46, // 41: parley.control.v1.DHTLookupResponse.steps:type_name -> parley.control.v1.DHTStep
+	53, // 42: parley.control.v1.DHTStep.start:type_name -> google.protobuf.Duration
+	53, // 43: parley.control.v1.DHTStep.took:type_name -> google.protobuf.Duration
+	52, // 44: parley.control.v1.DHTStatsResponse.published:type_name -> google.protobuf.Timestamp
+	53, // 45: parley.control.v1.DHTStatsResponse.publish_took:type_name -> google.protobuf.Duration
+	52, // 46: parley.control.v1.DHTStatsResponse.read_back_until:type_name -> google.protobuf.Timestamp
+	53, // 47: parley.control.v1.DHTStatsResponse.clock_off:type_name -> google.protobuf.Duration
+	53, // 48: parley.control.v1.DHTStatsResponse.session:type_name -> google.protobuf.Duration
+	52, // 49: parley.control.v1.DHTStatsResponse.uplink_down:type_name -> google.protobuf.Timestamp
+	50, // 50: parley.control.v1.Error.limit:type_name -> parley.control.v1.ErrorLimit
+	51, // 51: parley.control.v1.Error.attempts:type_name -> parley.control.v1.Attempt
+	53, // 52: parley.control.v1.ErrorLimit.retry_after:type_name -> google.protobuf.Duration
+	2,  // 53: parley.control.v1.Control.Status:input_type -> parley.control.v1.StatusRequest
+	11, // 54: parley.control.v1.Control.Call:input_type -> parley.control.v1.CallRequest
+	13, // 55: parley.control.v1.Control.Ping:input_type -> parley.control.v1.PingRequest
+	15, // 56: parley.control.v1.Control.Lookup:input_type -> parley.control.v1.LookupRequest
+	18, // 57: parley.control.v1.Control.Chains:input_type -> parley.control.v1.ChainsRequest
+	21, // 58: parley.control.v1.Control.Chain:input_type -> parley.control.v1.ChainRequest
+	24, // 59: parley.control.v1.Control.GetEntry:input_type -> parley.control.v1.GetEntryRequest
+	26, // 60: parley.control.v1.Control.VerifyChain:input_type -> parley.control.v1.VerifyChainRequest
+	28, // 61: parley.control.v1.Control.ExportChain:input_type -> parley.control.v1.ExportChainRequest
+	30, // 62: parley.control.v1.Control.Plugins:input_type -> parley.control.v1.PluginsRequest
+	36, // 63: parley.control.v1.Control.RestartPlugin:input_type -> parley.control.v1.RestartPluginRequest
+	38, // 64: parley.control.v1.Control.PluginEvents:input_type -> parley.control.v1.PluginEventsRequest
+	40, // 65: parley.control.v1.Control.DHTTable:input_type -> parley.control.v1.DHTTableRequest
+	44, // 66: parley.control.v1.Control.DHTLookup:input_type -> parley.control.v1.DHTLookupRequest
+	47, // 67: parley.control.v1.Control.DHTStats:input_type -> parley.control.v1.DHTStatsRequest
+	3,  // 68: parley.control.v1.Control.Status:output_type -> parley.control.v1.StatusResponse
+	12, // 69: parley.control.v1.Control.Call:output_type -> parley.control.v1.CallResponse
+	14, // 70: parley.control.v1.Control.Ping:output_type -> parley.control.v1.PingResponse
+	16, // 71: parley.control.v1.Control.Lookup:output_type -> parley.control.v1.LookupResponse
+	19, // 72: parley.control.v1.Control.Chains:output_type -> parley.control.v1.ChainsResponse
+	22, // 73: parley.control.v1.Control.Chain:output_type -> parley.control.v1.ChainResponse
+	25, // 74: parley.control.v1.Control.GetEntry:output_type -> parley.control.v1.GetEntryResponse
+	27, // 75: parley.control.v1.Control.VerifyChain:output_type -> parley.control.v1.VerifyChainResponse
+	29, // 76: parley.control.v1.Control.ExportChain:output_type -> parley.control.v1.ExportChainResponse
+	31, // 77: parley.control.v1.Control.Plugins:output_type -> parley.control.v1.PluginsResponse
+	37, // 78: parley.control.v1.Control.RestartPlugin:output_type -> parley.control.v1.RestartPluginResponse
+	39, // 79: parley.control.v1.Control.PluginEvents:output_type -> parley.control.v1.PluginEventsResponse
+	41, // 80: parley.control.v1.Control.DHTTable:output_type -> parley.control.v1.DHTTableResponse
+	45, // 81: parley.control.v1.Control.DHTLookup:output_type -> parley.control.v1.DHTLookupResponse
+	48, // 82: parley.control.v1.Control.DHTStats:output_type -> parley.control.v1.DHTStatsResponse
+	68, // [68:83] is the sub-list for method output_type
+	53, // [53:68] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_parley_control_v1_control_proto_init() }
@@ -3447,7 +4599,7 @@ func file_parley_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_parley_control_v1_control_proto_rawDesc), len(file_parley_control_v1_control_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   39,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

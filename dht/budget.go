@@ -1,0 +1,111 @@
+package dht
+
+import (
+	"time"
+)
+
+// Limits on what one peer may have of this node.
+const (
+	answerBurst  = 256 << 10 // bytes of answers
+	answerRate   = 16 << 10  // per second
+	verifyBurst  = 512       // signatures of what it PUTs
+	verifyRate   = 16
+	verifyAll    = 1000 // of all contacts, and of all others
+	verifyAllPer = 250
+	forgedCost   = 16
+	syncBurst    = 4
+	syncRate     = 1.0 / 60
+	learnBurst   = 5 // records that an agent sends of itself
+	learnRate    = 1.0 / 10
+	maxBudgets   = 4096 // peers
+)
+
+// tokens is a token bucket (RFC 2697 has the idea): tokens up to a burst, refilled
+// at a rate.
+type tokens struct {
+	left float64
+	at   time.Time
+}
+
+// take takes n tokens if they are there, else it says how long to wait for them.
+func (t *tokens) take(now time.Time, n, burst, rate float64) time.Duration {
+	if t.at.IsZero() {
+		t.left = burst
+	} else {
+		t.left = min(burst, t.left+rate*now.Sub(t.at).Seconds())
+	}
+	t.at = now
+	if t.left < n {
+		return time.Duration((n - t.left) / rate * float64(time.Second))
+	}
+	t.left -= n
+	return 0
+}
+
+// full tells whether the bucket would be nearly full at now: nothing is lost with it.
+func (t *tokens) full(now time.Time, burst, rate float64) bool {
+	return t.at.IsZero() || t.left+rate*now.Sub(t.at).Seconds() >= .9*burst
+}
+
+// budget is what one peer has left.
+type budget struct{ answers, verify, backs, syncs, learnt tokens }
+
+func (b *budget) full(now time.Time) bool {
+	return b.answers.full(now, answerBurst, answerRate) && b.verify.full(now, verifyBurst, verifyRate) &&
+		b.backs.full(now, backBurst, backRate) && b.syncs.full(now, syncBurst, syncRate) && b.learnt.full(now, learnBurst, learnRate)
+}
+
+// budgets are the peers' budgets. Whose is nearly full is forgotten when room is
+// needed. Peers beyond maxBudgets that have all used theirs share one.
+type budgets struct {
+	peers   map[Key]*budget
+	other   budget
+	swept   time.Time
+	known   tokens // signatures of all contacts of the table
+	unknown tokens // of all others
+}
+
+func (b *budgets) of(now time.Time, k Key) *budget {
+	p := b.peers[k]
+	if p != nil {
+		return p
+	}
+	if len(b.peers) >= maxBudgets && now.Sub(b.swept) >= time.Second {
+		b.sweep(now)
+	}
+	if len(b.peers) >= maxBudgets {
+		return &b.other
+	}
+	if b.peers == nil {
+		b.peers = map[Key]*budget{}
+	}
+	p = &budget{}
+	b.peers[k] = p
+	return p
+}
+
+func (b *budgets) sweep(now time.Time) {
+	b.swept = now
+	for k, p := range b.peers {
+		if p.full(now) {
+			delete(b.peers, k)
+		}
+	}
+}
+
+// mayVerify takes one signature off the budgets.
+func (b *budgets) mayVerify(now time.Time, k Key, contact bool) time.Duration {
+	if w := b.of(now, k).verify.take(now, 1, verifyBurst, verifyRate); w > 0 {
+		return w
+	}
+	if contact {
+		return b.known.take(now, 1, verifyAll, verifyAllPer)
+	}
+	return b.unknown.take(now, 1, verifyAll, verifyAllPer)
+}
+
+// forged takes what a forged signature costs its sender besides.
+func (b *budgets) forged(now time.Time, k Key) {
+	v := &b.of(now, k).verify
+	v.left = max(0, v.left-forgedCost)
+}

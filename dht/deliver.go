@@ -1,0 +1,161 @@
+package dht
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"net/netip"
+	"time"
+)
+
+const (
+	maxOutbox  = 256 // requests in the background that wait
+	delivering = 8   // of them at once
+	maxRepairs = 2   // PUTs after one GET
+	handers    = 3   // of the nearest holders of a record, who hand it to a newcomer
+	syncEvery  = 15 * time.Minute
+)
+
+// deliver puts a request that nobody waits for on the list. When that is full it
+// is dropped: what it would have done, the next publication or SYNC does.
+func (c *core) deliver(to Contact, req *Request) bool {
+	if req == nil || to.Key == c.self || len(c.outbox) >= maxOutbox {
+		return false
+	}
+	timeout, _ := c.patience(to.Key)
+	if req.Op == OpDialBack {
+		timeout += dialBackLimit
+	}
+	c.outbox = append(c.outbox, query{to, req, timeout})
+	return true
+}
+
+func (c *core) nextDeliveries(now time.Time) (out []*call) {
+	for c.room() > 0 && c.delivering < delivering && len(c.outbox) > 0 {
+		q := c.outbox[0]
+		c.outbox = c.outbox[1:]
+		if cl := c.emit(now, q, nil); cl != nil {
+			cl.back = true
+			c.delivering++
+			out = append(out, cl)
+		} else if q.req.Op == OpDialBack {
+			c.proved(now, &call{query: q}, nil)
+		}
+	}
+	return out
+}
+
+// repair gives a newer record to the nearest of those that had none or an older
+// one, of those that a GET asked.
+func (c *core) repair(now time.Time, l *lookup) {
+	if l.best == nil || l.best.Expires().Sub(now) < c.cfg.TTL/16 {
+		return
+	}
+	left := maxRepairs
+	for _, n := range c.holders(l) {
+		if left > 0 && n.gave < l.best.Seq && n.Key != l.best.Key && !l.holders[n.Key] {
+			c.deliver(n.Contact, &Request{Op: OpPut, Record: l.best})
+			left--
+		}
+	}
+}
+
+// handOver gives a newcomer what it should keep, if this node is among the nearest
+// of those who keep it.
+func (c *core) handOver(now time.Time, e *entry) {
+	if e.Record == nil || c.table.nearer(e.id) >= siblingSize {
+		return
+	}
+	for _, id := range c.keptIDs() {
+		if len(c.outbox) >= maxOutbox {
+			return // the next publications do it
+		}
+		if fraction(id, e.id) > 4*c.radius() {
+			continue
+		}
+		if c.rank(id, e.id) < bucketSize && c.rank(id, c.id) <= handers {
+			c.deliver(e.Contact, c.putRequest(now, id))
+		}
+	}
+}
+
+// rank is how many contacts are nearer to target than id.
+func (c *core) rank(target, id ID) int {
+	n := 0
+	for _, e := range c.table.closest(target, bucketSize, nil) {
+		if compare(target, e.id, id) < 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// sync compares the records that one of the neighbours should keep too.
+func (c *core) sync(now time.Time) {
+	near := c.table.closest(c.id, bucketSize, live)
+	if len(near) == 0 {
+		return
+	}
+	e := near[c.rnd.IntN(len(near))]
+	var have []byte
+	ids := c.store.recordIDs()
+	for i, from := 0, c.rnd.IntN(len(ids)+1); i < len(ids) && len(have) < MaxDigests*DigestSize; i++ {
+		id := ids[(from+i)%len(ids)]
+		if r := c.store.get(now, id); r != nil && r.Key != e.Key && c.rank(id, e.id) < bucketSize {
+			have = r.appendDigest(have)
+		}
+	}
+	if len(have) > 0 {
+		c.deliver(e.Contact, &Request{Op: OpSync, Have: have})
+	}
+}
+
+func (r *Record) appendDigest(b []byte) []byte {
+	id, sum := NodeID(r.Key), sha256.Sum256(r.raw)
+	b = append(b, id[:8]...)
+	b = binary.BigEndian.AppendUint64(b, r.Seq)
+	return append(b, sum[:8]...)
+}
+
+// serveSync says of each digest which of the two records is newer.
+func (c *core) serveSync(have []byte, resp *Response) {
+	for ; len(have) > 0; have = have[DigestSize:] {
+		verdict := byte(SyncSame)
+		var at ID
+		copy(at[:], have[:8])
+		if id, ok := c.store.prefixes[[8]byte(have)]; ok {
+			switch theirs, ours := string(have[8:DigestSize]), string(c.store.records[id].rec.appendDigest(nil)[8:]); {
+			case theirs > ours:
+				verdict = SyncWant
+			case theirs < ours:
+				verdict = SyncNewer
+			}
+		} else if c.inReach(at) {
+			verdict = SyncWant
+		}
+		resp.Want = append(resp.Want, verdict)
+	}
+}
+
+// synced follows the answer to a SYNC.
+func (c *core) synced(now time.Time, cl *call, resp *Response) {
+	have, ids := cl.req.Have, c.store.prefixes
+	for i := 0; i < len(resp.Want) && (i+1)*DigestSize <= len(have); i++ {
+		id, ok := ids[[8]byte(have[i*DigestSize:])]
+		if !ok {
+			continue
+		}
+		switch resp.Want[i] {
+		case SyncWant:
+			c.deliver(cl.to, c.putRequest(now, id))
+		case SyncNewer:
+			c.deliver(cl.to, &Request{Op: OpGet, Target: id})
+		}
+	}
+}
+
+// fetched takes a record that a neighbour has newer.
+func (c *core) fetched(now time.Time, cl *call, resp *Response) {
+	if r := resp.Record; r != nil && resp.Status == StatusOK && NodeID(r.Key) == cl.req.Target && r.Key != c.self {
+		c.store.put(now, r, netip.Prefix{}) // refused, where it is no newer after all
+	}
+}

@@ -1,0 +1,151 @@
+package dht
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Limits on contacts of one network: a narrow one (what one host or customer
+// has, geth's limits) and the wide one around it (libp2p's rule is 3 per table;
+// with ours an operator of a whole /16 has at most a twentieth of a full table).
+const (
+	groupPerBucket = 2
+	groupPerTable  = 10
+	groupPerAnswer = 2
+	widePerBucket  = 3
+	widePerTable   = 10
+	widePerAnswer  = 3
+	dialsPerGroup  = 2 // of one lookup, to contacts that the table does not have
+)
+
+// GroupFunc says which networks an address belongs to, a narrow and a wide one.
+// The zero Prefix is not limited.
+type GroupFunc func(netip.Addr) (narrow, wide netip.Prefix)
+
+// DefaultGroup is the /24 and the /16 of an IPv4 address, the /48 and the /32 of
+// an IPv6 address. Loopback, private and link-local addresses have none: nobody
+// can fill a table from there who is not on this machine's own network.
+func DefaultGroup(a netip.Addr) (narrow, wide netip.Prefix) {
+	a = a.Unmap()
+	if local(a) {
+		return narrow, wide
+	}
+	n, w := 48, 32
+	if a.Is4() {
+		n, w = 24, 16
+	}
+	narrow, _ = a.Prefix(n) // of a valid address there is one
+	wide, _ = a.Prefix(w)
+	return narrow, wide
+}
+
+// local tells whether an address means something else on another network.
+func local(a netip.Addr) bool {
+	a = a.Unmap()
+	return a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast()
+}
+
+type group struct {
+	netip.Prefix
+	wide bool
+}
+
+func (g group) limit(narrow, wide int) int {
+	if g.wide {
+		return wide
+	}
+	return narrow
+}
+
+// groupsOf are the networks of c's addresses.
+func groupsOf(f GroupFunc, c Contact) []group {
+	var gs []group
+	for _, a := range c.Addresses() {
+		narrow, wide := f(a.Addr())
+		for _, g := range [...]group{{narrow, false}, {wide, true}} {
+			if g.IsValid() && !slices.Contains(gs, g) {
+				gs = append(gs, g)
+			}
+		}
+	}
+	return gs
+}
+
+// misplaced tells whether a node that is reached at a public address names one
+// that has only local addresses: they would lead into our own network.
+func misplaced(from, named Contact) bool {
+	addrs := from.Addresses()
+	public := func(a netip.AddrPort) bool { return !local(a.Addr()) }
+	return slices.ContainsFunc(addrs, public) && !slices.ContainsFunc(named.Addresses(), public)
+}
+
+// groupHash is a cheap hash: most groups differ by it, without a look at both.
+func groupHash(g group) uint32 {
+	h := uint32(2166136261)
+	if a := g.Addr(); a.Is4() {
+		for _, b := range a.As4() {
+			h = (h ^ uint32(b)) * 16777619
+		}
+	} else {
+		for _, b := range a.As16() {
+			h = (h ^ uint32(b)) * 16777619
+		}
+	}
+	return (h ^ uint32(g.Bits())) * 16777619
+}
+
+func groupBit(h uint32) uint64 { return 1 << (h >> 26) }
+
+// groupBits has the bit of each group.
+func groupBits(groups []group) (bits uint64) {
+	for _, g := range groups {
+		bits |= groupBit(groupHash(g))
+	}
+	return bits
+}
+
+// groupsFit tells whether a contact more of these groups breaks no limit.
+func (t *table) groupsFit(b *bucket, groups []group) bool {
+	for _, g := range groups {
+		inBucket, inTable, bit := 0, 0, groupBit(groupHash(g))
+		for _, o := range t.buckets {
+			if o == nil {
+				continue
+			}
+			for i, e := range o.entries {
+				if o.nets[i]&bit != 0 && slices.Contains(e.groups, g) {
+					inTable++
+					if o == b {
+						inBucket++
+					}
+				}
+			}
+		}
+		if inBucket >= g.limit(groupPerBucket, widePerBucket) || inTable >= g.limit(groupPerTable, widePerTable) {
+			return false
+		}
+	}
+	return true
+}
+
+// tally counts the addresses of each network among the contacts of one answer.
+type tally struct {
+	seen   int
+	hashes [2 * MaxContacts * MaxAddrs]uint32
+	groups [2 * MaxContacts * MaxAddrs]group
+	n      [2 * MaxContacts * MaxAddrs]uint8
+}
+
+// add counts one more of g and returns how many there are.
+func (t *tally) add(g group) int {
+	h, i := groupHash(g), 0
+	for i < t.seen && (t.hashes[i] != h || t.groups[i] != g) {
+		i++
+	}
+	if i == t.seen {
+		t.hashes[i], t.groups[i] = h, g
+		t.seen++
+	}
+	t.n[i]++
+	return int(t.n[i])
+}

@@ -1,0 +1,364 @@
+package dht
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Whoever asks for much waits; others don't, and he is forgotten when his budget is full.
+func TestBudgets(t *testing.T) {
+	t.Parallel()
+	c := joinedCore(t)
+	for i := range 40 {
+		c.meet(t, 100+i)
+	}
+	greedy, other := pub(testKey(1000)), pub(testKey(1001))
+	now := epoch
+	ask := func(k Key) *Response {
+		return c.serve(now, k, netip.Addr{}, &Request{Op: OpFind, Target: NodeID(k)})
+	}
+	served := 0
+	for ; ask(greedy).Status == StatusOK; served++ {
+		if served > answerBurst/64 {
+			t.Fatal("no end")
+		}
+	}
+	resp := ask(greedy)
+	if resp.Status != StatusBusy || resp.RetryAfter == 0 || len(resp.Contacts) != 0 || resp.Validate() != nil {
+		t.Errorf("%+v", resp)
+	}
+	if served < 20 || ask(other).Status != StatusOK {
+		t.Errorf("%d served, another peer: %s", served, ask(other).Status)
+	}
+	now = now.Add(time.Duration(resp.RetryAfter) * time.Millisecond)
+	if r := ask(greedy); r.Status != StatusOK {
+		t.Errorf("when it was told to come back: %s", r.Status)
+	}
+	for i := range 2 * maxBudgets {
+		c.budgets.of(now, Key{byte(i), byte(i >> 8), 3}).answers.take(now, 1, answerBurst, answerRate)
+	}
+	if len(c.budgets.peers) > maxBudgets {
+		t.Errorf("%d peers are counted", len(c.budgets.peers))
+	}
+	c.budgets.sweep(now.Add(time.Hour))
+	if len(c.budgets.peers) != 0 {
+		t.Errorf("%d peers are remembered", len(c.budgets.peers))
+	}
+}
+
+// Forged PUTs cost their sender his budget, and all together a bounded number of signatures.
+func TestPutBudget(t *testing.T) {
+	t.Parallel()
+	c := joinedCore(t)
+	verified := 0
+	c.store.verify = func(*Record) error { verified++; return errors.New("forged") }
+	busy := false
+	for i := range 2 * verifyBurst {
+		r := c.serve(epoch, pub(testKey(1000)), netip.Addr{}, &Request{Op: OpPut, Record: testRecord(t, 2000+i%50, uint64(i+1), epoch)})
+		busy = busy || r.Status == StatusBusy
+	}
+	if verified > verifyBurst || !busy {
+		t.Errorf("%d signatures of one peer, busy: %t", verified, busy)
+	}
+	for i := range 20 * verifyBurst {
+		c.serve(epoch, Key{byte(i), byte(i >> 8), 5}, netip.Addr{}, &Request{Op: OpPut, Record: testRecord(t, 2000+i%50, uint64(i+1), epoch)})
+	}
+	if verified > verifyAll {
+		t.Errorf("%d signatures of all peers at one moment, at most %d", verified, verifyAll)
+	}
+}
+
+// What one network brings displaces nobody else's records (A13).
+func TestStoreSources(t *testing.T) {
+	t.Parallel()
+	s := newStore(NodeID(pub(testKey(1))), &Config{MaxRecords: 64, MaxBytes: 1 << 20, MaxFloors: 1 << 10})
+	attacker := netip.MustParsePrefix("203.0.0.0/16")
+	for i := range 40 {
+		s.put(epoch, testRecord(t, 100+i, 1, epoch), netip.MustParsePrefix(fmt.Sprintf("198.%d.0.0/16", i)))
+	}
+	for i := range 300 {
+		s.put(epoch, testRecord(t, 200+i, 1, epoch), attacker)
+	}
+	honest := 0
+	for _, h := range s.records {
+		if h.source != attacker {
+			honest++
+		}
+	}
+	if honest != 40 || s.sources[attacker] != 64/8 || len(s.records) != 48 {
+		t.Errorf("%d honest records, %d of the attacker, %d in all", honest, s.sources[attacker], len(s.records))
+	}
+	for _, id := range s.recordIDs() {
+		s.drop(id)
+	}
+	if len(s.sources) != 0 || s.bytes != 0 {
+		t.Errorf("%d sources of nothing, %d bytes", len(s.sources), s.bytes)
+	}
+}
+
+// An address that a crowd names is dialled once, and left alone after it failed (A10).
+func TestShutAddresses(t *testing.T) {
+	t.Parallel()
+	c := joinedCore(t)
+	victim := netip.MustParseAddrPort("203.0.113.5:80")
+	by := func(int) uint32 { return 7 }
+	named := func(n int) Contact {
+		r, err := Record{Key: pub(testKey(n)), Flags: FlagServer, Seq: 1, IssuedAt: epoch, TTL: time.Hour, Addrs: []netip.AddrPort{victim}}.Sign(testKey(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return Contact{Key: r.Key, Record: r, by: by(n)}
+	}
+	dials := func(now time.Time) (n int) {
+		for i := range 50 {
+			c.probe(named(100+i), probeCheck)
+		}
+		for calls := c.poll(now); len(calls) > 0; calls = c.poll(now) {
+			for _, cl := range calls {
+				n++
+				c.answered(now, cl.id, nil, fmt.Errorf("%w: nobody", ErrDial))
+			}
+		}
+		return n
+	}
+	if n := dials(epoch); n != 1 {
+		t.Errorf("%d dials", n)
+	}
+	if n := dials(epoch.Add(shutKept - time.Second)); n != 0 {
+		t.Errorf("%d dials of an address that is left alone", n)
+	}
+	if n := dials(epoch.Add(shutKept + time.Second)); n != 1 {
+		t.Errorf("%d dials when its time is over", n)
+	}
+	by = func(n int) uint32 { return uint32(n) }
+	if n := dials(epoch.Add(3 * shutKept)); n != maxReferrers {
+		t.Errorf("%d dials where each is named by another network", n)
+	}
+	for i := range 2 * maxShut {
+		c.shutOut(epoch, at(Key{1}, fmt.Sprintf("203.0.%d.%d:1", i>>8, i&255)))
+	}
+	if len(c.shut) > maxShut {
+		t.Errorf("%d addresses are remembered", len(c.shut))
+	}
+}
+
+// Strangers come after those that the node finds itself; with a table of its own
+// few of them enter, and what they name is not heard before somebody vouches (A8).
+func TestStrangersAreFew(t *testing.T) {
+	t.Parallel()
+	c := joinedCore(t)
+	for i := range 40 {
+		c.meet(t, 100+i)
+	}
+	known := c.table.n
+	friend := testRecord(t, 9000, 1, epoch)
+	answer := func(cl *call) *Response {
+		for i := range 200 {
+			if cl.to.Key == pub(testKey(1000+i)) {
+				return &Response{Record: testRecord(t, 1000+i, 1, epoch), Seq: 1}
+			}
+		}
+		return &Response{}
+	}
+	for i := range 200 {
+		c.serve(epoch, pub(testKey(1000+i)), netip.Addr{}, &Request{Op: OpPing, Seq: 1})
+	}
+	for calls := c.poll(epoch); len(calls) > 0; calls = c.poll(epoch) {
+		for _, cl := range calls {
+			c.answered(epoch, cl.id, answer(cl), nil)
+		}
+	}
+	came := 0
+	var one *entry
+	c.table.each(func(e *entry) {
+		if e.called {
+			came++
+			one = e
+		}
+	})
+	if came == 0 || came > max(smallTable/8, c.table.n/20) || c.table.n != known+came {
+		t.Fatalf("%d of %d came by themselves", came, c.table.n)
+	}
+	c.alive(epoch, &call{query: query{to: one.Contact, req: &Request{Op: OpFind}}}, &Response{Contacts: []Contact{{Key: friend.Key, Record: friend}}})
+	if c.table.bucket(friend.id).spare(friend.id.top(), friend.Key) >= 0 {
+		t.Error("who came by himself vouches for another")
+	}
+	var old *entry
+	c.table.each(func(e *entry) {
+		if !e.called {
+			old = e
+		}
+	})
+	c.alive(epoch, &call{query: query{to: old.Contact, req: &Request{Op: OpFind}}}, &Response{Contacts: []Contact{one.Contact}})
+	if one.called {
+		t.Error("a contact has vouched, and it does not count")
+	}
+}
+
+// When all fail one after the other, it is our own uplink: nobody is dropped, and
+// the first answer ends that.
+func TestUplink(t *testing.T) {
+	t.Parallel()
+	c := joinedCore(t)
+	for i := range 30 {
+		c.meet(t, 100+i)
+	}
+	n := c.table.n
+	now := epoch
+	fail := func() {
+		c.table.each(func(e *entry) { c.probe(e.Contact, probeCheck) })
+		for calls := c.poll(now); len(calls) > 0; calls = c.poll(now) {
+			for _, cl := range calls {
+				c.answered(now, cl.id, nil, fmt.Errorf("%w: nobody", ErrDial))
+			}
+		}
+	}
+	for range 5 {
+		fail()
+		now = now.Add(time.Minute)
+	}
+	if c.table.n < n-uplinkRun || c.up.down.IsZero() || c.statsNow().UplinkDown.IsZero() {
+		t.Fatalf("%d of %d contacts are left, down since %s", c.table.n, n, c.up.down)
+	}
+	c.serve(now, pub(testKey(5)), netip.Addr{}, &Request{Op: OpPing})
+	if !c.up.down.IsZero() || len(c.dead)+len(c.shut) != 0 {
+		t.Errorf("somebody calls: down since %s, %d dead, %d addresses left alone", c.up.down, len(c.dead), len(c.shut))
+	}
+	// One that really is gone is dropped as before.
+	var gone, lives Contact
+	c.table.each(func(e *entry) { gone, lives = e.Contact, gone })
+	for range maxFails {
+		now = now.Add(time.Minute)
+		c.blame(now, gone, errRefused)
+		c.answered(now, c.emit(now, query{to: lives, req: &Request{Op: OpPing}}, nil).id, &Response{Record: lives.Record}, nil)
+	}
+	if c.table.get(gone.Key) != nil || c.table.get(lives.Key) == nil {
+		t.Error("who is gone is still there, or who answers is not")
+	}
+}
+
+// The measured median follows the deaths that were seen.
+func TestLifetimes(t *testing.T) {
+	t.Parallel()
+	var l lifetimes
+	l.init(epoch)
+	if m := l.median(); m.Round(time.Minute) != sessionPrior {
+		t.Errorf("before anything was seen: %s", m)
+	}
+	for _, want := range []time.Duration{24 * time.Minute, 8 * time.Hour} {
+		now := l.at
+		left := 0.0
+		for range 10 * 24 * 60 { // 100 contacts, ten days
+			now = now.Add(time.Minute)
+			l.watch(now, 100)
+			for left += 100 * 0.6931 / want.Minutes(); left >= 1; left-- {
+				l.died()
+			}
+		}
+		if m := l.median(); m < want*8/10 || m > want*13/10 {
+			t.Errorf("median %s, it is %s", m, want)
+		}
+	}
+	c := joinedCore(t)
+	for range 1000 {
+		c.lives.died()
+	}
+	if c.renewAfter() != minRenew {
+		t.Errorf("where nobody stays a record is put again after %s", c.renewAfter())
+	}
+}
+
+// provingNet is a memNet whose nodes can dial one another back.
+type provingNet struct{ *memNode }
+
+func (n provingNet) DialBack(ctx context.Context, k Key, addr netip.AddrPort) error {
+	n.net.mu.Lock()
+	defer n.net.mu.Unlock()
+	if to := n.net.nodes[addr]; to == nil || to.key != k || n.net.behind[k] {
+		return errRefused
+	}
+	return nil
+}
+
+// Who can't be dialled is a client: findable by its own word, in no table, and a
+// server as soon as it can be dialled. Nobody dials where an asker does not come from.
+func TestDialBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet()
+		m.behind = map[Key]bool{}
+		proving := func(n *memNode) func(*Config) {
+			return func(c *Config) { c.Network = provingNet{n} }
+		}
+		var nodes []*memNode
+		start := func(i int, boot []Contact) *memNode {
+			n := m.prepare(t, i, boot, nil)
+			cfg := n.cfg
+			proving(n)(&cfg)
+			d, err := New(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n.DHT = d
+			d.core.verify, d.core.store.verify = m.verify, m.verify
+			n.run()
+			nodes = append(nodes, n)
+			return n
+		}
+		first := start(0, nil)
+		for i := range 7 {
+			start(i+1, []Contact{first.contact()})
+		}
+		m.mu.Lock()
+		m.behind[pub(testKey(50))] = true
+		m.mu.Unlock()
+		hidden := start(50, []Contact{first.contact()})
+		defer stopAll(nodes)
+		ready(t, nodes...)
+		for i, n := range nodes {
+			if s := n.Stats(); s.Server != (n != hidden) {
+				t.Errorf("node %d is a server: %t", i, s.Server)
+			}
+			if n.core.table.get(hidden.key) != nil {
+				t.Errorf("node %d has a client in its table", i)
+			}
+		}
+		if r, err := nodes[3].Lookup(t.Context(), hidden.key); err != nil || r.Record.Flags != FlagClient {
+			t.Errorf("the client's record: %+v, %v", r.Record, err)
+		}
+		for name, addr := range map[string]netip.AddrPort{"a third party": first.where(), "an unknown address": netip.MustParseAddrPort("203.0.113.9:1")} {
+			resp, err := nodes[2].Serve(t.Context(), hidden.key, hidden.where(), &Request{Op: OpDialBack, Addr: addr})
+			if err != nil || resp.Status != StatusInvalid {
+				t.Errorf("%s: %+v, %v", name, resp, err)
+			}
+		}
+		busy := false
+		for range 3 * backBurst {
+			resp, err := nodes[2].Serve(t.Context(), hidden.key, hidden.where(), &Request{Op: OpDialBack, Addr: hidden.where()})
+			if err != nil || resp.Status == StatusOK {
+				t.Errorf("it is reached: %+v, %v", resp, err)
+			}
+			busy = busy || resp.Status == StatusBusy
+		}
+		if !busy || nodes[2].backs != 0 {
+			t.Errorf("busy: %t, %d under way", busy, nodes[2].backs)
+		}
+		m.mu.Lock()
+		m.behind = map[Key]bool{}
+		m.mu.Unlock()
+		if err := wait(t.Context(), 3*proveMost); err != nil {
+			t.Fatal(err)
+		}
+		if !hidden.Stats().Server {
+			t.Error("it can be dialled and is a client still")
+		}
+		if r := mustFind(t, nodes[5], hidden); r.Record.Flags != FlagServer {
+			t.Errorf("its record says %d", r.Record.Flags)
+		}
+	})
+}

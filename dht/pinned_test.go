@@ -1,0 +1,74 @@
+package dht
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestPinned(t *testing.T) {
+	t.Parallel()
+	self := NodeID(pub(testKey(1)))
+	tb := newTable(self, noGroups)
+	if got := tb.pinned(); len(got) != 0 {
+		t.Fatalf("an empty table: %d", len(got))
+	}
+	for i := range 400 {
+		c := Contact{Key: pub(testKey(2 + i)), Addrs: []netip.AddrPort{testAddr(i)}}
+		tb.succeeded(epoch.Add(time.Duration(i)*time.Second), c, time.Millisecond, checkFirst)
+	}
+	near := tb.closest(self, siblingSize, nil)
+	near[3].fails = 1
+	var first *entry // the longest-lived of the widest bucket
+	for _, b := range tb.buckets {
+		if b != nil {
+			first = b.entries[0]
+			break
+		}
+	}
+	first.fails = 1
+	got := tb.pinned()
+	if again := tb.pinned(); fmt.Sprint(again) != fmt.Sprint(got) {
+		t.Error("others at the next call")
+	}
+	has := func(e *entry) bool { return slices.ContainsFunc(got, func(c Contact) bool { return c.Key == e.Key }) }
+	for i, e := range near {
+		if !has(e) {
+			t.Errorf("sibling %d is missing", i)
+		}
+	}
+	siblings := 0
+	for _, b := range tb.buckets {
+		if b == nil {
+			continue
+		}
+		n := 0
+		for _, e := range b.entries {
+			switch {
+			case !has(e):
+			case slices.Contains(near, e):
+				siblings++
+			default:
+				n++
+				if n == 1 && b.entries[0] != first && !slices.Contains(near, b.entries[0]) && e != b.entries[0] {
+					t.Error("not the longest-lived")
+				}
+			}
+		}
+		if n > pinnedPerBucket {
+			t.Errorf("%d of one bucket", n)
+		}
+	}
+	if has(first) || siblings != siblingSize || len(got) < siblings+pinnedPerBucket {
+		t.Errorf("%d pinned, %d siblings, the failed one: %t", len(got), siblings, has(first))
+	}
+	for i := range got {
+		for j := range i {
+			if got[i].Key == got[j].Key {
+				t.Error("one twice")
+			}
+		}
+	}
+}

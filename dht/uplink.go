@@ -1,0 +1,86 @@
+package dht
+
+import "time"
+
+const (
+	uplinkRun  = 8           // calls to different contacts that fail one after the other
+	uplinkFew  = 3           // where the table has no more
+	uplinkMost = time.Hour   // after which contacts are blamed again: perhaps it was they
+	uplinkLong = time.Minute // after which the own address may be another
+	localRun   = 3           // calls that this machine could not send
+)
+
+// uplink tells a dead contact from an uplink that is down: when contact after
+// contact fails and nobody answers or asks, nobody is blamed.
+type uplink struct {
+	run   map[Key]bool // contacts that failed since anybody was heard
+	local int          // calls that this machine could not send, since then
+	down  time.Time    // since when; zero: it is up
+}
+
+// failed notes that k did not answer. It tells whether k may be blamed for it.
+// counts is whether k is one of the table's contacts: whoever calls us and does not
+// answer says nothing of our uplink.
+func (u *uplink) failed(now time.Time, k Key, contacts int, counts bool) bool {
+	if u.run == nil {
+		u.run = map[Key]bool{}
+	}
+	most := min(max(contacts, uplinkFew), uplinkRun)
+	if counts && len(u.run) < most {
+		u.run[k] = true
+	}
+	if len(u.run) < most || !u.down.IsZero() && now.Sub(u.down) > uplinkMost {
+		return true
+	}
+	if u.down.IsZero() {
+		u.down = now
+	}
+	return false
+}
+
+// cut notes that the machine itself could not send to k. It tells whether k may
+// be blamed for it: it can be the only one on a network that this machine has no
+// way to.
+func (u *uplink) cut(now time.Time, k Key, contacts int, counts bool) bool {
+	if u.local++; u.local >= localRun && u.down.IsZero() {
+		u.down = now
+	}
+	return u.failed(now, k, contacts, counts) && u.down.IsZero()
+}
+
+// heard notes that somebody answered or asked. It tells since when the uplink was
+// down, if it was, and who failed before that was known.
+func (u *uplink) heard() (since time.Time, run map[Key]bool) {
+	since, run = u.down, u.run
+	u.run, u.local, u.down = nil, 0, time.Time{}
+	return since, run
+}
+
+// notAlone is told that there is somebody out there.
+func (c *core) notAlone(now time.Time) {
+	if len(c.up.run) == 0 {
+		return
+	}
+	since, run := c.up.heard()
+	if since.IsZero() {
+		return
+	}
+	clear(c.dead)
+	c.table.next = time.Time{}
+	for k := range run {
+		if e := c.table.get(k); e != nil {
+			e.fails = max(0, e.fails-1)
+			for _, a := range e.Addresses() {
+				delete(c.shut, a)
+			}
+		}
+	}
+	c.table.each(func(e *entry) { // whom it really cost is found out soon, not all at once
+		if e.fails > 0 && now.Before(e.nextCheck) {
+			e.nextCheck = now.Add(c.jitter(checkRetry))
+		}
+	})
+	if now.Sub(since) > uplinkLong {
+		c.sched.publish = now // the address may be another one
+	}
+}

@@ -1,0 +1,224 @@
+package transport
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// The pool of sessions. Sessions are kept for as long as they may be of use, and
+// their number is bounded so that nobody can take from others what they need:
+//
+//   - What others have dialled has a budget of its own (MaxInbound, and
+//     MaxInboundPerNet for each network), so that it never takes the places of
+//     what this node dials.
+//   - Sessions over which only Config.Background requests ever went are closed by
+//     the side that dialled them when BackgroundIdle passed without one, and the
+//     longest unused ones when there are more than MaxBackground or
+//     MaxBackgroundInbound.
+//   - Where the budget for others is nearly used up, the longest unused of theirs
+//     go, those too that have carried messages, but not within messageKeeps.
+//
+// Sessions with requests in flight, and pinned peers' (Pin), are never closed so.
+
+const (
+	// messageKeeps is how long a message keeps a session from being closed for
+	// the room that it takes.
+	messageKeeps = time.Hour
+	// freshFor is how long a new or used session is not closed for its room.
+	freshFor = 10 * time.Second
+	// poolEvery is how often the sessions are gone through for it.
+	poolEvery = 5 * time.Second
+)
+
+// usage is what of a session's traffic the pool looks at. Session.mu guards it.
+type usage struct {
+	messages     uint64 // requests and notifies both ways that are not Background
+	seenRequests uint64 // at the last sample, as the next
+	seenMessages uint64
+	used         int64 // when the last request was begun, to within poolEvery; the opening counts
+	message      int64 // when the last of messages was; 0 = there was none
+}
+
+// sample notes what has happened since the last sample.
+func (u *usage) sample(now int64, requests uint64) {
+	if requests != u.seenRequests {
+		u.seenRequests, u.used = requests, now
+	}
+	if u.messages != u.seenMessages {
+		u.seenMessages, u.message = u.messages, now
+	}
+}
+
+// pooled is a session as the pool sees it.
+type pooled struct {
+	s       *Session
+	inbound bool
+	net     string // for MaxInboundPerNet; "" = not limited
+	busy    bool   // it has requests in flight
+	pinned  bool
+	used    int64
+	message int64
+}
+
+// surplus decides which sessions are to be closed. It sorts all.
+func surplus(c *Config, now int64, all []pooled) (close []*Session) {
+	slices.SortFunc(all, func(a, b pooled) int { return cmp.Compare(a.used, b.used) })
+	var in, background, backgroundIn int
+	byNet := make(map[string]int)
+	for i := range all {
+		p := &all[i]
+		switch {
+		case p.inbound:
+			in++
+			byNet[p.net]++
+			if p.message == 0 {
+				backgroundIn++
+			}
+		case p.message == 0:
+			background++
+		}
+	}
+	for i := range all {
+		p := &all[i]
+		idle := now - p.used
+		if p.busy || p.pinned || idle < int64(freshFor) {
+			continue
+		}
+		gone := false
+		switch {
+		case !p.inbound:
+			gone = p.message == 0 && (background > c.MaxBackground || idle >= int64(c.BackgroundIdle))
+		case p.message == 0 && backgroundIn > c.MaxBackgroundInbound:
+			gone = true
+		case p.message != 0 && now-p.message < int64(messageKeeps):
+		default:
+			gone = in > almost(c.MaxInbound) || p.net != "" && byNet[p.net] > almost(c.MaxInboundPerNet)
+		}
+		if !gone {
+			continue
+		}
+		close = append(close, p.s)
+		switch {
+		case p.inbound:
+			in--
+			byNet[p.net]--
+			if p.message == 0 {
+				backgroundIn--
+			}
+		default: // of those dialled here only such go
+			background--
+		}
+	}
+	return close
+}
+
+// almost leaves an eighth of a budget, one at least, to those who come until the next look.
+func almost(limit int) int { return limit - max(1, limit/8) }
+
+// pool closes what is surplus.
+func (e *Endpoint) pool(now int64, sessions []*Session) {
+	if e.cfg.Background == 0 || now-e.pooledAt < int64(poolEvery) {
+		return
+	}
+	e.pooledAt = now
+	e.mu.Lock()
+	pins := e.pins
+	e.mu.Unlock()
+	all := make([]pooled, 0, len(sessions))
+	for _, s := range sessions {
+		if p, ok := s.pooled(now); ok {
+			p.pinned = pins[s.peer]
+			all = append(all, p)
+		}
+	}
+	for _, s := range surplus(&e.cfg, now, all) {
+		s.startDrain(reasonUnused)
+	}
+}
+
+// pooled samples the session; false if it is ending.
+func (s *Session) pooled(now int64) (pooled, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil || s.drain.on {
+		return pooled{}, false
+	}
+	s.use.sample(now, s.out.lastID+s.serve.lastID)
+	return pooled{s: s, inbound: !s.initiator, net: s.net, used: s.use.used, message: s.use.message,
+		busy: s.calls.inFlight > 0 || s.calls.waiting.head != nil || s.serve.slots > 0}, true
+}
+
+// inherit takes over what older sessions of the peer were used for, as s is
+// opened at now: a renewed session is as worthy as the one before.
+func (s *Session) inherit(now int64, old []*Session) {
+	s.use.used = now
+	for _, o := range old {
+		o.mu.Lock()
+		o.use.sample(now, o.use.seenRequests)
+		s.use.message = max(s.use.message, o.use.message)
+		o.mu.Unlock()
+	}
+}
+
+// Pin has sessions with these peers, if there are any, not be closed for being
+// unused. It replaces what was pinned before.
+func (e *Endpoint) Pin(peers []PeerKey) {
+	pins := make(map[PeerKey]bool, len(peers))
+	for _, p := range peers {
+		pins[p] = true
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.pins = pins
+}
+
+// inboundLimitLocked says by which setting one more session that somebody at the
+// network net dials is refused; "" if it is not.
+func (e *Endpoint) inboundLimitLocked(net string) (setting string) {
+	switch {
+	case e.sessions >= e.cfg.MaxSessions:
+		return "MaxSessions"
+	case e.inbound >= e.cfg.MaxInbound:
+		return "MaxInbound"
+	case net != "" && e.inboundByNet[net] >= e.cfg.MaxInboundPerNet:
+		return "MaxInboundPerNet"
+	}
+	return ""
+}
+
+// refusedInbound is for the log: who dials gets no word.
+func refusedInbound(setting string) error {
+	return &RequestError{Code: Busy, Limit: "sessions that others have dialled", Setting: setting}
+}
+
+// countInboundLocked counts an inbound session in or out.
+func (e *Endpoint) countInboundLocked(s *Session, d int) {
+	if s.initiator {
+		return
+	}
+	e.inbound += d
+	if s.net == "" {
+		return
+	}
+	if e.inboundByNet[s.net] += d; e.inboundByNet[s.net] == 0 {
+		delete(e.inboundByNet, s.net)
+	}
+}
+
+// DefaultGroup is the /24 of an IPv4 address and the /48 of an IPv6 address.
+// Loopback, private and link-local addresses have none: who is there is on this
+// machine's own network.
+func DefaultGroup(a netip.Addr) string {
+	a = a.Unmap().WithZone("")
+	if !a.IsValid() || a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast() {
+		return ""
+	}
+	bits := 48
+	if a.Is4() {
+		bits = 24
+	}
+	p, _ := a.Prefix(bits) // the length is possible
+	return p.String()
+}
