@@ -44,11 +44,14 @@ func (c *core) alive(now time.Time, cl *call, resp *Response) {
 	}
 	if c.table.succeeded(now, ct, now.Sub(cl.sent), checkFirst) {
 		c.sched.backoff = bootstrapFirst
+		if c.table.n == 1 { // the first who can tell whether we can be dialled
+			c.proof.next, c.proof.backoff = now, 0
+		}
 		if e := c.table.get(ct.Key); e != nil {
 			e.called = cl.stranger
-		}
-		if e := c.table.get(ct.Key); e != nil && c.sched.joined {
-			c.handOver(now, e)
+			if c.sched.joined {
+				c.handOver(now, e)
+			}
 		}
 	}
 	e := c.table.get(ct.Key)

@@ -64,25 +64,23 @@ func (s *entries) put(now time.Time, body []byte, age time.Duration, source neti
 	if !near(id) {
 		return StatusNotClose
 	}
-	full := func(n, most int) bool { return n >= most }
-	for _, bound := range []struct {
-		full bool
-		of   func(*keptEntry) bool
+	bounds := []struct {
+		full func() bool
+		of   func(*keptEntry) bool // what the bound is of: the farthest of it goes
 	}{
-		{full(s.authors[author], s.ofAuthor), func(e *keptEntry) bool { return e.author == author }},
-		{source.IsValid() && full(s.sources[source], max(1, s.max/8)), func(e *keptEntry) bool { return e.source == source }},
-		{full(len(s.kept), s.max) || s.bytes+len(body) > s.maxBytes, func(*keptEntry) bool { return true }},
-	} {
-		if !bound.full {
-			continue
-		}
-		if !s.nearerThanFarthest(id, bound.of) {
+		{func() bool { return s.authors[author] >= s.ofAuthor }, func(e *keptEntry) bool { return e.author == author }},
+		{func() bool { return source.IsValid() && s.sources[source] >= max(1, s.max/8) }, func(e *keptEntry) bool { return e.source == source }},
+		{func() bool { return len(s.kept) >= s.max || s.bytes+len(body) > s.maxBytes }, func(*keptEntry) bool { return true }},
+	}
+	for _, b := range bounds { // all are asked before anything goes
+		if b.full() && !s.nearerThanFarthest(id, b.of) {
 			return StatusNotClose
 		}
-		s.drop(s.farthest(bound.of))
 	}
-	for s.bytes+len(body) > s.maxBytes {
-		s.drop(s.farthest(func(*keptEntry) bool { return true }))
+	for _, b := range bounds {
+		for b.full() {
+			s.drop(s.farthest(b.of))
+		}
 	}
 	s.kept[id] = &keptEntry{slices.Clone(body), author, until, source}
 	s.authors[author]++

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -45,10 +46,16 @@ func TestEntryBounds(t *testing.T) {
 		t.Errorf("too far: %s, %d kept", st, len(s.kept))
 	}
 	refused := 0
-	for i := range 20 {
-		if s.put(epoch, testEntry(Key{9}, i), 0, netip.Prefix{}, near) == StatusNotClose {
-			refused++
+	put := func(s *entries, body []byte, source netip.Prefix) {
+		before := maps.Clone(s.kept)
+		if s.put(epoch, body, 0, source, near) == StatusNotClose {
+			if refused++; !maps.Equal(before, s.kept) {
+				t.Error("what is refused has put something out")
+			}
 		}
+	}
+	for i := range 20 {
+		put(s, testEntry(Key{9}, i), netip.Prefix{})
 		if len(s.kept) > 3 {
 			t.Fatalf("%d of one author", len(s.kept))
 		}
@@ -57,9 +64,18 @@ func TestEntryBounds(t *testing.T) {
 		t.Errorf("%d refused, %d kept", refused, s.authors[Key{9}])
 	}
 	for a := range 20 {
-		s.put(epoch, testEntry(Key{10, byte(a)}, a), 0, netip.Prefix{}, near)
+		put(s, testEntry(Key{10, byte(a)}, a), netip.Prefix{})
 		if len(s.kept) > 8 {
 			t.Fatalf("%d kept", len(s.kept))
+		}
+	}
+	mixed := newEntries(NodeID(Key{1}), &Config{CheckEntry: checkTestEntry, MaxEntries: 32, MaxEntryBytes: 1 << 20, EntriesByAuthor: 3})
+	for i := range 400 { // every bound in turn, and several at once
+		put(mixed, testEntry(Key{byte(i % 20)}, i), netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(20 + i%9)}), 16))
+	}
+	for p, n := range mixed.sources {
+		if n > 32/8 {
+			t.Errorf("%d of %s", n, p)
 		}
 	}
 	bytes := 0

@@ -13,14 +13,7 @@ func TestSoak(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet()
-		boot := m.prepareBack(t, 1, nil)
-		boot.run()
-		nodes := []*memNode{boot}
-		for i := range 39 {
-			x := m.prepareBack(t, 10+i, []Contact{{Key: boot.key}})
-			x.run()
-			nodes = append(nodes, x)
-		}
+		nodes := m.startBack(t, 40)
 		check := func(what string) {
 			servers, ready, asked, contacts := 0, 0, 0, 0
 			for i, n := range nodes {
@@ -55,7 +48,7 @@ func TestSoak(t *testing.T) {
 			for i := range 8 {
 				n := 1 + (r*8+i)%39
 				nodes[n].stop()
-				nodes[n] = m.prepareBack(t, 100+r*10+i, []Contact{{Key: boot.key}})
+				nodes[n] = m.prepareBack(t, 100+r*10+i, []Contact{{Key: nodes[0].key}})
 				nodes[n].run()
 			}
 			time.Sleep(20*time.Minute + 7*time.Second)
@@ -68,7 +61,7 @@ func TestSoak(t *testing.T) {
 		x.stop()
 		time.Sleep(20 * time.Second)
 		n := int(x.addr.Addr().As4()[3]) + 256*int(x.addr.Addr().As4()[2]) - 1
-		y := m.prepareBack(t, n, []Contact{{Key: boot.key}})
+		y := m.prepareBack(t, n, []Contact{{Key: nodes[0].key}})
 		if err := y.Restore(snap); err != nil {
 			t.Fatal(err)
 		}
@@ -85,7 +78,9 @@ func TestSoak(t *testing.T) {
 				}
 			}
 		}
-		t.Logf("%d do not find it as a server", failed)
+		if failed > 0 {
+			t.Errorf("%d do not find it as a server", failed)
+		}
 		time.Sleep(5 * time.Minute)
 		check("restart")
 		stopAll(nodes)

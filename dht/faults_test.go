@@ -10,36 +10,6 @@ import (
 	"time"
 )
 
-// dialledNet is a memNode as the node's own Network is: it dials back, and says
-// when a dial failed.
-type dialledNet struct{ *memNode }
-
-func (n dialledNet) Call(ctx context.Context, to Contact, req *Request) (*Response, error) {
-	r, err := n.memNode.Call(ctx, to, req)
-	if err == errRefused {
-		err = fmt.Errorf("%w: %w", ErrDial, err)
-	}
-	return r, err
-}
-
-func (n dialledNet) DialBack(ctx context.Context, k Key, a netip.AddrPort) error {
-	n.net.mu.Lock()
-	defer n.net.mu.Unlock()
-	if m := n.net.nodes[a]; m != nil && m.key == k && !n.net.cut[n.key] && !n.net.cut[k] {
-		return nil
-	}
-	return errRefused
-}
-
-func (m *memNet) prepareBack(t testing.TB, n int, boot []Contact) *memNode {
-	var rn *dialledNet
-	mn := m.prepare(t, n, boot, func(c *Config) {
-		rn = &dialledNet{c.Network.(*memNode)}
-		c.Network = rn
-	})
-	return mn
-}
-
 func (m *memNet) nodeDial(t testing.TB, n int, boot []Contact) *memNode { // ErrDial, but no dial-back
 	mn := m.prepare(t, n, boot, func(c *Config) { c.Network = errNet{c.Network.(*memNode)} })
 	return mn
@@ -339,6 +309,27 @@ func TestForcedPublish(t *testing.T) {
 	if calls > 50 || len(c.shut) == 0 {
 		t.Errorf("%d waves of %d requests in %s cost %d calls; %d addresses are left alone", wave, uplinkRun, now.Sub(epoch), calls, len(c.shut))
 	}
+}
+
+// A node whose bootstrap node comes late is a server as soon as that can tell.
+func TestLateProof(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet()
+		late := m.prepareBack(t, 1, nil)
+		a := m.prepareBack(t, 2, []Contact{late.contact()})
+		a.run()
+		time.Sleep(7 * time.Minute) // long enough for its pauses between proofs to have grown
+		if a.Stats().Server {
+			t.Error("nobody has dialled it, and it is a server")
+		}
+		late.run()
+		time.Sleep(2 * bootstrapMost)
+		if !a.Stats().Server || late.Stats().Contacts != 1 {
+			t.Errorf("two minutes after its bootstrap node came: %+v, that knows %d", a.core.proof, late.Stats().Contacts)
+		}
+		stopAll([]*memNode{a, late})
+	})
 }
 
 // All nodes of a small network restart, and those that a node remembers come late.

@@ -1,7 +1,6 @@
 package dht
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -273,18 +272,6 @@ func TestLifetimes(t *testing.T) {
 	}
 }
 
-// provingNet is a memNet whose nodes can dial one another back.
-type provingNet struct{ *memNode }
-
-func (n provingNet) DialBack(ctx context.Context, k Key, addr netip.AddrPort) error {
-	n.net.mu.Lock()
-	defer n.net.mu.Unlock()
-	if to := n.net.nodes[addr]; to == nil || to.key != k || n.net.behind[k] {
-		return errRefused
-	}
-	return nil
-}
-
 // Who can't be dialled is a client: findable by its own word, in no table, and a
 // server as soon as it can be dialled. Nobody dials where an asker does not come from.
 func TestDialBack(t *testing.T) {
@@ -292,20 +279,9 @@ func TestDialBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet()
 		m.behind = map[Key]bool{}
-		proving := func(n *memNode) func(*Config) {
-			return func(c *Config) { c.Network = provingNet{n} }
-		}
 		var nodes []*memNode
 		start := func(i int, boot []Contact) *memNode {
-			n := m.prepare(t, i, boot, nil)
-			cfg := n.cfg
-			proving(n)(&cfg)
-			d, err := New(cfg)
-			if err != nil {
-				t.Fatal(err)
-			}
-			n.DHT = d
-			d.core.verify, d.core.store.verify = m.verify, m.verify
+			n := m.prepareBack(t, i, boot)
 			n.run()
 			nodes = append(nodes, n)
 			return n

@@ -248,3 +248,42 @@ func stopAll(nodes []*memNode) {
 }
 
 func noGroups(netip.Addr) (narrow, wide netip.Prefix) { return narrow, wide }
+
+// dialledNet is a memNode as the node's own Network is: it dials back, and says
+// when a dial failed.
+type dialledNet struct{ *memNode }
+
+func (n dialledNet) Call(ctx context.Context, to Contact, req *Request) (*Response, error) {
+	r, err := n.memNode.Call(ctx, to, req)
+	if err == errRefused {
+		err = fmt.Errorf("%w: %w", ErrDial, err)
+	}
+	return r, err
+}
+
+func (n dialledNet) DialBack(ctx context.Context, k Key, a netip.AddrPort) error {
+	n.net.mu.Lock()
+	defer n.net.mu.Unlock()
+	if m := n.net.nodes[a]; m != nil && m.key == k && !n.net.cut[n.key] && !n.net.cut[k] && !n.net.behind[k] {
+		return nil
+	}
+	return errRefused
+}
+
+// prepareBack is prepare for a node on a dialledNet.
+func (m *memNet) prepareBack(t testing.TB, n int, boot []Contact) *memNode {
+	return m.prepare(t, n, boot, func(c *Config) { c.Network = dialledNet{c.Network.(*memNode)} })
+}
+
+// startBack starts n nodes that dial one another back, and bootstrap from the first.
+func (m *memNet) startBack(t testing.TB, n int) []*memNode {
+	boot := m.prepareBack(t, 1, nil)
+	boot.run()
+	nodes := []*memNode{boot}
+	for i := range n - 1 {
+		x := m.prepareBack(t, 10+i, []Contact{{Key: boot.key}})
+		x.run()
+		nodes = append(nodes, x)
+	}
+	return nodes
+}

@@ -11,14 +11,7 @@ func TestHalfRestarts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet()
-		boot := m.prepareBack(t, 1, nil)
-		boot.run()
-		nodes := []*memNode{boot}
-		for i := range 59 {
-			x := m.prepareBack(t, 10+i, []Contact{{Key: boot.key}})
-			x.run()
-			nodes = append(nodes, x)
-		}
+		nodes := m.startBack(t, 60)
 		time.Sleep(30 * time.Minute)
 		report := func(what string) (failed int) {
 			contacts, least := 0, 1000
@@ -52,7 +45,7 @@ func TestHalfRestarts(t *testing.T) {
 			}
 		}
 		for i := 30; i < 60; i++ {
-			nodes[i] = m.prepareBack(t, i+9, []Contact{{Key: boot.key}})
+			nodes[i] = m.prepareBack(t, i+9, []Contact{{Key: nodes[0].key}})
 			nodes[i].Restore(snaps[i])
 			nodes[i].run()
 		}

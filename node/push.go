@@ -17,7 +17,7 @@ const (
 )
 
 // pusher sends the own record over all sessions when it has changed
-// (docs/wire.md, section 6.4), so that whoever talks to this agent knows where it
+// (docs/wire.md, section 6.5), so that whoever talks to this agent knows where it
 // is before the DHT is asked.
 type pusher struct {
 	turn   chan struct{} // capacity 1: one push at a time
