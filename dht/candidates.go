@@ -1,0 +1,101 @@
+package dht
+
+import "slices"
+
+// mayCome tells whether one more may enter who came by himself, for whom no other
+// contact vouches: a twentieth of the table, so that whoever calls often does not fill it.
+func (t *table) mayCome(k Key) bool {
+	if t.n < smallTable || t.get(k) != nil {
+		return true
+	}
+	n := 0
+	t.each(func(e *entry) {
+		if e.called {
+			n++
+		}
+	})
+	return n < max(smallTable/8, t.n/20)
+}
+
+// heard keeps a contact that somebody named, to be checked when there is room.
+// It tells whether there may be.
+func (t *table) heard(c Contact) bool {
+	id := c.id()
+	p := prefixLen(t.self, id)
+	if p == 8*len(id) {
+		return false
+	}
+	if len(c.Addresses()) == 0 || c.Record != nil && !c.Record.serves() {
+		return false
+	}
+	if p < len(t.buckets) && t.buckets[p] != nil {
+		if i := t.buckets[p].find(id); i >= 0 {
+			t.buckets[p].entries[i].called = false
+			return false
+		}
+	}
+	b := t.bucket(id)
+	b.replace(c, id)
+	return len(b.entries) < bucketSize || p >= t.sibling
+}
+
+func (b *bucket) replace(c Contact, id ID) {
+	s := spare{top: id.top(), rec: c.Record, by: c.by}
+	if c.Record == nil {
+		bare := c // not &c: most have a record and need no memory
+		s.bare = &bare
+	}
+	i := b.spare(s.top, c.Key)
+	switch {
+	case i >= 0 && b.replacements[i].rec != nil:
+		s = b.replacements[i] // what somebody else says is no better, and may be forged
+	case i >= 0:
+	case len(b.replacements) < replacementSize:
+		i = len(b.replacements)
+		b.replacements = append(b.replacements, spare{})
+	default:
+		i = replacementSize - 1
+	}
+	copy(b.replacements[1:i+1], b.replacements[:i])
+	b.replacements[0] = s
+}
+
+// spare returns the place of k in replacements, -1 if it is not there.
+func (b *bucket) spare(top uint64, k Key) int {
+	for i := range b.replacements {
+		s := &b.replacements[i]
+		if s.top == top && (s.rec != nil && s.rec.Key == k || s.bare != nil && s.bare.Key == k) {
+			return i
+		}
+	}
+	return -1
+}
+
+func (b *bucket) drop(id ID, k Key) {
+	if i := b.spare(id.top(), k); i >= 0 {
+		b.replacements = slices.Delete(b.replacements, i, i+1)
+	}
+}
+
+// takeCandidates removes and returns up to n replacements that there is room for.
+func (t *table) takeCandidates(n int) []Contact {
+	var out []Contact
+	for p, b := range t.buckets {
+		if b == nil || len(b.replacements) == 0 || len(b.entries) >= bucketSize && p < t.sibling {
+			continue // no room for anyone
+		}
+		free := max(bucketSize-len(b.entries), 1) - b.asked
+		for i := 0; i < len(b.replacements) && len(out) < n && free > 0; {
+			c := b.replacements[i].contact()
+			if !t.room(b, c.id(), groupsOf(t.group, c)) {
+				i++
+				continue
+			}
+			b.replacements = slices.Delete(b.replacements, i, i+1)
+			b.asked++
+			free--
+			out = append(out, c)
+		}
+	}
+	return out
+}
