@@ -49,7 +49,7 @@ type Config struct {
 
 	TTL        time.Duration // of the own record; default 2 h, MinTTL to MaxTTL
 	MaxCalls   int           // calls to others at once; default 64
-	MaxLookups int           // searches at once; default 256
+	MaxLookups int           // searches at once; default MaxLookups
 	MaxRecords int           // records kept for others; default 4,096
 	MaxBytes   int           // their bytes; default 2 MiB
 	MaxFloors  int           // sequence floors kept; default 16,384
@@ -61,6 +61,9 @@ type Config struct {
 	dialBack bool           // Network is a DialBacker
 	linked   func(Key) bool // tells whether a session is open
 }
+
+// MaxLookups is the default of Config.MaxLookups.
+const MaxLookups = 256
 
 // Parameters of the protocol (docs/dht.md gives the reasons).
 const (
@@ -86,7 +89,7 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	def(&c.MaxCalls, 64)
-	def(&c.MaxLookups, 256)
+	def(&c.MaxLookups, MaxLookups)
 	def(&c.MaxRecords, 4096)
 	def(&c.MaxBytes, 2<<20)
 	def(&c.MaxFloors, 16384)

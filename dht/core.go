@@ -186,16 +186,18 @@ func (c *core) startOp(now time.Time, o *op, target ID) *op {
 // local counts this node itself among the holders.
 func (c *core) local(now time.Time, o *op) {
 	rec := c.store.get(now, o.lookup.target)
-	if rec == nil {
-		if e := c.table.getID(o.lookup.target); e != nil {
-			rec = e.Record
-		}
-	}
+	holds := rec != nil
 	if o.lookup.target == c.id {
-		rec, o.lookup.ended = c.own.rec, true
+		rec, holds, o.lookup.ended = c.own.rec, true, true
+	}
+	if e := c.table.getID(o.lookup.target); e != nil && rec == nil {
+		rec = e.Record // a contact's record is where to ask first, and can be an old one
 	}
 	if rec != nil && rec.Current(now) == nil {
-		o.lookup.best, o.lookup.holders[c.self], o.better = rec, true, true
+		o.lookup.best, o.better = rec, true
+		if holds {
+			o.lookup.holders[c.self] = true
+		}
 	}
 }
 

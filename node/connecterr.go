@@ -19,6 +19,9 @@ func lookupError(to sdk.AgentID, err error, asked int, took time.Duration, down 
 		e.Code = sdk.Unreachable
 		e.Text = fmt.Sprintf("%s has gone offline: its node withdrew its address %s; it can be found again once it runs and has an address",
 			to, gone.Since.UTC().Format(time.RFC3339))
+	case errors.Is(err, dht.ErrBusy):
+		e.Code, e.Limit = sdk.Busy, dhtSearches()
+		e.Text = fmt.Sprintf("%s could not be looked for: this node searches the DHT for too much at once", to)
 	case down:
 		e.Text = fmt.Sprintf("%s could not be looked for: no other node answers this one at present; check this machine's network", to)
 	case errors.Is(err, dht.ErrNotFound):
@@ -31,6 +34,11 @@ func lookupError(to sdk.AgentID, err error, asked int, took time.Duration, down 
 		e.Text = fmt.Sprintf("the DHT could not be asked for %s: %v; check this node's --bootstrap", to, err)
 	}
 	return e
+}
+
+// dhtSearches is the limit that dht.ErrBusy speaks of.
+func dhtSearches() *sdk.Limit {
+	return &sdk.Limit{Name: "searches of the DHT", Value: dht.MaxLookups + 1, Max: dht.MaxLookups, RetryAfter: time.Second}
 }
 
 func dialError(to sdk.AgentID, err error) *sdk.Error {

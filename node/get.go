@@ -103,7 +103,7 @@ func searchError(ctx context.Context, a *app, record sdk.Hash, err error) *sdk.E
 	case errors.Is(err, dht.ErrNoAnswer), errors.Is(err, dht.ErrClosed):
 		e.Code = sdk.Unreachable
 	case errors.Is(err, dht.ErrBusy):
-		e.Code, e.Limit = sdk.Busy, &sdk.Limit{Name: "searches of the DHT", RetryAfter: time.Second}
+		e.Code, e.Limit = sdk.Busy, dhtSearches()
 	}
 	return e
 }

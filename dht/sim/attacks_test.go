@@ -37,9 +37,9 @@ func TestMalicious(t *testing.T) {
 // Old records lose against newer ones, unless the first one wins (A2).
 func TestStale(t *testing.T) {
 	t.Parallel()
-	lies := func(c *Config) { c.Malicious, c.Behaviour, c.Moves = .3, Stale, 10 }
-	all, _ := mustRun(t, brief(70, lies))
-	first, _ := mustRun(t, brief(70, func(c *Config) {
+	lies := func(c *Config) { c.Malicious, c.Behaviour, c.Moves = .5, Stale, 10 }
+	all, _ := mustRun(t, brief(160, lies))
+	first, _ := mustRun(t, brief(160, func(c *Config) {
 		lies(c)
 		c.Off.Copies = true
 	}))
