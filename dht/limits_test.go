@@ -300,9 +300,11 @@ func TestDialBack(t *testing.T) {
 			if s := n.Stats(); s.Server != (n != hidden) {
 				t.Errorf("node %d is a server: %t", i, s.Server)
 			}
+			n.mu.Lock()
 			if n.core.table.get(hidden.key) != nil {
 				t.Errorf("node %d has a client in its table", i)
 			}
+			n.mu.Unlock()
 		}
 		if r, err := nodes[3].Lookup(t.Context(), hidden.key); err != nil || r.Record.Flags != FlagClient {
 			t.Errorf("the client's record: %+v, %v", r.Record, err)

@@ -85,7 +85,7 @@ type table struct {
 	idle    time.Time // no bucket was touched last before it
 	sibling int       // buckets from here on may hold siblings beyond k
 	idOf    func(Key) ID
-	asked   Key // of the last get, and its id: a call is looked up several times
+	asked   Key // of the last get, and its id: a call is looked up several times. Get writes it
 	askedID ID
 }
 
