@@ -313,7 +313,7 @@ func (n *Node) newApp(desc sdk.Description) (a *app, err error) {
 	dna := sdk.DNA{Name: desc.Name, Integrity: desc.Integrity, NetworkSeed: settings.NetworkSeed, Properties: settings.Properties}
 	a = &app{name: desc.Name, dna: dna, hash: dna.Hash(), desc: desc,
 		log: n.cfg.Log.With("dna", desc.Name), idle: make(chan struct{}), prepare: make(chan struct{}, 1)}
-	if a.header, err = encodeHeader(a.hash, a.name, 0); err != nil {
+	if a.header, err = usual.encode(a.hash, a.name, 0); err != nil {
 		return nil, err
 	}
 	path := n.cfg.path("chains", fmt.Sprintf("%s-%x.db", a.name, a.hash[:6]))

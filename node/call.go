@@ -100,7 +100,7 @@ func (n *Node) settle(ctx context.Context, a *app, lc *liveCall, staged []sdk.En
 		Base:    lc.base,
 		Init:    init,
 	}
-	if lc.call.Kind == sdk.CallReceive {
+	if lc.foreign() {
 		batch.Reply, batch.KeepReply = reply, true
 	}
 	_, err := a.chain.Append(ctx, batch)
@@ -114,24 +114,36 @@ func (n *Node) settle(ctx context.Context, a *app, lc *liveCall, staged []sdk.En
 			n.publisher.grown()
 		}
 	}
-	return reply, commitError(lc.call.Kind, err)
+	return reply, lc.commitError(err)
 }
 
 // commitError keeps from another agent what the disk said, and the path in it.
 // The chain has logged both.
-func commitError(kind sdk.CallKind, err error) error {
+func (c *liveCall) commitError(err error) error {
 	var e *sdk.Error
-	if kind != sdk.CallReceive || !errors.As(err, &e) {
+	if !c.foreign() || !errors.As(err, &e) {
 		return err
 	}
 	kept := *e
 	switch {
 	case e.Code == sdk.OutcomeUnknown:
-		kept.Text = "the disk did not confirm what the receive committed; its node's log says why"
+		kept.Text = "the disk did not confirm what the call committed; its node's log says why"
 	case e.HandlerCode == sdk.HandlerCodeCommit:
-		kept.Text = "the source chain did not take what the receive committed, and nothing of it exists; its node's log says why"
+		kept.Text = "the source chain did not take what the call committed, and nothing of it exists; its node's log says why"
 	}
 	return &kept
+}
+
+// foreign tells that another agent caused the call, so that the answer, and its
+// errors, are for that one.
+func (c *liveCall) foreign() bool {
+	switch c.call.Kind {
+	case sdk.CallReceive, sdk.CallNotified:
+		return true
+	case sdk.CallFunction:
+		return c.call.From != c.node.id.agent
+	}
+	return false
 }
 
 // end closes the call: its host fails from now on.
@@ -158,11 +170,11 @@ func errCallOver() *sdk.Error {
 		Text: "the call has returned: its context sends, commits and queries no more"}
 }
 
-func (c *liveCall) Send(ctx context.Context, to sdk.AgentID, payload []byte) ([]byte, error) {
+func (c *liveCall) Send(ctx context.Context, m sdk.Message) ([]byte, error) {
 	if !c.beginSend() {
 		return nil, errCallOver()
 	}
-	reply, err := c.node.send(ctx, c.app, to, payload)
+	reply, err := c.node.send(ctx, c.app, &m)
 	c.endSend(err)
 	if err != nil {
 		return nil, err

@@ -398,7 +398,7 @@ func TestValidateHasNoHost(t *testing.T) {
 	t.Parallel()
 	var errs []error
 	n := startRaw(t, func(ctx context.Context, host sdk.Host, call *sdk.Call) ([]byte, error) {
-		_, err := host.Send(ctx, call.From, nil)
+		_, err := host.Send(ctx, sdk.Message{To: call.From})
 		_, err2 := host.Commit(ctx, sdk.Entry{Type: "x"})
 		_, err3 := host.Query(ctx, sdk.Query{})
 		_, err4 := host.Get(ctx, sdk.Hash{})

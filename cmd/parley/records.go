@@ -100,6 +100,10 @@ func causeName(k sdk.CallKind) string {
 		return "receive"
 	case sdk.CallInit:
 		return "init"
+	case sdk.CallNotified:
+		return "notified"
+	case sdk.CallOperator:
+		return "operator"
 	case sdk.CallPostCommit:
 		return "post_commit"
 	}

@@ -117,8 +117,8 @@ func (c *Chain) request(b Batch) (*request, error) {
 	if !b.Cause.Kind.Commits() {
 		return nil, errInput("a batch has cause %d, of which no records come", b.Cause.Kind)
 	}
-	if b.KeepReply && b.Cause.Kind != sdk.CallReceive {
-		return nil, errInput("only a receive's reply can be kept")
+	if k := b.Cause.Kind; b.KeepReply && k != sdk.CallReceive && k != sdk.CallNotified && k != sdk.CallFunction {
+		return nil, errInput("only the reply to another agent can be kept")
 	}
 	if b.Init && b.Cause.Kind != sdk.CallInit {
 		return nil, errInput("only init can say that it has run")
@@ -262,7 +262,7 @@ func (c *Chain) tick(now time.Time) int64 {
 func (c *Chain) refuse(group []*request, cause error) {
 	for _, r := range group {
 		err := errStopped(c.opts.Path, cause)
-		if _, ok := c.unsure[r.replyID()]; ok && r.batch.Cause.Kind == sdk.CallReceive {
+		if _, ok := c.unsure[r.replyID()]; ok && r.batch.KeepReply {
 			err = errUnsynced(c.opts.Path, cause)
 		}
 		r.done <- outcome{err: err}
@@ -272,7 +272,7 @@ func (c *Chain) refuse(group []*request, cause error) {
 func (r *request) replyID() replyID { return replyID{r.batch.Cause.From, r.batch.Cause.Message} }
 
 func (c *Chain) duplicate(p *plan, r *request) bool {
-	if r.batch.Cause.Kind != sdk.CallReceive {
+	if !r.batch.KeepReply {
 		return false
 	}
 	_, before := c.replies.at[r.replyID()]

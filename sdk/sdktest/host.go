@@ -55,12 +55,12 @@ func (r *running) Log(_ context.Context, level slog.Level, text string, args ...
 }
 
 // Send carries a message to another node of the Net, as sdk.Host says.
-func (r *running) Send(ctx context.Context, to sdk.AgentID, payload []byte) ([]byte, error) {
+func (r *running) Send(ctx context.Context, m sdk.Message) ([]byte, error) {
 	if err := r.live("Send"); err != nil {
 		return nil, err
 	}
 	r.effects.Add(1)
-	out, err := r.node.send(ctx, to, slices.Clone(payload))
+	out, err := r.node.send(ctx, m.To, slices.Clone(m.Payload))
 	if err != nil {
 		if err.Retry { // it took no effect
 			r.effects.Add(-1)

@@ -88,6 +88,8 @@ const (
 	CauseKind_CAUSE_KIND_RECEIVE     CauseKind = 2
 	CauseKind_CAUSE_KIND_INIT        CauseKind = 3
 	CauseKind_CAUSE_KIND_POST_COMMIT CauseKind = 5
+	CauseKind_CAUSE_KIND_NOTIFIED    CauseKind = 6
+	CauseKind_CAUSE_KIND_OPERATOR    CauseKind = 7
 )
 
 // Enum value maps for CauseKind.
@@ -98,6 +100,8 @@ var (
 		2: "CAUSE_KIND_RECEIVE",
 		3: "CAUSE_KIND_INIT",
 		5: "CAUSE_KIND_POST_COMMIT",
+		6: "CAUSE_KIND_NOTIFIED",
+		7: "CAUSE_KIND_OPERATOR",
 	}
 	CauseKind_value = map[string]int32{
 		"CAUSE_KIND_UNSPECIFIED": 0,
@@ -105,6 +109,8 @@ var (
 		"CAUSE_KIND_RECEIVE":     2,
 		"CAUSE_KIND_INIT":        3,
 		"CAUSE_KIND_POST_COMMIT": 5,
+		"CAUSE_KIND_NOTIFIED":    6,
+		"CAUSE_KIND_OPERATOR":    7,
 	}
 )
 
@@ -4398,13 +4404,15 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"RecordKind\x12\x1b\n" +
 	"\x17RECORD_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13RECORD_KIND_GENESIS\x10\x01\x12\x15\n" +
-	"\x11RECORD_KIND_ENTRY\x10\x02*\x89\x01\n" +
+	"\x11RECORD_KIND_ENTRY\x10\x02*\xbb\x01\n" +
 	"\tCauseKind\x12\x1a\n" +
 	"\x16CAUSE_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13CAUSE_KIND_FUNCTION\x10\x01\x12\x16\n" +
 	"\x12CAUSE_KIND_RECEIVE\x10\x02\x12\x13\n" +
 	"\x0fCAUSE_KIND_INIT\x10\x03\x12\x1a\n" +
-	"\x16CAUSE_KIND_POST_COMMIT\x10\x052\x82\n" +
+	"\x16CAUSE_KIND_POST_COMMIT\x10\x05\x12\x17\n" +
+	"\x13CAUSE_KIND_NOTIFIED\x10\x06\x12\x17\n" +
+	"\x13CAUSE_KIND_OPERATOR\x10\a2\x82\n" +
 	"\n" +
 	"\aControl\x12M\n" +
 	"\x06Status\x12 .parley.control.v1.StatusRequest\x1a!.parley.control.v1.StatusResponse\x12G\n" +
