@@ -128,7 +128,8 @@ func (c *Context) Cause() error {
 func (c *Context) Value(any) any { return nil }
 
 // AfterFunc is what package context asks of a context of another package, so
-// that one derived from it needs no goroutine.
+// that one derived from it needs no goroutine. f may need a lock that its caller
+// holds, as the derived context's does, and so it is never called from here.
 func (c *Context) AfterFunc(f func()) (stop func() bool) {
 	c.Done() // makes the timer
 	c.mu.Lock()
@@ -138,7 +139,7 @@ func (c *Context) AfterFunc(f func()) (stop func() bool) {
 	}
 	c.mu.Unlock()
 	if ended {
-		f()
+		go f() // it ends a context, and does not wait
 		return func() bool { return false }
 	}
 	return func() bool {

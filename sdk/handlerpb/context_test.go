@@ -50,9 +50,11 @@ func TestContextEnds(t *testing.T) {
 	}
 	late := new(hook)
 	c.OnEnd(late)
-	if stop := c.AfterFunc(late.Ended); late.ended.Load() != 2 || stop() {
+	told := make(chan struct{})
+	if stop := c.AfterFunc(func() { close(told) }); late.ended.Load() != 1 || stop() {
 		t.Errorf("after the end: told %d times", late.ended.Load())
 	}
+	<-told
 }
 
 // The cause is Err where there is no other, and Done is closed where nobody had asked.
@@ -85,6 +87,23 @@ func TestContextRelease(t *testing.T) {
 			t.Errorf("told %d and %d times", first.ended.Load(), second.ended.Load())
 		}
 	}
+}
+
+// A context that is being derived is locked while its parent may end.
+func TestContextAfterFuncOfOneThatHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c Context
+		c.End(context.Canceled, nil)
+		var derived sync.Mutex
+		told := false
+		derived.Lock()
+		stop := c.AfterFunc(func() { derived.Lock(); told = true; derived.Unlock() })
+		derived.Unlock()
+		synctest.Wait()
+		if !told || stop() {
+			t.Errorf("told %t", told)
+		}
+	})
 }
 
 // Whatever is waited with, the end comes at the deadline; where the context is
