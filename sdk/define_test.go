@@ -84,7 +84,10 @@ func callContext(t *testing.T, ctx context.Context, d *Definition, h *fakeHost, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &Call{Kind: CallFunction, Function: function, Payload: b, From: AgentID{1}, ID: MessageID{2}}
+	c := &Call{Kind: CallFunction, Function: function, Payload: b, ID: MessageID{2}}
+	if s := d.setup.Load(); s != nil {
+		c.From = s.Agent
+	}
 	if function == "" {
 		c.Kind, c.From = CallReceive, AgentID{3}
 	}

@@ -635,7 +635,7 @@ func TestByHand(t *testing.T) {
 }
 
 // described are the names of --describe's JSON. They only become more.
-var described = []string{"name", "integrity", "functions", "receives", "sdk", "protocol", "init", "validate", "post_commit"}
+var described = []string{"name", "integrity", "functions", "receives", "sdk", "protocol", "init", "validate", "post_commit", "notified"}
 
 type badHandler struct{ handlerFunc }
 
