@@ -10,7 +10,6 @@ import (
 
 	"github.com/parley-p2p/parley/node/chain"
 	"github.com/parley-p2p/parley/node/control"
-	"github.com/parley-p2p/parley/sdk"
 )
 
 const (
@@ -28,6 +27,9 @@ type publisher struct {
 	node *Node
 	wake chan struct{} // capacity 1: a chain has grown, or a DNA has come or gone
 	plan *publishPlan  // owned by run
+	// ended is the plan of the revocations, which have room of their own and go
+	// first; owned by run.
+	ended *publishPlan
 
 	// Owned by run.
 	failing     bool // told in the log
@@ -45,7 +47,8 @@ type publishState struct {
 }
 
 func newPublisher(n *Node) *publisher {
-	return &publisher{node: n, wake: make(chan struct{}, 1), plan: newPublishPlan(n.cfg.Limits.PublicEntries)}
+	return &publisher{node: n, wake: make(chan struct{}, 1), plan: newPublishPlan(n.cfg.Limits.PublicEntries),
+		ended: newPublishPlan(n.cfg.Limits.PublicRevocations)}
 }
 
 // grown is told when records are durable. It does not block.
@@ -65,15 +68,12 @@ func (p *publisher) run(ctx context.Context) error {
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		p.look()
-		e, wait := p.plan.next(p.node.now())
+		plan, e, wait := p.next()
 		if e != nil {
-			p.publish(ctx, e)
+			p.publish(ctx, plan, e)
 			continue
 		}
 		p.tell(nil)
-		if wait == 0 {
-			wait = publishAgain
-		}
 		timer.Reset(wait)
 		select {
 		case <-p.wake:
@@ -84,18 +84,40 @@ func (p *publisher) run(ctx context.Context) error {
 	return nil
 }
 
+// next is what is due, or nil and how long to wait.
+func (p *publisher) next() (plan *publishPlan, e *publishing, wait time.Duration) {
+	wait = publishAgain
+	for _, plan := range []*publishPlan{p.ended, p.plan} {
+		e, left := plan.next(p.node.now())
+		if e != nil {
+			return plan, e, 0
+		}
+		if left > 0 {
+			wait = min(wait, left)
+		}
+	}
+	return nil, nil, wait
+}
+
 // look reads what is durable on the chains.
 func (p *publisher) look() {
-	var newest []publicEntry
+	var newest, ended []publicEntry
 	var total uint64
+	now := p.node.now()
 	for _, a := range p.node.apps.all() {
 		list, n := a.chain.NewestPublic(p.plan.max)
 		total += n
 		for i := range list {
 			newest = append(newest, publicEntry{list[i], a})
 		}
+		for _, e := range a.chain.Revocations(now) {
+			ended = append(ended, publicEntry{e, a})
+		}
 	}
-	now := p.node.now()
+	if dropped := p.ended.set(now, ended, uint64(len(ended))); dropped > 0 {
+		p.node.cfg.Log.Error("older revocations of delegations are no longer published: who does not have them will not find them",
+			"setting", "public-revocations", "max", p.ended.max, "left_out", p.ended.leftOut)
+	}
 	if dropped := p.plan.set(now, newest, total); dropped > 0 && (p.toldLeftOut.IsZero() || now.Sub(p.toldLeftOut) > leftOutEvery) {
 		p.toldLeftOut = now
 		p.node.cfg.Log.Warn("older public entries are no longer published: newer ones take their place; on the chain they stay",
@@ -104,7 +126,7 @@ func (p *publisher) look() {
 }
 
 // publish publishes an entry once.
-func (p *publisher) publish(ctx context.Context, e *publishing) {
+func (p *publisher) publish(ctx context.Context, plan *publishPlan, e *publishing) {
 	limited, cancel := context.WithTimeout(ctx, publishLimit)
 	defer cancel()
 	holders, err := p.put(limited, e)
@@ -114,7 +136,7 @@ func (p *publisher) publish(ctx context.Context, e *publishing) {
 	if err == nil && holders == 0 {
 		err = errors.New("no node took it")
 	}
-	p.plan.published(p.node.now(), e, holders, err, rand.Float64())
+	plan.published(p.node.now(), e, holders, err, rand.Float64())
 	p.tell(&err)
 	log := e.app.log.With("record", e.Hash.String(), "seq", e.Seq)
 	switch {
@@ -140,11 +162,15 @@ func (p *publisher) put(ctx context.Context, e *publishing) (holders int, err er
 	if err != nil {
 		return 0, err
 	}
-	id, author, err := checkEntry(body)
+	id, of, err := checkEntry(body)
+	want := entryID(e.app.hash, e.Hash)
+	if !e.Revoked.IsZero() {
+		want = revocationID(p.node.id.agent, e.Revoked)
+	}
 	switch {
 	case err != nil:
 		return 0, err
-	case id != entryID(e.app.hash, e.Hash) || sdk.AgentID(author) != p.node.id.agent:
+	case id != want || of != share(p.node.id.agent, !e.Revoked.IsZero()):
 		return 0, errors.New("the source chain has another record there")
 	}
 	return p.node.entries.PutEntry(ctx, id, body)
@@ -155,7 +181,9 @@ func (p *publisher) tell(err *error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.state.published, p.state.waiting = p.plan.count()
-	p.state.leftOut = p.plan.leftOut
+	ended, waiting := p.ended.count()
+	p.state.published, p.state.waiting = p.state.published+ended, p.state.waiting+waiting
+	p.state.leftOut = p.plan.leftOut + p.ended.leftOut
 	if err != nil {
 		p.state.err = *err
 	}

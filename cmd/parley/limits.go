@@ -34,6 +34,7 @@ func limitFlags(p *pflag.FlagSet, l *node.Limits) {
 	p.IntVar(&l.ChainReplyBytes, "chain-reply-bytes", d.ChainReplyBytes, "their bytes")
 	p.IntVar(&l.PublicEntries, "public-entries", d.PublicEntries, "newest public entries that are kept published")
 	p.IntVar(&l.PublicSearches, "public-searches", d.PublicSearches, "searches for public entries of others that run at once")
+	p.IntVar(&l.PublicRevocations, "public-revocations", d.PublicRevocations, "revoked delegations, of all DNAs, whose revocations are kept published until they would have ended")
 }
 
 // sandboxFlags defines the flags of the handlers' sandbox.

@@ -76,6 +76,7 @@ type fileLimits struct {
 	ChainReplyBytes      *int64  `toml:"chain-reply-bytes"`
 	PublicEntries        *int64  `toml:"public-entries"`
 	PublicSearches       *int64  `toml:"public-searches"`
+	PublicRevocations    *int64  `toml:"public-revocations"`
 }
 
 type fileDNASettings struct {

@@ -129,7 +129,7 @@ func (c *Chain) request(b Batch) (*request, error) {
 	r.hashes = make([]sdk.Hash, len(b.Entries))
 	for i := range b.Entries {
 		e := &b.Entries[i]
-		if err := sdk.CheckEntryType(e.Type); err != nil {
+		if err := checkType(e.Type); err != nil {
 			return nil, errInput("entry %d: %v", i, err)
 		}
 		switch {
