@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/parley-p2p/parley/node/chain"
 	"github.com/parley-p2p/parley/sdk"
@@ -21,6 +22,9 @@ type liveCall struct {
 	app  *app
 	in   server // where it runs
 	call *sdk.Call
+	// Of another agent's message: see admission.
+	checked time.Time
+	receipt *sdk.ReceiptRequest
 
 	mu      sync.Mutex // guards what follows
 	base    uint64     // the chain's head when the call began, or the last of own behind it
@@ -44,13 +48,24 @@ func (n *Node) run(ctx context.Context, a *app, call *sdk.Call) ([]byte, *sdk.Er
 
 // runIn is run in a handler that is told, and says how many entries were committed.
 func (n *Node) runIn(ctx context.Context, h server, a *app, call *sdk.Call) ([]byte, int, *sdk.Error) {
+	return n.runLive(ctx, &liveCall{node: n, app: a, in: h, call: call})
+}
+
+// runAdmitted is run for another agent's message.
+func (n *Node) runAdmitted(ctx context.Context, a *app, in *admission) ([]byte, *sdk.Error) {
+	reply, _, e := n.runLive(ctx, &liveCall{node: n, app: a, in: a.handler, call: in.call, checked: in.checked, receipt: in.receipt})
+	return reply, e
+}
+
+func (n *Node) runLive(ctx context.Context, lc *liveCall) ([]byte, int, *sdk.Error) {
+	a := lc.app
 	if !a.enter() {
 		return nil, 0, errStopping(a.name)
 	}
 	defer a.leave()
-	base, _ := a.chain.Head()
-	lc := &liveCall{node: n, app: a, in: h, call: call, base: base, stage: sdk.Stage{Limits: n.cfg.commitLimits()}}
-	reply, err := a.serve(ctx, h, lc, call)
+	lc.base, _ = a.chain.Head()
+	lc.stage.Limits = n.cfg.commitLimits()
+	reply, err := a.serve(ctx, lc.in, lc, lc.call)
 	staged, effects := lc.end()
 	if err == nil {
 		reply, err = n.settle(ctx, a, lc, staged, reply)
@@ -85,11 +100,12 @@ func (a *app) serve(ctx context.Context, h server, host sdk.Host, call *sdk.Call
 
 // settle makes a successful call's outcome durable and returns its reply.
 func (n *Node) settle(ctx context.Context, a *app, lc *liveCall, staged []sdk.Entry, reply []byte) ([]byte, error) {
+	own, reply := lc.seal(staged, reply)
 	if len(reply) > n.cfg.MaxPayload {
 		return nil, tooLarge("reply", len(reply), n.cfg.MaxPayload, sdk.SideHandler, sdk.DeliveredYes)
 	}
 	init := lc.call.Kind == sdk.CallInit
-	if len(staged) == 0 && !init {
+	if len(staged) == 0 && len(own) == 0 && !init {
 		return reply, nil
 	}
 	if ctx.Err() != nil {
@@ -97,6 +113,7 @@ func (n *Node) settle(ctx context.Context, a *app, lc *liveCall, staged []sdk.En
 	}
 	batch := chain.Batch{
 		Entries: staged,
+		Own:     own,
 		Cause:   sdk.Cause{Kind: lc.call.Kind, Message: lc.call.ID, From: lc.call.From},
 		Base:    lc.began(),
 		Init:    init,
@@ -182,7 +199,10 @@ func (c *liveCall) Send(ctx context.Context, m sdk.Message) ([]byte, error) {
 	if !c.beginSend() {
 		return nil, errCallOver()
 	}
-	reply, err := c.node.send(ctx, c.app, &m)
+	reply, receipt, err := c.node.send(ctx, c.app, &m)
+	if receipt != nil {
+		err = c.keepReceipt(ctx, receipt)
+	}
 	c.endSend(err)
 	if err != nil {
 		return nil, err

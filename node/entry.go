@@ -56,17 +56,22 @@ func share(author sdk.AgentID, revocation bool) dht.Key {
 // DNA's rules say of it is the reader's to find out. of is against whose share it
 // counts.
 func checkEntry(body []byte) (id dht.ID, of dht.Key, err error) {
-	r, err := chain.ParsePublic(body)
-	if err != nil {
-		return id, of, err
+	id, of, _, err = readEntry(body)
+	return id, of, err
+}
+
+// readEntry is checkEntry that shows the entry.
+func readEntry(body []byte) (id dht.ID, of dht.Key, r *sdk.Record, err error) {
+	if r, err = chain.ParsePublic(body); err != nil {
+		return id, of, nil, err
 	}
 	author := r.Header.Author
 	if err := transport.ValidKey(transport.PeerKey(author)); err != nil {
-		return id, of, fmt.Errorf("public entry: its author is no agent: %w", err)
+		return id, of, nil, fmt.Errorf("public entry: its author is no agent: %w", err)
 	}
 	if r.Header.EntryType == sdk.TypeRevocation {
 		revoked, err := sdk.ParseRevocation(r.Content)
-		return revocationID(author, revoked.Delegation), share(author, true), err
+		return revocationID(author, revoked.Delegation), share(author, true), r, err
 	}
-	return entryID(r.Header.DNA, r.Hash()), share(author, false), nil
+	return entryID(r.Header.DNA, r.Hash()), share(author, false), r, nil
 }

@@ -39,6 +39,7 @@ type Node struct {
 	publisher *publisher
 	found     *entryCache
 	searches  chan struct{} // one for each search of entries that runs
+	revoker   *revoker
 
 	outcomesMu sync.Mutex // guards outcomes
 	outcomes   *outcomes
@@ -92,6 +93,7 @@ func New(cfg Config) (*Node, error) {
 	if n.entries == nil {
 		n.entries = n.dht
 	}
+	n.revoker = newRevoker(n)
 	n.publisher, n.searches = newPublisher(n), make(chan struct{}, cfg.Limits.PublicSearches)
 	if cfg.PluginDir != "" {
 		pins := ""
@@ -196,6 +198,7 @@ func (n *Node) run1(ctx context.Context) (err error) {
 		startPart("dht", n.dht.Run, tell),
 		startPart("neighbours", n.keepNeighbours, tell),
 		startPart("publisher", n.publisher.run, tell),
+		startPart("publisher of revocations", n.publisher.revocations.run, tell),
 		startPart("pusher", n.keepPushing, tell),
 		startPart("control", server.Run, tell),
 		startPart("cache", n.keepCache, tell))

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,9 +28,9 @@ type publisher struct {
 	node *Node
 	wake chan struct{} // capacity 1: a chain has grown, or a DNA has come or gone
 	plan *publishPlan  // owned by run
-	// ended is the plan of the revocations, which have room of their own and go
-	// first; owned by run.
-	ended *publishPlan
+	// revocations publishes those, which have room of their own and wait for nothing
+	// else; nil in itself.
+	revocations *publisher
 
 	// Owned by run.
 	failing     bool // told in the log
@@ -47,8 +48,12 @@ type publishState struct {
 }
 
 func newPublisher(n *Node) *publisher {
-	return &publisher{node: n, wake: make(chan struct{}, 1), plan: newPublishPlan(n.cfg.Limits.PublicEntries),
-		ended: newPublishPlan(n.cfg.Limits.PublicRevocations)}
+	one := func(max int) *publisher {
+		return &publisher{node: n, wake: make(chan struct{}, 1), plan: newPublishPlan(max)}
+	}
+	p := one(n.cfg.Limits.PublicEntries)
+	p.revocations = one(n.cfg.Limits.PublicRevocations)
+	return p
 }
 
 // grown is told when records are durable. It does not block.
@@ -56,6 +61,9 @@ func (p *publisher) grown() {
 	select {
 	case p.wake <- struct{}{}:
 	default:
+	}
+	if p.revocations != nil {
+		p.revocations.grown()
 	}
 }
 
@@ -68,12 +76,15 @@ func (p *publisher) run(ctx context.Context) error {
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		p.look()
-		plan, e, wait := p.next()
+		e, wait := p.plan.next(p.node.now())
 		if e != nil {
-			p.publish(ctx, plan, e)
+			p.publish(ctx, e)
 			continue
 		}
 		p.tell(nil)
+		if wait == 0 {
+			wait = publishAgain
+		}
 		timer.Reset(wait)
 		select {
 		case <-p.wake:
@@ -84,49 +95,40 @@ func (p *publisher) run(ctx context.Context) error {
 	return nil
 }
 
-// next is what is due, or nil and how long to wait.
-func (p *publisher) next() (plan *publishPlan, e *publishing, wait time.Duration) {
-	wait = publishAgain
-	for _, plan := range []*publishPlan{p.ended, p.plan} {
-		e, left := plan.next(p.node.now())
-		if e != nil {
-			return plan, e, 0
-		}
-		if left > 0 {
-			wait = min(wait, left)
-		}
-	}
-	return nil, nil, wait
-}
-
 // look reads what is durable on the chains.
 func (p *publisher) look() {
-	var newest, ended []publicEntry
+	var newest []publicEntry
 	var total uint64
 	now := p.node.now()
 	for _, a := range p.node.apps.all() {
-		list, n := a.chain.NewestPublic(p.plan.max)
+		list, n := p.durable(now, a)
 		total += n
 		for i := range list {
 			newest = append(newest, publicEntry{list[i], a})
 		}
-		for _, e := range a.chain.Revocations(now) {
-			ended = append(ended, publicEntry{e, a})
-		}
-	}
-	if dropped := p.ended.set(now, ended, uint64(len(ended))); dropped > 0 {
-		p.node.cfg.Log.Error("older revocations of delegations are no longer published: who does not have them will not find them",
-			"setting", "public-revocations", "max", p.ended.max, "left_out", p.ended.leftOut)
 	}
 	if dropped := p.plan.set(now, newest, total); dropped > 0 && (p.toldLeftOut.IsZero() || now.Sub(p.toldLeftOut) > leftOutEvery) {
 		p.toldLeftOut = now
+		setting := "public-entries"
+		if p.revocations == nil {
+			setting = "public-revocations"
+		}
 		p.node.cfg.Log.Warn("older public entries are no longer published: newer ones take their place; on the chain they stay",
-			"setting", "public-entries", "max", p.plan.max, "left_out", p.plan.leftOut)
+			"setting", setting, "max", p.plan.max, "left_out", p.plan.leftOut)
 	}
 }
 
+// durable is what of one chain this publisher publishes, and how much there is.
+func (p *publisher) durable(now time.Time, a *app) (list []chain.Public, total uint64) {
+	if p.revocations != nil {
+		return a.chain.NewestPublic(p.plan.max)
+	}
+	list = a.chain.Revocations(now)
+	return list, uint64(len(list))
+}
+
 // publish publishes an entry once.
-func (p *publisher) publish(ctx context.Context, plan *publishPlan, e *publishing) {
+func (p *publisher) publish(ctx context.Context, e *publishing) {
 	limited, cancel := context.WithTimeout(ctx, publishLimit)
 	defer cancel()
 	holders, err := p.put(limited, e)
@@ -136,7 +138,7 @@ func (p *publisher) publish(ctx context.Context, plan *publishPlan, e *publishin
 	if err == nil && holders == 0 {
 		err = errors.New("no node took it")
 	}
-	plan.published(p.node.now(), e, holders, err, rand.Float64())
+	p.plan.published(p.node.now(), e, holders, err, rand.Float64())
 	p.tell(&err)
 	log := e.app.log.With("record", e.Hash.String(), "seq", e.Seq)
 	switch {
@@ -181,20 +183,25 @@ func (p *publisher) tell(err *error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.state.published, p.state.waiting = p.plan.count()
-	ended, waiting := p.ended.count()
-	p.state.published, p.state.waiting = p.state.published+ended, p.state.waiting+waiting
-	p.state.leftOut = p.plan.leftOut + p.ended.leftOut
+	p.state.leftOut = p.plan.leftOut
 	if err != nil {
 		p.state.err = *err
 	}
 }
 
 func (p *publisher) status(s *control.Status) {
+	all := p.now()
+	also := p.revocations.now()
+	s.DHT.EntriesPublished, s.DHT.EntriesWaiting = all.published+also.published, all.waiting+also.waiting
+	s.DHT.EntriesLeftOut = all.leftOut + also.leftOut
+	s.DHT.EntrySearches = p.node.traffic.entrySearches.Load()
+	if err := cmp.Or(also.err, all.err); err != nil {
+		s.DHT.LastEntryError = err.Error()
+	}
+}
+
+func (p *publisher) now() publishState {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.DHT.EntriesPublished, s.DHT.EntriesWaiting, s.DHT.EntriesLeftOut = p.state.published, p.state.waiting, p.state.leftOut
-	s.DHT.EntrySearches = p.node.traffic.entrySearches.Load()
-	if p.state.err != nil {
-		s.DHT.LastEntryError = p.state.err.Error()
-	}
+	return p.state
 }

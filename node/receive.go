@@ -43,10 +43,13 @@ func (n *Node) interrupted(ctx context.Context, err *sdk.Error) bool {
 
 // ServeNotify takes the one-way messages that there are: of kind 1, its sender's
 // new address record; of kind 2, it cancels the receive of its sender's message of
-// that id.
+// that id; of kind 4, its sender's revocation of a delegation.
 func (n *Node) ServeNotify(_ context.Context, r *transport.Request) {
 	if r.Kind == kindDHT {
 		n.pushedTo(r)
+	}
+	if r.Kind == kindRevoked {
+		n.revoker.told(sdk.AgentID(r.Peer), r.Body)
 	}
 	if r.Kind != kindMessage {
 		return
@@ -170,11 +173,11 @@ func (n *Node) receiveOnce(ctx context.Context, a *app, key messageKey, h *messa
 		return nil, &sdk.Error{Code: sdk.OutcomeUnknown, Side: sdk.SideNode,
 			Text: "the message was first sent before this node began to run, or so many ago that its outcome is forgotten: it committed nothing, but nobody knows whether receive ran; ask that agent before sending it anew"}
 	}
-	call, e := n.admitted(ctx, a, key, h, payload)
+	in, e := n.admitted(ctx, a, key, h, payload)
 	if e != nil {
 		return nil, e
 	}
-	return n.run(ctx, a, call)
+	return n.runAdmitted(ctx, a, in)
 }
 
 // firstOutcome waits for the outcome that another arrival of the message brings

@@ -20,8 +20,10 @@ func (*liveCall) Online(context.Context, sdk.AgentID) (sdk.Presence, error) {
 func (*liveCall) Grant(context.Context, sdk.Grant) (sdk.Claim, error) {
 	return sdk.Claim{}, errUnbuilt("Grant")
 }
-func (*liveCall) Revoke(context.Context, sdk.Hash) error { return errUnbuilt("Revoke") }
-func (*liveCall) Claim(context.Context, sdk.Claim) error { return errUnbuilt("Claim") }
-func (*liveCall) Delegate(context.Context, sdk.Delegation) (sdk.Proof, error) {
-	return nil, errUnbuilt("Delegate")
+func (c *liveCall) Revoke(ctx context.Context, id sdk.Hash) error {
+	if _, err := c.revokeDelegation(ctx, id); err != nil {
+		return err
+	}
+	return nil
 }
+func (*liveCall) Claim(context.Context, sdk.Claim) error { return errUnbuilt("Claim") }

@@ -15,6 +15,9 @@ import (
 // not be changed until Append has returned.
 type Batch struct {
 	Entries []sdk.Entry
+	// Own are the node's entries that come with the call's, behind them. They are
+	// not counted against MaxEntries.
+	Own []sdk.Entry
 	// Cause names the call; it goes into each record.
 	Cause sdk.Cause
 	// Base is the head's sequence number when the call began. If an entry is
@@ -126,9 +129,12 @@ func (c *Chain) request(b Batch) (*request, error) {
 	if n := len(b.Entries); n > c.opts.MaxEntries {
 		return nil, errTooLarge("entries of one call", "chain-max-entries", n, c.opts.MaxEntries)
 	}
-	r.hashes = make([]sdk.Hash, len(b.Entries))
-	for i := range b.Entries {
-		e := &b.Entries[i]
+	if len(b.Own) > 0 {
+		r.batch.Entries = slices.Concat(b.Entries, b.Own)
+	}
+	r.hashes = make([]sdk.Hash, len(r.batch.Entries))
+	for i := range r.batch.Entries {
+		e := &r.batch.Entries[i]
 		if err := checkType(e.Type); err != nil {
 			return nil, errInput("entry %d: %v", i, err)
 		}
@@ -146,7 +152,7 @@ func (c *Chain) request(b Batch) (*request, error) {
 	}
 	if b.Init {
 		e := initEntry()
-		r.batch.Entries = append(slices.Clip(b.Entries), e)
+		r.batch.Entries = append(slices.Clip(r.batch.Entries), e)
 		r.hashes = append(r.hashes, sdk.EntryHash(e.Content))
 	}
 	if r.bytes > c.opts.MaxBatch {
