@@ -21,9 +21,10 @@ type liveCall struct {
 	app  *app
 	in   server // where it runs
 	call *sdk.Call
-	base uint64 // the chain's head when the call began
 
 	mu      sync.Mutex // guards what follows
+	base    uint64     // the chain's head when the call began, or the last of own behind it
+	own     []uint64   // the node's entries for this call that stand behind another's: ownentry.go
 	stage   sdk.Stage  // of staged
 	staged  []sdk.Entry
 	effects bool // a send took effect elsewhere, or may have
@@ -97,7 +98,7 @@ func (n *Node) settle(ctx context.Context, a *app, lc *liveCall, staged []sdk.En
 	batch := chain.Batch{
 		Entries: staged,
 		Cause:   sdk.Cause{Kind: lc.call.Kind, Message: lc.call.ID, From: lc.call.From},
-		Base:    lc.base,
+		Base:    lc.began(),
 		Init:    init,
 	}
 	if lc.foreign() {
@@ -152,6 +153,13 @@ func (c *liveCall) end() (staged []sdk.Entry, effects bool) {
 	defer c.mu.Unlock()
 	c.ended = true
 	return c.staged, c.effects || c.sending > 0
+}
+
+// began is the chain's head that a strict commit of the call rests upon.
+func (c *liveCall) began() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.base
 }
 
 // open fails once the call has returned, as a handler's goroutine that outlives
