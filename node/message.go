@@ -14,6 +14,7 @@ import (
 const (
 	kindDHT     = 1
 	kindMessage = 2
+	kindTell    = 3
 )
 
 // messageHeader is the header of a message request; the payload is its body.

@@ -43,6 +43,9 @@ func (n *Node) send(ctx context.Context, a *app, msg *sdk.Message) ([]byte, *sdk
 	if m.to == n.id.agent {
 		return n.sendToSelf(ctx, m)
 	}
+	if msg.Function != "" {
+		return n.callRemote(ctx, a, m)
+	}
 	return n.deliver(ctx, m)
 }
 

@@ -3,8 +3,10 @@ package chain
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +28,9 @@ type Batch struct {
 	KeepReply bool
 	// Init appends, behind the entries, the record that says that init has run.
 	Init bool
+	// Own tells that the entries are the node's own, not a handler's: their types
+	// begin with "parley.", and no others' do.
+	Own bool
 }
 
 // A request is waiting until the committer takes it or its caller withdraws it.
@@ -129,7 +134,7 @@ func (c *Chain) request(b Batch) (*request, error) {
 	r.hashes = make([]sdk.Hash, len(b.Entries))
 	for i := range b.Entries {
 		e := &b.Entries[i]
-		if err := sdk.CheckEntryType(e.Type); err != nil {
+		if err := checkType(e.Type, b.Own); err != nil {
 			return nil, errInput("entry %d: %v", i, err)
 		}
 		switch {
@@ -153,6 +158,17 @@ func (c *Chain) request(b Batch) (*request, error) {
 		return nil, errTooLarge("entries and reply of one call", "chain-max-batch", r.bytes, c.opts.MaxBatch)
 	}
 	return r, nil
+}
+
+// checkType also refuses the node's own types that say something of the chain.
+func checkType(entryType string, own bool) error {
+	switch {
+	case !own:
+		return sdk.CheckEntryType(entryType)
+	case !strings.HasPrefix(entryType, "parley.") || len(entryType) > sdk.MaxEntryType || entryType == genesisType || entryType == initType:
+		return fmt.Errorf("entry type %q is none of the node's for an entry of its own", entryType)
+	}
+	return nil
 }
 
 // A group is bounded so that one transaction's memory and time are.
