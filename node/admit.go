@@ -6,11 +6,13 @@ import (
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/agency"
 )
 
 // admission is the call that a message asks for, and what goes with it.
 type admission struct {
 	call    *sdk.Call
+	use     *grantUse           // of a grant; nil: it needs none
 	checked time.Time           // when the call's Behalf was found to hold
 	receipt *sdk.ReceiptRequest // nil: none is asked for
 }
@@ -44,13 +46,32 @@ func (n *Node) admitted(ctx context.Context, a *app, key messageKey, h *messageH
 	if e != nil {
 		return nil, e
 	}
-	if h.Function != "" && who != n.id.agent {
-		return nil, errRefused("no grant of this agent's allows it")
+	if h.Function == "" {
+		return in, nil
+	}
+	if in.use, e = n.granted(a, who, h, len(payload)); e != nil {
+		return nil, e
 	}
 	return in, nil
 }
 
-// errRefused tells another agent no more than that it may not.
-func errRefused(why string) *sdk.Error {
-	return &sdk.Error{Code: sdk.Refused, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, Text: why}
+// granted lets a call of a function in whose caller, or in whose name it calls,
+// has a grant; this agent itself needs none. Who has no grant is not told whether
+// there is such a function.
+func (n *Node) granted(a *app, who sdk.AgentID, h *messageHeader, payload int) (use *grantUse, e *sdk.Error) {
+	if who != n.id.agent {
+		if use, e = n.takeGrant(a, &agency.Ask{Caller: who, Function: h.Function, Payload: payload, Claim: h.Claim}); e != nil {
+			return nil, e
+		}
+	}
+	if !a.hasFunction(h.Function) {
+		if use != nil {
+			n.giveBack(use)
+		}
+		return nil, errMissing("DNA %s has no function %q", a.name, h.Function)
+	}
+	if e := n.countUse(use); e != nil {
+		return nil, e
+	}
+	return use, nil
 }

@@ -113,7 +113,7 @@ func (n *Node) settle(ctx context.Context, a *app, lc *liveCall, staged []sdk.En
 	}
 	batch := chain.Batch{
 		Entries: staged,
-		Own:     own,
+		Also:    own,
 		Cause:   sdk.Cause{Kind: lc.call.Kind, Message: lc.call.ID, From: lc.call.From},
 		Base:    lc.began(),
 		Init:    init,

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/agency"
 	"github.com/parley-p2p/parley/transport"
 )
 
@@ -35,17 +36,9 @@ func (c *liveCall) Delegate(ctx context.Context, d sdk.Delegation) (sdk.Proof, e
 	return p, nil
 }
 
-// revokeDelegation ends a delegation of this agent's; false: there is none of that
-// name.
-func (c *liveCall) revokeDelegation(ctx context.Context, id sdk.Hash) (found bool, err error) {
-	if err := c.open(); err != nil {
-		return false, err
-	}
-	return c.node.revokeDelegation(ctx, c.app, id, func(e sdk.Entry) error { return c.appendOwn(ctx, e) })
-}
-
-// revokeDelegation appends the revocation by write and tells of it.
-func (n *Node) revokeDelegation(ctx context.Context, a *app, id sdk.Hash, write func(sdk.Entry) error) (found bool, err error) {
+// revokeDelegation ends a delegation of this agent's and tells of it; false: there
+// is none of that name.
+func (n *Node) revokeDelegation(ctx context.Context, a *app, id sdk.Hash, write ownAppend) (found bool, err error) {
 	l, found, err := n.ownDelegation(a, id)
 	if err != nil || !found {
 		return false, err
@@ -63,7 +56,7 @@ func (n *Node) revokeDelegation(ctx context.Context, a *app, id sdk.Hash, write 
 	if e := n.roomForRevocation(now); e != nil {
 		return true, e
 	}
-	if err := write(sdk.Entry{Type: sdk.TypeRevocation, Visibility: sdk.Public, Content: sdk.AppendRevocation(nil, &sdk.Revocation{Delegation: id, Expires: l.Expires})}); err != nil {
+	if err := write(ctx, sdk.Entry{Type: sdk.TypeRevocation, Visibility: sdk.Public, Content: sdk.AppendRevocation(nil, &sdk.Revocation{Delegation: id, Expires: l.Expires})}); err != nil {
 		return true, err
 	}
 	for _, p := range a.chain.Revocations(now) {
@@ -127,7 +120,7 @@ func (n *Node) mayAct(a *app, m *sdk.Message) *sdk.Error {
 	}
 	b, err := m.Behalf.Verify(n.now(), sdk.Use{Presenter: n.id.agent, DNA: a.hash, To: m.To, Function: m.Function, Payload: len(m.Payload)})
 	if err != nil {
-		return errRefused(err.Error())
+		return agency.Refused(err.Error())
 	}
 	return n.revoker.checkKnown(b.Links)
 }
@@ -142,10 +135,15 @@ func (n *Node) authority(ctx context.Context, a *app, h *messageHeader, in *admi
 	in.checked = n.now()
 	b, err := sdk.Proof(h.Behalf).Verify(in.checked, sdk.Use{Presenter: call.From, DNA: a.hash, To: n.id.agent, Function: call.Function, Payload: len(call.Payload)})
 	if err != nil {
-		return sdk.AgentID{}, errRefused(err.Error())
+		return sdk.AgentID{}, agency.Refused(err.Error())
 	}
 	if e := n.revoker.check(ctx, b.Links); e != nil {
 		return sdk.AgentID{}, e
+	}
+	for i := range b.Links { // the last one is given to the sender, who is heard
+		if e := n.policy.hears(b.Links[i].From); e != nil {
+			return sdk.AgentID{}, e
+		}
 	}
 	call.Behalf = h.Behalf
 	return b.Principal(), nil

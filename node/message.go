@@ -14,6 +14,7 @@ import (
 const (
 	kindDHT     = 1
 	kindMessage = 2
+	kindTell    = 3
 	kindRevoked = 4
 )
 

@@ -16,7 +16,7 @@ import (
 // appendOwn appends one entry with this cause and returns the number of its record.
 // Of another agent's call the errors say nothing of this node's disk.
 func (n *Node) appendOwn(ctx context.Context, a *app, cause sdk.Cause, e sdk.Entry) (seq uint64, err error) {
-	seq, err = a.chain.Append(ctx, chain.Batch{Entries: []sdk.Entry{e}, Cause: cause})
+	seq, err = a.chain.Append(ctx, chain.Batch{Entries: []sdk.Entry{e}, Cause: cause, Own: true})
 	if err != nil {
 		return 0, err
 	}

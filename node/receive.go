@@ -16,14 +16,28 @@ func (n *Node) ServeRequest(ctx context.Context, r *transport.Request) ([]byte, 
 	switch r.Kind {
 	case kindDHT:
 		return n.serveDHT(ctx, r)
-	case kindMessage:
-		reply, err := n.serveMessage(ctx, r)
+	case kindMessage, kindTell:
+		reply, err := n.serveAgent(ctx, r)
 		if err != nil {
 			return nil, n.answerError(ctx, err)
 		}
 		return reply, nil
 	}
 	return nil, &transport.RequestError{Code: transport.Unsupported}
+}
+
+// serveAgent serves what another agent asks, if this one hears it.
+func (n *Node) serveAgent(ctx context.Context, r *transport.Request) ([]byte, *sdk.Error) {
+	agent, amount := sdk.AgentID(r.Peer), requestAmount(len(r.Body))
+	counted, e := n.policy.begin(agent, amount)
+	if e != nil {
+		return nil, e
+	}
+	defer n.policy.end(agent, amount, counted)
+	if r.Kind == kindTell {
+		return nil, n.serveTell(ctx, r)
+	}
+	return n.serveMessage(ctx, r)
 }
 
 // answerError is how the transport is told of a message's error.
@@ -177,7 +191,9 @@ func (n *Node) receiveOnce(ctx context.Context, a *app, key messageKey, h *messa
 	if e != nil {
 		return nil, e
 	}
-	return n.runAdmitted(ctx, a, in)
+	reply, e := n.runAdmitted(ctx, a, in)
+	n.useEnded(ctx, in.use, e)
+	return reply, e
 }
 
 // firstOutcome waits for the outcome that another arrival of the message brings

@@ -10,6 +10,7 @@ import (
 	"github.com/parley-p2p/parley/dht"
 	"github.com/parley-p2p/parley/node/chain"
 	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/agency"
 	"github.com/parley-p2p/parley/transport"
 )
 
@@ -107,11 +108,11 @@ func (v *revoker) known(k revocationKey) bool {
 }
 
 func errRevoked(link int) *sdk.Error {
-	return errRefused(fmt.Sprintf("delegation %d of the proof: it was revoked", link+1))
+	return agency.Refused(fmt.Sprintf("delegation %d of the proof: it was revoked", link+1))
 }
 
 func errNobodyKnows(link int, err error) *sdk.Error {
-	return errRefused(fmt.Sprintf("delegation %d of the proof: nobody could be asked whether it was revoked (%v), and without that it does not count; try again", link+1, err))
+	return agency.Refused(fmt.Sprintf("delegation %d of the proof: nobody could be asked whether it was revoked (%v), and without that it does not count; try again", link+1, err))
 }
 
 // lookLocked looks for a revocation, or joins who does.

@@ -59,6 +59,9 @@ func (n *Node) cycle(ctx context.Context, m *outgoing) ([]byte, *sdk.Error) {
 	if m.to == n.id.agent {
 		return n.sendToSelf(ctx, m)
 	}
+	if m.header.Function != "" {
+		return n.callRemote(ctx, m.app, m)
+	}
 	return n.deliver(ctx, m)
 }
 

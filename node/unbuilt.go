@@ -17,13 +17,3 @@ func (*liveCall) Emit(context.Context, []byte) error { return errUnbuilt("Emit")
 func (*liveCall) Online(context.Context, sdk.AgentID) (sdk.Presence, error) {
 	return sdk.Presence{}, errUnbuilt("Online")
 }
-func (*liveCall) Grant(context.Context, sdk.Grant) (sdk.Claim, error) {
-	return sdk.Claim{}, errUnbuilt("Grant")
-}
-func (c *liveCall) Revoke(ctx context.Context, id sdk.Hash) error {
-	if _, err := c.revokeDelegation(ctx, id); err != nil {
-		return err
-	}
-	return nil
-}
-func (*liveCall) Claim(context.Context, sdk.Claim) error { return errUnbuilt("Claim") }

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/parley-p2p/parley/sdk"
 )
@@ -197,15 +195,6 @@ func checkPublic(r *sdk.Record) error {
 // one type of its own entries that others have to find.
 func checkPublicType(t string) error {
 	if t == sdk.TypeRevocation {
-		return nil
-	}
-	return sdk.CheckEntryType(t)
-}
-
-// checkType is of what a batch may hold: what a call committed, and the node's own
-// entries but for those that the chain itself makes.
-func checkType(t string) error {
-	if strings.HasPrefix(t, "parley.") && t != genesisType && t != initType && len(t) <= sdk.MaxEntryType && utf8.ValidString(t) {
 		return nil
 	}
 	return sdk.CheckEntryType(t)
