@@ -17,7 +17,6 @@ import (
 type running struct {
 	node *Node
 	call *sdk.Call
-	base uint64 // records when the call began, for strict ordering
 	ctx  context.Context
 	stop context.CancelCauseFunc
 	// release frees the deadline's timer.
@@ -31,6 +30,8 @@ type running struct {
 	err     *sdk.Error
 
 	mu     sync.Mutex // guards what follows
+	base   uint64     // records when the call began, or up to the last of own behind them, for strict ordering
+	own    []uint64   // numbers of the node's records for this call that stand behind another's
 	ended  bool
 	stage  sdk.Stage // of staged
 	staged []sdk.Entry
@@ -98,7 +99,7 @@ func (r *running) finish(out []byte, err error) {
 				break
 			}
 			cause := sdk.Cause{Kind: r.call.Kind, Message: r.call.ID, From: r.call.From}
-			if r.err = r.node.chain.append(staged, cause, r.base); r.err == nil {
+			if r.err = r.node.chain.append(staged, cause, r.began()); r.err == nil {
 				r.out = out
 				r.node.net.changed()
 			}
@@ -133,10 +134,10 @@ func (r *running) settle() {
 	r.release()
 }
 
-// delivered is what can be said of a call that was given up: a receive has
-// the message, a function may or may not have sent some.
+// delivered is what can be said of a call that was given up: another agent's has
+// arrived, a function may or may not have sent some.
 func (r *running) delivered() sdk.Delivered {
-	if r.call.Kind == sdk.CallReceive {
+	if r.call.Kind == sdk.CallReceive || r.call.From != r.node.id {
 		return sdk.DeliveredYes
 	}
 	return sdk.DeliveredUnknown
@@ -150,6 +151,13 @@ func (r *running) cancel(ctx context.Context) {
 		r.err = ctxError(ctx, r.delivered())
 		r.settle()
 	})
+}
+
+// began is the chain's length that a strict commit of the call rests upon.
+func (r *running) began() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.base
 }
 
 // end makes the Host refuse, and takes what was staged.

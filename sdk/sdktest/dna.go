@@ -37,6 +37,10 @@ type Step struct {
 	//	later     use the call's context once the call has returned, then raise
 	//	          Text+".refused" if that failed with HandlerCodeContext
 	//	leak      stage an entry, fail with an error that is no *sdk.Error
+	//	grant     make the grant Grant, then do Then; answer its claim
+	//	revoke    revoke the grant Record
+	//	claim     keep Claim
+	//	remote    have To do Then by a CallRemote of its function "do", or of Text
 	Op     string
 	Text   string      `codec:",omitempty"`
 	N      int         `codec:",omitempty"`
@@ -46,6 +50,8 @@ type Step struct {
 	Spoil  string      `codec:",omitempty"`
 	To     sdk.AgentID `codec:",omitempty"`
 	Then   *Step       `codec:",omitempty"`
+	Grant  *sdk.Grant  `codec:",omitempty"`
+	Claim  *sdk.Claim  `codec:",omitempty"`
 }
 
 // Result is a Step's answer.
@@ -56,6 +62,7 @@ type Result struct {
 	Message     sdk.MessageID `codec:",omitempty"`
 	DNA         sdk.DNAHash   `codec:",omitempty"`
 	Left        time.Duration `codec:",omitempty"`
+	Claim       *sdk.Claim    `codec:",omitempty"`
 }
 
 // TestHost knows by signals what post_commit did: that it heard of a note "tell:X"
@@ -118,10 +125,34 @@ func do(c *sdk.Context, s Step) (r Result, err error) {
 		if at, ok := c.Deadline(); ok {
 			r.Left = time.Until(at)
 		}
+	case "grant", "revoke", "claim", "remote":
+		return doGrant(c, s)
 	default:
 		return doSignal(c, s)
 	}
 	return r, nil
+}
+
+func doGrant(c *sdk.Context, s Step) (r Result, err error) {
+	switch s.Op {
+	case "grant":
+		claim, err := c.Grant(*s.Grant)
+		if err != nil || s.Then == nil {
+			return Result{Claim: &claim}, err
+		}
+		r, err = do(c, *s.Then)
+		r.Claim = &claim
+		return r, err
+	case "revoke":
+		return r, c.Revoke(s.Record)
+	case "claim":
+		return r, c.Claim(*s.Claim)
+	}
+	function := "do"
+	if s.Text != "" {
+		function = s.Text
+	}
+	return sdk.CallRemote[Result](c, s.To, function, s.Then)
 }
 
 func hear(_ *sdk.Context, records []sdk.Record) error {

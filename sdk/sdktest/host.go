@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/agency"
 )
 
 func (r *running) live(what string) *sdk.Error {
@@ -60,7 +61,8 @@ func (r *running) Send(ctx context.Context, m sdk.Message) ([]byte, error) {
 		return nil, err
 	}
 	r.effects.Add(1)
-	out, err := r.node.send(ctx, m.To, slices.Clone(m.Payload))
+	m.Payload = slices.Clone(m.Payload)
+	out, err := r.node.send(ctx, &m)
 	if err != nil {
 		if err.Retry { // it took no effect
 			r.effects.Add(-1)
@@ -70,14 +72,14 @@ func (r *running) Send(ctx context.Context, m sdk.Message) ([]byte, error) {
 	return out, nil
 }
 
-func (x *Node) send(ctx context.Context, to sdk.AgentID, payload []byte) ([]byte, *sdk.Error) {
+func (x *Node) send(ctx context.Context, m *sdk.Message) ([]byte, *sdk.Error) {
 	if ctx.Err() != nil {
 		return nil, ctxError(ctx, sdk.DeliveredNo)
 	}
-	if err := x.net.tooLarge("payload", len(payload)); err != nil {
+	if err := x.net.tooLarge("payload", len(m.Payload)); err != nil {
 		return nil, err
 	}
-	y, l, err := x.route(to)
+	y, l, err := x.route(m.To)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +94,7 @@ func (x *Node) send(ctx context.Context, to sdk.AgentID, payload []byte) ([]byte
 	if limit := time.Now().Add(x.net.options.Timeout); !ok || deadline.After(limit) {
 		deadline = limit
 	}
-	r, err := y.admit(deadline, x, payload)
+	r, err := y.admit(deadline, x, m)
 	if err != nil {
 		return nil, err.Remote()
 	}
@@ -125,9 +127,9 @@ func (x *Node) route(to sdk.AgentID) (*Node, linkState, *sdk.Error) {
 
 // admit is the receiving node's side: it begins the receive, or refuses. Its
 // errors are as that node sees them.
-func (y *Node) admit(deadline time.Time, from *Node, payload []byte) (*running, *sdk.Error) {
+func (y *Node) admit(deadline time.Time, from *Node, m *sdk.Message) (*running, *sdk.Error) {
 	if y.isBlocked(from.id) {
-		return nil, &sdk.Error{Code: sdk.Refused, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Text: "the sender is blocked"}
+		return nil, agency.Refused("blocked")
 	}
 	if y.dna.Hash() != from.dna.Hash() {
 		text := fmt.Sprintf("DNA %q is not running there", from.dna.Name)
@@ -139,7 +141,20 @@ func (y *Node) admit(deadline time.Time, from *Node, payload []byte) (*running, 
 	if e := y.errInitializing(); e != nil {
 		return nil, e
 	}
-	return y.start(deadline, &sdk.Call{Kind: sdk.CallReceive, ID: newMessageID(), From: from.id, Payload: payload})
+	call := &sdk.Call{Kind: sdk.CallReceive, ID: newMessageID(), From: from.id, Payload: m.Payload}
+	if m.Function == "" {
+		return y.start(deadline, call)
+	}
+	call.Kind, call.Function = sdk.CallFunction, m.Function
+	release, e := y.granted(from.id, m, from.claim(m))
+	if e != nil {
+		return nil, e
+	}
+	r, e := y.start(deadline, call)
+	if e != nil {
+		release()
+	}
+	return r, e
 }
 
 // await waits for a receive's outcome and carries it back.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/agency"
 )
 
 // Options are the limits of a Net. The zero value has a node's defaults.
@@ -132,6 +133,7 @@ func (n *Net) newNode(name string, h sdk.Handler, options []NodeOptions) (*Node,
 	}
 	key := Key(name)
 	x := &Node{net: n, name: name, handler: h, desc: desc, posted: 1, initializing: desc.Init, running: map[*running]bool{}, blocked: map[sdk.AgentID]bool{},
+		book: agency.NewBook(maxGrants), claims: agency.NewClaims(maxClaims, maxClaimsPerOne),
 		dna: sdk.DNA{Name: desc.Name, Integrity: desc.Integrity, NetworkSeed: o.NetworkSeed, Properties: o.Properties}}
 	copy(x.id[:], key.Public().(ed25519.PublicKey))
 	x.chain = newChain(key, x.dna)
