@@ -40,6 +40,7 @@ type Node struct {
 	found     *entryCache
 	searches  chan struct{} // one for each search of entries that runs
 	revoker   *revoker
+	delegated *delegated
 	agencyDB  *agencyDB // set by Run before anything uses it
 	claims    *claims
 	policy    *policy
@@ -97,7 +98,7 @@ func New(cfg Config) (*Node, error) {
 	if n.entries == nil {
 		n.entries = n.dht
 	}
-	n.revoker = newRevoker(n)
+	n.revoker, n.delegated = newRevoker(n), newDelegated()
 	n.claims, n.policy = newClaims(&cfg.Limits), newPolicy()
 	n.teller = newTeller(n)
 	n.publisher, n.searches = newPublisher(n), make(chan struct{}, cfg.Limits.PublicSearches)
@@ -169,7 +170,7 @@ func (n *Node) run1(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, n.agencyDB.close()) }()
-	if err := errors.Join(n.loadPolicy(), n.loadClaims()); err != nil {
+	if err := errors.Join(n.loadPolicy(), n.loadClaims(), n.loadDelegated()); err != nil {
 		return err
 	}
 	if err := n.endpoint.Bind(); err != nil {

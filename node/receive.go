@@ -193,6 +193,7 @@ func (n *Node) receiveOnce(ctx context.Context, a *app, key messageKey, h *messa
 	}
 	reply, e := n.runAdmitted(ctx, a, in)
 	n.useEnded(ctx, in.use, e)
+	n.delegatedEnded(ctx, in.counted, e)
 	return reply, e
 }
 
