@@ -144,3 +144,8 @@ func (d *Delegated) Expire(now time.Time) (gone []sdk.Hash) {
 	}
 	return gone
 }
+
+// Revoked is the refusal of a proof of which this link, from 0, was revoked.
+func Revoked(link int) *sdk.Error {
+	return Refused(fmt.Sprintf("delegation %d of the proof: it was revoked", link+1))
+}

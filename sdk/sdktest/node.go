@@ -30,6 +30,7 @@ type Node struct {
 	blocked      map[sdk.AgentID]bool
 	book         *agency.Book
 	claims       *agency.Claims
+	delegated    *agency.Delegated
 }
 
 // ID is the node's agent.

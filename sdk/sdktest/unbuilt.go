@@ -17,6 +17,3 @@ func (*running) Emit(context.Context, []byte) error { return errUnbuilt("Emit") 
 func (*running) Online(context.Context, sdk.AgentID) (sdk.Presence, error) {
 	return sdk.Presence{}, errUnbuilt("Online")
 }
-func (*running) Delegate(context.Context, sdk.Delegation) (sdk.Proof, error) {
-	return nil, errUnbuilt("Delegate")
-}
