@@ -3,13 +3,25 @@ package node
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/agency"
 )
+
+// admission is the call that a message asks for, and what goes with it.
+type admission struct {
+	call    *sdk.Call
+	use     *grantUse            // of a grant; nil: it needs none
+	behalf  *sdk.Behalf          // nil: the sender acts in its own name
+	counted *agency.DelegatedUse // of behalf's delegations; nil: they bound no uses
+	checked time.Time            // when the call's Behalf was found to hold
+	receipt *sdk.ReceiptRequest  // nil: none is asked for
+}
 
 // admitted is the call that another agent's message asks for, once it is certain
 // that it may.
-func (n *Node) admitted(ctx context.Context, a *app, key messageKey, h *messageHeader, payload []byte) (*sdk.Call, *sdk.Error) {
+func (n *Node) admitted(ctx context.Context, a *app, key messageKey, h *messageHeader, payload []byte) (*admission, *sdk.Error) {
 	call := &sdk.Call{Kind: sdk.CallReceive, ID: key.id, From: key.from, Payload: payload}
 	desc := a.described()
 	missing := ""
@@ -27,13 +39,47 @@ func (n *Node) admitted(ctx context.Context, a *app, key messageKey, h *messageH
 	if missing != "" {
 		return nil, &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, Text: missing}
 	}
-	if h.Function != "" && key.from != n.id.agent {
-		return nil, errRefused("no grant of this agent's allows it")
+	in := &admission{call: call}
+	var e *sdk.Error
+	if in.receipt, e = n.receiptAsked(a, key, h, payload); e != nil {
+		return nil, e
 	}
-	return call, nil
+	who, e := n.authority(ctx, a, h, in)
+	if e != nil {
+		return nil, e
+	}
+	if h.Function != "" {
+		if in.use, e = n.granted(a, who, h, len(payload)); e != nil {
+			return nil, e
+		}
+	}
+	if in.behalf == nil {
+		return in, nil
+	}
+	if in.counted, e = n.takeDelegated(in.behalf.Links); e != nil {
+		n.useEnded(ctx, in.use, e)
+		return nil, e
+	}
+	return in, nil
 }
 
-// errRefused tells another agent no more than that it may not.
-func errRefused(why string) *sdk.Error {
-	return &sdk.Error{Code: sdk.Refused, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, Text: why}
+// granted lets a call of a function in whose caller, or in whose name it calls,
+// has a grant; this agent itself needs none. Who has no grant is not told whether
+// there is such a function.
+func (n *Node) granted(a *app, who sdk.AgentID, h *messageHeader, payload int) (use *grantUse, e *sdk.Error) {
+	if who != n.id.agent {
+		if use, e = n.takeGrant(a, &agency.Ask{Caller: who, Function: h.Function, Payload: payload, Claim: h.Claim}); e != nil {
+			return nil, e
+		}
+	}
+	if !a.hasFunction(h.Function) {
+		if use != nil {
+			n.giveBack(use)
+		}
+		return nil, errMissing("DNA %s has no function %q", a.name, h.Function)
+	}
+	if e := n.countUse(use); e != nil {
+		return nil, e
+	}
+	return use, nil
 }

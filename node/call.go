@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/parley-p2p/parley/node/chain"
 	"github.com/parley-p2p/parley/sdk"
@@ -21,9 +22,13 @@ type liveCall struct {
 	app  *app
 	in   server // where it runs
 	call *sdk.Call
-	base uint64 // the chain's head when the call began
+	// Of another agent's message: see admission.
+	checked time.Time
+	receipt *sdk.ReceiptRequest
 
 	mu      sync.Mutex // guards what follows
+	base    uint64     // the chain's head when the call began, or the last of own behind it
+	own     []uint64   // the node's entries for this call that stand behind another's: ownentry.go
 	stage   sdk.Stage  // of staged
 	staged  []sdk.Entry
 	effects bool // a send took effect elsewhere, or may have
@@ -43,13 +48,24 @@ func (n *Node) run(ctx context.Context, a *app, call *sdk.Call) ([]byte, *sdk.Er
 
 // runIn is run in a handler that is told, and says how many entries were committed.
 func (n *Node) runIn(ctx context.Context, h server, a *app, call *sdk.Call) ([]byte, int, *sdk.Error) {
+	return n.runLive(ctx, &liveCall{node: n, app: a, in: h, call: call})
+}
+
+// runAdmitted is run for another agent's message.
+func (n *Node) runAdmitted(ctx context.Context, a *app, in *admission) ([]byte, *sdk.Error) {
+	reply, _, e := n.runLive(ctx, &liveCall{node: n, app: a, in: a.handler, call: in.call, checked: in.checked, receipt: in.receipt})
+	return reply, e
+}
+
+func (n *Node) runLive(ctx context.Context, lc *liveCall) ([]byte, int, *sdk.Error) {
+	a := lc.app
 	if !a.enter() {
 		return nil, 0, errStopping(a.name)
 	}
 	defer a.leave()
-	base, _ := a.chain.Head()
-	lc := &liveCall{node: n, app: a, in: h, call: call, base: base, stage: sdk.Stage{Limits: n.cfg.commitLimits()}}
-	reply, err := a.serve(ctx, h, lc, call)
+	lc.base, _ = a.chain.Head()
+	lc.stage.Limits = n.cfg.commitLimits()
+	reply, err := a.serve(ctx, lc.in, lc, lc.call)
 	staged, effects := lc.end()
 	if err == nil {
 		reply, err = n.settle(ctx, a, lc, staged, reply)
@@ -84,11 +100,12 @@ func (a *app) serve(ctx context.Context, h server, host sdk.Host, call *sdk.Call
 
 // settle makes a successful call's outcome durable and returns its reply.
 func (n *Node) settle(ctx context.Context, a *app, lc *liveCall, staged []sdk.Entry, reply []byte) ([]byte, error) {
+	own, reply := lc.seal(staged, reply)
 	if len(reply) > n.cfg.MaxPayload {
 		return nil, tooLarge("reply", len(reply), n.cfg.MaxPayload, sdk.SideHandler, sdk.DeliveredYes)
 	}
 	init := lc.call.Kind == sdk.CallInit
-	if len(staged) == 0 && !init {
+	if len(staged) == 0 && len(own) == 0 && !init {
 		return reply, nil
 	}
 	if ctx.Err() != nil {
@@ -96,8 +113,9 @@ func (n *Node) settle(ctx context.Context, a *app, lc *liveCall, staged []sdk.En
 	}
 	batch := chain.Batch{
 		Entries: staged,
+		Also:    own,
 		Cause:   sdk.Cause{Kind: lc.call.Kind, Message: lc.call.ID, From: lc.call.From},
-		Base:    lc.base,
+		Base:    lc.began(),
 		Init:    init,
 	}
 	if lc.foreign() {
@@ -154,6 +172,13 @@ func (c *liveCall) end() (staged []sdk.Entry, effects bool) {
 	return c.staged, c.effects || c.sending > 0
 }
 
+// began is the chain's head that a strict commit of the call rests upon.
+func (c *liveCall) began() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.base
+}
+
 // open fails once the call has returned, as a handler's goroutine that outlives
 // its call must not act in its name.
 func (c *liveCall) open() error {
@@ -174,7 +199,10 @@ func (c *liveCall) Send(ctx context.Context, m sdk.Message) ([]byte, error) {
 	if !c.beginSend() {
 		return nil, errCallOver()
 	}
-	reply, err := c.node.send(ctx, c.app, &m)
+	reply, receipt, err := c.node.send(ctx, c.app, &m)
+	if receipt != nil {
+		err = c.keepReceipt(ctx, receipt)
+	}
 	c.endSend(err)
 	if err != nil {
 		return nil, err

@@ -14,6 +14,8 @@ import (
 const (
 	kindDHT     = 1
 	kindMessage = 2
+	kindTell    = 3
+	kindRevoked = 4
 )
 
 // messageHeader is the header of a message request; the payload is its body.
@@ -85,6 +87,8 @@ func (h *messageHeader) check() error {
 		return fmt.Errorf("claim of %d bytes", len(h.Claim))
 	case len(h.Behalf) > sdk.MaxProof:
 		return fmt.Errorf("proof of %d bytes, at most %d", len(h.Behalf), sdk.MaxProof)
+	case len(h.Receipt) > sdk.MaxReceipt:
+		return fmt.Errorf("receipt of %d bytes, at most %d", len(h.Receipt), sdk.MaxReceipt)
 	}
 	return nil
 }

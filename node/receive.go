@@ -16,14 +16,28 @@ func (n *Node) ServeRequest(ctx context.Context, r *transport.Request) ([]byte, 
 	switch r.Kind {
 	case kindDHT:
 		return n.serveDHT(ctx, r)
-	case kindMessage:
-		reply, err := n.serveMessage(ctx, r)
+	case kindMessage, kindTell:
+		reply, err := n.serveAgent(ctx, r)
 		if err != nil {
 			return nil, n.answerError(ctx, err)
 		}
 		return reply, nil
 	}
 	return nil, &transport.RequestError{Code: transport.Unsupported}
+}
+
+// serveAgent serves what another agent asks, if this one hears it.
+func (n *Node) serveAgent(ctx context.Context, r *transport.Request) ([]byte, *sdk.Error) {
+	agent, amount := sdk.AgentID(r.Peer), requestAmount(len(r.Body))
+	counted, e := n.policy.begin(agent, amount)
+	if e != nil {
+		return nil, e
+	}
+	defer n.policy.end(agent, amount, counted)
+	if r.Kind == kindTell {
+		return nil, n.serveTell(ctx, r)
+	}
+	return n.serveMessage(ctx, r)
 }
 
 // answerError is how the transport is told of a message's error.
@@ -43,10 +57,13 @@ func (n *Node) interrupted(ctx context.Context, err *sdk.Error) bool {
 
 // ServeNotify takes the one-way messages that there are: of kind 1, its sender's
 // new address record; of kind 2, it cancels the receive of its sender's message of
-// that id.
+// that id; of kind 4, its sender's revocation of a delegation.
 func (n *Node) ServeNotify(_ context.Context, r *transport.Request) {
 	if r.Kind == kindDHT {
 		n.pushedTo(r)
+	}
+	if r.Kind == kindRevoked {
+		n.revoker.told(sdk.AgentID(r.Peer), r.Body)
 	}
 	if r.Kind != kindMessage {
 		return
@@ -170,11 +187,14 @@ func (n *Node) receiveOnce(ctx context.Context, a *app, key messageKey, h *messa
 		return nil, &sdk.Error{Code: sdk.OutcomeUnknown, Side: sdk.SideNode,
 			Text: "the message was first sent before this node began to run, or so many ago that its outcome is forgotten: it committed nothing, but nobody knows whether receive ran; ask that agent before sending it anew"}
 	}
-	call, e := n.admitted(ctx, a, key, h, payload)
+	in, e := n.admitted(ctx, a, key, h, payload)
 	if e != nil {
 		return nil, e
 	}
-	return n.run(ctx, a, call)
+	reply, e := n.runAdmitted(ctx, a, in)
+	n.useEnded(ctx, in.use, e)
+	n.delegatedEnded(ctx, in.counted, e)
+	return reply, e
 }
 
 // firstOutcome waits for the outcome that another arrival of the message brings

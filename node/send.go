@@ -28,20 +28,39 @@ type outgoing struct {
 	header  messageHeader // what it says beside its DNA and age
 	payload []byte
 	began   time.Time
-	left    bool // some attempt may have reached the other node
+	left    bool                // some attempt may have reached the other node
+	receipt *sdk.ReceiptRequest // nil: none is asked for
 }
 
-// send runs the message cycle of one message from here to the reply.
-func (n *Node) send(ctx context.Context, a *app, msg *sdk.Message) ([]byte, *sdk.Error) {
+// send runs the message cycle of one message from here to the reply. The receipt is
+// nil where msg asks for none.
+func (n *Node) send(ctx context.Context, a *app, msg *sdk.Message) ([]byte, *sdk.Receipt, *sdk.Error) {
 	if len(msg.Payload) > n.cfg.MaxPayload {
-		return nil, tooLarge("payload", len(msg.Payload), n.cfg.MaxPayload, sdk.SideCaller, sdk.DeliveredNo)
+		return nil, nil, tooLarge("payload", len(msg.Payload), n.cfg.MaxPayload, sdk.SideCaller, sdk.DeliveredNo)
+	}
+	if e := n.mayAct(a, msg); e != nil {
+		return nil, nil, e
 	}
 	ctx, cancel := within(ctx, n.cfg.Deadline)
 	defer cancel()
 	m := &outgoing{to: msg.To, id: newMessageID(), app: a, payload: msg.Payload, began: n.now(),
 		header: messageHeader{Function: msg.Function, Behalf: msg.Behalf}}
+	if msg.Receipt {
+		m.receipt = &sdk.ReceiptRequest{}
+	}
+	reply, e := n.cycle(ctx, m)
+	if e != nil || m.receipt == nil {
+		return reply, nil, e
+	}
+	return m.accept(reply)
+}
+
+func (n *Node) cycle(ctx context.Context, m *outgoing) ([]byte, *sdk.Error) {
 	if m.to == n.id.agent {
 		return n.sendToSelf(ctx, m)
+	}
+	if m.header.Function != "" {
+		return n.callRemote(ctx, m.app, m)
 	}
 	return n.deliver(ctx, m)
 }
@@ -53,6 +72,7 @@ func (n *Node) sendToSelf(ctx context.Context, m *outgoing) ([]byte, *sdk.Error)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	n.askReceipt(m)
 	reply, err := n.receive(ctx, cancelFunc(cancel), m.app, messageKey{from: m.to, dna: m.app.hash, id: m.id}, &m.header, m.payload, 0)
 	if err != nil {
 		return nil, err.Remote()
@@ -120,6 +140,7 @@ func (n *Node) attempt(ctx context.Context, m *outgoing) (reply []byte, e *sdk.E
 		}
 		s = c.session
 	}
+	n.askReceipt(m)
 	header, err := m.encodeHeader(n.now())
 	if err != nil {
 		return nil, &sdk.Error{Code: sdk.OutcomeUnknown, Side: sdk.SideNode, Text: err.Error()}, false

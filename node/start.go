@@ -37,7 +37,7 @@ var _ plugin.Outcome = (*started)(nil)
 // StartRequest takes a message that arrived for the first time. It is called by
 // a session's reader.
 func (n *Node) StartRequest(ctx context.Context, r *transport.Request) bool {
-	if r.Kind != kindMessage || len(r.Body) > n.cfg.MaxPayload {
+	if r.Kind != kindMessage || len(r.Body) > n.cfg.MaxPayload || !n.policy.free(sdk.AgentID(r.Peer)) {
 		return false
 	}
 	a, what, e := n.route(r.Header)

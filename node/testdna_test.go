@@ -23,6 +23,8 @@ type testSend struct {
 	Message testMessage
 	Commit  bool          // commit the reply to the own chain
 	Within  time.Duration // 0: the call's deadline
+	Receipt bool
+	Proof   sdk.Proof
 }
 
 // testDrive asks for N messages one after another.
@@ -46,6 +48,8 @@ func testDNANamed(name string) *sdk.Definition {
 	return sdk.Define(name, "1",
 		sdk.Function("send", testSendFunction),
 		sdk.Function("drive", testDriveFunction),
+		sdk.Function("delegate", func(c *sdk.Context, d sdk.Delegation) (sdk.Proof, error) { return c.Delegate(d) }),
+		sdk.Function("revoke", func(c *sdk.Context, id sdk.Hash) (struct{}, error) { return struct{}{}, c.Revoke(id) }),
 		sdk.Function("do", func(c *sdk.Context, m testMessage) (testMessage, error) { return testDo(c, m) }),
 		sdk.Receive(testDo))
 }
@@ -56,7 +60,14 @@ func testSendFunction(c *sdk.Context, in testSend) (testMessage, error) {
 		defer cancel()
 		c = limited
 	}
-	reply, err := sdk.Send[testMessage](c, in.To, in.Message)
+	var options []sdk.SendOption
+	if in.Receipt {
+		options = append(options, sdk.WithReceipt())
+	}
+	if len(in.Proof) > 0 {
+		options = append(options, sdk.OnBehalf(in.Proof))
+	}
+	reply, err := sdk.Send[testMessage](c, in.To, in.Message, options...)
 	if err == nil && in.Commit {
 		_, err = c.Commit("reply", reply)
 	}

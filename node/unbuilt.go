@@ -17,11 +17,3 @@ func (*liveCall) Emit(context.Context, []byte) error { return errUnbuilt("Emit")
 func (*liveCall) Online(context.Context, sdk.AgentID) (sdk.Presence, error) {
 	return sdk.Presence{}, errUnbuilt("Online")
 }
-func (*liveCall) Grant(context.Context, sdk.Grant) (sdk.Claim, error) {
-	return sdk.Claim{}, errUnbuilt("Grant")
-}
-func (*liveCall) Revoke(context.Context, sdk.Hash) error { return errUnbuilt("Revoke") }
-func (*liveCall) Claim(context.Context, sdk.Claim) error { return errUnbuilt("Claim") }
-func (*liveCall) Delegate(context.Context, sdk.Delegation) (sdk.Proof, error) {
-	return nil, errUnbuilt("Delegate")
-}

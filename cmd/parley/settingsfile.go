@@ -76,6 +76,11 @@ type fileLimits struct {
 	ChainReplyBytes      *int64  `toml:"chain-reply-bytes"`
 	PublicEntries        *int64  `toml:"public-entries"`
 	PublicSearches       *int64  `toml:"public-searches"`
+	PublicRevocations    *int64  `toml:"public-revocations"`
+	MaxGrants            *int64  `toml:"max-grants"`
+	MaxClaims            *int64  `toml:"max-claims"`
+	MaxClaimsPerAgent    *int64  `toml:"max-claims-per-agent"`
+	PolicyMaxAgents      *int64  `toml:"policy-max-agents"`
 }
 
 type fileDNASettings struct {

@@ -173,7 +173,7 @@ func TestLimits(t *testing.T) {
 		{"no cause", "", Batch{Entries: entries("a", 1, 1)}},
 		{"visibility", "", Batch{Entries: []sdk.Entry{{Type: "a", Visibility: 2}}, Cause: function(1)}},
 		{"ordering", "", Batch{Entries: []sdk.Entry{{Type: "a", Ordering: 2}}, Cause: function(1)}},
-		{"kept reply of a function", "", Batch{Entries: entries("a", 1, 1), Cause: function(1), KeepReply: true}},
+		{"kept reply of a post_commit", "", Batch{Entries: entries("a", 1, 1), Cause: sdk.Cause{Kind: sdk.CallPostCommit}, KeepReply: true}},
 	} {
 		_, err := c.Append(context.Background(), test.b)
 		e := sdkError(t, err)

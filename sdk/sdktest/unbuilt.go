@@ -17,11 +17,3 @@ func (*running) Emit(context.Context, []byte) error { return errUnbuilt("Emit") 
 func (*running) Online(context.Context, sdk.AgentID) (sdk.Presence, error) {
 	return sdk.Presence{}, errUnbuilt("Online")
 }
-func (*running) Grant(context.Context, sdk.Grant) (sdk.Claim, error) {
-	return sdk.Claim{}, errUnbuilt("Grant")
-}
-func (*running) Revoke(context.Context, sdk.Hash) error { return errUnbuilt("Revoke") }
-func (*running) Claim(context.Context, sdk.Claim) error { return errUnbuilt("Claim") }
-func (*running) Delegate(context.Context, sdk.Delegation) (sdk.Proof, error) {
-	return nil, errUnbuilt("Delegate")
-}

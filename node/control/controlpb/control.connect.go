@@ -69,6 +69,22 @@ const (
 	ControlDHTLookupProcedure = "/parley.control.v1.Control/DHTLookup"
 	// ControlDHTStatsProcedure is the fully-qualified name of the Control's DHTStats RPC.
 	ControlDHTStatsProcedure = "/parley.control.v1.Control/DHTStats"
+	// ControlGrantsProcedure is the fully-qualified name of the Control's Grants RPC.
+	ControlGrantsProcedure = "/parley.control.v1.Control/Grants"
+	// ControlAddGrantProcedure is the fully-qualified name of the Control's AddGrant RPC.
+	ControlAddGrantProcedure = "/parley.control.v1.Control/AddGrant"
+	// ControlRevokeGrantProcedure is the fully-qualified name of the Control's RevokeGrant RPC.
+	ControlRevokeGrantProcedure = "/parley.control.v1.Control/RevokeGrant"
+	// ControlClaimsProcedure is the fully-qualified name of the Control's Claims RPC.
+	ControlClaimsProcedure = "/parley.control.v1.Control/Claims"
+	// ControlAddClaimProcedure is the fully-qualified name of the Control's AddClaim RPC.
+	ControlAddClaimProcedure = "/parley.control.v1.Control/AddClaim"
+	// ControlRemoveClaimProcedure is the fully-qualified name of the Control's RemoveClaim RPC.
+	ControlRemoveClaimProcedure = "/parley.control.v1.Control/RemoveClaim"
+	// ControlPolicyProcedure is the fully-qualified name of the Control's Policy RPC.
+	ControlPolicyProcedure = "/parley.control.v1.Control/Policy"
+	// ControlChangePolicyProcedure is the fully-qualified name of the Control's ChangePolicy RPC.
+	ControlChangePolicyProcedure = "/parley.control.v1.Control/ChangePolicy"
 )
 
 // ControlClient is a client for the parley.control.v1.Control service.
@@ -108,6 +124,22 @@ type ControlClient interface {
 	DHTLookup(context.Context, *DHTLookupRequest) (*DHTLookupResponse, error)
 	// The DHT's counters.
 	DHTStats(context.Context, *DHTStatsRequest) (*DHTStatsResponse, error)
+	// Lists the grants of a DNA that were not revoked.
+	Grants(context.Context, *GrantsRequest) (*GrantsResponse, error)
+	// Makes a grant. It is on the source chain when this answers.
+	AddGrant(context.Context, *AddGrantRequest) (*AddGrantResponse, error)
+	// Ends a grant, at once.
+	RevokeGrant(context.Context, *RevokeGrantRequest) (*RevokeGrantResponse, error)
+	// Lists the claims that are held in a DNA.
+	Claims(context.Context, *ClaimsRequest) (*ClaimsResponse, error)
+	// Keeps a claim that was passed on.
+	AddClaim(context.Context, *AddClaimRequest) (*AddClaimResponse, error)
+	// Lets the claims of a grant go.
+	RemoveClaim(context.Context, *RemoveClaimRequest) (*RemoveClaimResponse, error)
+	// Whom the node hears, and how much of it.
+	Policy(context.Context, *PolicyRequest) (*PolicyResponse, error)
+	// Changes that, at once and for good, and answers what holds then.
+	ChangePolicy(context.Context, *ChangePolicyRequest) (*PolicyResponse, error)
 }
 
 // NewControlClient constructs a client for the parley.control.v1.Control service. By default, it
@@ -211,6 +243,54 @@ func NewControlClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 			connect.WithSchema(controlMethods.ByName("DHTStats")),
 			connect.WithClientOptions(opts...),
 		),
+		grants: connect.NewClient[GrantsRequest, GrantsResponse](
+			httpClient,
+			baseURL+ControlGrantsProcedure,
+			connect.WithSchema(controlMethods.ByName("Grants")),
+			connect.WithClientOptions(opts...),
+		),
+		addGrant: connect.NewClient[AddGrantRequest, AddGrantResponse](
+			httpClient,
+			baseURL+ControlAddGrantProcedure,
+			connect.WithSchema(controlMethods.ByName("AddGrant")),
+			connect.WithClientOptions(opts...),
+		),
+		revokeGrant: connect.NewClient[RevokeGrantRequest, RevokeGrantResponse](
+			httpClient,
+			baseURL+ControlRevokeGrantProcedure,
+			connect.WithSchema(controlMethods.ByName("RevokeGrant")),
+			connect.WithClientOptions(opts...),
+		),
+		claims: connect.NewClient[ClaimsRequest, ClaimsResponse](
+			httpClient,
+			baseURL+ControlClaimsProcedure,
+			connect.WithSchema(controlMethods.ByName("Claims")),
+			connect.WithClientOptions(opts...),
+		),
+		addClaim: connect.NewClient[AddClaimRequest, AddClaimResponse](
+			httpClient,
+			baseURL+ControlAddClaimProcedure,
+			connect.WithSchema(controlMethods.ByName("AddClaim")),
+			connect.WithClientOptions(opts...),
+		),
+		removeClaim: connect.NewClient[RemoveClaimRequest, RemoveClaimResponse](
+			httpClient,
+			baseURL+ControlRemoveClaimProcedure,
+			connect.WithSchema(controlMethods.ByName("RemoveClaim")),
+			connect.WithClientOptions(opts...),
+		),
+		policy: connect.NewClient[PolicyRequest, PolicyResponse](
+			httpClient,
+			baseURL+ControlPolicyProcedure,
+			connect.WithSchema(controlMethods.ByName("Policy")),
+			connect.WithClientOptions(opts...),
+		),
+		changePolicy: connect.NewClient[ChangePolicyRequest, PolicyResponse](
+			httpClient,
+			baseURL+ControlChangePolicyProcedure,
+			connect.WithSchema(controlMethods.ByName("ChangePolicy")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -231,6 +311,14 @@ type controlClient struct {
 	dHTTable      *connect.Client[DHTTableRequest, DHTTableResponse]
 	dHTLookup     *connect.Client[DHTLookupRequest, DHTLookupResponse]
 	dHTStats      *connect.Client[DHTStatsRequest, DHTStatsResponse]
+	grants        *connect.Client[GrantsRequest, GrantsResponse]
+	addGrant      *connect.Client[AddGrantRequest, AddGrantResponse]
+	revokeGrant   *connect.Client[RevokeGrantRequest, RevokeGrantResponse]
+	claims        *connect.Client[ClaimsRequest, ClaimsResponse]
+	addClaim      *connect.Client[AddClaimRequest, AddClaimResponse]
+	removeClaim   *connect.Client[RemoveClaimRequest, RemoveClaimResponse]
+	policy        *connect.Client[PolicyRequest, PolicyResponse]
+	changePolicy  *connect.Client[ChangePolicyRequest, PolicyResponse]
 }
 
 // Status calls parley.control.v1.Control.Status.
@@ -360,6 +448,78 @@ func (c *controlClient) DHTStats(ctx context.Context, req *DHTStatsRequest) (*DH
 	return nil, err
 }
 
+// Grants calls parley.control.v1.Control.Grants.
+func (c *controlClient) Grants(ctx context.Context, req *GrantsRequest) (*GrantsResponse, error) {
+	response, err := c.grants.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// AddGrant calls parley.control.v1.Control.AddGrant.
+func (c *controlClient) AddGrant(ctx context.Context, req *AddGrantRequest) (*AddGrantResponse, error) {
+	response, err := c.addGrant.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RevokeGrant calls parley.control.v1.Control.RevokeGrant.
+func (c *controlClient) RevokeGrant(ctx context.Context, req *RevokeGrantRequest) (*RevokeGrantResponse, error) {
+	response, err := c.revokeGrant.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Claims calls parley.control.v1.Control.Claims.
+func (c *controlClient) Claims(ctx context.Context, req *ClaimsRequest) (*ClaimsResponse, error) {
+	response, err := c.claims.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// AddClaim calls parley.control.v1.Control.AddClaim.
+func (c *controlClient) AddClaim(ctx context.Context, req *AddClaimRequest) (*AddClaimResponse, error) {
+	response, err := c.addClaim.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RemoveClaim calls parley.control.v1.Control.RemoveClaim.
+func (c *controlClient) RemoveClaim(ctx context.Context, req *RemoveClaimRequest) (*RemoveClaimResponse, error) {
+	response, err := c.removeClaim.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Policy calls parley.control.v1.Control.Policy.
+func (c *controlClient) Policy(ctx context.Context, req *PolicyRequest) (*PolicyResponse, error) {
+	response, err := c.policy.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ChangePolicy calls parley.control.v1.Control.ChangePolicy.
+func (c *controlClient) ChangePolicy(ctx context.Context, req *ChangePolicyRequest) (*PolicyResponse, error) {
+	response, err := c.changePolicy.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // ControlHandler is an implementation of the parley.control.v1.Control service.
 type ControlHandler interface {
 	// How the node and its parts are.
@@ -397,6 +557,22 @@ type ControlHandler interface {
 	DHTLookup(context.Context, *DHTLookupRequest) (*DHTLookupResponse, error)
 	// The DHT's counters.
 	DHTStats(context.Context, *DHTStatsRequest) (*DHTStatsResponse, error)
+	// Lists the grants of a DNA that were not revoked.
+	Grants(context.Context, *GrantsRequest) (*GrantsResponse, error)
+	// Makes a grant. It is on the source chain when this answers.
+	AddGrant(context.Context, *AddGrantRequest) (*AddGrantResponse, error)
+	// Ends a grant, at once.
+	RevokeGrant(context.Context, *RevokeGrantRequest) (*RevokeGrantResponse, error)
+	// Lists the claims that are held in a DNA.
+	Claims(context.Context, *ClaimsRequest) (*ClaimsResponse, error)
+	// Keeps a claim that was passed on.
+	AddClaim(context.Context, *AddClaimRequest) (*AddClaimResponse, error)
+	// Lets the claims of a grant go.
+	RemoveClaim(context.Context, *RemoveClaimRequest) (*RemoveClaimResponse, error)
+	// Whom the node hears, and how much of it.
+	Policy(context.Context, *PolicyRequest) (*PolicyResponse, error)
+	// Changes that, at once and for good, and answers what holds then.
+	ChangePolicy(context.Context, *ChangePolicyRequest) (*PolicyResponse, error)
 }
 
 // NewControlHandler builds an HTTP handler from the service implementation. It returns the path on
@@ -496,6 +672,54 @@ func NewControlHandler(svc ControlHandler, opts ...connect.HandlerOption) (strin
 		connect.WithSchema(controlMethods.ByName("DHTStats")),
 		connect.WithHandlerOptions(opts...),
 	)
+	controlGrantsHandler := connect.NewUnaryHandlerSimple(
+		ControlGrantsProcedure,
+		svc.Grants,
+		connect.WithSchema(controlMethods.ByName("Grants")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlAddGrantHandler := connect.NewUnaryHandlerSimple(
+		ControlAddGrantProcedure,
+		svc.AddGrant,
+		connect.WithSchema(controlMethods.ByName("AddGrant")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlRevokeGrantHandler := connect.NewUnaryHandlerSimple(
+		ControlRevokeGrantProcedure,
+		svc.RevokeGrant,
+		connect.WithSchema(controlMethods.ByName("RevokeGrant")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlClaimsHandler := connect.NewUnaryHandlerSimple(
+		ControlClaimsProcedure,
+		svc.Claims,
+		connect.WithSchema(controlMethods.ByName("Claims")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlAddClaimHandler := connect.NewUnaryHandlerSimple(
+		ControlAddClaimProcedure,
+		svc.AddClaim,
+		connect.WithSchema(controlMethods.ByName("AddClaim")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlRemoveClaimHandler := connect.NewUnaryHandlerSimple(
+		ControlRemoveClaimProcedure,
+		svc.RemoveClaim,
+		connect.WithSchema(controlMethods.ByName("RemoveClaim")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlPolicyHandler := connect.NewUnaryHandlerSimple(
+		ControlPolicyProcedure,
+		svc.Policy,
+		connect.WithSchema(controlMethods.ByName("Policy")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlChangePolicyHandler := connect.NewUnaryHandlerSimple(
+		ControlChangePolicyProcedure,
+		svc.ChangePolicy,
+		connect.WithSchema(controlMethods.ByName("ChangePolicy")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/parley.control.v1.Control/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ControlStatusProcedure:
@@ -528,6 +752,22 @@ func NewControlHandler(svc ControlHandler, opts ...connect.HandlerOption) (strin
 			controlDHTLookupHandler.ServeHTTP(w, r)
 		case ControlDHTStatsProcedure:
 			controlDHTStatsHandler.ServeHTTP(w, r)
+		case ControlGrantsProcedure:
+			controlGrantsHandler.ServeHTTP(w, r)
+		case ControlAddGrantProcedure:
+			controlAddGrantHandler.ServeHTTP(w, r)
+		case ControlRevokeGrantProcedure:
+			controlRevokeGrantHandler.ServeHTTP(w, r)
+		case ControlClaimsProcedure:
+			controlClaimsHandler.ServeHTTP(w, r)
+		case ControlAddClaimProcedure:
+			controlAddClaimHandler.ServeHTTP(w, r)
+		case ControlRemoveClaimProcedure:
+			controlRemoveClaimHandler.ServeHTTP(w, r)
+		case ControlPolicyProcedure:
+			controlPolicyHandler.ServeHTTP(w, r)
+		case ControlChangePolicyProcedure:
+			controlChangePolicyHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -595,4 +835,36 @@ func (UnimplementedControlHandler) DHTLookup(context.Context, *DHTLookupRequest)
 
 func (UnimplementedControlHandler) DHTStats(context.Context, *DHTStatsRequest) (*DHTStatsResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.DHTStats is not implemented"))
+}
+
+func (UnimplementedControlHandler) Grants(context.Context, *GrantsRequest) (*GrantsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.Grants is not implemented"))
+}
+
+func (UnimplementedControlHandler) AddGrant(context.Context, *AddGrantRequest) (*AddGrantResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.AddGrant is not implemented"))
+}
+
+func (UnimplementedControlHandler) RevokeGrant(context.Context, *RevokeGrantRequest) (*RevokeGrantResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.RevokeGrant is not implemented"))
+}
+
+func (UnimplementedControlHandler) Claims(context.Context, *ClaimsRequest) (*ClaimsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.Claims is not implemented"))
+}
+
+func (UnimplementedControlHandler) AddClaim(context.Context, *AddClaimRequest) (*AddClaimResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.AddClaim is not implemented"))
+}
+
+func (UnimplementedControlHandler) RemoveClaim(context.Context, *RemoveClaimRequest) (*RemoveClaimResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.RemoveClaim is not implemented"))
+}
+
+func (UnimplementedControlHandler) Policy(context.Context, *PolicyRequest) (*PolicyResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.Policy is not implemented"))
+}
+
+func (UnimplementedControlHandler) ChangePolicy(context.Context, *ChangePolicyRequest) (*PolicyResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.ChangePolicy is not implemented"))
 }
