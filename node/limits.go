@@ -50,6 +50,12 @@ type Limits struct {
 	// are kept published, and their bytes to 2 KiB times as many; PublicSearches
 	// the searches for those of others that run at once.
 	PublicEntries, PublicSearches int
+
+	// NotifyQueue bounds the notifications that wait to be sent to one agent,
+	// NotifyBytes what all that wait take (a quarter of it those to one agent, where
+	// there is more than one), NotifyInbox those of one sender that wait for a DNA's
+	// notified.
+	NotifyQueue, NotifyBytes, NotifyInbox int
 }
 
 // DefaultLimits are what the zeros of Limits mean.
@@ -64,6 +70,7 @@ func DefaultLimits() Limits {
 		ChainMaxEntries: 1024, ChainMaxEntry: 4 << 20, ChainMaxBatch: 32 << 20, ChainMaxQuery: 16 << 20,
 		ChainReplyCount: 1 << 20, ChainReplyBytes: 256 << 20,
 		PublicEntries: 64, PublicSearches: 64,
+		NotifyQueue: 16384, NotifyBytes: 64 << 20, NotifyInbox: 256,
 	}
 }
 
@@ -94,6 +101,9 @@ func (l *Limits) sizes() []named[int] {
 		{"chain-reply-bytes", &l.ChainReplyBytes, 1, math.MaxInt32},
 		{"public-entries", &l.PublicEntries, 1, 1 << 12},
 		{"public-searches", &l.PublicSearches, 1, 1 << 12},
+		{"notify-queue", &l.NotifyQueue, 1, 1 << 20},
+		{"notify-bytes", &l.NotifyBytes, 1 << 16, math.MaxInt32},
+		{"notify-inbox", &l.NotifyInbox, 1, 1 << 16},
 	}
 }
 

@@ -37,6 +37,8 @@ type Node struct {
 	events    *pluginEvents
 	entries   entryDHT
 	publisher *publisher
+	notices   *notifier
+	received  *received
 	found     *entryCache
 	searches  chan struct{} // one for each search of entries that runs
 
@@ -92,6 +94,7 @@ func New(cfg Config) (*Node, error) {
 	if n.entries == nil {
 		n.entries = n.dht
 	}
+	n.notices, n.received = newNotifier(), newReceived()
 	n.publisher, n.searches = newPublisher(n), make(chan struct{}, cfg.Limits.PublicSearches)
 	if cfg.PluginDir != "" {
 		pins := ""

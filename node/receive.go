@@ -83,6 +83,9 @@ func (n *Node) serveMessage(ctx context.Context, r *transport.Request) ([]byte, 
 		return nil, tooLarge("payload", len(r.Body), n.cfg.MaxPayload, sdk.SideNode, sdk.DeliveredNo)
 	}
 	key := messageKey{from: sdk.AgentID(r.Peer), dna: a.hash, id: sdk.MessageID(r.ID)}
+	if h.Notified {
+		return nil, n.serveNotified(ctx, a, r, key, h, r.Body)
+	}
 	return n.receive(ctx, r, a, key, h, r.Body, h.age())
 }
 
@@ -136,8 +139,7 @@ func (n *Node) receive(ctx context.Context, running canceler, a *app, key messag
 	}
 	n.outcomesMu.Unlock()
 	if o == nil {
-		return nil, &sdk.Error{Code: sdk.Busy, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, Text: "too many receives run for this sender",
-			Limit: &sdk.Limit{Name: "receives of one sender", Value: runningPerSender + 1, Max: runningPerSender, RetryAfter: time.Second}}
+		return nil, errTooManyReceives()
 	}
 	if !first {
 		return n.firstOutcome(ctx, a, o, ended)
@@ -147,6 +149,11 @@ func (n *Node) receive(ctx context.Context, running canceler, a *app, key messag
 	n.outcomes.end(n.now(), o, reply, err)
 	n.outcomesMu.Unlock()
 	return reply, err
+}
+
+func errTooManyReceives() *sdk.Error {
+	return &sdk.Error{Code: sdk.Busy, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, Text: "too many receives run for this sender",
+		Limit: &sdk.Limit{Name: "receives of one sender", Value: runningPerSender + 1, Max: runningPerSender, RetryAfter: time.Second}}
 }
 
 // transit is how long a message is taken to have been under way, while its age

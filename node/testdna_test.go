@@ -47,6 +47,9 @@ func testDNANamed(name string) *sdk.Definition {
 		sdk.Function("send", testSendFunction),
 		sdk.Function("drive", testDriveFunction),
 		sdk.Function("do", func(c *sdk.Context, m testMessage) (testMessage, error) { return testDo(c, m) }),
+		sdk.Function("notify", testNotifyFunction),
+		sdk.Function("heard", testHeardFunction),
+		sdk.Notified(testNotified),
 		sdk.Receive(testDo))
 }
 

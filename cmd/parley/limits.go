@@ -34,6 +34,9 @@ func limitFlags(p *pflag.FlagSet, l *node.Limits) {
 	p.IntVar(&l.ChainReplyBytes, "chain-reply-bytes", d.ChainReplyBytes, "their bytes")
 	p.IntVar(&l.PublicEntries, "public-entries", d.PublicEntries, "newest public entries that are kept published")
 	p.IntVar(&l.PublicSearches, "public-searches", d.PublicSearches, "searches for public entries of others that run at once")
+	p.IntVar(&l.NotifyQueue, "notify-queue", d.NotifyQueue, "notifications that wait to be sent to one agent")
+	p.IntVar(&l.NotifyBytes, "notify-bytes", d.NotifyBytes, "bytes that all notifications take that wait to be sent; those to one agent at most a quarter")
+	p.IntVar(&l.NotifyInbox, "notify-inbox", d.NotifyInbox, "notifications of one sender that wait for a DNA's notified")
 }
 
 // sandboxFlags defines the flags of the handlers' sandbox.

@@ -76,6 +76,9 @@ type fileLimits struct {
 	ChainReplyBytes      *int64  `toml:"chain-reply-bytes"`
 	PublicEntries        *int64  `toml:"public-entries"`
 	PublicSearches       *int64  `toml:"public-searches"`
+	NotifyQueue          *int64  `toml:"notify-queue"`
+	NotifyBytes          *int64  `toml:"notify-bytes"`
+	NotifyInbox          *int64  `toml:"notify-inbox"`
 }
 
 type fileDNASettings struct {
