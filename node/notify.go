@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -42,6 +43,10 @@ type outboxRun struct {
 	outbox
 	key  outboxKey
 	wake chan struct{} // capacity 1: something has changed
+
+	failed  int // that the log has not been told of
+	failure *sdk.Error
+	log     *slog.Logger
 }
 
 // sharedPayload is one Notify's payload, which many letters hold.
@@ -125,8 +130,7 @@ func (n *Node) notify(ctx context.Context, a *app, notice *sdk.Notice) ([]error,
 
 // post queues one letter for each agent.
 func (n *Node) post(now time.Time, a *app, notice *sdk.Notice, deadline time.Time, wait *noticeWait) []*letter {
-	payload := append([]byte(nil), notice.Payload...)
-	shared := &sharedPayload{size: len(payload)}
+	shared := &sharedPayload{size: len(notice.Payload)}
 	var letters []*letter
 	if wait != nil {
 		letters = make([]*letter, len(notice.To))
@@ -135,7 +139,7 @@ func (n *Node) post(now time.Time, a *app, notice *sdk.Notice, deadline time.Tim
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, to := range notice.To {
-		l := &letter{outgoing: outgoing{to: to, id: newMessageID(), app: a, payload: payload, began: now, header: messageHeader{Notified: true}},
+		l := &letter{outgoing: outgoing{to: to, id: newMessageID(), app: a, payload: notice.Payload, began: now, header: messageHeader{Notified: true}},
 			deadline: deadline, shared: shared, wait: wait, index: i}
 		if wait != nil {
 			letters[i] = l
@@ -210,7 +214,9 @@ func (n *Node) settleLocked(r *outboxRun, l *letter, e *sdk.Error) {
 func (n *Node) tellLocked(l *letter, e *sdk.Error) {
 	if e != nil {
 		n.notices.failed++
-		l.app.log.Debug("notification failed", "agent", l.to.String(), "message", l.id.String(), "error", e.Error())
+		if r := n.notices.boxes[outboxKey{l.to, l.app.hash}]; r != nil { // the pump logs it: a log may be slow
+			r.failed, r.failure, r.log = r.failed+1, e, l.app.log
+		}
 	}
 	w := l.wait
 	l.wait, l.payload = nil, nil

@@ -24,6 +24,17 @@ func (n *Node) pump(ctx context.Context, r *outboxRun) {
 			n.abandonLocked(r)
 		}
 		l, wait := n.nextLocked(r)
+		if r.failed > 0 {
+			failed, e, log := r.failed, r.failure, r.log
+			r.failed = 0
+			s.mu.Unlock()
+			log.Debug("notifications failed", "agent", r.key.to.String(), "times", failed, "last error", e.Error())
+			s.mu.Lock()
+			if l != nil && l.state != letterWaits { // it was recalled
+				s.mu.Unlock()
+				continue
+			}
+		}
 		if l == nil && len(r.letters) == 0 {
 			delete(s.boxes, r.key)
 			s.seq = max(s.seq, r.seq)
