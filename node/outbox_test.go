@@ -27,10 +27,10 @@ type notifyModel struct {
 	in       sequence
 	max      int // of waits
 	waits    []*modelFrame
-	outcomes map[sdk.MessageID]string // what the receiver remembers
+	outcomes map[sdk.MessageID]string        // what the receiver remembers
 	began    map[sdk.MessageID][]*modelFrame // every arrival of what waits
-	since    time.Time // since when it remembers all
-	ran      []int     // by notified, in its order; of all of the receiver's runs
+	since    time.Time                       // since when it remembers all
+	ran      []int                           // by notified, in its order; of all of the receiver's runs
 
 	lines []*modelLine
 }

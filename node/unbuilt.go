@@ -11,9 +11,6 @@ func errUnbuilt(what string) *sdk.Error {
 }
 
 func (*liveCall) Emit(context.Context, []byte) error { return errUnbuilt("Emit") }
-func (*liveCall) Online(context.Context, sdk.AgentID) (sdk.Presence, error) {
-	return sdk.Presence{}, errUnbuilt("Online")
-}
 func (*liveCall) Grant(context.Context, sdk.Grant) (sdk.Claim, error) {
 	return sdk.Claim{}, errUnbuilt("Grant")
 }
