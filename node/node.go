@@ -39,6 +39,7 @@ type Node struct {
 	publisher *publisher
 	notices   *notifier
 	received  *received
+	signals   *signals
 	found     *entryCache
 	searches  chan struct{} // one for each search of entries that runs
 
@@ -94,7 +95,7 @@ func New(cfg Config) (*Node, error) {
 	if n.entries == nil {
 		n.entries = n.dht
 	}
-	n.notices, n.received = newNotifier(), newReceived()
+	n.notices, n.received, n.signals = newNotifier(), newReceived(), newSignals()
 	n.publisher, n.searches = newPublisher(n), make(chan struct{}, cfg.Limits.PublicSearches)
 	if cfg.PluginDir != "" {
 		pins := ""

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/parley-p2p/parley/node/control"
 	"github.com/parley-p2p/parley/sdk"
 	"github.com/parley-p2p/parley/transport"
 )
@@ -28,7 +29,6 @@ type notifier struct {
 	boxes map[outboxKey]*outboxRun
 	seq   uint64 // the highest number that an outbox has used that is no more
 	bytes int    // of all letters, and of the payloads that they share
-	count int    // of letters
 
 	sent, failed uint64
 }
@@ -179,7 +179,6 @@ func (n *Node) queueLocked(l *letter) *sdk.Error {
 		s.boxes[key] = r
 	}
 	s.bytes += size
-	s.count++
 	l.shared.holders++
 	r.push(l)
 	r.poke()
@@ -202,7 +201,6 @@ func (r *outboxRun) poke() {
 func (n *Node) settleLocked(r *outboxRun, l *letter, e *sdk.Error) {
 	s := n.notices
 	r.settle(l)
-	s.count--
 	s.bytes -= notifyOverhead
 	if l.shared.holders--; l.shared.holders == 0 {
 		s.bytes -= l.shared.size
@@ -310,4 +308,16 @@ func (n *Node) errLost(l *letter) *sdk.Error {
 		Text: fmt.Sprintf("the session to %s broke after the notification had left, and for %s no new one could be opened; "+
 			"ask the other side before sending it anew", l.to.Short(), n.cfg.ResendFor),
 		Limit: &sdk.Limit{Name: "sending again", Setting: "resend-for"}}
+}
+
+func (s *notifier) status(st *control.Status) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st.Traffic.Notifications, st.Traffic.NotificationsFailed = s.sent, s.failed
+}
+
+func (s *notifier) limit(max int) control.LimitStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return control.LimitStatus{Name: "bytes of notifications that wait", Setting: "notify-bytes", Used: uint64(s.bytes), Max: uint64(max)}
 }

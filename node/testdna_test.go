@@ -120,6 +120,13 @@ func testDo(c *sdk.Context, m testMessage) (testMessage, error) {
 		<-c.Done()
 		err := os.WriteFile(m.Text+".ended", nil, 0o600)
 		return m, errors.Join(c.Err(), err)
+	case "emit":
+		return m, c.Emit(m.Text)
+	case "emit and fail":
+		if err := c.Emit(m.Text); err != nil {
+			return m, err
+		}
+		return m, sdk.Fail("declined", "not today")
 	case "strict":
 		if _, err := c.Commit("note", m, sdk.AsStrict); err != nil {
 			return m, err

@@ -10,7 +10,6 @@ func errUnbuilt(what string) *sdk.Error {
 	return &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Text: what + " is not built yet"}
 }
 
-func (*liveCall) Emit(context.Context, []byte) error { return errUnbuilt("Emit") }
 func (*liveCall) Grant(context.Context, sdk.Grant) (sdk.Claim, error) {
 	return sdk.Claim{}, errUnbuilt("Grant")
 }
