@@ -49,6 +49,7 @@ type outbox struct {
 	back      bool      // nothing is sent until nothing flies; then all are sent again
 	notBefore time.Time // with back: nor before that
 	pause     time.Duration
+	moved     bool      // something was answered since the last going back
 	lostAt    time.Time // since when one that left may be lost; zero = none is
 }
 
@@ -116,7 +117,7 @@ func (b *outbox) settle(l *letter) {
 
 // answered notes that the other node has answered for good: the line is up.
 func (b *outbox) answered() {
-	b.pause, b.lostAt = 0, time.Time{}
+	b.moved, b.lostAt = true, time.Time{}
 }
 
 // again takes back a letter that flew: it and those behind it are sent again, after
@@ -131,11 +132,14 @@ func (b *outbox) again(now time.Time, l *letter, after time.Duration) {
 }
 
 // goBack has everything sent again that is not settled. Of several reasons at once
-// one pause comes.
+// one pause comes, and none where something was answered since the last one.
 func (b *outbox) goBack(now time.Time, after time.Duration) {
 	if !b.back {
 		b.back = true
 		b.pause = min(max(2*b.pause, resendPause), resendMax)
+		if b.moved {
+			b.pause, b.moved = 0, false
+		}
 		b.notBefore = now.Add(b.pause)
 	}
 	if at := now.Add(after); b.notBefore.Before(at) {

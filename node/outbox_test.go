@@ -111,6 +111,7 @@ func (m *notifyModel) landed(f *modelFrame, fate string) {
 	case fate == "refused" && f.l.left: // outgoing.doubt
 		m.settle(f.l, "unknown")
 	default:
+		m.box.answered()
 		m.settle(f.l, fate)
 	}
 }

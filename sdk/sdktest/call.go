@@ -136,7 +136,7 @@ func (r *running) settle() {
 // delivered is what can be said of a call that was given up: a receive has
 // the message, a function may or may not have sent some.
 func (r *running) delivered() sdk.Delivered {
-	if r.call.Kind == sdk.CallReceive {
+	if r.call.Kind == sdk.CallReceive || r.call.Kind == sdk.CallNotified {
 		return sdk.DeliveredYes
 	}
 	return sdk.DeliveredUnknown

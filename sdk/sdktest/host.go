@@ -92,6 +92,7 @@ func (x *Node) send(ctx context.Context, to sdk.AgentID, payload []byte) ([]byte
 	if limit := time.Now().Add(x.net.options.Timeout); !ok || deadline.After(limit) {
 		deadline = limit
 	}
+	x.net.meet(x, y)
 	r, err := y.admit(deadline, x, payload)
 	if err != nil {
 		return nil, err.Remote()

@@ -27,6 +27,8 @@ type Node struct {
 	initializing bool
 	running      map[*running]bool
 	blocked      map[sdk.AgentID]bool
+	outboxes     map[sdk.AgentID]*outbox // of notifications
+	signals      signalled
 }
 
 // ID is the node's agent.

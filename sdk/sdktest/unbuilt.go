@@ -10,13 +10,6 @@ func errUnbuilt(what string) *sdk.Error {
 	return &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Text: what + " is not built yet"}
 }
 
-func (*running) Notify(context.Context, sdk.Notice) ([]error, error) {
-	return nil, errUnbuilt("Notify")
-}
-func (*running) Emit(context.Context, []byte) error { return errUnbuilt("Emit") }
-func (*running) Online(context.Context, sdk.AgentID) (sdk.Presence, error) {
-	return sdk.Presence{}, errUnbuilt("Online")
-}
 func (*running) Grant(context.Context, sdk.Grant) (sdk.Claim, error) {
 	return sdk.Claim{}, errUnbuilt("Grant")
 }
