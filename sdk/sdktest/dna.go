@@ -37,15 +37,21 @@ type Step struct {
 	//	later     use the call's context once the call has returned, then raise
 	//	          Text+".refused" if that failed with HandlerCodeContext
 	//	leak      stage an entry, fail with an error that is no *sdk.Error
+	//	notify    have Agents notified of Then, N+1 times, numbered in its Text
+	//	results   have Agents notified of Then, and answer what became of each
+	//	emit      emit the signal Text to the agent's own clients, then do Then
+	//	online    answer "online" if To is, else "heard" if it ever was
+	//	many      send Then to Agents, of which N are enough; answer what became of each
 	Op     string
-	Text   string      `codec:",omitempty"`
-	N      int         `codec:",omitempty"`
-	Strict bool        `codec:",omitempty"`
-	Public bool        `codec:",omitempty"`
-	Record sdk.Hash    `codec:",omitempty"`
-	Spoil  string      `codec:",omitempty"`
-	To     sdk.AgentID `codec:",omitempty"`
-	Then   *Step       `codec:",omitempty"`
+	Text   string        `codec:",omitempty"`
+	N      int           `codec:",omitempty"`
+	Strict bool          `codec:",omitempty"`
+	Public bool          `codec:",omitempty"`
+	Record sdk.Hash      `codec:",omitempty"`
+	Spoil  string        `codec:",omitempty"`
+	To     sdk.AgentID   `codec:",omitempty"`
+	Then   *Step         `codec:",omitempty"`
+	Agents []sdk.AgentID `codec:",omitempty"`
 }
 
 // Result is a Step's answer.
@@ -69,6 +75,10 @@ func ConformanceDNA() *sdk.Definition {
 	return sdk.Define("conformance", "1",
 		sdk.Function("do", do),
 		sdk.Receive(do),
+		sdk.Notified(func(c *sdk.Context, s Step) error {
+			_, err := do(c, s)
+			return err
+		}),
 		sdk.Init(func(*sdk.Context) error { return nil }),
 		sdk.Validate(func(e *sdk.Candidate) error {
 			var text string
@@ -215,7 +225,7 @@ func doSignal(c *sdk.Context, s Step) (r Result, err error) {
 		go later(c, s.Text)
 		return r, nil
 	}
-	return r, sdk.Fail("conformance.op", "unknown op %q", s.Op)
+	return doNotice(c, s)
 }
 
 // later outlives its call on purpose; it ends as soon as the call does.
