@@ -37,6 +37,9 @@ type Node struct {
 	events    *pluginEvents
 	entries   entryDHT
 	publisher *publisher
+	notices   *notifier
+	received  *received
+	signals   *signals
 	found     *entryCache
 	searches  chan struct{} // one for each search of entries that runs
 	revoker   *revoker
@@ -101,6 +104,7 @@ func New(cfg Config) (*Node, error) {
 	n.revoker, n.delegated = newRevoker(n), newDelegated()
 	n.claims, n.policy = newClaims(&cfg.Limits), newPolicy()
 	n.teller = newTeller(n)
+	n.notices, n.received, n.signals = newNotifier(), newReceived(), newSignals()
 	n.publisher, n.searches = newPublisher(n), make(chan struct{}, cfg.Limits.PublicSearches)
 	if cfg.PluginDir != "" {
 		pins := ""

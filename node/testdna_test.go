@@ -51,6 +51,9 @@ func testDNANamed(name string) *sdk.Definition {
 		sdk.Function("delegate", func(c *sdk.Context, d sdk.Delegation) (sdk.Proof, error) { return c.Delegate(d) }),
 		sdk.Function("revoke", func(c *sdk.Context, id sdk.Hash) (struct{}, error) { return struct{}{}, c.Revoke(id) }),
 		sdk.Function("do", func(c *sdk.Context, m testMessage) (testMessage, error) { return testDo(c, m) }),
+		sdk.Function("notify", testNotifyFunction),
+		sdk.Function("heard", testHeardFunction),
+		sdk.Notified(testNotified),
 		sdk.Receive(testDo))
 }
 
@@ -128,6 +131,13 @@ func testDo(c *sdk.Context, m testMessage) (testMessage, error) {
 		<-c.Done()
 		err := os.WriteFile(m.Text+".ended", nil, 0o600)
 		return m, errors.Join(c.Err(), err)
+	case "emit":
+		return m, c.Emit(m.Text)
+	case "emit and fail":
+		if err := c.Emit(m.Text); err != nil {
+			return m, err
+		}
+		return m, sdk.Fail("declined", "not today")
 	case "strict":
 		if _, err := c.Commit("note", m, sdk.AsStrict); err != nil {
 			return m, err

@@ -25,6 +25,9 @@ type fakeNode struct {
 	restart func(context.Context, string) error
 	events  func(context.Context, EventQuery, func(PluginEvent) error) error
 
+	watch  func(context.Context, WatchQuery, func(Signal) error) error
+	online func(context.Context, sdk.AgentID) (sdk.Presence, error)
+
 	dhtTable  func(context.Context) (DHTTable, error)
 	dhtLookup func(context.Context, sdk.AgentID, DHTSearch) (DHTLookup, error)
 	dhtStats  func(context.Context) (DHTStats, error)
@@ -126,6 +129,20 @@ func (n *fakeNode) PluginEvents(ctx context.Context, q EventQuery, tell func(Plu
 		return n.unset("PluginEvents")
 	}
 	return n.events(ctx, q, tell)
+}
+
+func (n *fakeNode) Watch(ctx context.Context, q WatchQuery, tell func(Signal) error) error {
+	if n.watch == nil {
+		return n.unset("Watch")
+	}
+	return n.watch(ctx, q, tell)
+}
+
+func (n *fakeNode) Online(ctx context.Context, a sdk.AgentID) (sdk.Presence, error) {
+	if n.online == nil {
+		return sdk.Presence{}, n.unset("Online")
+	}
+	return n.online(ctx, a)
 }
 
 func (n *fakeNode) DHTTable(ctx context.Context) (DHTTable, error) {

@@ -50,6 +50,13 @@ type Node interface {
 	// DHTLookup searches the DHT for an agent's address record. That there is none
 	// is a result, not an error.
 	DHTLookup(ctx context.Context, agent sdk.AgentID, o DHTSearch) (DHTLookup, error)
+	// Watch tells of the signals that a DNA's handler emits, named as in Call, until
+	// ctx or the node ends, or tell fails; the node's end is no error. The first one
+	// that it tells of has Began. A slow tell loses the oldest, is told how many, and
+	// holds up nobody.
+	Watch(ctx context.Context, q WatchQuery, tell func(Signal) error) error
+	// Online tells what the node knows of an agent's presence. It asks nobody.
+	Online(ctx context.Context, agent sdk.AgentID) (sdk.Presence, error)
 	// DHTStats are the DHT's counters.
 	DHTStats(ctx context.Context) (DHTStats, error)
 	// Grants lists the grants of a DNA, named as in Call, that were not revoked,

@@ -150,7 +150,7 @@ func (r *running) settle() {
 // delivered is what can be said of a call that was given up: another agent's has
 // arrived, a function may or may not have sent some.
 func (r *running) delivered() sdk.Delivered {
-	if r.call.Kind == sdk.CallReceive || r.call.From != r.node.id {
+	if r.call.Kind == sdk.CallReceive || r.call.Kind == sdk.CallNotified || r.call.From != r.node.id {
 		return sdk.DeliveredYes
 	}
 	return sdk.DeliveredUnknown

@@ -44,17 +44,23 @@ type Step struct {
 	//	revoke    revoke the grant Record
 	//	claim     keep Claim
 	//	remote    have To do Then by a CallRemote of its function "do", or of Text
+	//	notify    have Agents notified of Then, N+1 times, numbered in its Text
+	//	results   have Agents notified of Then, and answer what became of each
+	//	emit      emit the signal Text to the agent's own clients, then do Then
+	//	online    answer "online" if To is, else "heard" if it ever was
+	//	many      send Then to Agents, of which N are enough; answer what became of each
 	Op     string
-	Text   string      `codec:",omitempty"`
-	N      int         `codec:",omitempty"`
-	Strict bool        `codec:",omitempty"`
-	Public bool        `codec:",omitempty"`
-	Record sdk.Hash    `codec:",omitempty"`
-	Spoil  string      `codec:",omitempty"`
-	To     sdk.AgentID `codec:",omitempty"`
-	Then   *Step       `codec:",omitempty"`
-	Grant  *sdk.Grant  `codec:",omitempty"`
-	Claim  *sdk.Claim  `codec:",omitempty"`
+	Text   string        `codec:",omitempty"`
+	N      int           `codec:",omitempty"`
+	Strict bool          `codec:",omitempty"`
+	Public bool          `codec:",omitempty"`
+	Record sdk.Hash      `codec:",omitempty"`
+	Spoil  string        `codec:",omitempty"`
+	To     sdk.AgentID   `codec:",omitempty"`
+	Then   *Step         `codec:",omitempty"`
+	Agents []sdk.AgentID `codec:",omitempty"`
+	Grant  *sdk.Grant    `codec:",omitempty"`
+	Claim  *sdk.Claim    `codec:",omitempty"`
 
 	Delegate *sdk.Delegation `codec:",omitempty"`
 	Proof    sdk.Proof       `codec:",omitempty"`
@@ -98,6 +104,10 @@ func ConformanceDNA() *sdk.Definition {
 	return sdk.Define("conformance", "1",
 		sdk.Function("do", do),
 		sdk.Receive(do),
+		sdk.Notified(func(c *sdk.Context, s Step) error {
+			_, err := do(c, s)
+			return err
+		}),
 		sdk.Init(func(*sdk.Context) error { return nil }),
 		sdk.Validate(func(e *sdk.Candidate) error {
 			var text string
@@ -293,7 +303,7 @@ func doSignal(c *sdk.Context, s Step) (r Result, err error) {
 		go later(c, s.Text)
 		return r, nil
 	}
-	return r, sdk.Fail("conformance.op", "unknown op %q", s.Op)
+	return doNotice(c, s)
 }
 
 // later outlives its call on purpose; it ends as soon as the call does.

@@ -106,6 +106,7 @@ func (x *Node) send(ctx context.Context, id sdk.MessageID, m *sdk.Message, reque
 	if limit := time.Now().Add(x.net.options.Timeout); !ok || deadline.After(limit) {
 		deadline = limit
 	}
+	x.net.meet(x, y)
 	r, err := y.admit(deadline, x, id, m, request)
 	if err != nil {
 		return nil, err.Remote()

@@ -31,6 +31,8 @@ type Node struct {
 	book         *agency.Book
 	claims       *agency.Claims
 	delegated    *agency.Delegated
+	outboxes     map[sdk.AgentID]*outbox // of notifications
+	signals      signalled
 }
 
 // ID is the node's agent.

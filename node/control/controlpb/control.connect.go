@@ -67,6 +67,10 @@ const (
 	ControlDHTTableProcedure = "/parley.control.v1.Control/DHTTable"
 	// ControlDHTLookupProcedure is the fully-qualified name of the Control's DHTLookup RPC.
 	ControlDHTLookupProcedure = "/parley.control.v1.Control/DHTLookup"
+	// ControlWatchProcedure is the fully-qualified name of the Control's Watch RPC.
+	ControlWatchProcedure = "/parley.control.v1.Control/Watch"
+	// ControlOnlineProcedure is the fully-qualified name of the Control's Online RPC.
+	ControlOnlineProcedure = "/parley.control.v1.Control/Online"
 	// ControlDHTStatsProcedure is the fully-qualified name of the Control's DHTStats RPC.
 	ControlDHTStatsProcedure = "/parley.control.v1.Control/DHTStats"
 	// ControlGrantsProcedure is the fully-qualified name of the Control's Grants RPC.
@@ -122,6 +126,12 @@ type ControlClient interface {
 	// Searches the DHT for an agent's address record and tells of each step. That
 	// there is none is an answer, not an error.
 	DHTLookup(context.Context, *DHTLookupRequest) (*DHTLookupResponse, error)
+	// Tells of the signals that a DNA's handler emits, from now on, until the caller
+	// gives up or the node stops. What a caller does not read in time is lost, the
+	// oldest first, and it is told how many.
+	Watch(context.Context, *WatchRequest) (*connect.ServerStreamForClient[WatchResponse], error)
+	// Tells whether an agent can be heard over a live session. It asks nobody.
+	Online(context.Context, *OnlineRequest) (*OnlineResponse, error)
 	// The DHT's counters.
 	DHTStats(context.Context, *DHTStatsRequest) (*DHTStatsResponse, error)
 	// Lists the grants of a DNA that were not revoked.
@@ -237,6 +247,18 @@ func NewControlClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 			connect.WithSchema(controlMethods.ByName("DHTLookup")),
 			connect.WithClientOptions(opts...),
 		),
+		watch: connect.NewClient[WatchRequest, WatchResponse](
+			httpClient,
+			baseURL+ControlWatchProcedure,
+			connect.WithSchema(controlMethods.ByName("Watch")),
+			connect.WithClientOptions(opts...),
+		),
+		online: connect.NewClient[OnlineRequest, OnlineResponse](
+			httpClient,
+			baseURL+ControlOnlineProcedure,
+			connect.WithSchema(controlMethods.ByName("Online")),
+			connect.WithClientOptions(opts...),
+		),
 		dHTStats: connect.NewClient[DHTStatsRequest, DHTStatsResponse](
 			httpClient,
 			baseURL+ControlDHTStatsProcedure,
@@ -310,6 +332,8 @@ type controlClient struct {
 	pluginEvents  *connect.Client[PluginEventsRequest, PluginEventsResponse]
 	dHTTable      *connect.Client[DHTTableRequest, DHTTableResponse]
 	dHTLookup     *connect.Client[DHTLookupRequest, DHTLookupResponse]
+	watch         *connect.Client[WatchRequest, WatchResponse]
+	online        *connect.Client[OnlineRequest, OnlineResponse]
 	dHTStats      *connect.Client[DHTStatsRequest, DHTStatsResponse]
 	grants        *connect.Client[GrantsRequest, GrantsResponse]
 	addGrant      *connect.Client[AddGrantRequest, AddGrantResponse]
@@ -439,6 +463,20 @@ func (c *controlClient) DHTLookup(ctx context.Context, req *DHTLookupRequest) (*
 	return nil, err
 }
 
+// Watch calls parley.control.v1.Control.Watch.
+func (c *controlClient) Watch(ctx context.Context, req *WatchRequest) (*connect.ServerStreamForClient[WatchResponse], error) {
+	return c.watch.CallServerStream(ctx, connect.NewRequest(req))
+}
+
+// Online calls parley.control.v1.Control.Online.
+func (c *controlClient) Online(ctx context.Context, req *OnlineRequest) (*OnlineResponse, error) {
+	response, err := c.online.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // DHTStats calls parley.control.v1.Control.DHTStats.
 func (c *controlClient) DHTStats(ctx context.Context, req *DHTStatsRequest) (*DHTStatsResponse, error) {
 	response, err := c.dHTStats.CallUnary(ctx, connect.NewRequest(req))
@@ -555,6 +593,12 @@ type ControlHandler interface {
 	// Searches the DHT for an agent's address record and tells of each step. That
 	// there is none is an answer, not an error.
 	DHTLookup(context.Context, *DHTLookupRequest) (*DHTLookupResponse, error)
+	// Tells of the signals that a DNA's handler emits, from now on, until the caller
+	// gives up or the node stops. What a caller does not read in time is lost, the
+	// oldest first, and it is told how many.
+	Watch(context.Context, *WatchRequest, *connect.ServerStream[WatchResponse]) error
+	// Tells whether an agent can be heard over a live session. It asks nobody.
+	Online(context.Context, *OnlineRequest) (*OnlineResponse, error)
 	// The DHT's counters.
 	DHTStats(context.Context, *DHTStatsRequest) (*DHTStatsResponse, error)
 	// Lists the grants of a DNA that were not revoked.
@@ -666,6 +710,18 @@ func NewControlHandler(svc ControlHandler, opts ...connect.HandlerOption) (strin
 		connect.WithSchema(controlMethods.ByName("DHTLookup")),
 		connect.WithHandlerOptions(opts...),
 	)
+	controlWatchHandler := connect.NewServerStreamHandlerSimple(
+		ControlWatchProcedure,
+		svc.Watch,
+		connect.WithSchema(controlMethods.ByName("Watch")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlOnlineHandler := connect.NewUnaryHandlerSimple(
+		ControlOnlineProcedure,
+		svc.Online,
+		connect.WithSchema(controlMethods.ByName("Online")),
+		connect.WithHandlerOptions(opts...),
+	)
 	controlDHTStatsHandler := connect.NewUnaryHandlerSimple(
 		ControlDHTStatsProcedure,
 		svc.DHTStats,
@@ -750,6 +806,10 @@ func NewControlHandler(svc ControlHandler, opts ...connect.HandlerOption) (strin
 			controlDHTTableHandler.ServeHTTP(w, r)
 		case ControlDHTLookupProcedure:
 			controlDHTLookupHandler.ServeHTTP(w, r)
+		case ControlWatchProcedure:
+			controlWatchHandler.ServeHTTP(w, r)
+		case ControlOnlineProcedure:
+			controlOnlineHandler.ServeHTTP(w, r)
 		case ControlDHTStatsProcedure:
 			controlDHTStatsHandler.ServeHTTP(w, r)
 		case ControlGrantsProcedure:
@@ -831,6 +891,14 @@ func (UnimplementedControlHandler) DHTTable(context.Context, *DHTTableRequest) (
 
 func (UnimplementedControlHandler) DHTLookup(context.Context, *DHTLookupRequest) (*DHTLookupResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.DHTLookup is not implemented"))
+}
+
+func (UnimplementedControlHandler) Watch(context.Context, *WatchRequest, *connect.ServerStream[WatchResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.Watch is not implemented"))
+}
+
+func (UnimplementedControlHandler) Online(context.Context, *OnlineRequest) (*OnlineResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.Online is not implemented"))
 }
 
 func (UnimplementedControlHandler) DHTStats(context.Context, *DHTStatsRequest) (*DHTStatsResponse, error) {

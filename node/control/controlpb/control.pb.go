@@ -867,12 +867,16 @@ func (x *DHT) GetEntrySearches() uint64 {
 }
 
 type Traffic struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Messages      uint64                 `protobuf:"varint,1,opt,name=messages,proto3" json:"messages,omitempty"`
-	MessageBytes  uint64                 `protobuf:"varint,2,opt,name=message_bytes,json=messageBytes,proto3" json:"message_bytes,omitempty"`
-	DhtRequests   uint64                 `protobuf:"varint,3,opt,name=dht_requests,json=dhtRequests,proto3" json:"dht_requests,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state               protoimpl.MessageState `protogen:"open.v1"`
+	Messages            uint64                 `protobuf:"varint,1,opt,name=messages,proto3" json:"messages,omitempty"`
+	MessageBytes        uint64                 `protobuf:"varint,2,opt,name=message_bytes,json=messageBytes,proto3" json:"message_bytes,omitempty"`
+	DhtRequests         uint64                 `protobuf:"varint,3,opt,name=dht_requests,json=dhtRequests,proto3" json:"dht_requests,omitempty"`
+	Notifications       uint64                 `protobuf:"varint,4,opt,name=notifications,proto3" json:"notifications,omitempty"`                                        // that handlers have sent, one for each agent
+	NotificationsFailed uint64                 `protobuf:"varint,5,opt,name=notifications_failed,json=notificationsFailed,proto3" json:"notifications_failed,omitempty"` // of those
+	Signals             uint64                 `protobuf:"varint,6,opt,name=signals,proto3" json:"signals,omitempty"`                                                    // that handlers have emitted
+	SignalsLost         uint64                 `protobuf:"varint,7,opt,name=signals_lost,json=signalsLost,proto3" json:"signals_lost,omitempty"`                         // that a client which watched did not read in time
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *Traffic) Reset() {
@@ -922,6 +926,34 @@ func (x *Traffic) GetMessageBytes() uint64 {
 func (x *Traffic) GetDhtRequests() uint64 {
 	if x != nil {
 		return x.DhtRequests
+	}
+	return 0
+}
+
+func (x *Traffic) GetNotifications() uint64 {
+	if x != nil {
+		return x.Notifications
+	}
+	return 0
+}
+
+func (x *Traffic) GetNotificationsFailed() uint64 {
+	if x != nil {
+		return x.NotificationsFailed
+	}
+	return 0
+}
+
+func (x *Traffic) GetSignals() uint64 {
+	if x != nil {
+		return x.Signals
+	}
+	return 0
+}
+
+func (x *Traffic) GetSignalsLost() uint64 {
+	if x != nil {
+		return x.SignalsLost
 	}
 	return 0
 }
@@ -5072,6 +5104,257 @@ func (x *Attempt) GetCause() string {
 	return ""
 }
 
+type WatchRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dna           string                 `protobuf:"bytes,1,opt,name=dna,proto3" json:"dna,omitempty"`        // its name, or the text form of its hash
+	Buffer        int32                  `protobuf:"varint,2,opt,name=buffer,proto3" json:"buffer,omitempty"` // signals that are kept for this caller; 0: 1024, at most 16384
+	Json          bool                   `protobuf:"varint,3,opt,name=json,proto3" json:"json,omitempty"`     // signals as JSON
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRequest) Reset() {
+	*x = WatchRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRequest) ProtoMessage() {}
+
+func (x *WatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
+func (*WatchRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *WatchRequest) GetDna() string {
+	if x != nil {
+		return x.Dna
+	}
+	return ""
+}
+
+func (x *WatchRequest) GetBuffer() int32 {
+	if x != nil {
+		return x.Buffer
+	}
+	return 0
+}
+
+func (x *WatchRequest) GetJson() bool {
+	if x != nil {
+		return x.Json
+	}
+	return false
+}
+
+type WatchResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Seq   uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"` // counts the DNA's signals from 1 at the node's start
+	Time  *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	Dna   string                 `protobuf:"bytes,3,opt,name=dna,proto3" json:"dna,omitempty"` // its name
+	// The signal as JSON, where that was asked for and it has such a form; else as
+	// the handler emitted it.
+	Payload []byte `protobuf:"bytes,4,opt,name=payload,proto3" json:"payload,omitempty"`
+	Json    string `protobuf:"bytes,5,opt,name=json,proto3" json:"json,omitempty"`
+	Lost    uint64 `protobuf:"varint,6,opt,name=lost,proto3" json:"lost,omitempty"` // signals dropped for this caller since the response before
+	// The first response, which is no signal: seq is the number of the last one before.
+	Began         bool `protobuf:"varint,7,opt,name=began,proto3" json:"began,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchResponse) Reset() {
+	*x = WatchResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchResponse) ProtoMessage() {}
+
+func (x *WatchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
+func (*WatchResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *WatchResponse) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *WatchResponse) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetDna() string {
+	if x != nil {
+		return x.Dna
+	}
+	return ""
+}
+
+func (x *WatchResponse) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetJson() string {
+	if x != nil {
+		return x.Json
+	}
+	return ""
+}
+
+func (x *WatchResponse) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
+func (x *WatchResponse) GetBegan() bool {
+	if x != nil {
+		return x.Began
+	}
+	return false
+}
+
+type OnlineRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Agent         string                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OnlineRequest) Reset() {
+	*x = OnlineRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OnlineRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OnlineRequest) ProtoMessage() {}
+
+func (x *OnlineRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OnlineRequest.ProtoReflect.Descriptor instead.
+func (*OnlineRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *OnlineRequest) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+type OnlineResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Online        bool                   `protobuf:"varint,1,opt,name=online,proto3" json:"online,omitempty"`                       // there is a session, and it is not silent
+	LastHeard     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=last_heard,json=lastHeard,proto3" json:"last_heard,omitempty"` // unset: never, as far as the node remembers
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OnlineResponse) Reset() {
+	*x = OnlineResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OnlineResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OnlineResponse) ProtoMessage() {}
+
+func (x *OnlineResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OnlineResponse.ProtoReflect.Descriptor instead.
+func (*OnlineResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *OnlineResponse) GetOnline() bool {
+	if x != nil {
+		return x.Online
+	}
+	return false
+}
+
+func (x *OnlineResponse) GetLastHeard() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastHeard
+	}
+	return nil
+}
+
 var File_parley_control_v1_control_proto protoreflect.FileDescriptor
 
 const file_parley_control_v1_control_proto_rawDesc = "" +
@@ -5151,11 +5434,15 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\x0fentries_waiting\x18\x15 \x01(\x05R\x0eentriesWaiting\x12(\n" +
 	"\x10entries_left_out\x18\x16 \x01(\x04R\x0eentriesLeftOut\x12(\n" +
 	"\x10last_entry_error\x18\x17 \x01(\tR\x0elastEntryError\x12%\n" +
-	"\x0eentry_searches\x18\x18 \x01(\x04R\rentrySearches\"m\n" +
+	"\x0eentry_searches\x18\x18 \x01(\x04R\rentrySearches\"\x83\x02\n" +
 	"\aTraffic\x12\x1a\n" +
 	"\bmessages\x18\x01 \x01(\x04R\bmessages\x12#\n" +
 	"\rmessage_bytes\x18\x02 \x01(\x04R\fmessageBytes\x12!\n" +
-	"\fdht_requests\x18\x03 \x01(\x04R\vdhtRequests\"[\n" +
+	"\fdht_requests\x18\x03 \x01(\x04R\vdhtRequests\x12$\n" +
+	"\rnotifications\x18\x04 \x01(\x04R\rnotifications\x121\n" +
+	"\x14notifications_failed\x18\x05 \x01(\x04R\x13notificationsFailed\x12\x18\n" +
+	"\asignals\x18\x06 \x01(\x04R\asignals\x12!\n" +
+	"\fsignals_lost\x18\a \x01(\x04R\vsignalsLost\"[\n" +
 	"\x05Limit\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\asetting\x18\x02 \x01(\tR\asetting\x12\x12\n" +
@@ -5479,7 +5766,25 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"retryAfter\"9\n" +
 	"\aAttempt\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x14\n" +
-	"\x05cause\x18\x02 \x01(\tR\x05cause*Y\n" +
+	"\x05cause\x18\x02 \x01(\tR\x05cause\"L\n" +
+	"\fWatchRequest\x12\x10\n" +
+	"\x03dna\x18\x01 \x01(\tR\x03dna\x12\x16\n" +
+	"\x06buffer\x18\x02 \x01(\x05R\x06buffer\x12\x12\n" +
+	"\x04json\x18\x03 \x01(\bR\x04json\"\xbb\x01\n" +
+	"\rWatchResponse\x12\x10\n" +
+	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x10\n" +
+	"\x03dna\x18\x03 \x01(\tR\x03dna\x12\x18\n" +
+	"\apayload\x18\x04 \x01(\fR\apayload\x12\x12\n" +
+	"\x04json\x18\x05 \x01(\tR\x04json\x12\x12\n" +
+	"\x04lost\x18\x06 \x01(\x04R\x04lost\x12\x14\n" +
+	"\x05began\x18\a \x01(\bR\x05began\"%\n" +
+	"\rOnlineRequest\x12\x14\n" +
+	"\x05agent\x18\x01 \x01(\tR\x05agent\"c\n" +
+	"\x0eOnlineResponse\x12\x16\n" +
+	"\x06online\x18\x01 \x01(\bR\x06online\x129\n" +
+	"\n" +
+	"last_heard\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tlastHeard*Y\n" +
 	"\n" +
 	"RecordKind\x12\x1b\n" +
 	"\x17RECORD_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -5492,7 +5797,7 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\x0fCAUSE_KIND_INIT\x10\x03\x12\x1a\n" +
 	"\x16CAUSE_KIND_POST_COMMIT\x10\x05\x12\x17\n" +
 	"\x13CAUSE_KIND_NOTIFIED\x10\x06\x12\x17\n" +
-	"\x13CAUSE_KIND_OPERATOR\x10\a2\xb0\x0f\n" +
+	"\x13CAUSE_KIND_OPERATOR\x10\a2\xcd\x10\n" +
 	"\aControl\x12M\n" +
 	"\x06Status\x12 .parley.control.v1.StatusRequest\x1a!.parley.control.v1.StatusResponse\x12G\n" +
 	"\x04Call\x12\x1e.parley.control.v1.CallRequest\x1a\x1f.parley.control.v1.CallResponse\x12G\n" +
@@ -5507,7 +5812,9 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\rRestartPlugin\x12'.parley.control.v1.RestartPluginRequest\x1a(.parley.control.v1.RestartPluginResponse\x12a\n" +
 	"\fPluginEvents\x12&.parley.control.v1.PluginEventsRequest\x1a'.parley.control.v1.PluginEventsResponse0\x01\x12S\n" +
 	"\bDHTTable\x12\".parley.control.v1.DHTTableRequest\x1a#.parley.control.v1.DHTTableResponse\x12V\n" +
-	"\tDHTLookup\x12#.parley.control.v1.DHTLookupRequest\x1a$.parley.control.v1.DHTLookupResponse\x12S\n" +
+	"\tDHTLookup\x12#.parley.control.v1.DHTLookupRequest\x1a$.parley.control.v1.DHTLookupResponse\x12L\n" +
+	"\x05Watch\x12\x1f.parley.control.v1.WatchRequest\x1a .parley.control.v1.WatchResponse0\x01\x12M\n" +
+	"\x06Online\x12 .parley.control.v1.OnlineRequest\x1a!.parley.control.v1.OnlineResponse\x12S\n" +
 	"\bDHTStats\x12\".parley.control.v1.DHTStatsRequest\x1a#.parley.control.v1.DHTStatsResponse\x12M\n" +
 	"\x06Grants\x12 .parley.control.v1.GrantsRequest\x1a!.parley.control.v1.GrantsResponse\x12S\n" +
 	"\bAddGrant\x12\".parley.control.v1.AddGrantRequest\x1a#.parley.control.v1.AddGrantResponse\x12\\\n" +
@@ -5531,7 +5838,7 @@ func file_parley_control_v1_control_proto_rawDescGZIP() []byte {
 }
 
 var file_parley_control_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_parley_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
+var file_parley_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 72)
 var file_parley_control_v1_control_proto_goTypes = []any{
 	(RecordKind)(0),               // 0: parley.control.v1.RecordKind
 	(CauseKind)(0),                // 1: parley.control.v1.CauseKind
@@ -5603,11 +5910,15 @@ var file_parley_control_v1_control_proto_goTypes = []any{
 	(*Error)(nil),                 // 67: parley.control.v1.Error
 	(*ErrorLimit)(nil),            // 68: parley.control.v1.ErrorLimit
 	(*Attempt)(nil),               // 69: parley.control.v1.Attempt
-	(*timestamppb.Timestamp)(nil), // 70: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 71: google.protobuf.Duration
+	(*WatchRequest)(nil),          // 70: parley.control.v1.WatchRequest
+	(*WatchResponse)(nil),         // 71: parley.control.v1.WatchResponse
+	(*OnlineRequest)(nil),         // 72: parley.control.v1.OnlineRequest
+	(*OnlineResponse)(nil),        // 73: parley.control.v1.OnlineResponse
+	(*timestamppb.Timestamp)(nil), // 74: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 75: google.protobuf.Duration
 }
 var file_parley_control_v1_control_proto_depIdxs = []int32{
-	70, // 0: parley.control.v1.StatusResponse.since:type_name -> google.protobuf.Timestamp
+	74, // 0: parley.control.v1.StatusResponse.since:type_name -> google.protobuf.Timestamp
 	4,  // 1: parley.control.v1.StatusResponse.handlers:type_name -> parley.control.v1.Handler
 	5,  // 2: parley.control.v1.StatusResponse.rejected:type_name -> parley.control.v1.RejectedFile
 	6,  // 3: parley.control.v1.StatusResponse.damaged:type_name -> parley.control.v1.DamagedChain
@@ -5615,112 +5926,118 @@ var file_parley_control_v1_control_proto_depIdxs = []int32{
 	8,  // 5: parley.control.v1.StatusResponse.dht:type_name -> parley.control.v1.DHT
 	9,  // 6: parley.control.v1.StatusResponse.traffic:type_name -> parley.control.v1.Traffic
 	10, // 7: parley.control.v1.StatusResponse.limits:type_name -> parley.control.v1.Limit
-	70, // 8: parley.control.v1.Handler.since:type_name -> google.protobuf.Timestamp
-	70, // 9: parley.control.v1.Session.since:type_name -> google.protobuf.Timestamp
-	70, // 10: parley.control.v1.Session.last_heard:type_name -> google.protobuf.Timestamp
-	71, // 11: parley.control.v1.Session.clock_skew:type_name -> google.protobuf.Duration
-	70, // 12: parley.control.v1.DHT.last_published:type_name -> google.protobuf.Timestamp
-	71, // 13: parley.control.v1.PingResponse.time:type_name -> google.protobuf.Duration
-	70, // 14: parley.control.v1.LookupResponse.expires:type_name -> google.protobuf.Timestamp
+	74, // 8: parley.control.v1.Handler.since:type_name -> google.protobuf.Timestamp
+	74, // 9: parley.control.v1.Session.since:type_name -> google.protobuf.Timestamp
+	74, // 10: parley.control.v1.Session.last_heard:type_name -> google.protobuf.Timestamp
+	75, // 11: parley.control.v1.Session.clock_skew:type_name -> google.protobuf.Duration
+	74, // 12: parley.control.v1.DHT.last_published:type_name -> google.protobuf.Timestamp
+	75, // 13: parley.control.v1.PingResponse.time:type_name -> google.protobuf.Duration
+	74, // 14: parley.control.v1.LookupResponse.expires:type_name -> google.protobuf.Timestamp
 	17, // 15: parley.control.v1.LookupResponse.route:type_name -> parley.control.v1.RouteStep
-	71, // 16: parley.control.v1.RouteStep.time:type_name -> google.protobuf.Duration
+	75, // 16: parley.control.v1.RouteStep.time:type_name -> google.protobuf.Duration
 	20, // 17: parley.control.v1.ChainsResponse.chains:type_name -> parley.control.v1.ChainInfo
 	23, // 18: parley.control.v1.ChainResponse.records:type_name -> parley.control.v1.Record
-	70, // 19: parley.control.v1.Record.time:type_name -> google.protobuf.Timestamp
+	74, // 19: parley.control.v1.Record.time:type_name -> google.protobuf.Timestamp
 	0,  // 20: parley.control.v1.Record.kind:type_name -> parley.control.v1.RecordKind
 	1,  // 21: parley.control.v1.Record.cause:type_name -> parley.control.v1.CauseKind
 	23, // 22: parley.control.v1.GetEntryResponse.record:type_name -> parley.control.v1.Record
 	32, // 23: parley.control.v1.PluginsResponse.plugins:type_name -> parley.control.v1.Plugin
-	70, // 24: parley.control.v1.Plugin.since:type_name -> google.protobuf.Timestamp
-	70, // 25: parley.control.v1.Plugin.started:type_name -> google.protobuf.Timestamp
-	70, // 26: parley.control.v1.Plugin.probation:type_name -> google.protobuf.Timestamp
+	74, // 24: parley.control.v1.Plugin.since:type_name -> google.protobuf.Timestamp
+	74, // 25: parley.control.v1.Plugin.started:type_name -> google.protobuf.Timestamp
+	74, // 26: parley.control.v1.Plugin.probation:type_name -> google.protobuf.Timestamp
 	33, // 27: parley.control.v1.Plugin.draining:type_name -> parley.control.v1.DrainingPlugin
 	34, // 28: parley.control.v1.Plugin.quarantined:type_name -> parley.control.v1.QuarantinedPlugin
 	35, // 29: parley.control.v1.Plugin.layers:type_name -> parley.control.v1.PluginLayer
-	70, // 30: parley.control.v1.DrainingPlugin.until:type_name -> google.protobuf.Timestamp
-	70, // 31: parley.control.v1.QuarantinedPlugin.since:type_name -> google.protobuf.Timestamp
-	70, // 32: parley.control.v1.PluginEventsResponse.time:type_name -> google.protobuf.Timestamp
+	74, // 30: parley.control.v1.DrainingPlugin.until:type_name -> google.protobuf.Timestamp
+	74, // 31: parley.control.v1.QuarantinedPlugin.since:type_name -> google.protobuf.Timestamp
+	74, // 32: parley.control.v1.PluginEventsResponse.time:type_name -> google.protobuf.Timestamp
 	42, // 33: parley.control.v1.DHTTableResponse.buckets:type_name -> parley.control.v1.DHTBucket
 	43, // 34: parley.control.v1.DHTTableResponse.contacts:type_name -> parley.control.v1.DHTContact
-	70, // 35: parley.control.v1.DHTBucket.touched:type_name -> google.protobuf.Timestamp
-	70, // 36: parley.control.v1.DHTContact.since:type_name -> google.protobuf.Timestamp
-	71, // 37: parley.control.v1.DHTContact.rtt:type_name -> google.protobuf.Duration
-	70, // 38: parley.control.v1.DHTLookupResponse.issued:type_name -> google.protobuf.Timestamp
-	70, // 39: parley.control.v1.DHTLookupResponse.expires:type_name -> google.protobuf.Timestamp
-	71, // 40: parley.control.v1.DHTLookupResponse.took:type_name -> google.protobuf.Duration
+	74, // 35: parley.control.v1.DHTBucket.touched:type_name -> google.protobuf.Timestamp
+	74, // 36: parley.control.v1.DHTContact.since:type_name -> google.protobuf.Timestamp
+	75, // 37: parley.control.v1.DHTContact.rtt:type_name -> google.protobuf.Duration
+	74, // 38: parley.control.v1.DHTLookupResponse.issued:type_name -> google.protobuf.Timestamp
+	74, // 39: parley.control.v1.DHTLookupResponse.expires:type_name -> google.protobuf.Timestamp
+	75, // 40: parley.control.v1.DHTLookupResponse.took:type_name -> google.protobuf.Duration
 	46, // 41: parley.control.v1.DHTLookupResponse.steps:type_name -> parley.control.v1.DHTStep
-	71, // 42: parley.control.v1.DHTStep.start:type_name -> google.protobuf.Duration
-	71, // 43: parley.control.v1.DHTStep.took:type_name -> google.protobuf.Duration
-	70, // 44: parley.control.v1.DHTStatsResponse.published:type_name -> google.protobuf.Timestamp
-	71, // 45: parley.control.v1.DHTStatsResponse.publish_took:type_name -> google.protobuf.Duration
-	70, // 46: parley.control.v1.DHTStatsResponse.read_back_until:type_name -> google.protobuf.Timestamp
-	71, // 47: parley.control.v1.DHTStatsResponse.clock_off:type_name -> google.protobuf.Duration
-	71, // 48: parley.control.v1.DHTStatsResponse.session:type_name -> google.protobuf.Duration
-	70, // 49: parley.control.v1.DHTStatsResponse.uplink_down:type_name -> google.protobuf.Timestamp
+	75, // 42: parley.control.v1.DHTStep.start:type_name -> google.protobuf.Duration
+	75, // 43: parley.control.v1.DHTStep.took:type_name -> google.protobuf.Duration
+	74, // 44: parley.control.v1.DHTStatsResponse.published:type_name -> google.protobuf.Timestamp
+	75, // 45: parley.control.v1.DHTStatsResponse.publish_took:type_name -> google.protobuf.Duration
+	74, // 46: parley.control.v1.DHTStatsResponse.read_back_until:type_name -> google.protobuf.Timestamp
+	75, // 47: parley.control.v1.DHTStatsResponse.clock_off:type_name -> google.protobuf.Duration
+	75, // 48: parley.control.v1.DHTStatsResponse.session:type_name -> google.protobuf.Duration
+	74, // 49: parley.control.v1.DHTStatsResponse.uplink_down:type_name -> google.protobuf.Timestamp
 	51, // 50: parley.control.v1.GrantsResponse.grants:type_name -> parley.control.v1.Grant
-	70, // 51: parley.control.v1.Grant.expires:type_name -> google.protobuf.Timestamp
-	71, // 52: parley.control.v1.Grant.per:type_name -> google.protobuf.Duration
-	70, // 53: parley.control.v1.Grant.since:type_name -> google.protobuf.Timestamp
+	74, // 51: parley.control.v1.Grant.expires:type_name -> google.protobuf.Timestamp
+	75, // 52: parley.control.v1.Grant.per:type_name -> google.protobuf.Duration
+	74, // 53: parley.control.v1.Grant.since:type_name -> google.protobuf.Timestamp
 	51, // 54: parley.control.v1.AddGrantRequest.grant:type_name -> parley.control.v1.Grant
 	58, // 55: parley.control.v1.ClaimsResponse.claims:type_name -> parley.control.v1.Claim
-	70, // 56: parley.control.v1.Claim.expires:type_name -> google.protobuf.Timestamp
-	70, // 57: parley.control.v1.Claim.since:type_name -> google.protobuf.Timestamp
+	74, // 56: parley.control.v1.Claim.expires:type_name -> google.protobuf.Timestamp
+	74, // 57: parley.control.v1.Claim.since:type_name -> google.protobuf.Timestamp
 	65, // 58: parley.control.v1.PolicyResponse.limits:type_name -> parley.control.v1.AgentLimit
 	65, // 59: parley.control.v1.ChangePolicyRequest.limits:type_name -> parley.control.v1.AgentLimit
 	68, // 60: parley.control.v1.Error.limit:type_name -> parley.control.v1.ErrorLimit
 	69, // 61: parley.control.v1.Error.attempts:type_name -> parley.control.v1.Attempt
-	71, // 62: parley.control.v1.ErrorLimit.retry_after:type_name -> google.protobuf.Duration
-	2,  // 63: parley.control.v1.Control.Status:input_type -> parley.control.v1.StatusRequest
-	11, // 64: parley.control.v1.Control.Call:input_type -> parley.control.v1.CallRequest
-	13, // 65: parley.control.v1.Control.Ping:input_type -> parley.control.v1.PingRequest
-	15, // 66: parley.control.v1.Control.Lookup:input_type -> parley.control.v1.LookupRequest
-	18, // 67: parley.control.v1.Control.Chains:input_type -> parley.control.v1.ChainsRequest
-	21, // 68: parley.control.v1.Control.Chain:input_type -> parley.control.v1.ChainRequest
-	24, // 69: parley.control.v1.Control.GetEntry:input_type -> parley.control.v1.GetEntryRequest
-	26, // 70: parley.control.v1.Control.VerifyChain:input_type -> parley.control.v1.VerifyChainRequest
-	28, // 71: parley.control.v1.Control.ExportChain:input_type -> parley.control.v1.ExportChainRequest
-	30, // 72: parley.control.v1.Control.Plugins:input_type -> parley.control.v1.PluginsRequest
-	36, // 73: parley.control.v1.Control.RestartPlugin:input_type -> parley.control.v1.RestartPluginRequest
-	38, // 74: parley.control.v1.Control.PluginEvents:input_type -> parley.control.v1.PluginEventsRequest
-	40, // 75: parley.control.v1.Control.DHTTable:input_type -> parley.control.v1.DHTTableRequest
-	44, // 76: parley.control.v1.Control.DHTLookup:input_type -> parley.control.v1.DHTLookupRequest
-	47, // 77: parley.control.v1.Control.DHTStats:input_type -> parley.control.v1.DHTStatsRequest
-	49, // 78: parley.control.v1.Control.Grants:input_type -> parley.control.v1.GrantsRequest
-	52, // 79: parley.control.v1.Control.AddGrant:input_type -> parley.control.v1.AddGrantRequest
-	54, // 80: parley.control.v1.Control.RevokeGrant:input_type -> parley.control.v1.RevokeGrantRequest
-	56, // 81: parley.control.v1.Control.Claims:input_type -> parley.control.v1.ClaimsRequest
-	59, // 82: parley.control.v1.Control.AddClaim:input_type -> parley.control.v1.AddClaimRequest
-	61, // 83: parley.control.v1.Control.RemoveClaim:input_type -> parley.control.v1.RemoveClaimRequest
-	63, // 84: parley.control.v1.Control.Policy:input_type -> parley.control.v1.PolicyRequest
-	66, // 85: parley.control.v1.Control.ChangePolicy:input_type -> parley.control.v1.ChangePolicyRequest
-	3,  // 86: parley.control.v1.Control.Status:output_type -> parley.control.v1.StatusResponse
-	12, // 87: parley.control.v1.Control.Call:output_type -> parley.control.v1.CallResponse
-	14, // 88: parley.control.v1.Control.Ping:output_type -> parley.control.v1.PingResponse
-	16, // 89: parley.control.v1.Control.Lookup:output_type -> parley.control.v1.LookupResponse
-	19, // 90: parley.control.v1.Control.Chains:output_type -> parley.control.v1.ChainsResponse
-	22, // 91: parley.control.v1.Control.Chain:output_type -> parley.control.v1.ChainResponse
-	25, // 92: parley.control.v1.Control.GetEntry:output_type -> parley.control.v1.GetEntryResponse
-	27, // 93: parley.control.v1.Control.VerifyChain:output_type -> parley.control.v1.VerifyChainResponse
-	29, // 94: parley.control.v1.Control.ExportChain:output_type -> parley.control.v1.ExportChainResponse
-	31, // 95: parley.control.v1.Control.Plugins:output_type -> parley.control.v1.PluginsResponse
-	37, // 96: parley.control.v1.Control.RestartPlugin:output_type -> parley.control.v1.RestartPluginResponse
-	39, // 97: parley.control.v1.Control.PluginEvents:output_type -> parley.control.v1.PluginEventsResponse
-	41, // 98: parley.control.v1.Control.DHTTable:output_type -> parley.control.v1.DHTTableResponse
-	45, // 99: parley.control.v1.Control.DHTLookup:output_type -> parley.control.v1.DHTLookupResponse
-	48, // 100: parley.control.v1.Control.DHTStats:output_type -> parley.control.v1.DHTStatsResponse
-	50, // 101: parley.control.v1.Control.Grants:output_type -> parley.control.v1.GrantsResponse
-	53, // 102: parley.control.v1.Control.AddGrant:output_type -> parley.control.v1.AddGrantResponse
-	55, // 103: parley.control.v1.Control.RevokeGrant:output_type -> parley.control.v1.RevokeGrantResponse
-	57, // 104: parley.control.v1.Control.Claims:output_type -> parley.control.v1.ClaimsResponse
-	60, // 105: parley.control.v1.Control.AddClaim:output_type -> parley.control.v1.AddClaimResponse
-	62, // 106: parley.control.v1.Control.RemoveClaim:output_type -> parley.control.v1.RemoveClaimResponse
-	64, // 107: parley.control.v1.Control.Policy:output_type -> parley.control.v1.PolicyResponse
-	64, // 108: parley.control.v1.Control.ChangePolicy:output_type -> parley.control.v1.PolicyResponse
-	86, // [86:109] is the sub-list for method output_type
-	63, // [63:86] is the sub-list for method input_type
-	63, // [63:63] is the sub-list for extension type_name
-	63, // [63:63] is the sub-list for extension extendee
-	0,  // [0:63] is the sub-list for field type_name
+	75, // 62: parley.control.v1.ErrorLimit.retry_after:type_name -> google.protobuf.Duration
+	74, // 63: parley.control.v1.WatchResponse.time:type_name -> google.protobuf.Timestamp
+	74, // 64: parley.control.v1.OnlineResponse.last_heard:type_name -> google.protobuf.Timestamp
+	2,  // 65: parley.control.v1.Control.Status:input_type -> parley.control.v1.StatusRequest
+	11, // 66: parley.control.v1.Control.Call:input_type -> parley.control.v1.CallRequest
+	13, // 67: parley.control.v1.Control.Ping:input_type -> parley.control.v1.PingRequest
+	15, // 68: parley.control.v1.Control.Lookup:input_type -> parley.control.v1.LookupRequest
+	18, // 69: parley.control.v1.Control.Chains:input_type -> parley.control.v1.ChainsRequest
+	21, // 70: parley.control.v1.Control.Chain:input_type -> parley.control.v1.ChainRequest
+	24, // 71: parley.control.v1.Control.GetEntry:input_type -> parley.control.v1.GetEntryRequest
+	26, // 72: parley.control.v1.Control.VerifyChain:input_type -> parley.control.v1.VerifyChainRequest
+	28, // 73: parley.control.v1.Control.ExportChain:input_type -> parley.control.v1.ExportChainRequest
+	30, // 74: parley.control.v1.Control.Plugins:input_type -> parley.control.v1.PluginsRequest
+	36, // 75: parley.control.v1.Control.RestartPlugin:input_type -> parley.control.v1.RestartPluginRequest
+	38, // 76: parley.control.v1.Control.PluginEvents:input_type -> parley.control.v1.PluginEventsRequest
+	40, // 77: parley.control.v1.Control.DHTTable:input_type -> parley.control.v1.DHTTableRequest
+	44, // 78: parley.control.v1.Control.DHTLookup:input_type -> parley.control.v1.DHTLookupRequest
+	70, // 79: parley.control.v1.Control.Watch:input_type -> parley.control.v1.WatchRequest
+	72, // 80: parley.control.v1.Control.Online:input_type -> parley.control.v1.OnlineRequest
+	47, // 81: parley.control.v1.Control.DHTStats:input_type -> parley.control.v1.DHTStatsRequest
+	49, // 82: parley.control.v1.Control.Grants:input_type -> parley.control.v1.GrantsRequest
+	52, // 83: parley.control.v1.Control.AddGrant:input_type -> parley.control.v1.AddGrantRequest
+	54, // 84: parley.control.v1.Control.RevokeGrant:input_type -> parley.control.v1.RevokeGrantRequest
+	56, // 85: parley.control.v1.Control.Claims:input_type -> parley.control.v1.ClaimsRequest
+	59, // 86: parley.control.v1.Control.AddClaim:input_type -> parley.control.v1.AddClaimRequest
+	61, // 87: parley.control.v1.Control.RemoveClaim:input_type -> parley.control.v1.RemoveClaimRequest
+	63, // 88: parley.control.v1.Control.Policy:input_type -> parley.control.v1.PolicyRequest
+	66, // 89: parley.control.v1.Control.ChangePolicy:input_type -> parley.control.v1.ChangePolicyRequest
+	3,  // 90: parley.control.v1.Control.Status:output_type -> parley.control.v1.StatusResponse
+	12, // 91: parley.control.v1.Control.Call:output_type -> parley.control.v1.CallResponse
+	14, // 92: parley.control.v1.Control.Ping:output_type -> parley.control.v1.PingResponse
+	16, // 93: parley.control.v1.Control.Lookup:output_type -> parley.control.v1.LookupResponse
+	19, // 94: parley.control.v1.Control.Chains:output_type -> parley.control.v1.ChainsResponse
+	22, // 95: parley.control.v1.Control.Chain:output_type -> parley.control.v1.ChainResponse
+	25, // 96: parley.control.v1.Control.GetEntry:output_type -> parley.control.v1.GetEntryResponse
+	27, // 97: parley.control.v1.Control.VerifyChain:output_type -> parley.control.v1.VerifyChainResponse
+	29, // 98: parley.control.v1.Control.ExportChain:output_type -> parley.control.v1.ExportChainResponse
+	31, // 99: parley.control.v1.Control.Plugins:output_type -> parley.control.v1.PluginsResponse
+	37, // 100: parley.control.v1.Control.RestartPlugin:output_type -> parley.control.v1.RestartPluginResponse
+	39, // 101: parley.control.v1.Control.PluginEvents:output_type -> parley.control.v1.PluginEventsResponse
+	41, // 102: parley.control.v1.Control.DHTTable:output_type -> parley.control.v1.DHTTableResponse
+	45, // 103: parley.control.v1.Control.DHTLookup:output_type -> parley.control.v1.DHTLookupResponse
+	71, // 104: parley.control.v1.Control.Watch:output_type -> parley.control.v1.WatchResponse
+	73, // 105: parley.control.v1.Control.Online:output_type -> parley.control.v1.OnlineResponse
+	48, // 106: parley.control.v1.Control.DHTStats:output_type -> parley.control.v1.DHTStatsResponse
+	50, // 107: parley.control.v1.Control.Grants:output_type -> parley.control.v1.GrantsResponse
+	53, // 108: parley.control.v1.Control.AddGrant:output_type -> parley.control.v1.AddGrantResponse
+	55, // 109: parley.control.v1.Control.RevokeGrant:output_type -> parley.control.v1.RevokeGrantResponse
+	57, // 110: parley.control.v1.Control.Claims:output_type -> parley.control.v1.ClaimsResponse
+	60, // 111: parley.control.v1.Control.AddClaim:output_type -> parley.control.v1.AddClaimResponse
+	62, // 112: parley.control.v1.Control.RemoveClaim:output_type -> parley.control.v1.RemoveClaimResponse
+	64, // 113: parley.control.v1.Control.Policy:output_type -> parley.control.v1.PolicyResponse
+	64, // 114: parley.control.v1.Control.ChangePolicy:output_type -> parley.control.v1.PolicyResponse
+	90, // [90:115] is the sub-list for method output_type
+	65, // [65:90] is the sub-list for method input_type
+	65, // [65:65] is the sub-list for extension type_name
+	65, // [65:65] is the sub-list for extension extendee
+	0,  // [0:65] is the sub-list for field type_name
 }
 
 func init() { file_parley_control_v1_control_proto_init() }
@@ -5738,7 +6055,7 @@ func file_parley_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_parley_control_v1_control_proto_rawDesc), len(file_parley_control_v1_control_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   68,
+			NumMessages:   72,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
