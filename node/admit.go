@@ -12,9 +12,11 @@ import (
 // admission is the call that a message asks for, and what goes with it.
 type admission struct {
 	call    *sdk.Call
-	use     *grantUse           // of a grant; nil: it needs none
-	checked time.Time           // when the call's Behalf was found to hold
-	receipt *sdk.ReceiptRequest // nil: none is asked for
+	use     *grantUse            // of a grant; nil: it needs none
+	behalf  *sdk.Behalf          // nil: the sender acts in its own name
+	counted *agency.DelegatedUse // of behalf's delegations; nil: they bound no uses
+	checked time.Time            // when the call's Behalf was found to hold
+	receipt *sdk.ReceiptRequest  // nil: none is asked for
 }
 
 // admitted is the call that another agent's message asks for, once it is certain
@@ -46,10 +48,16 @@ func (n *Node) admitted(ctx context.Context, a *app, key messageKey, h *messageH
 	if e != nil {
 		return nil, e
 	}
-	if h.Function == "" {
+	if h.Function != "" {
+		if in.use, e = n.granted(a, who, h, len(payload)); e != nil {
+			return nil, e
+		}
+	}
+	if in.behalf == nil {
 		return in, nil
 	}
-	if in.use, e = n.granted(a, who, h, len(payload)); e != nil {
+	if in.counted, e = n.takeDelegated(in.behalf.Links); e != nil {
+		n.useEnded(ctx, in.use, e)
 		return nil, e
 	}
 	return in, nil

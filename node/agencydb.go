@@ -16,12 +16,13 @@ const agencyFile = "agency.db"
 
 // Its buckets.
 const (
-	bucketClaims = "claims" // claims.go
-	bucketUses   = "uses"   // DNA hash 32 | grant 32 -> how often, 8 bytes big-endian
-	bucketPolicy = "policy" // policy.go
+	bucketClaims    = "claims"    // claims.go
+	bucketUses      = "uses"      // DNA hash 32 | grant 32 -> how often, 8 bytes big-endian
+	bucketPolicy    = "policy"    // policy.go
+	bucketDelegated = "delegated" // delegateduse.go
 )
 
-var agencyBuckets = []string{bucketClaims, bucketUses, bucketPolicy}
+var agencyBuckets = []string{bucketClaims, bucketUses, bucketPolicy, bucketDelegated}
 
 // agencyDB is the open file. What waits while another transaction is synced
 // shares the next one.

@@ -113,6 +113,7 @@ func TestInitOnceForTwoProcesses(t *testing.T) {
 		if err := os.MkdirAll(n.cfg.path("chains"), 0o700); err != nil {
 			t.Fatal(err)
 		}
+		openAgency(t, n)
 		a, err := n.newApp(sdk.Description{Name: "raw", Integrity: "1", Init: true})
 		if err != nil {
 			t.Fatal(err)

@@ -145,6 +145,6 @@ func (n *Node) authority(ctx context.Context, a *app, h *messageHeader, in *admi
 			return sdk.AgentID{}, e
 		}
 	}
-	call.Behalf = h.Behalf
+	call.Behalf, in.behalf = h.Behalf, b
 	return b.Principal(), nil
 }

@@ -58,6 +58,12 @@ type Limits struct {
 	// that are held in all, MaxClaimsPerAgent those of one agent that its node has
 	// told of, PolicyMaxAgents the agents of whom there is a rule.
 	MaxGrants, MaxClaims, MaxClaimsPerAgent, PolicyMaxAgents int
+
+	// NotifyQueue bounds the notifications that wait to be sent to one agent,
+	// NotifyBytes what all that wait take (a quarter of it those to one agent, where
+	// there is more than one), NotifyInbox those of one sender that wait for a DNA's
+	// notified.
+	NotifyQueue, NotifyBytes, NotifyInbox int
 }
 
 // DefaultLimits are what the zeros of Limits mean.
@@ -73,6 +79,7 @@ func DefaultLimits() Limits {
 		ChainReplyCount: 1 << 20, ChainReplyBytes: 256 << 20,
 		PublicEntries: 64, PublicSearches: 64, PublicRevocations: 64,
 		MaxGrants: 4096, MaxClaims: 4096, MaxClaimsPerAgent: 64, PolicyMaxAgents: 16384,
+		NotifyQueue: 16384, NotifyBytes: 64 << 20, NotifyInbox: 256,
 	}
 }
 
@@ -108,6 +115,9 @@ func (l *Limits) sizes() []named[int] {
 		{"max-claims", &l.MaxClaims, 1, 1 << 16},
 		{"max-claims-per-agent", &l.MaxClaimsPerAgent, 1, 1 << 12},
 		{"policy-max-agents", &l.PolicyMaxAgents, 1, 1 << 17},
+		{"notify-queue", &l.NotifyQueue, 1, 1 << 20},
+		{"notify-bytes", &l.NotifyBytes, 1 << 16, math.MaxInt32},
+		{"notify-inbox", &l.NotifyInbox, 1, 1 << 16},
 	}
 }
 

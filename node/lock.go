@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,4 +33,26 @@ func lockDataDir(dir string) (unlock func(), err error) {
 		_ = unix.Flock(int(f.Fd()), unix.LOCK_UN)
 		f.Close()
 	}, nil
+}
+
+// pinsWait is how long a command waits for another one that changes the pins.
+const pinsWait = 5 * time.Second
+
+// lockPins makes this the only one who changes the pins. The lock is the data
+// directory's own, whether or not a node runs on it.
+func lockPins(dir string) (unlock func(), err error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("lock pins: %w", err)
+	}
+	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Since(began) > pinsWait {
+			f.Close()
+			return nil, fmt.Errorf("lock pins: %s is locked by another command: %w", dir, err)
+		}
+	}
 }

@@ -30,6 +30,8 @@ type messageHeader struct {
 	Function string `codec:"f,omitempty"`
 	// Notified tells a notification: notified gets it, and the answer is empty.
 	Notified bool `codec:"s,omitempty"`
+	// Order is a notification's place among its sender's: see order.
+	Order []byte `codec:"o,omitempty"`
 	// Claim is of a transferable grant: the grant's name, 32 bytes, and its secret, 32.
 	Claim []byte `codec:"c,omitempty"`
 	// Behalf is an sdk.Proof.
@@ -80,7 +82,14 @@ func (h *messageHeader) check() error {
 			return fmt.Errorf("function name: %w", err)
 		}
 	}
+	if h.Notified {
+		if _, err := parseOrder(h.Order); err != nil {
+			return err
+		}
+	}
 	switch {
+	case !h.Notified && len(h.Order) > 0:
+		return errors.New("an order, and no notification")
 	case h.Notified && (h.Function != "" || len(h.Receipt) > 0):
 		return errors.New("a notification that wants an answer")
 	case len(h.Claim) != 0 && len(h.Claim) != 64:

@@ -37,9 +37,13 @@ type Node struct {
 	events    *pluginEvents
 	entries   entryDHT
 	publisher *publisher
+	notices   *notifier
+	received  *received
+	signals   *signals
 	found     *entryCache
 	searches  chan struct{} // one for each search of entries that runs
 	revoker   *revoker
+	delegated *delegated
 	agencyDB  *agencyDB // set by Run before anything uses it
 	claims    *claims
 	policy    *policy
@@ -97,9 +101,10 @@ func New(cfg Config) (*Node, error) {
 	if n.entries == nil {
 		n.entries = n.dht
 	}
-	n.revoker = newRevoker(n)
+	n.revoker, n.delegated = newRevoker(n), newDelegated()
 	n.claims, n.policy = newClaims(&cfg.Limits), newPolicy()
 	n.teller = newTeller(n)
+	n.notices, n.received, n.signals = newNotifier(), newReceived(), newSignals()
 	n.publisher, n.searches = newPublisher(n), make(chan struct{}, cfg.Limits.PublicSearches)
 	if cfg.PluginDir != "" {
 		pins := ""
@@ -169,7 +174,7 @@ func (n *Node) run1(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, n.agencyDB.close()) }()
-	if err := errors.Join(n.loadPolicy(), n.loadClaims()); err != nil {
+	if err := errors.Join(n.loadPolicy(), n.loadClaims(), n.loadDelegated()); err != nil {
 		return err
 	}
 	if err := n.endpoint.Bind(); err != nil {

@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 
@@ -40,47 +41,66 @@ func listPins(pins plugin.Pins) []Pin {
 // AddPins pins binaries as they are now. All of them, or none. It gives those
 // that were named.
 func AddPins(dataDir string, files []string) ([]Pin, error) {
-	path := filepath.Join(dataDir, pinsFile)
-	pins, err := plugin.ReadPins(path)
-	if err != nil {
-		return nil, err
-	}
 	named := plugin.Pins{}
 	for _, f := range files {
 		sum, err := plugin.HashFile(f)
 		if err != nil {
 			return nil, fmt.Errorf("pin: %w", err)
 		}
-		pins[sum], named[sum] = filepath.Base(f), filepath.Base(f)
+		named[sum] = filepath.Base(f)
 	}
-	if len(pins) > plugin.MaxPins {
-		return nil, fmt.Errorf("pin: more than %d pins: remove old ones", plugin.MaxPins)
+	err := changePins(dataDir, func(pins plugin.Pins) error {
+		maps.Copy(pins, named)
+		if len(pins) > plugin.MaxPins {
+			return fmt.Errorf("pin: more than %d pins: remove old ones", plugin.MaxPins)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return listPins(named), pins.Write(path)
+	return listPins(named), nil
 }
 
 // RemovePins takes pins away, by hash or by name: all of that name. A binary that
 // runs is not ended by it. It gives those that were taken away.
 func RemovePins(dataDir string, names []string) ([]Pin, error) {
-	path := filepath.Join(dataDir, pinsFile)
-	pins, err := plugin.ReadPins(path)
+	gone := plugin.Pins{}
+	err := changePins(dataDir, func(pins plugin.Pins) error {
+		for _, n := range names {
+			found := false
+			for sum, name := range pins {
+				if sum == n || name == n {
+					found, gone[sum] = true, name
+				}
+			}
+			if !found {
+				return fmt.Errorf("unpin: %q is neither a pinned SHA-256 nor the name of one", n)
+			}
+		}
+		maps.DeleteFunc(pins, func(sum, _ string) bool { _, ok := gone[sum]; return ok })
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	gone := plugin.Pins{}
-	for _, n := range names {
-		found := false
-		for sum, name := range pins {
-			if sum == n || name == n {
-				found, gone[sum] = true, name
-			}
-		}
-		if !found {
-			return nil, fmt.Errorf("unpin: %q is neither a pinned SHA-256 nor the name of one", n)
-		}
+	return listPins(gone), nil
+}
+
+// changePins reads the pins, changes them and writes them, while nobody else does.
+func changePins(dataDir string, change func(plugin.Pins) error) error {
+	unlock, err := lockPins(dataDir)
+	if err != nil {
+		return err
 	}
-	for sum := range gone {
-		delete(pins, sum)
+	defer unlock()
+	path := filepath.Join(dataDir, pinsFile)
+	pins, err := plugin.ReadPins(path)
+	if err != nil {
+		return err
 	}
-	return listPins(gone), pins.Write(path)
+	if err := change(pins); err != nil {
+		return err
+	}
+	return pins.Write(path)
 }

@@ -1,9 +1,11 @@
 package node
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
+	"sync"
 	"testing"
 )
 
@@ -46,4 +48,27 @@ func TestPins(t *testing.T) {
 		t.Error(err)
 	}
 	want()
+}
+
+// Commands that change the pins at the same time lose none.
+func TestPinsAtOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	const many = 20
+	var wg sync.WaitGroup
+	for i := range many {
+		wg.Go(func() {
+			path := filepath.Join(t.TempDir(), fmt.Sprint("h", i))
+			if err := os.WriteFile(path, []byte{byte(i)}, 0o700); err != nil {
+				t.Error(err)
+			}
+			if _, err := AddPins(dir, []string{path}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if got, err := Pins(dir); err != nil || len(got) != many {
+		t.Errorf("%d pins of %d, %v", len(got), many, err)
+	}
 }

@@ -147,6 +147,14 @@ func (n *Node) loadPolicy() error {
 	return err
 }
 
+// agents are those of whom there is a rule.
+func (p *policy) agents() map[sdk.AgentID]agency.Rule {
+	if r := p.rules.Load(); r != nil {
+		return r.Agents
+	}
+	return nil
+}
+
 func (p *policy) set(r *agency.Rules) {
 	if r.IsZero() {
 		r = nil
@@ -156,20 +164,26 @@ func (p *policy) set(r *agency.Rules) {
 
 // changePolicy changes the rules of some agents, the zero agent being all. They
 // hold, and are on disk, when it returns nil.
-func (n *Node) changePolicy(agents []sdk.AgentID, change func(r agency.Rule) agency.Rule) error {
+func (n *Node) changePolicy(changes map[sdk.AgentID][]func(*agency.Rule)) error {
 	n.policy.changing.Lock()
 	defer n.policy.changing.Unlock()
 	rules, most := n.policy.rules.Load(), n.cfg.Limits.PolicyMaxAgents
 	changed := map[sdk.AgentID]agency.Rule{}
-	for _, agent := range agents {
-		rule := change(rules.Rule(agent))
+	for agent, list := range changes {
+		rule := rules.Rule(agent)
+		for _, change := range list {
+			change(&rule)
+		}
 		if err := rule.Check(); err != nil {
 			return sdk.Fail(sdk.HandlerCodeInput, "%v", err)
 		}
 		rules = rules.With(agent, rule)
 		changed[agent] = rules.Rule(agent)
 	}
-	if count := len(rules.Agents); count > most {
+	if rules == nil {
+		return nil
+	}
+	if count := len(rules.Agents); count > most && count > len(n.policy.agents()) {
 		return &sdk.Error{Code: sdk.Busy, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, Text: "too many agents in the lists: remove some",
 			Limit: &sdk.Limit{Name: "agents in the lists", Setting: "policy-max-agents", Value: uint64(count), Max: uint64(most)}}
 	}

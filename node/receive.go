@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/agency"
 	"github.com/parley-p2p/parley/transport"
 )
 
@@ -29,6 +30,11 @@ func (n *Node) ServeRequest(ctx context.Context, r *transport.Request) ([]byte, 
 // serveAgent serves what another agent asks, if this one hears it.
 func (n *Node) serveAgent(ctx context.Context, r *transport.Request) ([]byte, *sdk.Error) {
 	agent, amount := sdk.AgentID(r.Peer), requestAmount(len(r.Body))
+	if !n.policy.free(agent) && n.policy.hears(agent) == nil {
+		if _, what, e := n.route(r.Header); e == nil && what.Notified {
+			amount[agency.Requests] = 0 // it is among the signals: arrive
+		}
+	}
 	counted, e := n.policy.begin(agent, amount)
 	if e != nil {
 		return nil, e
@@ -100,6 +106,9 @@ func (n *Node) serveMessage(ctx context.Context, r *transport.Request) ([]byte, 
 		return nil, tooLarge("payload", len(r.Body), n.cfg.MaxPayload, sdk.SideNode, sdk.DeliveredNo)
 	}
 	key := messageKey{from: sdk.AgentID(r.Peer), dna: a.hash, id: sdk.MessageID(r.ID)}
+	if h.Notified {
+		return nil, n.serveNotified(ctx, a, r, key, h, r.Body)
+	}
 	return n.receive(ctx, r, a, key, h, r.Body, h.age())
 }
 
@@ -153,8 +162,7 @@ func (n *Node) receive(ctx context.Context, running canceler, a *app, key messag
 	}
 	n.outcomesMu.Unlock()
 	if o == nil {
-		return nil, &sdk.Error{Code: sdk.Busy, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, Text: "too many receives run for this sender",
-			Limit: &sdk.Limit{Name: "receives of one sender", Value: runningPerSender + 1, Max: runningPerSender, RetryAfter: time.Second}}
+		return nil, errTooManyReceives()
 	}
 	if !first {
 		return n.firstOutcome(ctx, a, o, ended)
@@ -164,6 +172,11 @@ func (n *Node) receive(ctx context.Context, running canceler, a *app, key messag
 	n.outcomes.end(n.now(), o, reply, err)
 	n.outcomesMu.Unlock()
 	return reply, err
+}
+
+func errTooManyReceives() *sdk.Error {
+	return &sdk.Error{Code: sdk.Busy, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, Text: "too many receives run for this sender",
+		Limit: &sdk.Limit{Name: "receives of one sender", Value: runningPerSender + 1, Max: runningPerSender, RetryAfter: time.Second}}
 }
 
 // transit is how long a message is taken to have been under way, while its age
@@ -193,6 +206,7 @@ func (n *Node) receiveOnce(ctx context.Context, a *app, key messageKey, h *messa
 	}
 	reply, e := n.runAdmitted(ctx, a, in)
 	n.useEnded(ctx, in.use, e)
+	n.delegatedEnded(ctx, in.counted, e)
 	return reply, e
 }
 

@@ -64,7 +64,7 @@ func (v *revoker) check(ctx context.Context, links []sdk.Link) *sdk.Error {
 		switch v.table.of(now, k) {
 		case isRevoked:
 			v.mu.Unlock()
-			return errRevoked(i)
+			return agency.Revoked(i)
 		case unknown:
 			waits[i] = v.lookLocked(k, links[i].Expires)
 		case inForceAsk:
@@ -85,7 +85,7 @@ func (v *revoker) check(ctx context.Context, links []sdk.Link) *sdk.Error {
 			return errNobodyKnows(i, w.err)
 		}
 		if v.known(keys[i]) {
-			return errRevoked(i)
+			return agency.Revoked(i)
 		}
 	}
 	return nil
@@ -95,7 +95,7 @@ func (v *revoker) check(ctx context.Context, links []sdk.Link) *sdk.Error {
 func (v *revoker) checkKnown(links []sdk.Link) *sdk.Error {
 	for i := range links {
 		if v.known(revocationKey{links[i].From, links[i].ID()}) {
-			return errRevoked(i)
+			return agency.Revoked(i)
 		}
 	}
 	return nil
@@ -105,10 +105,6 @@ func (v *revoker) known(k revocationKey) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.table.of(v.node.now(), k) == isRevoked
-}
-
-func errRevoked(link int) *sdk.Error {
-	return agency.Refused(fmt.Sprintf("delegation %d of the proof: it was revoked", link+1))
 }
 
 func errNobodyKnows(link int, err error) *sdk.Error {

@@ -41,6 +41,9 @@ func (n *Node) StartRequest(ctx context.Context, r *transport.Request) bool {
 		return false
 	}
 	a, what, e := n.route(r.Header)
+	if e == nil && what.Notified {
+		return n.startNotified(ctx, r, a, what)
+	}
 	if e != nil || what != &usual || !a.described().Receives {
 		return false
 	}

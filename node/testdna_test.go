@@ -23,6 +23,8 @@ type testSend struct {
 	Message testMessage
 	Commit  bool          // commit the reply to the own chain
 	Within  time.Duration // 0: the call's deadline
+	Receipt bool
+	Proof   sdk.Proof
 }
 
 // testDrive asks for N messages one after another.
@@ -46,7 +48,12 @@ func testDNANamed(name string) *sdk.Definition {
 	return sdk.Define(name, "1",
 		sdk.Function("send", testSendFunction),
 		sdk.Function("drive", testDriveFunction),
+		sdk.Function("delegate", func(c *sdk.Context, d sdk.Delegation) (sdk.Proof, error) { return c.Delegate(d) }),
+		sdk.Function("revoke", func(c *sdk.Context, id sdk.Hash) (struct{}, error) { return struct{}{}, c.Revoke(id) }),
 		sdk.Function("do", func(c *sdk.Context, m testMessage) (testMessage, error) { return testDo(c, m) }),
+		sdk.Function("notify", testNotifyFunction),
+		sdk.Function("heard", testHeardFunction),
+		sdk.Notified(testNotified),
 		sdk.Receive(testDo))
 }
 
@@ -56,7 +63,14 @@ func testSendFunction(c *sdk.Context, in testSend) (testMessage, error) {
 		defer cancel()
 		c = limited
 	}
-	reply, err := sdk.Send[testMessage](c, in.To, in.Message)
+	var options []sdk.SendOption
+	if in.Receipt {
+		options = append(options, sdk.WithReceipt())
+	}
+	if len(in.Proof) > 0 {
+		options = append(options, sdk.OnBehalf(in.Proof))
+	}
+	reply, err := sdk.Send[testMessage](c, in.To, in.Message, options...)
 	if err == nil && in.Commit {
 		_, err = c.Commit("reply", reply)
 	}
@@ -117,6 +131,13 @@ func testDo(c *sdk.Context, m testMessage) (testMessage, error) {
 		<-c.Done()
 		err := os.WriteFile(m.Text+".ended", nil, 0o600)
 		return m, errors.Join(c.Err(), err)
+	case "emit":
+		return m, c.Emit(m.Text)
+	case "emit and fail":
+		if err := c.Emit(m.Text); err != nil {
+			return m, err
+		}
+		return m, sdk.Fail("declined", "not today")
 	case "strict":
 		if _, err := c.Commit("note", m, sdk.AsStrict); err != nil {
 			return m, err

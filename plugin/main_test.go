@@ -308,6 +308,11 @@ type testHost struct {
 	send     func(context.Context, []byte) ([]byte, error)
 	logs     func(slog.Level, string, ...any)
 	stage    func(*sdk.Entry) error // nil: the entries that testHandler commits
+	notify   func(sdk.Notice) error
+}
+
+func (h *testHost) Notify(_ context.Context, n sdk.Notice) ([]error, error) {
+	return nil, h.notify(n)
 }
 
 func (h *testHost) Send(ctx context.Context, m sdk.Message) ([]byte, error) {

@@ -47,8 +47,13 @@ func send[Out any](c *Context, what string, m Message, in any, options []SendOpt
 		return out, hostError(err, DeliveredUnknown)
 	}
 	if err := Unmarshal(b, &out); err != nil {
-		return out, &Error{Code: HandlerFailed, Side: SideRemoteHandler, Delivered: DeliveredYes, HandlerCode: HandlerCodeOutput,
-			Text: "answer of " + m.To.Short() + ": " + err.Error()}
+		return out, badAnswer(m.To, err)
 	}
 	return out, nil
+}
+
+// badAnswer is of an answer that does not decode.
+func badAnswer(from AgentID, err error) error {
+	return &Error{Code: HandlerFailed, Side: SideRemoteHandler, Delivered: DeliveredYes, HandlerCode: HandlerCodeOutput,
+		Text: "answer of " + from.Short() + ": " + err.Error()}
 }

@@ -39,6 +39,9 @@ func limitFlags(p *pflag.FlagSet, l *node.Limits) {
 	p.IntVar(&l.MaxClaims, "max-claims", d.MaxClaims, "claims that are held, of all agents' grants")
 	p.IntVar(&l.MaxClaimsPerAgent, "max-claims-per-agent", d.MaxClaimsPerAgent, "those of one agent that its node has told of")
 	p.IntVar(&l.PolicyMaxAgents, "policy-max-agents", d.PolicyMaxAgents, "agents of whom the lists and limits say something")
+	p.IntVar(&l.NotifyQueue, "notify-queue", d.NotifyQueue, "notifications that wait to be sent to one agent")
+	p.IntVar(&l.NotifyBytes, "notify-bytes", d.NotifyBytes, "bytes that all notifications take that wait to be sent; those to one agent at most a quarter")
+	p.IntVar(&l.NotifyInbox, "notify-inbox", d.NotifyInbox, "notifications of one sender that wait for a DNA's notified")
 }
 
 // sandboxFlags defines the flags of the handlers' sandbox.

@@ -50,7 +50,7 @@ func recordsText(records []sdk.Record) string {
 	for i := range records {
 		h := &records[i].Header
 		cause := orDash(causeName(h.Cause.Kind))
-		if h.Cause.Kind == sdk.CallReceive {
+		if h.Kind == sdk.KindEntry && h.Cause.From != h.Author {
 			cause += " from " + h.Cause.From.Short() + "…"
 		}
 		t.row(fmt.Sprint(h.Seq), clock(h.Time), h.EntryType, visibilityName(h.Visibility), cause, contentText(records[i].Content))

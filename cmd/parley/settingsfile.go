@@ -81,6 +81,9 @@ type fileLimits struct {
 	MaxClaims            *int64  `toml:"max-claims"`
 	MaxClaimsPerAgent    *int64  `toml:"max-claims-per-agent"`
 	PolicyMaxAgents      *int64  `toml:"policy-max-agents"`
+	NotifyQueue          *int64  `toml:"notify-queue"`
+	NotifyBytes          *int64  `toml:"notify-bytes"`
+	NotifyInbox          *int64  `toml:"notify-inbox"`
 }
 
 type fileDNASettings struct {

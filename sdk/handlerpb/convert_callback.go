@@ -6,16 +6,18 @@ import (
 	"github.com/parley-p2p/parley/sdk"
 )
 
-// errNoID is of callbacks that are answered; a commit need not be.
+// unanswered tells of a callback that needs no answer, and so no id: a commit, and a
+// notification for whose results nobody waits.
+func (c *Callback) unanswered() bool {
+	return c.Op == OpCommit || c.Op == OpNotify && !c.Notice.Wait
+}
+
+// errNoID is of the others.
 var errNoID = malformed("callback without an id")
 
 func callbackFromWire(w *CallbackRequest) (c Callback, err error) {
 	c.ID = w.GetCb()
-	op := w.GetOp()
-	if _, commit := op.(*CallbackRequest_Commit); c.ID == 0 && !commit {
-		return c, errNoID
-	}
-	switch op := op.(type) {
+	switch op := w.GetOp().(type) {
 	case *CallbackRequest_Send:
 		c.Op = OpSend
 		m := &c.Message
@@ -70,6 +72,9 @@ func callbackFromWire(w *CallbackRequest) (c Callback, err error) {
 		c.Delegate, err = delegationFromWire(op.Delegate)
 	default:
 		return c, malformed("callback of an unknown kind")
+	}
+	if err == nil && c.ID == 0 && !c.unanswered() {
+		err = errNoID
 	}
 	return c, err
 }

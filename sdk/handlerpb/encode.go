@@ -173,7 +173,7 @@ func callbackHead(b []byte, call uint64, c *Callback) (head, tail []byte, err er
 	switch {
 	case c.Op == OpCommit:
 		return commitHead(b, call, c)
-	case c.ID == 0:
+	case c.ID == 0 && !c.unanswered():
 		return nil, nil, errNoID
 	case c.Op == OpSend:
 		return sendHead(b, call, c)

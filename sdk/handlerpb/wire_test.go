@@ -96,6 +96,8 @@ func vectors() []vector {
 			Message: sdk.Message{To: seq[sdk.AgentID](1), Function: "read", Behalf: []byte("proof"), Payload: []byte("payload"), Receipt: true}}}},
 		{"callback-notify", "a notification to two agents, whose results are waited for", false, &FromHandler{ID: 9, Callback: &Callback{ID: 6, Op: OpNotify, Remaining: time.Second,
 			Notice: sdk.Notice{To: []sdk.AgentID{seq[sdk.AgentID](1), seq[sdk.AgentID](2)}, Payload: []byte("payload"), Wait: true}}}},
+		{"callback-notify-unanswered", "a notification to one agent that wants no answer (no cb)", false, &FromHandler{ID: 9, Callback: &Callback{Op: OpNotify,
+			Notice: sdk.Notice{To: []sdk.AgentID{seq[sdk.AgentID](1)}, Payload: []byte("payload")}}}},
 		{"callback-emit", "a signal to the agent's own clients", false, &FromHandler{ID: 9, Callback: &Callback{ID: 7, Op: OpEmit, Payload: []byte("payload")}}},
 		{"callback-online", "can this agent be heard?", false, &FromHandler{ID: 9, Callback: &Callback{ID: 8, Op: OpOnline, Agent: seq[sdk.AgentID](1)}}},
 		{"callback-grant", "an assigned grant with every bound", false, &FromHandler{ID: 9, Callback: &Callback{ID: 9, Op: OpGrant, Grant: sdk.Grant{Kind: sdk.GrantAssigned,

@@ -96,6 +96,9 @@ func (r *running) Revoke(_ context.Context, id sdk.Hash) error {
 	x.mu.Unlock()
 	switch {
 	case !known:
+		if found, err := r.revokeDelegation(id); found || err != nil {
+			return err
+		}
 		return &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, HandlerCode: sdk.HandlerCodeNotFound,
 			Text: "no grant " + id.String() + " lasts: it has expired, or there was none"}
 	case !lasts:

@@ -62,7 +62,16 @@ func (r *running) Send(ctx context.Context, m sdk.Message) ([]byte, error) {
 	}
 	r.effects.Add(1)
 	m.Payload = slices.Clone(m.Payload)
-	out, err := r.node.send(ctx, &m)
+	id := newMessageID()
+	var request *sdk.ReceiptRequest
+	if m.Receipt {
+		signed := sdk.SignReceiptRequest(r.node.chain.key, r.node.dna.Hash(), id, &m, time.Now())
+		request = &signed
+	}
+	out, err := r.node.send(ctx, id, &m, request)
+	if err == nil && request != nil {
+		out, err = r.accept(request, out)
+	}
 	if err != nil {
 		if err.Retry { // it took no effect
 			r.effects.Add(-1)
@@ -72,11 +81,14 @@ func (r *running) Send(ctx context.Context, m sdk.Message) ([]byte, error) {
 	return out, nil
 }
 
-func (x *Node) send(ctx context.Context, m *sdk.Message) ([]byte, *sdk.Error) {
+func (x *Node) send(ctx context.Context, id sdk.MessageID, m *sdk.Message, request *sdk.ReceiptRequest) ([]byte, *sdk.Error) {
 	if ctx.Err() != nil {
 		return nil, ctxError(ctx, sdk.DeliveredNo)
 	}
 	if err := x.net.tooLarge("payload", len(m.Payload)); err != nil {
+		return nil, err
+	}
+	if _, err := x.mayAct(x.id, m, time.Now()); err != nil {
 		return nil, err
 	}
 	y, l, err := x.route(m.To)
@@ -94,7 +106,8 @@ func (x *Node) send(ctx context.Context, m *sdk.Message) ([]byte, *sdk.Error) {
 	if limit := time.Now().Add(x.net.options.Timeout); !ok || deadline.After(limit) {
 		deadline = limit
 	}
-	r, err := y.admit(deadline, x, m)
+	x.net.meet(x, y)
+	r, err := y.admit(deadline, x, id, m, request)
 	if err != nil {
 		return nil, err.Remote()
 	}
@@ -127,7 +140,7 @@ func (x *Node) route(to sdk.AgentID) (*Node, linkState, *sdk.Error) {
 
 // admit is the receiving node's side: it begins the receive, or refuses. Its
 // errors are as that node sees them.
-func (y *Node) admit(deadline time.Time, from *Node, m *sdk.Message) (*running, *sdk.Error) {
+func (y *Node) admit(deadline time.Time, from *Node, id sdk.MessageID, m *sdk.Message, request *sdk.ReceiptRequest) (*running, *sdk.Error) {
 	if y.isBlocked(from.id) {
 		return nil, agency.Refused("blocked")
 	}
@@ -141,18 +154,28 @@ func (y *Node) admit(deadline time.Time, from *Node, m *sdk.Message) (*running, 
 	if e := y.errInitializing(); e != nil {
 		return nil, e
 	}
-	call := &sdk.Call{Kind: sdk.CallReceive, ID: newMessageID(), From: from.id, Payload: m.Payload}
-	if m.Function == "" {
-		return y.start(deadline, call)
-	}
-	call.Kind, call.Function = sdk.CallFunction, m.Function
-	release, e := y.granted(from.id, m, from.claim(m))
+	call := &sdk.Call{Kind: sdk.CallReceive, ID: id, From: from.id, Behalf: slices.Clone(m.Behalf), Payload: m.Payload}
+	in := &running{call: call, receipt: request}
+	who, e := y.authority(from.id, m, in)
 	if e != nil {
 		return nil, e
 	}
-	r, e := y.start(deadline, call)
+	release := func() {}
+	if m.Function != "" {
+		call.Kind, call.Function = sdk.CallFunction, m.Function
+		if release, e = y.granted(who, m, from.claim(m)); e != nil {
+			return nil, e
+		}
+	}
+	giveBack, e := y.counted(in.behalf)
 	if e != nil {
 		release()
+		return nil, e
+	}
+	r, e := y.startCall(deadline, in)
+	if e != nil {
+		release()
+		giveBack()
 	}
 	return r, e
 }

@@ -30,6 +30,9 @@ type Node struct {
 	blocked      map[sdk.AgentID]bool
 	book         *agency.Book
 	claims       *agency.Claims
+	delegated    *agency.Delegated
+	outboxes     map[sdk.AgentID]*outbox // of notifications
+	signals      signalled
 }
 
 // ID is the node's agent.

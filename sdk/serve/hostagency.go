@@ -11,11 +11,39 @@ func (c *call) Notify(ctx context.Context, n sdk.Notice) ([]error, error) {
 	if len(n.Payload) > c.s.v.maxPayload {
 		return nil, tooLarge("the notification", len(n.Payload), c.s.v.maxPayload, sdk.SideCaller, sdk.DeliveredNo)
 	}
+	if !n.Wait {
+		if queued, err := c.queueNotice(ctx, &n); queued || err != nil {
+			return nil, err
+		}
+	}
 	a, err := c.ask(ctx, &handlerpb.Callback{Op: handlerpb.OpNotify, Notice: n, Remaining: c.remaining(ctx)})
 	if err != nil {
 		return nil, err
 	}
 	return a.Results, nil
+}
+
+// queueNotice sends a small notification without waiting for the node: it tells
+// nothing of it anyway. A node that refuses it ends the call with its error, as for
+// a commit; what it would refuse was checked here.
+func (c *call) queueNotice(ctx context.Context, n *sdk.Notice) (queued bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return false, c.failed(handlerpb.OpNotify, err, false)
+	}
+	c.sending.RLock()
+	defer c.sending.RUnlock()
+	c.mu.Lock()
+	over := c.done || c.gaveUp
+	c.mu.Unlock()
+	if over {
+		err = c.noAnswer()
+	} else {
+		queued, err = c.s.hs.Notify(ctx, c.id, n)
+	}
+	if err != nil {
+		return false, c.failed(handlerpb.OpNotify, err, false)
+	}
+	return queued, nil
 }
 
 func (c *call) Emit(ctx context.Context, payload []byte) error {

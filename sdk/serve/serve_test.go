@@ -642,3 +642,45 @@ type badHandler struct{ handlerFunc }
 func (badHandler) Describe(context.Context) (sdk.Description, error) {
 	return sdk.Description{Name: "Bad Name"}, nil
 }
+
+// A small notification for whose results nobody waits needs nothing from the node;
+// any other one is answered, so that they keep their order.
+func TestNotify(t *testing.T) {
+	t.Parallel()
+	to := []sdk.AgentID{{1}}
+	p := connect(t, handlerFunc(func(ctx context.Context, host sdk.Host, _ *sdk.Call) ([]byte, error) {
+		for _, n := range []sdk.Notice{{To: to}, {To: to, Payload: make([]byte, large)}, {To: to, Wait: true}, {To: to, Payload: []byte("x")}} {
+			if results, err := host.Notify(ctx, n); err != nil || len(results) != 0 && !n.Wait {
+				return nil, fmt.Errorf("results %v, %w", results, err)
+			}
+		}
+		if _, err := host.Notify(ctx, sdk.Notice{To: to, Payload: make([]byte, 1<<20+1)}); !errors.Is(err, sdk.TooLarge) {
+			return nil, fmt.Errorf("one that is too large: %w", err)
+		}
+		over, cancel := context.WithCancel(ctx)
+		cancel()
+		if _, err := host.Notify(over, sdk.Notice{To: to}); !errors.Is(err, sdk.Canceled) {
+			return nil, fmt.Errorf("after the end of its context: %w", err)
+		}
+		return []byte("ok"), nil
+	}), 1<<20)
+	n := open(t, p)
+	n.start("")
+	for i, answered := range []bool{false, true, true, false} {
+		c := n.callback()
+		if c.Op != handlerpb.OpNotify || (c.ID != 0) != answered {
+			t.Fatalf("%d: callback %+v", i, c)
+		}
+		if !answered {
+			continue
+		}
+		a := &handlerpb.Answer{ID: c.ID, Op: handlerpb.OpNotify}
+		if c.Notice.Wait {
+			a.Results = []error{nil}
+		}
+		if err := n.Answer(testContext(t), n.call, a, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.wantResult("ok")
+}
