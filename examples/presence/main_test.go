@@ -61,8 +61,8 @@ func TestBeatsAreHeard(t *testing.T) {
 			t.Errorf("%d records: something was kept", n)
 		}
 		time.Sleep(time.Minute)
-		if h := who(t, carol)[alice.ID()]; h.Here {
-			t.Errorf("carol, who is away, hears %+v", h)
+		if h := who(t, bob)[carol.ID()]; h.Here {
+			t.Errorf("bob hears carol, who is away: %+v", h)
 		}
 	})
 }
