@@ -20,7 +20,8 @@ type dialing struct {
 	s       *Session // set before done is closed, as the next two
 	answer  []byte   // to q; nil if there is none
 	err     error
-	waiters int              // guarded by Endpoint.mu, as the next three
+	waiters int              // guarded by Endpoint.mu, as the next four
+	left    bool             // nobody waits, and what was begun goes on (leaveDial)
 	addrs   []netip.AddrPort // to try, those tried included
 	over    bool             // none of them answered: no more are taken
 	more    chan struct{}    // capacity 1: addrs has grown
@@ -39,6 +40,18 @@ func (d *dialing) deliver(s *Session, err error) {
 }
 
 var errNobodyWaits = errors.New("nobody waits for the dial any more")
+
+// lingering is the share of MaxDials that may go on though nobody waits.
+const lingering = 4
+
+func (d *dialing) delivered() bool {
+	select {
+	case <-d.done:
+		return true
+	default:
+		return false
+	}
+}
 
 // Session returns the live session with peer, or dials addrs: each starts
 // DialStagger after the one before, or as soon as that has failed, and has
@@ -97,6 +110,7 @@ func (e *Endpoint) joinDial(peer PeerKey, addrs []netip.AddrPort, q *question) (
 	}
 	if d := e.dials[peer]; d != nil && (!d.over || len(addrs) == 0) {
 		d.waiters++
+		e.lingerLocked(d, false)
 		d.add(addrs, joinedDials*e.cfg.MaxAddresses)
 		return d, nil, nil
 	}
@@ -140,20 +154,28 @@ func (d *dialing) add(addrs []netip.AddrPort, most int) {
 }
 
 // list returns the addresses to try, of which tried are known. end tells that all
-// of these have failed: if there are no others, no more are taken.
+// of these have failed: if there are no others, no more are taken. Nor are they
+// tried while nobody waits.
 func (e *Endpoint) list(d *dialing, tried int, end bool) []netip.AddrPort {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	d.over = end && len(d.addrs) == tried
+	d.over = end && (len(d.addrs) == tried || d.left)
+	if d.left {
+		return d.addrs[:tried]
+	}
 	return d.addrs
 }
 
-// leaveDial ends a dial that nobody waits for. Who comes now starts another:
-// the cancelled one would tell them that it was cancelled.
+// leaveDial is told that one who waited has gone. Without the last one no more
+// addresses are tried, but the attempts under way go on to their end, which
+// DialTimeout bounds: on a busy machine the answer is on its way, and whoever asks
+// again would have both sides begin anew. Beyond a share of MaxDials they are
+// ended. Who comes then starts another dial: this one would tell them that it was
+// cancelled.
 func (e *Endpoint) leaveDial(peer PeerKey, d *dialing) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if d.waiters--; d.waiters > 0 {
+	if d.waiters--; d.waiters > 0 || e.dials[peer] == d && !d.delivered() && e.lingerLocked(d, true) {
 		return
 	}
 	d.cancel(errNobodyWaits)
@@ -162,10 +184,28 @@ func (e *Endpoint) leaveDial(peer PeerKey, d *dialing) {
 	}
 }
 
+// lingerLocked counts d among the dials that nobody waits for, or takes it off. It
+// tells whether it is counted: there is room for a few.
+func (e *Endpoint) lingerLocked(d *dialing, on bool) bool {
+	if on && !d.left && e.lingers >= e.cfg.MaxDials/lingering {
+		return false
+	}
+	if d.left != on {
+		d.left = on
+		if on {
+			e.lingers++
+		} else {
+			e.lingers--
+		}
+	}
+	return on
+}
+
 // dial runs one dial and, where it succeeds, its session.
 func (e *Endpoint) dial(ctx context.Context, d *dialing, peer PeerKey) {
 	s, err := e.connect(ctx, peer, d, nil)
 	e.mu.Lock()
+	e.lingerLocked(d, false)
 	if e.dials[peer] == d {
 		delete(e.dials, peer)
 	}
@@ -227,6 +267,9 @@ func (e *Endpoint) race(ctx context.Context, peer PeerKey, d *dialing) (*Session
 		}
 		select {
 		case <-start:
+			if addrs = e.list(d, next, false); next == len(addrs) {
+				continue // nobody waits any more
+			}
 			addr := addrs[next]
 			next++
 			pending++

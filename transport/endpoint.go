@@ -21,8 +21,9 @@ type Endpoint struct {
 	id       *identity
 	entropy  entropy
 	start    time.Time
-	starter  Starter // Config.Handler, where it is one, as the next
+	starter  Starter // Config.Handler, where it is one, as the next two
 	early    EarlyReader
+	beginner SessionBeginner
 	life     context.Context // until the end of Run; of dials
 	stop     context.CancelCauseFunc
 	contexts serveContexts // of served requests
@@ -52,6 +53,7 @@ type Endpoint struct {
 
 	inboundByNet map[string]int
 	dials        map[PeerKey]*dialing
+	lingers      int // of dials: those that nobody waits for
 	stopping     bool
 }
 
@@ -73,6 +75,7 @@ func New(c Config) (*Endpoint, error) {
 	e.workers.ep, e.complaints.e = e, e
 	e.starter, _ = c.Handler.(Starter)
 	e.early, _ = c.Handler.(EarlyReader)
+	e.beginner, _ = c.Handler.(SessionBeginner)
 	e.life, e.stop = context.WithCancelCause(context.Background())
 	return e, nil
 }
@@ -258,10 +261,20 @@ func (e *Endpoint) register(s *Session) error {
 	e.countInboundLocked(s, 1)
 	if d := e.dials[s.peer]; d != nil {
 		d.deliver(s, nil)
+		if d.left && !s.initiator {
+			d.cancel(errNobodyWaits) // the peer was faster
+		}
 	}
 	e.mu.Unlock()
 	if len(old) >= maxPerPeer {
 		old[0].fail(ErrReplaced)
+	}
+	if e.beginner != nil {
+		var dialled netip.AddrPort
+		if s.initiator {
+			dialled = s.addr
+		}
+		e.beginner.SessionBegan(s.peer, dialled)
 	}
 	return nil
 }

@@ -78,7 +78,7 @@ func FuzzEarlyData(f *testing.F) {
 		}
 		r := newResponder(e.id, fixedEntropy(t, 2))
 		early, malformed := parseExtensions(ext)
-		m2, _, err := e.answer(r, m1[2:], netip.AddrPort{})
+		m2, _, err := e.answer(r, m1[2:], netip.AddrPort{}, func() bool { return false })
 		if (err != nil) != (malformed != nil) {
 			t.Fatalf("%v, the extensions: %v", err, malformed)
 		}
