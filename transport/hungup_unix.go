@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// hungUp tells whether the other side has closed the connection, and nothing of
-// what it sent before is left to read. It reads nothing and does not wait.
+// hungUp tells whether either side has closed the connection, and nothing of
+// what the other sent before is left to read. It reads nothing and does not wait.
 func hungUp(c net.Conn) (gone bool) {
 	sc, ok := c.(syscall.Conn)
 	if !ok {
@@ -24,5 +24,5 @@ func hungUp(c net.Conn) (gone bool) {
 		gone = err == nil && n == 0 || isReset(err)
 		return true
 	})
-	return gone && err == nil
+	return gone || err != nil
 }
