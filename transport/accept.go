@@ -128,11 +128,13 @@ func (e *Endpoint) answer(r *responder, msg []byte, from netip.AddrPort, hungUp 
 	if err := r.read(msg); err != nil {
 		return nil, nil, err
 	}
-	return r.message2(e.hello(), e.answerEarly(r, from, len(msg)))
+	h := e.hello()
+	return r.message2(h, e.answerEarly(r, h, from, len(msg)))
 }
 
 func (e *Endpoint) hello() hello {
-	return hello{clock: time.Now().UnixMilli(), maxMessage: uint32(e.cfg.MaxMessage), maxRequests: uint32(e.cfg.MaxRequests)}
+	return hello{clock: time.Now().UnixMilli(), maxMessage: uint32(e.cfg.MaxMessage), maxRequests: uint32(e.cfg.MaxRequests),
+		quiet: uint16((e.cfg.QuietPingAfter + time.Second - 1) / time.Second)}
 }
 
 // readMessage reads a handshake message. The length is checked before memory

@@ -333,7 +333,8 @@ func (e *Endpoint) initiate(conn net.Conn, peer PeerKey, q *question) (*Session,
 	if err != nil {
 		return nil, err
 	}
-	msg, err := in.message1(e.hello(), q.extensions())
+	h := e.hello()
+	msg, err := in.message1(h, q.extensions(h))
 	if err != nil {
 		return nil, err
 	}

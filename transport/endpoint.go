@@ -41,7 +41,8 @@ type Endpoint struct {
 	admit      *admission
 	costly     chan struct{} // a token for each incoming handshake whose arithmetic is under way
 	ran        atomic.Bool
-	pooledAt   int64          // when pool last looked; Run's alone
+	pooledAt   int64          // when pool last looked; Run's alone, as the next
+	ticked     time.Time      // the last tick
 	wg         sync.WaitGroup // every goroutine of Run, its own aside
 
 	mu       sync.Mutex // guards:
@@ -341,6 +342,10 @@ func (e *Endpoint) unregister(s *Session, cause error) {
 	}
 }
 
+// lateTicks is after how many of Tick a tick is late: the machine was too busy, or
+// asleep, and what it has not heard may be there to be read.
+const lateTicks = 3
+
 // tick looks after every session.
 func (e *Endpoint) tick(now time.Time) {
 	e.mu.Lock()
@@ -351,8 +356,10 @@ func (e *Endpoint) tick(now time.Time) {
 	e.contexts.expire(now)
 	e.relieve(all)
 	e.pool(int64(now.Sub(e.start))+1, all)
+	late := !e.ticked.IsZero() && now.Sub(e.ticked) > lateTicks*e.cfg.Tick
+	e.ticked = now
 	for _, s := range all {
-		s.tick(now)
+		s.tick(now, late)
 	}
 }
 

@@ -38,7 +38,7 @@ func TestHungUpIsNotAnswered(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m1, err := in.message1(hello{maxRequests: 1}, (&question{kind: 1, body: []byte{1}}).extensions())
+		m1, err := in.message1(hello{maxRequests: 1}, (&question{kind: 1, body: []byte{1}}).extensions(hello{}))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -34,6 +34,7 @@ func TestDialOutlivesWhoWaits(t *testing.T) {
 		}
 		a.stop()
 		b.stop()
+		time.Sleep(time.Minute) // what is still under way arrives
 	})
 }
 
