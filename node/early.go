@@ -66,7 +66,7 @@ func fitting(contacts []dht.Contact, over int) int {
 func (n *Node) EarlyBegan(r *transport.EarlyRead) {
 	if req := earlyRequest(r); req != nil {
 		n.traffic.dhtRequests.Add(1)
-		n.dht.Visited(dht.Key(r.Peer), req.Seq)
+		n.dht.Visited(dht.Key(r.Peer), req.Seq, r.Answered)
 	}
 }
 

@@ -56,6 +56,8 @@ type EarlyRead struct {
 	Addr netip.AddrPort
 	Kind uint8
 	Body []byte
+	// Answered is how many bytes the answer had, for EarlyBegan.
+	Answered int
 }
 
 // question is a read of ours on its way.
@@ -157,6 +159,7 @@ func (e *Endpoint) answerEarly(r *responder, h hello, from netip.AddrPort, n int
 	if answer == nil || len(answer) > room {
 		return nil
 	}
+	q.Answered = len(answer)
 	r.answered = q
 	return appendExtension(make([]byte, 0, extensionHead+len(answer)), extEarly, answer)
 }
