@@ -84,7 +84,11 @@ func (c condition) dead(t *Times) bool {
 // session wakes whose peer was not heard for as long.
 func (c condition) pings(t *Times) bool {
 	if c.busy == 0 {
-		return c.now-c.sent > int64(t.QuietPingAfter)
+		after := int64(t.QuietPingAfter)
+		if c.initiator { // before the other side, whose pong then does for its ping
+			after -= after / 10
+		}
+		return c.now-c.sent > after
 	}
 	return c.now-c.sent > int64(t.PingAfter) || c.busy == c.now && c.now-c.heard > int64(t.PingAfter)
 }
