@@ -3593,6 +3593,8 @@ type DHTStatsResponse struct {
 	Nodes         int64                  `protobuf:"varint,26,opt,name=nodes,proto3" json:"nodes,omitempty"`                            // estimate
 	Session       *durationpb.Duration   `protobuf:"bytes,27,opt,name=session,proto3" json:"session,omitempty"`                         // estimate: median stay of a node
 	UplinkDown    *timestamppb.Timestamp `protobuf:"bytes,28,opt,name=uplink_down,json=uplinkDown,proto3" json:"uplink_down,omitempty"` // absent: it is up
+	Late          *durationpb.Duration   `protobuf:"bytes,29,opt,name=late,proto3" json:"late,omitempty"`                               // how late this node runs: a busy machine
+	OwnCalls      int32                  `protobuf:"varint,30,opt,name=own_calls,json=ownCalls,proto3" json:"own_calls,omitempty"`      // that it therefore makes at once for itself, at most
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3821,6 +3823,20 @@ func (x *DHTStatsResponse) GetUplinkDown() *timestamppb.Timestamp {
 		return x.UplinkDown
 	}
 	return nil
+}
+
+func (x *DHTStatsResponse) GetLate() *durationpb.Duration {
+	if x != nil {
+		return x.Late
+	}
+	return nil
+}
+
+func (x *DHTStatsResponse) GetOwnCalls() int32 {
+	if x != nil {
+		return x.OwnCalls
+	}
+	return 0
 }
 
 // Error is one of the closed set of errors of docs/promises.md.
@@ -4340,7 +4356,7 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\x05start\x18\t \x01(\v2\x19.google.protobuf.DurationR\x05start\x12-\n" +
 	"\x04took\x18\n" +
 	" \x01(\v2\x19.google.protobuf.DurationR\x04took\"\x11\n" +
-	"\x0fDHTStatsRequest\"\xb6\a\n" +
+	"\x0fDHTStatsRequest\"\x82\b\n" +
 	"\x10DHTStatsResponse\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x14\n" +
@@ -4373,7 +4389,9 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\x05nodes\x18\x1a \x01(\x03R\x05nodes\x123\n" +
 	"\asession\x18\x1b \x01(\v2\x19.google.protobuf.DurationR\asession\x12;\n" +
 	"\vuplink_down\x18\x1c \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"uplinkDown\"\x87\x02\n" +
+	"uplinkDown\x12-\n" +
+	"\x04late\x18\x1d \x01(\v2\x19.google.protobuf.DurationR\x04late\x12\x1b\n" +
+	"\town_calls\x18\x1e \x01(\x05R\bownCalls\"\x87\x02\n" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x12\n" +
 	"\x04side\x18\x02 \x01(\tR\x04side\x12\x1c\n" +
@@ -4544,44 +4562,45 @@ var file_parley_control_v1_control_proto_depIdxs = []int32{
 	53, // 47: parley.control.v1.DHTStatsResponse.clock_off:type_name -> google.protobuf.Duration
 	53, // 48: parley.control.v1.DHTStatsResponse.session:type_name -> google.protobuf.Duration
 	52, // 49: parley.control.v1.DHTStatsResponse.uplink_down:type_name -> google.protobuf.Timestamp
-	50, // 50: parley.control.v1.Error.limit:type_name -> parley.control.v1.ErrorLimit
-	51, // 51: parley.control.v1.Error.attempts:type_name -> parley.control.v1.Attempt
-	53, // 52: parley.control.v1.ErrorLimit.retry_after:type_name -> google.protobuf.Duration
-	2,  // 53: parley.control.v1.Control.Status:input_type -> parley.control.v1.StatusRequest
-	11, // 54: parley.control.v1.Control.Call:input_type -> parley.control.v1.CallRequest
-	13, // 55: parley.control.v1.Control.Ping:input_type -> parley.control.v1.PingRequest
-	15, // 56: parley.control.v1.Control.Lookup:input_type -> parley.control.v1.LookupRequest
-	18, // 57: parley.control.v1.Control.Chains:input_type -> parley.control.v1.ChainsRequest
-	21, // 58: parley.control.v1.Control.Chain:input_type -> parley.control.v1.ChainRequest
-	24, // 59: parley.control.v1.Control.GetEntry:input_type -> parley.control.v1.GetEntryRequest
-	26, // 60: parley.control.v1.Control.VerifyChain:input_type -> parley.control.v1.VerifyChainRequest
-	28, // 61: parley.control.v1.Control.ExportChain:input_type -> parley.control.v1.ExportChainRequest
-	30, // 62: parley.control.v1.Control.Plugins:input_type -> parley.control.v1.PluginsRequest
-	36, // 63: parley.control.v1.Control.RestartPlugin:input_type -> parley.control.v1.RestartPluginRequest
-	38, // 64: parley.control.v1.Control.PluginEvents:input_type -> parley.control.v1.PluginEventsRequest
-	40, // 65: parley.control.v1.Control.DHTTable:input_type -> parley.control.v1.DHTTableRequest
-	44, // 66: parley.control.v1.Control.DHTLookup:input_type -> parley.control.v1.DHTLookupRequest
-	47, // 67: parley.control.v1.Control.DHTStats:input_type -> parley.control.v1.DHTStatsRequest
-	3,  // 68: parley.control.v1.Control.Status:output_type -> parley.control.v1.StatusResponse
-	12, // 69: parley.control.v1.Control.Call:output_type -> parley.control.v1.CallResponse
-	14, // 70: parley.control.v1.Control.Ping:output_type -> parley.control.v1.PingResponse
-	16, // 71: parley.control.v1.Control.Lookup:output_type -> parley.control.v1.LookupResponse
-	19, // 72: parley.control.v1.Control.Chains:output_type -> parley.control.v1.ChainsResponse
-	22, // 73: parley.control.v1.Control.Chain:output_type -> parley.control.v1.ChainResponse
-	25, // 74: parley.control.v1.Control.GetEntry:output_type -> parley.control.v1.GetEntryResponse
-	27, // 75: parley.control.v1.Control.VerifyChain:output_type -> parley.control.v1.VerifyChainResponse
-	29, // 76: parley.control.v1.Control.ExportChain:output_type -> parley.control.v1.ExportChainResponse
-	31, // 77: parley.control.v1.Control.Plugins:output_type -> parley.control.v1.PluginsResponse
-	37, // 78: parley.control.v1.Control.RestartPlugin:output_type -> parley.control.v1.RestartPluginResponse
-	39, // 79: parley.control.v1.Control.PluginEvents:output_type -> parley.control.v1.PluginEventsResponse
-	41, // 80: parley.control.v1.Control.DHTTable:output_type -> parley.control.v1.DHTTableResponse
-	45, // 81: parley.control.v1.Control.DHTLookup:output_type -> parley.control.v1.DHTLookupResponse
-	48, // 82: parley.control.v1.Control.DHTStats:output_type -> parley.control.v1.DHTStatsResponse
-	68, // [68:83] is the sub-list for method output_type
-	53, // [53:68] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	53, // 50: parley.control.v1.DHTStatsResponse.late:type_name -> google.protobuf.Duration
+	50, // 51: parley.control.v1.Error.limit:type_name -> parley.control.v1.ErrorLimit
+	51, // 52: parley.control.v1.Error.attempts:type_name -> parley.control.v1.Attempt
+	53, // 53: parley.control.v1.ErrorLimit.retry_after:type_name -> google.protobuf.Duration
+	2,  // 54: parley.control.v1.Control.Status:input_type -> parley.control.v1.StatusRequest
+	11, // 55: parley.control.v1.Control.Call:input_type -> parley.control.v1.CallRequest
+	13, // 56: parley.control.v1.Control.Ping:input_type -> parley.control.v1.PingRequest
+	15, // 57: parley.control.v1.Control.Lookup:input_type -> parley.control.v1.LookupRequest
+	18, // 58: parley.control.v1.Control.Chains:input_type -> parley.control.v1.ChainsRequest
+	21, // 59: parley.control.v1.Control.Chain:input_type -> parley.control.v1.ChainRequest
+	24, // 60: parley.control.v1.Control.GetEntry:input_type -> parley.control.v1.GetEntryRequest
+	26, // 61: parley.control.v1.Control.VerifyChain:input_type -> parley.control.v1.VerifyChainRequest
+	28, // 62: parley.control.v1.Control.ExportChain:input_type -> parley.control.v1.ExportChainRequest
+	30, // 63: parley.control.v1.Control.Plugins:input_type -> parley.control.v1.PluginsRequest
+	36, // 64: parley.control.v1.Control.RestartPlugin:input_type -> parley.control.v1.RestartPluginRequest
+	38, // 65: parley.control.v1.Control.PluginEvents:input_type -> parley.control.v1.PluginEventsRequest
+	40, // 66: parley.control.v1.Control.DHTTable:input_type -> parley.control.v1.DHTTableRequest
+	44, // 67: parley.control.v1.Control.DHTLookup:input_type -> parley.control.v1.DHTLookupRequest
+	47, // 68: parley.control.v1.Control.DHTStats:input_type -> parley.control.v1.DHTStatsRequest
+	3,  // 69: parley.control.v1.Control.Status:output_type -> parley.control.v1.StatusResponse
+	12, // 70: parley.control.v1.Control.Call:output_type -> parley.control.v1.CallResponse
+	14, // 71: parley.control.v1.Control.Ping:output_type -> parley.control.v1.PingResponse
+	16, // 72: parley.control.v1.Control.Lookup:output_type -> parley.control.v1.LookupResponse
+	19, // 73: parley.control.v1.Control.Chains:output_type -> parley.control.v1.ChainsResponse
+	22, // 74: parley.control.v1.Control.Chain:output_type -> parley.control.v1.ChainResponse
+	25, // 75: parley.control.v1.Control.GetEntry:output_type -> parley.control.v1.GetEntryResponse
+	27, // 76: parley.control.v1.Control.VerifyChain:output_type -> parley.control.v1.VerifyChainResponse
+	29, // 77: parley.control.v1.Control.ExportChain:output_type -> parley.control.v1.ExportChainResponse
+	31, // 78: parley.control.v1.Control.Plugins:output_type -> parley.control.v1.PluginsResponse
+	37, // 79: parley.control.v1.Control.RestartPlugin:output_type -> parley.control.v1.RestartPluginResponse
+	39, // 80: parley.control.v1.Control.PluginEvents:output_type -> parley.control.v1.PluginEventsResponse
+	41, // 81: parley.control.v1.Control.DHTTable:output_type -> parley.control.v1.DHTTableResponse
+	45, // 82: parley.control.v1.Control.DHTLookup:output_type -> parley.control.v1.DHTLookupResponse
+	48, // 83: parley.control.v1.Control.DHTStats:output_type -> parley.control.v1.DHTStatsResponse
+	69, // [69:84] is the sub-list for method output_type
+	54, // [54:69] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_parley_control_v1_control_proto_init() }
