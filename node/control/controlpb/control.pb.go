@@ -3631,6 +3631,8 @@ type DHTStatsResponse struct {
 	Nodes         int64                  `protobuf:"varint,26,opt,name=nodes,proto3" json:"nodes,omitempty"`                            // estimate
 	Session       *durationpb.Duration   `protobuf:"bytes,27,opt,name=session,proto3" json:"session,omitempty"`                         // estimate: median stay of a node
 	UplinkDown    *timestamppb.Timestamp `protobuf:"bytes,28,opt,name=uplink_down,json=uplinkDown,proto3" json:"uplink_down,omitempty"` // absent: it is up
+	Late          *durationpb.Duration   `protobuf:"bytes,29,opt,name=late,proto3" json:"late,omitempty"`                               // how late this node runs: a busy machine
+	OwnCalls      int32                  `protobuf:"varint,30,opt,name=own_calls,json=ownCalls,proto3" json:"own_calls,omitempty"`      // that it therefore makes at once for itself, at most
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3859,6 +3861,20 @@ func (x *DHTStatsResponse) GetUplinkDown() *timestamppb.Timestamp {
 		return x.UplinkDown
 	}
 	return nil
+}
+
+func (x *DHTStatsResponse) GetLate() *durationpb.Duration {
+	if x != nil {
+		return x.Late
+	}
+	return nil
+}
+
+func (x *DHTStatsResponse) GetOwnCalls() int32 {
+	if x != nil {
+		return x.OwnCalls
+	}
+	return 0
 }
 
 type GrantsRequest struct {
@@ -5647,7 +5663,7 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\x05start\x18\t \x01(\v2\x19.google.protobuf.DurationR\x05start\x12-\n" +
 	"\x04took\x18\n" +
 	" \x01(\v2\x19.google.protobuf.DurationR\x04took\"\x11\n" +
-	"\x0fDHTStatsRequest\"\xb6\a\n" +
+	"\x0fDHTStatsRequest\"\x82\b\n" +
 	"\x10DHTStatsResponse\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x14\n" +
@@ -5680,7 +5696,9 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\x05nodes\x18\x1a \x01(\x03R\x05nodes\x123\n" +
 	"\asession\x18\x1b \x01(\v2\x19.google.protobuf.DurationR\asession\x12;\n" +
 	"\vuplink_down\x18\x1c \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"uplinkDown\"!\n" +
+	"uplinkDown\x12-\n" +
+	"\x04late\x18\x1d \x01(\v2\x19.google.protobuf.DurationR\x04late\x12\x1b\n" +
+	"\town_calls\x18\x1e \x01(\x05R\bownCalls\"!\n" +
 	"\rGrantsRequest\x12\x10\n" +
 	"\x03dna\x18\x01 \x01(\tR\x03dna\"B\n" +
 	"\x0eGrantsResponse\x120\n" +
@@ -5968,76 +5986,77 @@ var file_parley_control_v1_control_proto_depIdxs = []int32{
 	75, // 47: parley.control.v1.DHTStatsResponse.clock_off:type_name -> google.protobuf.Duration
 	75, // 48: parley.control.v1.DHTStatsResponse.session:type_name -> google.protobuf.Duration
 	74, // 49: parley.control.v1.DHTStatsResponse.uplink_down:type_name -> google.protobuf.Timestamp
-	51, // 50: parley.control.v1.GrantsResponse.grants:type_name -> parley.control.v1.Grant
-	74, // 51: parley.control.v1.Grant.expires:type_name -> google.protobuf.Timestamp
-	75, // 52: parley.control.v1.Grant.per:type_name -> google.protobuf.Duration
-	74, // 53: parley.control.v1.Grant.since:type_name -> google.protobuf.Timestamp
-	51, // 54: parley.control.v1.AddGrantRequest.grant:type_name -> parley.control.v1.Grant
-	58, // 55: parley.control.v1.ClaimsResponse.claims:type_name -> parley.control.v1.Claim
-	74, // 56: parley.control.v1.Claim.expires:type_name -> google.protobuf.Timestamp
-	74, // 57: parley.control.v1.Claim.since:type_name -> google.protobuf.Timestamp
-	65, // 58: parley.control.v1.PolicyResponse.limits:type_name -> parley.control.v1.AgentLimit
-	65, // 59: parley.control.v1.ChangePolicyRequest.limits:type_name -> parley.control.v1.AgentLimit
-	68, // 60: parley.control.v1.Error.limit:type_name -> parley.control.v1.ErrorLimit
-	69, // 61: parley.control.v1.Error.attempts:type_name -> parley.control.v1.Attempt
-	75, // 62: parley.control.v1.ErrorLimit.retry_after:type_name -> google.protobuf.Duration
-	74, // 63: parley.control.v1.WatchResponse.time:type_name -> google.protobuf.Timestamp
-	74, // 64: parley.control.v1.OnlineResponse.last_heard:type_name -> google.protobuf.Timestamp
-	2,  // 65: parley.control.v1.Control.Status:input_type -> parley.control.v1.StatusRequest
-	11, // 66: parley.control.v1.Control.Call:input_type -> parley.control.v1.CallRequest
-	13, // 67: parley.control.v1.Control.Ping:input_type -> parley.control.v1.PingRequest
-	15, // 68: parley.control.v1.Control.Lookup:input_type -> parley.control.v1.LookupRequest
-	18, // 69: parley.control.v1.Control.Chains:input_type -> parley.control.v1.ChainsRequest
-	21, // 70: parley.control.v1.Control.Chain:input_type -> parley.control.v1.ChainRequest
-	24, // 71: parley.control.v1.Control.GetEntry:input_type -> parley.control.v1.GetEntryRequest
-	26, // 72: parley.control.v1.Control.VerifyChain:input_type -> parley.control.v1.VerifyChainRequest
-	28, // 73: parley.control.v1.Control.ExportChain:input_type -> parley.control.v1.ExportChainRequest
-	30, // 74: parley.control.v1.Control.Plugins:input_type -> parley.control.v1.PluginsRequest
-	36, // 75: parley.control.v1.Control.RestartPlugin:input_type -> parley.control.v1.RestartPluginRequest
-	38, // 76: parley.control.v1.Control.PluginEvents:input_type -> parley.control.v1.PluginEventsRequest
-	40, // 77: parley.control.v1.Control.DHTTable:input_type -> parley.control.v1.DHTTableRequest
-	44, // 78: parley.control.v1.Control.DHTLookup:input_type -> parley.control.v1.DHTLookupRequest
-	70, // 79: parley.control.v1.Control.Watch:input_type -> parley.control.v1.WatchRequest
-	72, // 80: parley.control.v1.Control.Online:input_type -> parley.control.v1.OnlineRequest
-	47, // 81: parley.control.v1.Control.DHTStats:input_type -> parley.control.v1.DHTStatsRequest
-	49, // 82: parley.control.v1.Control.Grants:input_type -> parley.control.v1.GrantsRequest
-	52, // 83: parley.control.v1.Control.AddGrant:input_type -> parley.control.v1.AddGrantRequest
-	54, // 84: parley.control.v1.Control.RevokeGrant:input_type -> parley.control.v1.RevokeGrantRequest
-	56, // 85: parley.control.v1.Control.Claims:input_type -> parley.control.v1.ClaimsRequest
-	59, // 86: parley.control.v1.Control.AddClaim:input_type -> parley.control.v1.AddClaimRequest
-	61, // 87: parley.control.v1.Control.RemoveClaim:input_type -> parley.control.v1.RemoveClaimRequest
-	63, // 88: parley.control.v1.Control.Policy:input_type -> parley.control.v1.PolicyRequest
-	66, // 89: parley.control.v1.Control.ChangePolicy:input_type -> parley.control.v1.ChangePolicyRequest
-	3,  // 90: parley.control.v1.Control.Status:output_type -> parley.control.v1.StatusResponse
-	12, // 91: parley.control.v1.Control.Call:output_type -> parley.control.v1.CallResponse
-	14, // 92: parley.control.v1.Control.Ping:output_type -> parley.control.v1.PingResponse
-	16, // 93: parley.control.v1.Control.Lookup:output_type -> parley.control.v1.LookupResponse
-	19, // 94: parley.control.v1.Control.Chains:output_type -> parley.control.v1.ChainsResponse
-	22, // 95: parley.control.v1.Control.Chain:output_type -> parley.control.v1.ChainResponse
-	25, // 96: parley.control.v1.Control.GetEntry:output_type -> parley.control.v1.GetEntryResponse
-	27, // 97: parley.control.v1.Control.VerifyChain:output_type -> parley.control.v1.VerifyChainResponse
-	29, // 98: parley.control.v1.Control.ExportChain:output_type -> parley.control.v1.ExportChainResponse
-	31, // 99: parley.control.v1.Control.Plugins:output_type -> parley.control.v1.PluginsResponse
-	37, // 100: parley.control.v1.Control.RestartPlugin:output_type -> parley.control.v1.RestartPluginResponse
-	39, // 101: parley.control.v1.Control.PluginEvents:output_type -> parley.control.v1.PluginEventsResponse
-	41, // 102: parley.control.v1.Control.DHTTable:output_type -> parley.control.v1.DHTTableResponse
-	45, // 103: parley.control.v1.Control.DHTLookup:output_type -> parley.control.v1.DHTLookupResponse
-	71, // 104: parley.control.v1.Control.Watch:output_type -> parley.control.v1.WatchResponse
-	73, // 105: parley.control.v1.Control.Online:output_type -> parley.control.v1.OnlineResponse
-	48, // 106: parley.control.v1.Control.DHTStats:output_type -> parley.control.v1.DHTStatsResponse
-	50, // 107: parley.control.v1.Control.Grants:output_type -> parley.control.v1.GrantsResponse
-	53, // 108: parley.control.v1.Control.AddGrant:output_type -> parley.control.v1.AddGrantResponse
-	55, // 109: parley.control.v1.Control.RevokeGrant:output_type -> parley.control.v1.RevokeGrantResponse
-	57, // 110: parley.control.v1.Control.Claims:output_type -> parley.control.v1.ClaimsResponse
-	60, // 111: parley.control.v1.Control.AddClaim:output_type -> parley.control.v1.AddClaimResponse
-	62, // 112: parley.control.v1.Control.RemoveClaim:output_type -> parley.control.v1.RemoveClaimResponse
-	64, // 113: parley.control.v1.Control.Policy:output_type -> parley.control.v1.PolicyResponse
-	64, // 114: parley.control.v1.Control.ChangePolicy:output_type -> parley.control.v1.PolicyResponse
-	90, // [90:115] is the sub-list for method output_type
-	65, // [65:90] is the sub-list for method input_type
-	65, // [65:65] is the sub-list for extension type_name
-	65, // [65:65] is the sub-list for extension extendee
-	0,  // [0:65] is the sub-list for field type_name
+	75, // 50: parley.control.v1.DHTStatsResponse.late:type_name -> google.protobuf.Duration
+	51, // 51: parley.control.v1.GrantsResponse.grants:type_name -> parley.control.v1.Grant
+	74, // 52: parley.control.v1.Grant.expires:type_name -> google.protobuf.Timestamp
+	75, // 53: parley.control.v1.Grant.per:type_name -> google.protobuf.Duration
+	74, // 54: parley.control.v1.Grant.since:type_name -> google.protobuf.Timestamp
+	51, // 55: parley.control.v1.AddGrantRequest.grant:type_name -> parley.control.v1.Grant
+	58, // 56: parley.control.v1.ClaimsResponse.claims:type_name -> parley.control.v1.Claim
+	74, // 57: parley.control.v1.Claim.expires:type_name -> google.protobuf.Timestamp
+	74, // 58: parley.control.v1.Claim.since:type_name -> google.protobuf.Timestamp
+	65, // 59: parley.control.v1.PolicyResponse.limits:type_name -> parley.control.v1.AgentLimit
+	65, // 60: parley.control.v1.ChangePolicyRequest.limits:type_name -> parley.control.v1.AgentLimit
+	68, // 61: parley.control.v1.Error.limit:type_name -> parley.control.v1.ErrorLimit
+	69, // 62: parley.control.v1.Error.attempts:type_name -> parley.control.v1.Attempt
+	75, // 63: parley.control.v1.ErrorLimit.retry_after:type_name -> google.protobuf.Duration
+	74, // 64: parley.control.v1.WatchResponse.time:type_name -> google.protobuf.Timestamp
+	74, // 65: parley.control.v1.OnlineResponse.last_heard:type_name -> google.protobuf.Timestamp
+	2,  // 66: parley.control.v1.Control.Status:input_type -> parley.control.v1.StatusRequest
+	11, // 67: parley.control.v1.Control.Call:input_type -> parley.control.v1.CallRequest
+	13, // 68: parley.control.v1.Control.Ping:input_type -> parley.control.v1.PingRequest
+	15, // 69: parley.control.v1.Control.Lookup:input_type -> parley.control.v1.LookupRequest
+	18, // 70: parley.control.v1.Control.Chains:input_type -> parley.control.v1.ChainsRequest
+	21, // 71: parley.control.v1.Control.Chain:input_type -> parley.control.v1.ChainRequest
+	24, // 72: parley.control.v1.Control.GetEntry:input_type -> parley.control.v1.GetEntryRequest
+	26, // 73: parley.control.v1.Control.VerifyChain:input_type -> parley.control.v1.VerifyChainRequest
+	28, // 74: parley.control.v1.Control.ExportChain:input_type -> parley.control.v1.ExportChainRequest
+	30, // 75: parley.control.v1.Control.Plugins:input_type -> parley.control.v1.PluginsRequest
+	36, // 76: parley.control.v1.Control.RestartPlugin:input_type -> parley.control.v1.RestartPluginRequest
+	38, // 77: parley.control.v1.Control.PluginEvents:input_type -> parley.control.v1.PluginEventsRequest
+	40, // 78: parley.control.v1.Control.DHTTable:input_type -> parley.control.v1.DHTTableRequest
+	44, // 79: parley.control.v1.Control.DHTLookup:input_type -> parley.control.v1.DHTLookupRequest
+	70, // 80: parley.control.v1.Control.Watch:input_type -> parley.control.v1.WatchRequest
+	72, // 81: parley.control.v1.Control.Online:input_type -> parley.control.v1.OnlineRequest
+	47, // 82: parley.control.v1.Control.DHTStats:input_type -> parley.control.v1.DHTStatsRequest
+	49, // 83: parley.control.v1.Control.Grants:input_type -> parley.control.v1.GrantsRequest
+	52, // 84: parley.control.v1.Control.AddGrant:input_type -> parley.control.v1.AddGrantRequest
+	54, // 85: parley.control.v1.Control.RevokeGrant:input_type -> parley.control.v1.RevokeGrantRequest
+	56, // 86: parley.control.v1.Control.Claims:input_type -> parley.control.v1.ClaimsRequest
+	59, // 87: parley.control.v1.Control.AddClaim:input_type -> parley.control.v1.AddClaimRequest
+	61, // 88: parley.control.v1.Control.RemoveClaim:input_type -> parley.control.v1.RemoveClaimRequest
+	63, // 89: parley.control.v1.Control.Policy:input_type -> parley.control.v1.PolicyRequest
+	66, // 90: parley.control.v1.Control.ChangePolicy:input_type -> parley.control.v1.ChangePolicyRequest
+	3,  // 91: parley.control.v1.Control.Status:output_type -> parley.control.v1.StatusResponse
+	12, // 92: parley.control.v1.Control.Call:output_type -> parley.control.v1.CallResponse
+	14, // 93: parley.control.v1.Control.Ping:output_type -> parley.control.v1.PingResponse
+	16, // 94: parley.control.v1.Control.Lookup:output_type -> parley.control.v1.LookupResponse
+	19, // 95: parley.control.v1.Control.Chains:output_type -> parley.control.v1.ChainsResponse
+	22, // 96: parley.control.v1.Control.Chain:output_type -> parley.control.v1.ChainResponse
+	25, // 97: parley.control.v1.Control.GetEntry:output_type -> parley.control.v1.GetEntryResponse
+	27, // 98: parley.control.v1.Control.VerifyChain:output_type -> parley.control.v1.VerifyChainResponse
+	29, // 99: parley.control.v1.Control.ExportChain:output_type -> parley.control.v1.ExportChainResponse
+	31, // 100: parley.control.v1.Control.Plugins:output_type -> parley.control.v1.PluginsResponse
+	37, // 101: parley.control.v1.Control.RestartPlugin:output_type -> parley.control.v1.RestartPluginResponse
+	39, // 102: parley.control.v1.Control.PluginEvents:output_type -> parley.control.v1.PluginEventsResponse
+	41, // 103: parley.control.v1.Control.DHTTable:output_type -> parley.control.v1.DHTTableResponse
+	45, // 104: parley.control.v1.Control.DHTLookup:output_type -> parley.control.v1.DHTLookupResponse
+	71, // 105: parley.control.v1.Control.Watch:output_type -> parley.control.v1.WatchResponse
+	73, // 106: parley.control.v1.Control.Online:output_type -> parley.control.v1.OnlineResponse
+	48, // 107: parley.control.v1.Control.DHTStats:output_type -> parley.control.v1.DHTStatsResponse
+	50, // 108: parley.control.v1.Control.Grants:output_type -> parley.control.v1.GrantsResponse
+	53, // 109: parley.control.v1.Control.AddGrant:output_type -> parley.control.v1.AddGrantResponse
+	55, // 110: parley.control.v1.Control.RevokeGrant:output_type -> parley.control.v1.RevokeGrantResponse
+	57, // 111: parley.control.v1.Control.Claims:output_type -> parley.control.v1.ClaimsResponse
+	60, // 112: parley.control.v1.Control.AddClaim:output_type -> parley.control.v1.AddClaimResponse
+	62, // 113: parley.control.v1.Control.RemoveClaim:output_type -> parley.control.v1.RemoveClaimResponse
+	64, // 114: parley.control.v1.Control.Policy:output_type -> parley.control.v1.PolicyResponse
+	64, // 115: parley.control.v1.Control.ChangePolicy:output_type -> parley.control.v1.PolicyResponse
+	91, // [91:116] is the sub-list for method output_type
+	66, // [66:91] is the sub-list for method input_type
+	66, // [66:66] is the sub-list for extension type_name
+	66, // [66:66] is the sub-list for extension extendee
+	0,  // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_parley_control_v1_control_proto_init() }
