@@ -2170,7 +2170,8 @@ func (x *VerifyChainResponse) GetReason() string {
 type ExportChainRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Dna           string                 `protobuf:"bytes,1,opt,name=dna,proto3" json:"dna,omitempty"`
-	Private       bool                   `protobuf:"varint,2,opt,name=private,proto3" json:"private,omitempty"` // with the content of private entries: for the agent alone
+	Private       bool                   `protobuf:"varint,2,opt,name=private,proto3" json:"private,omitempty"`   // with the content of private entries: for the agent alone
+	Receipts      bool                   `protobuf:"varint,3,opt,name=receipts,proto3" json:"receipts,omitempty"` // with that of matching receipts, which are hashes and signatures
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2215,6 +2216,13 @@ func (x *ExportChainRequest) GetDna() string {
 func (x *ExportChainRequest) GetPrivate() bool {
 	if x != nil {
 		return x.Private
+	}
+	return false
+}
+
+func (x *ExportChainRequest) GetReceipts() bool {
+	if x != nil {
+		return x.Receipts
 	}
 	return false
 }
@@ -4244,6 +4252,243 @@ func (*RevokeGrantResponse) Descriptor() ([]byte, []int) {
 	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{53}
 }
 
+type DelegationsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dna           string                 `protobuf:"bytes,1,opt,name=dna,proto3" json:"dna,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DelegationsRequest) Reset() {
+	*x = DelegationsRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DelegationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DelegationsRequest) ProtoMessage() {}
+
+func (x *DelegationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DelegationsRequest.ProtoReflect.Descriptor instead.
+func (*DelegationsRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *DelegationsRequest) GetDna() string {
+	if x != nil {
+		return x.Dna
+	}
+	return ""
+}
+
+type DelegationsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Delegations   []*Delegation          `protobuf:"bytes,1,rep,name=delegations,proto3" json:"delegations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DelegationsResponse) Reset() {
+	*x = DelegationsResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DelegationsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DelegationsResponse) ProtoMessage() {}
+
+func (x *DelegationsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DelegationsResponse.ProtoReflect.Descriptor instead.
+func (*DelegationsResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *DelegationsResponse) GetDelegations() []*Delegation {
+	if x != nil {
+		return x.Delegations
+	}
+	return nil
+}
+
+// Delegation is one that this agent has signed: the last one of its proof.
+type Delegation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Proof         []byte                 `protobuf:"bytes,1,opt,name=proof,proto3" json:"proof,omitempty"` // docs/delegation.md
+	Since         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	Revoked       bool                   `protobuf:"varint,3,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Delegation) Reset() {
+	*x = Delegation{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Delegation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Delegation) ProtoMessage() {}
+
+func (x *Delegation) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Delegation.ProtoReflect.Descriptor instead.
+func (*Delegation) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *Delegation) GetProof() []byte {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+func (x *Delegation) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Delegation) GetRevoked() bool {
+	if x != nil {
+		return x.Revoked
+	}
+	return false
+}
+
+type RevokeDelegationRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dna           string                 `protobuf:"bytes,1,opt,name=dna,proto3" json:"dna,omitempty"`
+	Delegation    string                 `protobuf:"bytes,2,opt,name=delegation,proto3" json:"delegation,omitempty"` // its name
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeDelegationRequest) Reset() {
+	*x = RevokeDelegationRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeDelegationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeDelegationRequest) ProtoMessage() {}
+
+func (x *RevokeDelegationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeDelegationRequest.ProtoReflect.Descriptor instead.
+func (*RevokeDelegationRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *RevokeDelegationRequest) GetDna() string {
+	if x != nil {
+		return x.Dna
+	}
+	return ""
+}
+
+func (x *RevokeDelegationRequest) GetDelegation() string {
+	if x != nil {
+		return x.Delegation
+	}
+	return ""
+}
+
+type RevokeDelegationResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeDelegationResponse) Reset() {
+	*x = RevokeDelegationResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeDelegationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeDelegationResponse) ProtoMessage() {}
+
+func (x *RevokeDelegationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeDelegationResponse.ProtoReflect.Descriptor instead.
+func (*RevokeDelegationResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{58}
+}
+
 type ClaimsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Dna           string                 `protobuf:"bytes,1,opt,name=dna,proto3" json:"dna,omitempty"`
@@ -4253,7 +4498,7 @@ type ClaimsRequest struct {
 
 func (x *ClaimsRequest) Reset() {
 	*x = ClaimsRequest{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[54]
+	mi := &file_parley_control_v1_control_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4265,7 +4510,7 @@ func (x *ClaimsRequest) String() string {
 func (*ClaimsRequest) ProtoMessage() {}
 
 func (x *ClaimsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[54]
+	mi := &file_parley_control_v1_control_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4278,7 +4523,7 @@ func (x *ClaimsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimsRequest.ProtoReflect.Descriptor instead.
 func (*ClaimsRequest) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{54}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ClaimsRequest) GetDna() string {
@@ -4297,7 +4542,7 @@ type ClaimsResponse struct {
 
 func (x *ClaimsResponse) Reset() {
 	*x = ClaimsResponse{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[55]
+	mi := &file_parley_control_v1_control_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4309,7 +4554,7 @@ func (x *ClaimsResponse) String() string {
 func (*ClaimsResponse) ProtoMessage() {}
 
 func (x *ClaimsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[55]
+	mi := &file_parley_control_v1_control_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4322,7 +4567,7 @@ func (x *ClaimsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimsResponse.ProtoReflect.Descriptor instead.
 func (*ClaimsResponse) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{55}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ClaimsResponse) GetClaims() []*Claim {
@@ -4349,7 +4594,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[56]
+	mi := &file_parley_control_v1_control_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4361,7 +4606,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[56]
+	mi := &file_parley_control_v1_control_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4374,7 +4619,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{56}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Claim) GetGrantor() string {
@@ -4443,7 +4688,7 @@ type AddClaimRequest struct {
 
 func (x *AddClaimRequest) Reset() {
 	*x = AddClaimRequest{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[57]
+	mi := &file_parley_control_v1_control_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4455,7 +4700,7 @@ func (x *AddClaimRequest) String() string {
 func (*AddClaimRequest) ProtoMessage() {}
 
 func (x *AddClaimRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[57]
+	mi := &file_parley_control_v1_control_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4468,7 +4713,7 @@ func (x *AddClaimRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddClaimRequest.ProtoReflect.Descriptor instead.
 func (*AddClaimRequest) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{57}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *AddClaimRequest) GetDna() string {
@@ -4493,7 +4738,7 @@ type AddClaimResponse struct {
 
 func (x *AddClaimResponse) Reset() {
 	*x = AddClaimResponse{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[58]
+	mi := &file_parley_control_v1_control_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4505,7 +4750,7 @@ func (x *AddClaimResponse) String() string {
 func (*AddClaimResponse) ProtoMessage() {}
 
 func (x *AddClaimResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[58]
+	mi := &file_parley_control_v1_control_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4518,7 +4763,7 @@ func (x *AddClaimResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddClaimResponse.ProtoReflect.Descriptor instead.
 func (*AddClaimResponse) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{58}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{63}
 }
 
 type RemoveClaimRequest struct {
@@ -4531,7 +4776,7 @@ type RemoveClaimRequest struct {
 
 func (x *RemoveClaimRequest) Reset() {
 	*x = RemoveClaimRequest{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[59]
+	mi := &file_parley_control_v1_control_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4543,7 +4788,7 @@ func (x *RemoveClaimRequest) String() string {
 func (*RemoveClaimRequest) ProtoMessage() {}
 
 func (x *RemoveClaimRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[59]
+	mi := &file_parley_control_v1_control_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4556,7 +4801,7 @@ func (x *RemoveClaimRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveClaimRequest.ProtoReflect.Descriptor instead.
 func (*RemoveClaimRequest) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{59}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *RemoveClaimRequest) GetDna() string {
@@ -4581,7 +4826,7 @@ type RemoveClaimResponse struct {
 
 func (x *RemoveClaimResponse) Reset() {
 	*x = RemoveClaimResponse{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[60]
+	mi := &file_parley_control_v1_control_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4593,7 +4838,7 @@ func (x *RemoveClaimResponse) String() string {
 func (*RemoveClaimResponse) ProtoMessage() {}
 
 func (x *RemoveClaimResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[60]
+	mi := &file_parley_control_v1_control_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4606,7 +4851,7 @@ func (x *RemoveClaimResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveClaimResponse.ProtoReflect.Descriptor instead.
 func (*RemoveClaimResponse) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{60}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{65}
 }
 
 type PolicyRequest struct {
@@ -4617,7 +4862,7 @@ type PolicyRequest struct {
 
 func (x *PolicyRequest) Reset() {
 	*x = PolicyRequest{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[61]
+	mi := &file_parley_control_v1_control_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4629,7 +4874,7 @@ func (x *PolicyRequest) String() string {
 func (*PolicyRequest) ProtoMessage() {}
 
 func (x *PolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[61]
+	mi := &file_parley_control_v1_control_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4642,7 +4887,7 @@ func (x *PolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyRequest.ProtoReflect.Descriptor instead.
 func (*PolicyRequest) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{61}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{66}
 }
 
 type PolicyResponse struct {
@@ -4657,7 +4902,7 @@ type PolicyResponse struct {
 
 func (x *PolicyResponse) Reset() {
 	*x = PolicyResponse{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[62]
+	mi := &file_parley_control_v1_control_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4669,7 +4914,7 @@ func (x *PolicyResponse) String() string {
 func (*PolicyResponse) ProtoMessage() {}
 
 func (x *PolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[62]
+	mi := &file_parley_control_v1_control_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4682,7 +4927,7 @@ func (x *PolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyResponse.ProtoReflect.Descriptor instead.
 func (*PolicyResponse) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{62}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *PolicyResponse) GetBlocked() []string {
@@ -4718,7 +4963,7 @@ type AgentLimit struct {
 
 func (x *AgentLimit) Reset() {
 	*x = AgentLimit{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[63]
+	mi := &file_parley_control_v1_control_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4730,7 +4975,7 @@ func (x *AgentLimit) String() string {
 func (*AgentLimit) ProtoMessage() {}
 
 func (x *AgentLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[63]
+	mi := &file_parley_control_v1_control_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4743,7 +4988,7 @@ func (x *AgentLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentLimit.ProtoReflect.Descriptor instead.
 func (*AgentLimit) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{63}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *AgentLimit) GetAgent() string {
@@ -4780,7 +5025,7 @@ type ChangePolicyRequest struct {
 
 func (x *ChangePolicyRequest) Reset() {
 	*x = ChangePolicyRequest{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[64]
+	mi := &file_parley_control_v1_control_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4792,7 +5037,7 @@ func (x *ChangePolicyRequest) String() string {
 func (*ChangePolicyRequest) ProtoMessage() {}
 
 func (x *ChangePolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[64]
+	mi := &file_parley_control_v1_control_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4805,7 +5050,7 @@ func (x *ChangePolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePolicyRequest.ProtoReflect.Descriptor instead.
 func (*ChangePolicyRequest) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{64}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ChangePolicyRequest) GetBlock() []string {
@@ -4860,7 +5105,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[65]
+	mi := &file_parley_control_v1_control_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4872,7 +5117,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[65]
+	mi := &file_parley_control_v1_control_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4885,7 +5130,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{65}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Error) GetCode() string {
@@ -4957,7 +5202,7 @@ type ErrorLimit struct {
 
 func (x *ErrorLimit) Reset() {
 	*x = ErrorLimit{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[66]
+	mi := &file_parley_control_v1_control_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4969,7 +5214,7 @@ func (x *ErrorLimit) String() string {
 func (*ErrorLimit) ProtoMessage() {}
 
 func (x *ErrorLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[66]
+	mi := &file_parley_control_v1_control_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4982,7 +5227,7 @@ func (x *ErrorLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorLimit.ProtoReflect.Descriptor instead.
 func (*ErrorLimit) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{66}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ErrorLimit) GetName() string {
@@ -5030,7 +5275,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[67]
+	mi := &file_parley_control_v1_control_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5042,7 +5287,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[67]
+	mi := &file_parley_control_v1_control_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5055,7 +5300,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{67}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Attempt) GetAddress() string {
@@ -5248,10 +5493,11 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\x04head\x18\x06 \x01(\tR\x04head\x12\x14\n" +
 	"\x05valid\x18\a \x01(\bR\x05valid\x12\x14\n" +
 	"\x05wrong\x18\b \x01(\x04R\x05wrong\x12\x16\n" +
-	"\x06reason\x18\t \x01(\tR\x06reason\"@\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\"\\\n" +
 	"\x12ExportChainRequest\x12\x10\n" +
 	"\x03dna\x18\x01 \x01(\tR\x03dna\x12\x18\n" +
-	"\aprivate\x18\x02 \x01(\bR\aprivate\")\n" +
+	"\aprivate\x18\x02 \x01(\bR\aprivate\x12\x1a\n" +
+	"\breceipts\x18\x03 \x01(\bR\breceipts\")\n" +
 	"\x13ExportChainResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"\x10\n" +
 	"\x0ePluginsRequest\"F\n" +
@@ -5422,7 +5668,22 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\x12RevokeGrantRequest\x12\x10\n" +
 	"\x03dna\x18\x01 \x01(\tR\x03dna\x12\x14\n" +
 	"\x05grant\x18\x02 \x01(\tR\x05grant\"\x15\n" +
-	"\x13RevokeGrantResponse\"!\n" +
+	"\x13RevokeGrantResponse\"&\n" +
+	"\x12DelegationsRequest\x12\x10\n" +
+	"\x03dna\x18\x01 \x01(\tR\x03dna\"V\n" +
+	"\x13DelegationsResponse\x12?\n" +
+	"\vdelegations\x18\x01 \x03(\v2\x1d.parley.control.v1.DelegationR\vdelegations\"n\n" +
+	"\n" +
+	"Delegation\x12\x14\n" +
+	"\x05proof\x18\x01 \x01(\fR\x05proof\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x18\n" +
+	"\arevoked\x18\x03 \x01(\bR\arevoked\"K\n" +
+	"\x17RevokeDelegationRequest\x12\x10\n" +
+	"\x03dna\x18\x01 \x01(\tR\x03dna\x12\x1e\n" +
+	"\n" +
+	"delegation\x18\x02 \x01(\tR\n" +
+	"delegation\"\x1a\n" +
+	"\x18RevokeDelegationResponse\"!\n" +
 	"\rClaimsRequest\x12\x10\n" +
 	"\x03dna\x18\x01 \x01(\tR\x03dna\"B\n" +
 	"\x0eClaimsResponse\x120\n" +
@@ -5492,7 +5753,7 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\x0fCAUSE_KIND_INIT\x10\x03\x12\x1a\n" +
 	"\x16CAUSE_KIND_POST_COMMIT\x10\x05\x12\x17\n" +
 	"\x13CAUSE_KIND_NOTIFIED\x10\x06\x12\x17\n" +
-	"\x13CAUSE_KIND_OPERATOR\x10\a2\xb0\x0f\n" +
+	"\x13CAUSE_KIND_OPERATOR\x10\a2\xfb\x10\n" +
 	"\aControl\x12M\n" +
 	"\x06Status\x12 .parley.control.v1.StatusRequest\x1a!.parley.control.v1.StatusResponse\x12G\n" +
 	"\x04Call\x12\x1e.parley.control.v1.CallRequest\x1a\x1f.parley.control.v1.CallResponse\x12G\n" +
@@ -5511,7 +5772,9 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\bDHTStats\x12\".parley.control.v1.DHTStatsRequest\x1a#.parley.control.v1.DHTStatsResponse\x12M\n" +
 	"\x06Grants\x12 .parley.control.v1.GrantsRequest\x1a!.parley.control.v1.GrantsResponse\x12S\n" +
 	"\bAddGrant\x12\".parley.control.v1.AddGrantRequest\x1a#.parley.control.v1.AddGrantResponse\x12\\\n" +
-	"\vRevokeGrant\x12%.parley.control.v1.RevokeGrantRequest\x1a&.parley.control.v1.RevokeGrantResponse\x12M\n" +
+	"\vRevokeGrant\x12%.parley.control.v1.RevokeGrantRequest\x1a&.parley.control.v1.RevokeGrantResponse\x12\\\n" +
+	"\vDelegations\x12%.parley.control.v1.DelegationsRequest\x1a&.parley.control.v1.DelegationsResponse\x12k\n" +
+	"\x10RevokeDelegation\x12*.parley.control.v1.RevokeDelegationRequest\x1a+.parley.control.v1.RevokeDelegationResponse\x12M\n" +
 	"\x06Claims\x12 .parley.control.v1.ClaimsRequest\x1a!.parley.control.v1.ClaimsResponse\x12S\n" +
 	"\bAddClaim\x12\".parley.control.v1.AddClaimRequest\x1a#.parley.control.v1.AddClaimResponse\x12\\\n" +
 	"\vRemoveClaim\x12%.parley.control.v1.RemoveClaimRequest\x1a&.parley.control.v1.RemoveClaimResponse\x12M\n" +
@@ -5531,83 +5794,88 @@ func file_parley_control_v1_control_proto_rawDescGZIP() []byte {
 }
 
 var file_parley_control_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_parley_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
+var file_parley_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 73)
 var file_parley_control_v1_control_proto_goTypes = []any{
-	(RecordKind)(0),               // 0: parley.control.v1.RecordKind
-	(CauseKind)(0),                // 1: parley.control.v1.CauseKind
-	(*StatusRequest)(nil),         // 2: parley.control.v1.StatusRequest
-	(*StatusResponse)(nil),        // 3: parley.control.v1.StatusResponse
-	(*Handler)(nil),               // 4: parley.control.v1.Handler
-	(*RejectedFile)(nil),          // 5: parley.control.v1.RejectedFile
-	(*DamagedChain)(nil),          // 6: parley.control.v1.DamagedChain
-	(*Session)(nil),               // 7: parley.control.v1.Session
-	(*DHT)(nil),                   // 8: parley.control.v1.DHT
-	(*Traffic)(nil),               // 9: parley.control.v1.Traffic
-	(*Limit)(nil),                 // 10: parley.control.v1.Limit
-	(*CallRequest)(nil),           // 11: parley.control.v1.CallRequest
-	(*CallResponse)(nil),          // 12: parley.control.v1.CallResponse
-	(*PingRequest)(nil),           // 13: parley.control.v1.PingRequest
-	(*PingResponse)(nil),          // 14: parley.control.v1.PingResponse
-	(*LookupRequest)(nil),         // 15: parley.control.v1.LookupRequest
-	(*LookupResponse)(nil),        // 16: parley.control.v1.LookupResponse
-	(*RouteStep)(nil),             // 17: parley.control.v1.RouteStep
-	(*ChainsRequest)(nil),         // 18: parley.control.v1.ChainsRequest
-	(*ChainsResponse)(nil),        // 19: parley.control.v1.ChainsResponse
-	(*ChainInfo)(nil),             // 20: parley.control.v1.ChainInfo
-	(*ChainRequest)(nil),          // 21: parley.control.v1.ChainRequest
-	(*ChainResponse)(nil),         // 22: parley.control.v1.ChainResponse
-	(*Record)(nil),                // 23: parley.control.v1.Record
-	(*GetEntryRequest)(nil),       // 24: parley.control.v1.GetEntryRequest
-	(*GetEntryResponse)(nil),      // 25: parley.control.v1.GetEntryResponse
-	(*VerifyChainRequest)(nil),    // 26: parley.control.v1.VerifyChainRequest
-	(*VerifyChainResponse)(nil),   // 27: parley.control.v1.VerifyChainResponse
-	(*ExportChainRequest)(nil),    // 28: parley.control.v1.ExportChainRequest
-	(*ExportChainResponse)(nil),   // 29: parley.control.v1.ExportChainResponse
-	(*PluginsRequest)(nil),        // 30: parley.control.v1.PluginsRequest
-	(*PluginsResponse)(nil),       // 31: parley.control.v1.PluginsResponse
-	(*Plugin)(nil),                // 32: parley.control.v1.Plugin
-	(*DrainingPlugin)(nil),        // 33: parley.control.v1.DrainingPlugin
-	(*QuarantinedPlugin)(nil),     // 34: parley.control.v1.QuarantinedPlugin
-	(*PluginLayer)(nil),           // 35: parley.control.v1.PluginLayer
-	(*RestartPluginRequest)(nil),  // 36: parley.control.v1.RestartPluginRequest
-	(*RestartPluginResponse)(nil), // 37: parley.control.v1.RestartPluginResponse
-	(*PluginEventsRequest)(nil),   // 38: parley.control.v1.PluginEventsRequest
-	(*PluginEventsResponse)(nil),  // 39: parley.control.v1.PluginEventsResponse
-	(*DHTTableRequest)(nil),       // 40: parley.control.v1.DHTTableRequest
-	(*DHTTableResponse)(nil),      // 41: parley.control.v1.DHTTableResponse
-	(*DHTBucket)(nil),             // 42: parley.control.v1.DHTBucket
-	(*DHTContact)(nil),            // 43: parley.control.v1.DHTContact
-	(*DHTLookupRequest)(nil),      // 44: parley.control.v1.DHTLookupRequest
-	(*DHTLookupResponse)(nil),     // 45: parley.control.v1.DHTLookupResponse
-	(*DHTStep)(nil),               // 46: parley.control.v1.DHTStep
-	(*DHTStatsRequest)(nil),       // 47: parley.control.v1.DHTStatsRequest
-	(*DHTStatsResponse)(nil),      // 48: parley.control.v1.DHTStatsResponse
-	(*GrantsRequest)(nil),         // 49: parley.control.v1.GrantsRequest
-	(*GrantsResponse)(nil),        // 50: parley.control.v1.GrantsResponse
-	(*Grant)(nil),                 // 51: parley.control.v1.Grant
-	(*AddGrantRequest)(nil),       // 52: parley.control.v1.AddGrantRequest
-	(*AddGrantResponse)(nil),      // 53: parley.control.v1.AddGrantResponse
-	(*RevokeGrantRequest)(nil),    // 54: parley.control.v1.RevokeGrantRequest
-	(*RevokeGrantResponse)(nil),   // 55: parley.control.v1.RevokeGrantResponse
-	(*ClaimsRequest)(nil),         // 56: parley.control.v1.ClaimsRequest
-	(*ClaimsResponse)(nil),        // 57: parley.control.v1.ClaimsResponse
-	(*Claim)(nil),                 // 58: parley.control.v1.Claim
-	(*AddClaimRequest)(nil),       // 59: parley.control.v1.AddClaimRequest
-	(*AddClaimResponse)(nil),      // 60: parley.control.v1.AddClaimResponse
-	(*RemoveClaimRequest)(nil),    // 61: parley.control.v1.RemoveClaimRequest
-	(*RemoveClaimResponse)(nil),   // 62: parley.control.v1.RemoveClaimResponse
-	(*PolicyRequest)(nil),         // 63: parley.control.v1.PolicyRequest
-	(*PolicyResponse)(nil),        // 64: parley.control.v1.PolicyResponse
-	(*AgentLimit)(nil),            // 65: parley.control.v1.AgentLimit
-	(*ChangePolicyRequest)(nil),   // 66: parley.control.v1.ChangePolicyRequest
-	(*Error)(nil),                 // 67: parley.control.v1.Error
-	(*ErrorLimit)(nil),            // 68: parley.control.v1.ErrorLimit
-	(*Attempt)(nil),               // 69: parley.control.v1.Attempt
-	(*timestamppb.Timestamp)(nil), // 70: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 71: google.protobuf.Duration
+	(RecordKind)(0),                  // 0: parley.control.v1.RecordKind
+	(CauseKind)(0),                   // 1: parley.control.v1.CauseKind
+	(*StatusRequest)(nil),            // 2: parley.control.v1.StatusRequest
+	(*StatusResponse)(nil),           // 3: parley.control.v1.StatusResponse
+	(*Handler)(nil),                  // 4: parley.control.v1.Handler
+	(*RejectedFile)(nil),             // 5: parley.control.v1.RejectedFile
+	(*DamagedChain)(nil),             // 6: parley.control.v1.DamagedChain
+	(*Session)(nil),                  // 7: parley.control.v1.Session
+	(*DHT)(nil),                      // 8: parley.control.v1.DHT
+	(*Traffic)(nil),                  // 9: parley.control.v1.Traffic
+	(*Limit)(nil),                    // 10: parley.control.v1.Limit
+	(*CallRequest)(nil),              // 11: parley.control.v1.CallRequest
+	(*CallResponse)(nil),             // 12: parley.control.v1.CallResponse
+	(*PingRequest)(nil),              // 13: parley.control.v1.PingRequest
+	(*PingResponse)(nil),             // 14: parley.control.v1.PingResponse
+	(*LookupRequest)(nil),            // 15: parley.control.v1.LookupRequest
+	(*LookupResponse)(nil),           // 16: parley.control.v1.LookupResponse
+	(*RouteStep)(nil),                // 17: parley.control.v1.RouteStep
+	(*ChainsRequest)(nil),            // 18: parley.control.v1.ChainsRequest
+	(*ChainsResponse)(nil),           // 19: parley.control.v1.ChainsResponse
+	(*ChainInfo)(nil),                // 20: parley.control.v1.ChainInfo
+	(*ChainRequest)(nil),             // 21: parley.control.v1.ChainRequest
+	(*ChainResponse)(nil),            // 22: parley.control.v1.ChainResponse
+	(*Record)(nil),                   // 23: parley.control.v1.Record
+	(*GetEntryRequest)(nil),          // 24: parley.control.v1.GetEntryRequest
+	(*GetEntryResponse)(nil),         // 25: parley.control.v1.GetEntryResponse
+	(*VerifyChainRequest)(nil),       // 26: parley.control.v1.VerifyChainRequest
+	(*VerifyChainResponse)(nil),      // 27: parley.control.v1.VerifyChainResponse
+	(*ExportChainRequest)(nil),       // 28: parley.control.v1.ExportChainRequest
+	(*ExportChainResponse)(nil),      // 29: parley.control.v1.ExportChainResponse
+	(*PluginsRequest)(nil),           // 30: parley.control.v1.PluginsRequest
+	(*PluginsResponse)(nil),          // 31: parley.control.v1.PluginsResponse
+	(*Plugin)(nil),                   // 32: parley.control.v1.Plugin
+	(*DrainingPlugin)(nil),           // 33: parley.control.v1.DrainingPlugin
+	(*QuarantinedPlugin)(nil),        // 34: parley.control.v1.QuarantinedPlugin
+	(*PluginLayer)(nil),              // 35: parley.control.v1.PluginLayer
+	(*RestartPluginRequest)(nil),     // 36: parley.control.v1.RestartPluginRequest
+	(*RestartPluginResponse)(nil),    // 37: parley.control.v1.RestartPluginResponse
+	(*PluginEventsRequest)(nil),      // 38: parley.control.v1.PluginEventsRequest
+	(*PluginEventsResponse)(nil),     // 39: parley.control.v1.PluginEventsResponse
+	(*DHTTableRequest)(nil),          // 40: parley.control.v1.DHTTableRequest
+	(*DHTTableResponse)(nil),         // 41: parley.control.v1.DHTTableResponse
+	(*DHTBucket)(nil),                // 42: parley.control.v1.DHTBucket
+	(*DHTContact)(nil),               // 43: parley.control.v1.DHTContact
+	(*DHTLookupRequest)(nil),         // 44: parley.control.v1.DHTLookupRequest
+	(*DHTLookupResponse)(nil),        // 45: parley.control.v1.DHTLookupResponse
+	(*DHTStep)(nil),                  // 46: parley.control.v1.DHTStep
+	(*DHTStatsRequest)(nil),          // 47: parley.control.v1.DHTStatsRequest
+	(*DHTStatsResponse)(nil),         // 48: parley.control.v1.DHTStatsResponse
+	(*GrantsRequest)(nil),            // 49: parley.control.v1.GrantsRequest
+	(*GrantsResponse)(nil),           // 50: parley.control.v1.GrantsResponse
+	(*Grant)(nil),                    // 51: parley.control.v1.Grant
+	(*AddGrantRequest)(nil),          // 52: parley.control.v1.AddGrantRequest
+	(*AddGrantResponse)(nil),         // 53: parley.control.v1.AddGrantResponse
+	(*RevokeGrantRequest)(nil),       // 54: parley.control.v1.RevokeGrantRequest
+	(*RevokeGrantResponse)(nil),      // 55: parley.control.v1.RevokeGrantResponse
+	(*DelegationsRequest)(nil),       // 56: parley.control.v1.DelegationsRequest
+	(*DelegationsResponse)(nil),      // 57: parley.control.v1.DelegationsResponse
+	(*Delegation)(nil),               // 58: parley.control.v1.Delegation
+	(*RevokeDelegationRequest)(nil),  // 59: parley.control.v1.RevokeDelegationRequest
+	(*RevokeDelegationResponse)(nil), // 60: parley.control.v1.RevokeDelegationResponse
+	(*ClaimsRequest)(nil),            // 61: parley.control.v1.ClaimsRequest
+	(*ClaimsResponse)(nil),           // 62: parley.control.v1.ClaimsResponse
+	(*Claim)(nil),                    // 63: parley.control.v1.Claim
+	(*AddClaimRequest)(nil),          // 64: parley.control.v1.AddClaimRequest
+	(*AddClaimResponse)(nil),         // 65: parley.control.v1.AddClaimResponse
+	(*RemoveClaimRequest)(nil),       // 66: parley.control.v1.RemoveClaimRequest
+	(*RemoveClaimResponse)(nil),      // 67: parley.control.v1.RemoveClaimResponse
+	(*PolicyRequest)(nil),            // 68: parley.control.v1.PolicyRequest
+	(*PolicyResponse)(nil),           // 69: parley.control.v1.PolicyResponse
+	(*AgentLimit)(nil),               // 70: parley.control.v1.AgentLimit
+	(*ChangePolicyRequest)(nil),      // 71: parley.control.v1.ChangePolicyRequest
+	(*Error)(nil),                    // 72: parley.control.v1.Error
+	(*ErrorLimit)(nil),               // 73: parley.control.v1.ErrorLimit
+	(*Attempt)(nil),                  // 74: parley.control.v1.Attempt
+	(*timestamppb.Timestamp)(nil),    // 75: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 76: google.protobuf.Duration
 }
 var file_parley_control_v1_control_proto_depIdxs = []int32{
-	70, // 0: parley.control.v1.StatusResponse.since:type_name -> google.protobuf.Timestamp
+	75, // 0: parley.control.v1.StatusResponse.since:type_name -> google.protobuf.Timestamp
 	4,  // 1: parley.control.v1.StatusResponse.handlers:type_name -> parley.control.v1.Handler
 	5,  // 2: parley.control.v1.StatusResponse.rejected:type_name -> parley.control.v1.RejectedFile
 	6,  // 3: parley.control.v1.StatusResponse.damaged:type_name -> parley.control.v1.DamagedChain
@@ -5615,112 +5883,118 @@ var file_parley_control_v1_control_proto_depIdxs = []int32{
 	8,  // 5: parley.control.v1.StatusResponse.dht:type_name -> parley.control.v1.DHT
 	9,  // 6: parley.control.v1.StatusResponse.traffic:type_name -> parley.control.v1.Traffic
 	10, // 7: parley.control.v1.StatusResponse.limits:type_name -> parley.control.v1.Limit
-	70, // 8: parley.control.v1.Handler.since:type_name -> google.protobuf.Timestamp
-	70, // 9: parley.control.v1.Session.since:type_name -> google.protobuf.Timestamp
-	70, // 10: parley.control.v1.Session.last_heard:type_name -> google.protobuf.Timestamp
-	71, // 11: parley.control.v1.Session.clock_skew:type_name -> google.protobuf.Duration
-	70, // 12: parley.control.v1.DHT.last_published:type_name -> google.protobuf.Timestamp
-	71, // 13: parley.control.v1.PingResponse.time:type_name -> google.protobuf.Duration
-	70, // 14: parley.control.v1.LookupResponse.expires:type_name -> google.protobuf.Timestamp
+	75, // 8: parley.control.v1.Handler.since:type_name -> google.protobuf.Timestamp
+	75, // 9: parley.control.v1.Session.since:type_name -> google.protobuf.Timestamp
+	75, // 10: parley.control.v1.Session.last_heard:type_name -> google.protobuf.Timestamp
+	76, // 11: parley.control.v1.Session.clock_skew:type_name -> google.protobuf.Duration
+	75, // 12: parley.control.v1.DHT.last_published:type_name -> google.protobuf.Timestamp
+	76, // 13: parley.control.v1.PingResponse.time:type_name -> google.protobuf.Duration
+	75, // 14: parley.control.v1.LookupResponse.expires:type_name -> google.protobuf.Timestamp
 	17, // 15: parley.control.v1.LookupResponse.route:type_name -> parley.control.v1.RouteStep
-	71, // 16: parley.control.v1.RouteStep.time:type_name -> google.protobuf.Duration
+	76, // 16: parley.control.v1.RouteStep.time:type_name -> google.protobuf.Duration
 	20, // 17: parley.control.v1.ChainsResponse.chains:type_name -> parley.control.v1.ChainInfo
 	23, // 18: parley.control.v1.ChainResponse.records:type_name -> parley.control.v1.Record
-	70, // 19: parley.control.v1.Record.time:type_name -> google.protobuf.Timestamp
+	75, // 19: parley.control.v1.Record.time:type_name -> google.protobuf.Timestamp
 	0,  // 20: parley.control.v1.Record.kind:type_name -> parley.control.v1.RecordKind
 	1,  // 21: parley.control.v1.Record.cause:type_name -> parley.control.v1.CauseKind
 	23, // 22: parley.control.v1.GetEntryResponse.record:type_name -> parley.control.v1.Record
 	32, // 23: parley.control.v1.PluginsResponse.plugins:type_name -> parley.control.v1.Plugin
-	70, // 24: parley.control.v1.Plugin.since:type_name -> google.protobuf.Timestamp
-	70, // 25: parley.control.v1.Plugin.started:type_name -> google.protobuf.Timestamp
-	70, // 26: parley.control.v1.Plugin.probation:type_name -> google.protobuf.Timestamp
+	75, // 24: parley.control.v1.Plugin.since:type_name -> google.protobuf.Timestamp
+	75, // 25: parley.control.v1.Plugin.started:type_name -> google.protobuf.Timestamp
+	75, // 26: parley.control.v1.Plugin.probation:type_name -> google.protobuf.Timestamp
 	33, // 27: parley.control.v1.Plugin.draining:type_name -> parley.control.v1.DrainingPlugin
 	34, // 28: parley.control.v1.Plugin.quarantined:type_name -> parley.control.v1.QuarantinedPlugin
 	35, // 29: parley.control.v1.Plugin.layers:type_name -> parley.control.v1.PluginLayer
-	70, // 30: parley.control.v1.DrainingPlugin.until:type_name -> google.protobuf.Timestamp
-	70, // 31: parley.control.v1.QuarantinedPlugin.since:type_name -> google.protobuf.Timestamp
-	70, // 32: parley.control.v1.PluginEventsResponse.time:type_name -> google.protobuf.Timestamp
+	75, // 30: parley.control.v1.DrainingPlugin.until:type_name -> google.protobuf.Timestamp
+	75, // 31: parley.control.v1.QuarantinedPlugin.since:type_name -> google.protobuf.Timestamp
+	75, // 32: parley.control.v1.PluginEventsResponse.time:type_name -> google.protobuf.Timestamp
 	42, // 33: parley.control.v1.DHTTableResponse.buckets:type_name -> parley.control.v1.DHTBucket
 	43, // 34: parley.control.v1.DHTTableResponse.contacts:type_name -> parley.control.v1.DHTContact
-	70, // 35: parley.control.v1.DHTBucket.touched:type_name -> google.protobuf.Timestamp
-	70, // 36: parley.control.v1.DHTContact.since:type_name -> google.protobuf.Timestamp
-	71, // 37: parley.control.v1.DHTContact.rtt:type_name -> google.protobuf.Duration
-	70, // 38: parley.control.v1.DHTLookupResponse.issued:type_name -> google.protobuf.Timestamp
-	70, // 39: parley.control.v1.DHTLookupResponse.expires:type_name -> google.protobuf.Timestamp
-	71, // 40: parley.control.v1.DHTLookupResponse.took:type_name -> google.protobuf.Duration
+	75, // 35: parley.control.v1.DHTBucket.touched:type_name -> google.protobuf.Timestamp
+	75, // 36: parley.control.v1.DHTContact.since:type_name -> google.protobuf.Timestamp
+	76, // 37: parley.control.v1.DHTContact.rtt:type_name -> google.protobuf.Duration
+	75, // 38: parley.control.v1.DHTLookupResponse.issued:type_name -> google.protobuf.Timestamp
+	75, // 39: parley.control.v1.DHTLookupResponse.expires:type_name -> google.protobuf.Timestamp
+	76, // 40: parley.control.v1.DHTLookupResponse.took:type_name -> google.protobuf.Duration
 	46, // 41: parley.control.v1.DHTLookupResponse.steps:type_name -> parley.control.v1.DHTStep
-	71, // 42: parley.control.v1.DHTStep.start:type_name -> google.protobuf.Duration
-	71, // 43: parley.control.v1.DHTStep.took:type_name -> google.protobuf.Duration
-	70, // 44: parley.control.v1.DHTStatsResponse.published:type_name -> google.protobuf.Timestamp
-	71, // 45: parley.control.v1.DHTStatsResponse.publish_took:type_name -> google.protobuf.Duration
-	70, // 46: parley.control.v1.DHTStatsResponse.read_back_until:type_name -> google.protobuf.Timestamp
-	71, // 47: parley.control.v1.DHTStatsResponse.clock_off:type_name -> google.protobuf.Duration
-	71, // 48: parley.control.v1.DHTStatsResponse.session:type_name -> google.protobuf.Duration
-	70, // 49: parley.control.v1.DHTStatsResponse.uplink_down:type_name -> google.protobuf.Timestamp
+	76, // 42: parley.control.v1.DHTStep.start:type_name -> google.protobuf.Duration
+	76, // 43: parley.control.v1.DHTStep.took:type_name -> google.protobuf.Duration
+	75, // 44: parley.control.v1.DHTStatsResponse.published:type_name -> google.protobuf.Timestamp
+	76, // 45: parley.control.v1.DHTStatsResponse.publish_took:type_name -> google.protobuf.Duration
+	75, // 46: parley.control.v1.DHTStatsResponse.read_back_until:type_name -> google.protobuf.Timestamp
+	76, // 47: parley.control.v1.DHTStatsResponse.clock_off:type_name -> google.protobuf.Duration
+	76, // 48: parley.control.v1.DHTStatsResponse.session:type_name -> google.protobuf.Duration
+	75, // 49: parley.control.v1.DHTStatsResponse.uplink_down:type_name -> google.protobuf.Timestamp
 	51, // 50: parley.control.v1.GrantsResponse.grants:type_name -> parley.control.v1.Grant
-	70, // 51: parley.control.v1.Grant.expires:type_name -> google.protobuf.Timestamp
-	71, // 52: parley.control.v1.Grant.per:type_name -> google.protobuf.Duration
-	70, // 53: parley.control.v1.Grant.since:type_name -> google.protobuf.Timestamp
+	75, // 51: parley.control.v1.Grant.expires:type_name -> google.protobuf.Timestamp
+	76, // 52: parley.control.v1.Grant.per:type_name -> google.protobuf.Duration
+	75, // 53: parley.control.v1.Grant.since:type_name -> google.protobuf.Timestamp
 	51, // 54: parley.control.v1.AddGrantRequest.grant:type_name -> parley.control.v1.Grant
-	58, // 55: parley.control.v1.ClaimsResponse.claims:type_name -> parley.control.v1.Claim
-	70, // 56: parley.control.v1.Claim.expires:type_name -> google.protobuf.Timestamp
-	70, // 57: parley.control.v1.Claim.since:type_name -> google.protobuf.Timestamp
-	65, // 58: parley.control.v1.PolicyResponse.limits:type_name -> parley.control.v1.AgentLimit
-	65, // 59: parley.control.v1.ChangePolicyRequest.limits:type_name -> parley.control.v1.AgentLimit
-	68, // 60: parley.control.v1.Error.limit:type_name -> parley.control.v1.ErrorLimit
-	69, // 61: parley.control.v1.Error.attempts:type_name -> parley.control.v1.Attempt
-	71, // 62: parley.control.v1.ErrorLimit.retry_after:type_name -> google.protobuf.Duration
-	2,  // 63: parley.control.v1.Control.Status:input_type -> parley.control.v1.StatusRequest
-	11, // 64: parley.control.v1.Control.Call:input_type -> parley.control.v1.CallRequest
-	13, // 65: parley.control.v1.Control.Ping:input_type -> parley.control.v1.PingRequest
-	15, // 66: parley.control.v1.Control.Lookup:input_type -> parley.control.v1.LookupRequest
-	18, // 67: parley.control.v1.Control.Chains:input_type -> parley.control.v1.ChainsRequest
-	21, // 68: parley.control.v1.Control.Chain:input_type -> parley.control.v1.ChainRequest
-	24, // 69: parley.control.v1.Control.GetEntry:input_type -> parley.control.v1.GetEntryRequest
-	26, // 70: parley.control.v1.Control.VerifyChain:input_type -> parley.control.v1.VerifyChainRequest
-	28, // 71: parley.control.v1.Control.ExportChain:input_type -> parley.control.v1.ExportChainRequest
-	30, // 72: parley.control.v1.Control.Plugins:input_type -> parley.control.v1.PluginsRequest
-	36, // 73: parley.control.v1.Control.RestartPlugin:input_type -> parley.control.v1.RestartPluginRequest
-	38, // 74: parley.control.v1.Control.PluginEvents:input_type -> parley.control.v1.PluginEventsRequest
-	40, // 75: parley.control.v1.Control.DHTTable:input_type -> parley.control.v1.DHTTableRequest
-	44, // 76: parley.control.v1.Control.DHTLookup:input_type -> parley.control.v1.DHTLookupRequest
-	47, // 77: parley.control.v1.Control.DHTStats:input_type -> parley.control.v1.DHTStatsRequest
-	49, // 78: parley.control.v1.Control.Grants:input_type -> parley.control.v1.GrantsRequest
-	52, // 79: parley.control.v1.Control.AddGrant:input_type -> parley.control.v1.AddGrantRequest
-	54, // 80: parley.control.v1.Control.RevokeGrant:input_type -> parley.control.v1.RevokeGrantRequest
-	56, // 81: parley.control.v1.Control.Claims:input_type -> parley.control.v1.ClaimsRequest
-	59, // 82: parley.control.v1.Control.AddClaim:input_type -> parley.control.v1.AddClaimRequest
-	61, // 83: parley.control.v1.Control.RemoveClaim:input_type -> parley.control.v1.RemoveClaimRequest
-	63, // 84: parley.control.v1.Control.Policy:input_type -> parley.control.v1.PolicyRequest
-	66, // 85: parley.control.v1.Control.ChangePolicy:input_type -> parley.control.v1.ChangePolicyRequest
-	3,  // 86: parley.control.v1.Control.Status:output_type -> parley.control.v1.StatusResponse
-	12, // 87: parley.control.v1.Control.Call:output_type -> parley.control.v1.CallResponse
-	14, // 88: parley.control.v1.Control.Ping:output_type -> parley.control.v1.PingResponse
-	16, // 89: parley.control.v1.Control.Lookup:output_type -> parley.control.v1.LookupResponse
-	19, // 90: parley.control.v1.Control.Chains:output_type -> parley.control.v1.ChainsResponse
-	22, // 91: parley.control.v1.Control.Chain:output_type -> parley.control.v1.ChainResponse
-	25, // 92: parley.control.v1.Control.GetEntry:output_type -> parley.control.v1.GetEntryResponse
-	27, // 93: parley.control.v1.Control.VerifyChain:output_type -> parley.control.v1.VerifyChainResponse
-	29, // 94: parley.control.v1.Control.ExportChain:output_type -> parley.control.v1.ExportChainResponse
-	31, // 95: parley.control.v1.Control.Plugins:output_type -> parley.control.v1.PluginsResponse
-	37, // 96: parley.control.v1.Control.RestartPlugin:output_type -> parley.control.v1.RestartPluginResponse
-	39, // 97: parley.control.v1.Control.PluginEvents:output_type -> parley.control.v1.PluginEventsResponse
-	41, // 98: parley.control.v1.Control.DHTTable:output_type -> parley.control.v1.DHTTableResponse
-	45, // 99: parley.control.v1.Control.DHTLookup:output_type -> parley.control.v1.DHTLookupResponse
-	48, // 100: parley.control.v1.Control.DHTStats:output_type -> parley.control.v1.DHTStatsResponse
-	50, // 101: parley.control.v1.Control.Grants:output_type -> parley.control.v1.GrantsResponse
-	53, // 102: parley.control.v1.Control.AddGrant:output_type -> parley.control.v1.AddGrantResponse
-	55, // 103: parley.control.v1.Control.RevokeGrant:output_type -> parley.control.v1.RevokeGrantResponse
-	57, // 104: parley.control.v1.Control.Claims:output_type -> parley.control.v1.ClaimsResponse
-	60, // 105: parley.control.v1.Control.AddClaim:output_type -> parley.control.v1.AddClaimResponse
-	62, // 106: parley.control.v1.Control.RemoveClaim:output_type -> parley.control.v1.RemoveClaimResponse
-	64, // 107: parley.control.v1.Control.Policy:output_type -> parley.control.v1.PolicyResponse
-	64, // 108: parley.control.v1.Control.ChangePolicy:output_type -> parley.control.v1.PolicyResponse
-	86, // [86:109] is the sub-list for method output_type
-	63, // [63:86] is the sub-list for method input_type
-	63, // [63:63] is the sub-list for extension type_name
-	63, // [63:63] is the sub-list for extension extendee
-	0,  // [0:63] is the sub-list for field type_name
+	58, // 55: parley.control.v1.DelegationsResponse.delegations:type_name -> parley.control.v1.Delegation
+	75, // 56: parley.control.v1.Delegation.since:type_name -> google.protobuf.Timestamp
+	63, // 57: parley.control.v1.ClaimsResponse.claims:type_name -> parley.control.v1.Claim
+	75, // 58: parley.control.v1.Claim.expires:type_name -> google.protobuf.Timestamp
+	75, // 59: parley.control.v1.Claim.since:type_name -> google.protobuf.Timestamp
+	70, // 60: parley.control.v1.PolicyResponse.limits:type_name -> parley.control.v1.AgentLimit
+	70, // 61: parley.control.v1.ChangePolicyRequest.limits:type_name -> parley.control.v1.AgentLimit
+	73, // 62: parley.control.v1.Error.limit:type_name -> parley.control.v1.ErrorLimit
+	74, // 63: parley.control.v1.Error.attempts:type_name -> parley.control.v1.Attempt
+	76, // 64: parley.control.v1.ErrorLimit.retry_after:type_name -> google.protobuf.Duration
+	2,  // 65: parley.control.v1.Control.Status:input_type -> parley.control.v1.StatusRequest
+	11, // 66: parley.control.v1.Control.Call:input_type -> parley.control.v1.CallRequest
+	13, // 67: parley.control.v1.Control.Ping:input_type -> parley.control.v1.PingRequest
+	15, // 68: parley.control.v1.Control.Lookup:input_type -> parley.control.v1.LookupRequest
+	18, // 69: parley.control.v1.Control.Chains:input_type -> parley.control.v1.ChainsRequest
+	21, // 70: parley.control.v1.Control.Chain:input_type -> parley.control.v1.ChainRequest
+	24, // 71: parley.control.v1.Control.GetEntry:input_type -> parley.control.v1.GetEntryRequest
+	26, // 72: parley.control.v1.Control.VerifyChain:input_type -> parley.control.v1.VerifyChainRequest
+	28, // 73: parley.control.v1.Control.ExportChain:input_type -> parley.control.v1.ExportChainRequest
+	30, // 74: parley.control.v1.Control.Plugins:input_type -> parley.control.v1.PluginsRequest
+	36, // 75: parley.control.v1.Control.RestartPlugin:input_type -> parley.control.v1.RestartPluginRequest
+	38, // 76: parley.control.v1.Control.PluginEvents:input_type -> parley.control.v1.PluginEventsRequest
+	40, // 77: parley.control.v1.Control.DHTTable:input_type -> parley.control.v1.DHTTableRequest
+	44, // 78: parley.control.v1.Control.DHTLookup:input_type -> parley.control.v1.DHTLookupRequest
+	47, // 79: parley.control.v1.Control.DHTStats:input_type -> parley.control.v1.DHTStatsRequest
+	49, // 80: parley.control.v1.Control.Grants:input_type -> parley.control.v1.GrantsRequest
+	52, // 81: parley.control.v1.Control.AddGrant:input_type -> parley.control.v1.AddGrantRequest
+	54, // 82: parley.control.v1.Control.RevokeGrant:input_type -> parley.control.v1.RevokeGrantRequest
+	56, // 83: parley.control.v1.Control.Delegations:input_type -> parley.control.v1.DelegationsRequest
+	59, // 84: parley.control.v1.Control.RevokeDelegation:input_type -> parley.control.v1.RevokeDelegationRequest
+	61, // 85: parley.control.v1.Control.Claims:input_type -> parley.control.v1.ClaimsRequest
+	64, // 86: parley.control.v1.Control.AddClaim:input_type -> parley.control.v1.AddClaimRequest
+	66, // 87: parley.control.v1.Control.RemoveClaim:input_type -> parley.control.v1.RemoveClaimRequest
+	68, // 88: parley.control.v1.Control.Policy:input_type -> parley.control.v1.PolicyRequest
+	71, // 89: parley.control.v1.Control.ChangePolicy:input_type -> parley.control.v1.ChangePolicyRequest
+	3,  // 90: parley.control.v1.Control.Status:output_type -> parley.control.v1.StatusResponse
+	12, // 91: parley.control.v1.Control.Call:output_type -> parley.control.v1.CallResponse
+	14, // 92: parley.control.v1.Control.Ping:output_type -> parley.control.v1.PingResponse
+	16, // 93: parley.control.v1.Control.Lookup:output_type -> parley.control.v1.LookupResponse
+	19, // 94: parley.control.v1.Control.Chains:output_type -> parley.control.v1.ChainsResponse
+	22, // 95: parley.control.v1.Control.Chain:output_type -> parley.control.v1.ChainResponse
+	25, // 96: parley.control.v1.Control.GetEntry:output_type -> parley.control.v1.GetEntryResponse
+	27, // 97: parley.control.v1.Control.VerifyChain:output_type -> parley.control.v1.VerifyChainResponse
+	29, // 98: parley.control.v1.Control.ExportChain:output_type -> parley.control.v1.ExportChainResponse
+	31, // 99: parley.control.v1.Control.Plugins:output_type -> parley.control.v1.PluginsResponse
+	37, // 100: parley.control.v1.Control.RestartPlugin:output_type -> parley.control.v1.RestartPluginResponse
+	39, // 101: parley.control.v1.Control.PluginEvents:output_type -> parley.control.v1.PluginEventsResponse
+	41, // 102: parley.control.v1.Control.DHTTable:output_type -> parley.control.v1.DHTTableResponse
+	45, // 103: parley.control.v1.Control.DHTLookup:output_type -> parley.control.v1.DHTLookupResponse
+	48, // 104: parley.control.v1.Control.DHTStats:output_type -> parley.control.v1.DHTStatsResponse
+	50, // 105: parley.control.v1.Control.Grants:output_type -> parley.control.v1.GrantsResponse
+	53, // 106: parley.control.v1.Control.AddGrant:output_type -> parley.control.v1.AddGrantResponse
+	55, // 107: parley.control.v1.Control.RevokeGrant:output_type -> parley.control.v1.RevokeGrantResponse
+	57, // 108: parley.control.v1.Control.Delegations:output_type -> parley.control.v1.DelegationsResponse
+	60, // 109: parley.control.v1.Control.RevokeDelegation:output_type -> parley.control.v1.RevokeDelegationResponse
+	62, // 110: parley.control.v1.Control.Claims:output_type -> parley.control.v1.ClaimsResponse
+	65, // 111: parley.control.v1.Control.AddClaim:output_type -> parley.control.v1.AddClaimResponse
+	67, // 112: parley.control.v1.Control.RemoveClaim:output_type -> parley.control.v1.RemoveClaimResponse
+	69, // 113: parley.control.v1.Control.Policy:output_type -> parley.control.v1.PolicyResponse
+	69, // 114: parley.control.v1.Control.ChangePolicy:output_type -> parley.control.v1.PolicyResponse
+	90, // [90:115] is the sub-list for method output_type
+	65, // [65:90] is the sub-list for method input_type
+	65, // [65:65] is the sub-list for extension type_name
+	65, // [65:65] is the sub-list for extension extendee
+	0,  // [0:65] is the sub-list for field type_name
 }
 
 func init() { file_parley_control_v1_control_proto_init() }
@@ -5738,7 +6012,7 @@ func file_parley_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_parley_control_v1_control_proto_rawDesc), len(file_parley_control_v1_control_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   68,
+			NumMessages:   73,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
