@@ -150,7 +150,7 @@ func (n *Node) ExportChain(ctx context.Context, dna string, o control.ExportOpti
 	if e != nil {
 		return e
 	}
-	_, err := a.chain.ExportWith(ctx, w, chain.ExportOptions{Private: o.Private})
+	_, err := a.chain.ExportWith(ctx, w, chain.ExportOptions{Private: o.Private, Receipts: o.Receipts})
 	return err
 }
 
