@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"net/netip"
 	"time"
 )
 
@@ -42,6 +43,17 @@ func (t *tokens) take(now time.Time, n, burst, rate float64) time.Duration {
 	return 0
 }
 
+// has tells whether n tokens are there.
+func (t *tokens) has(now time.Time, n, burst, rate float64) bool {
+	return t.at.IsZero() || min(burst, t.left+rate*now.Sub(t.at).Seconds()) >= n
+}
+
+// owe takes n tokens off, also those that are still to come.
+func (t *tokens) owe(now time.Time, n, burst, rate float64) {
+	t.take(now, 0, burst, rate)
+	t.left -= n
+}
+
 // full tells whether the bucket would be nearly full at now: nothing is lost with it.
 func (t *tokens) full(now time.Time, burst, rate float64) bool {
 	return t.at.IsZero() || t.left+rate*now.Sub(t.at).Seconds() >= .9*burst
@@ -60,6 +72,7 @@ func (b *budget) full(now time.Time) bool {
 type budgets struct {
 	peers   map[Key]*budget
 	other   budget
+	nets    map[netip.Prefix]*tokens // dial-backs for narrow networks, at most maxBudgets
 	swept   time.Time
 	known   tokens // signatures of all contacts of the table
 	unknown tokens // of all others
@@ -91,6 +104,36 @@ func (b *budgets) sweep(now time.Time) {
 			delete(b.peers, k)
 		}
 	}
+	for n, t := range b.nets {
+		if t.full(now, backNetBurst, backNetRate) {
+			delete(b.nets, n)
+		}
+	}
+}
+
+// mayDialBack takes one dial-back off the budgets of a peer and of the network that
+// it comes from, where that is one.
+func (b *budgets) mayDialBack(now time.Time, k Key, net netip.Prefix) time.Duration {
+	if net.IsValid() {
+		t := b.nets[net]
+		if t == nil {
+			if b.nets == nil {
+				b.nets = map[netip.Prefix]*tokens{}
+			}
+			if len(b.nets) >= maxBudgets && now.Sub(b.swept) >= time.Second {
+				b.sweep(now)
+			}
+			if len(b.nets) >= maxBudgets {
+				return dialBackLimit
+			}
+			t = &tokens{}
+			b.nets[net] = t
+		}
+		if w := t.take(now, 1, backNetBurst, backNetRate); w > 0 {
+			return w
+		}
+	}
+	return b.of(now, k).backs.take(now, 1, backBurst, backRate)
 }
 
 // mayVerify takes one signature off the budgets.

@@ -58,6 +58,8 @@ type core struct {
 	calls  map[uint64]*call
 	lastID uint64
 
+	ownCalls int // of calls: those that no user waits for
+
 	probes    []Contact         // to be asked for their record
 	strangers []Contact         // those who came by themselves: asked when no other waits
 	queued    map[Key]probeKind // in one of these or being asked
@@ -69,6 +71,7 @@ type core struct {
 	sizes   sizes
 	lives   lifetimes
 	up      uplink
+	pace    pace
 	budgets budgets
 	offs    []time.Duration // this clock minus others', the latest last
 	stats   Stats
@@ -84,6 +87,9 @@ type call struct {
 	stranger bool // a probe of who came by himself
 	opening  bool // its addresses were not dialled before
 }
+
+// own tells whether the node makes the call of its own accord.
+func (cl *call) own() bool { return cl.op == nil || !cl.op.byUser() }
 
 // shut is an address that is left alone, since no session could be opened there or
 // one is being opened: for what the same referrer names, and for all when so many have
@@ -115,6 +121,7 @@ func newCore(cfg *Config, now time.Time) *core {
 	c := &core{cfg: cfg, self: self, id: NodeID(self), verify: (*Record).Verify, rnd: rand.New(cfg.Rand),
 		dead: map[Key]dead{}, shut: map[netip.AddrPort]shut{}, calls: map[uint64]*call{}, queued: map[Key]probeKind{}}
 	c.signer = func(r Record) (*Record, error) { return r.Sign(cfg.Key) }
+	c.pace.most = cfg.MaxCalls
 	c.table = newTable(c.id, cfg.Group)
 	c.store, c.entries = newStore(c.id, cfg), newEntries(c.id, cfg)
 	c.lives.init(now)
@@ -233,10 +240,12 @@ func (c *core) contact(k Key) (Contact, bool) {
 }
 
 func (c *core) patience(k Key) (timeout, hedge time.Duration) {
+	timeout, hedge = firstTimeout, firstHedge
 	if e := c.table.get(k); e != nil && e.rtt > 0 {
-		return min(max(3*e.rtt, minTimeout), maxTimeout), max(e.rtt*3/2, minHedge)
+		timeout, hedge = min(max(3*e.rtt, minTimeout), maxTimeout), max(e.rtt*3/2, minHedge)
 	}
-	return firstTimeout, firstHedge
+	slack := c.pace.slack()
+	return timeout + slack, hedge + slack
 }
 
 // poll moves everything on and returns the calls to make now.
@@ -267,8 +276,12 @@ func (c *core) advance(now time.Time, o *op, out []*call) []*call {
 		o.choose(c.holders(o.lookup))
 	}
 	for {
-		qs := o.lookup.next(now, c.room())
-		qs = append(qs, o.nextPuts(c.room()-len(qs))...)
+		room := c.room()
+		if !o.byUser() && !c.own.gone {
+			room = c.ownRoom()
+		}
+		qs := o.lookup.next(now, room)
+		qs = append(qs, o.nextPuts(room-len(qs))...)
 		if len(qs) == 0 {
 			return out
 		}
@@ -282,6 +295,9 @@ func (c *core) advance(now time.Time, o *op, out []*call) []*call {
 
 // room is how many calls may be begun.
 func (c *core) room() int { return max(0, c.cfg.MaxCalls-len(c.calls)) }
+
+// ownRoom is how many of them may be the node's own.
+func (c *core) ownRoom() int { return min(c.room(), max(0, c.pace.allowed()-c.ownCalls)) }
 
 // emit begins a call. Records that others named are verified here, when they
 // are about to be dialled, and not before.
@@ -311,6 +327,9 @@ func (c *core) emit(now time.Time, q query, o *op) *call {
 	c.lastID++
 	cl.id, cl.sent = c.lastID, now
 	c.calls[cl.id] = cl
+	if cl.own() {
+		c.ownCalls++
+	}
 	c.stats.Calls++
 	return cl
 }
@@ -332,6 +351,9 @@ func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
 		return
 	}
 	delete(c.calls, id)
+	if cl.own() {
+		c.ownCalls--
+	}
 	switch {
 	case cl.back:
 		c.delivering--
@@ -358,6 +380,7 @@ func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
 			delete(c.shut, a)
 		}
 	}
+	c.pace.answered()
 	off := c.noteClock(now, cl, resp)
 	c.alive(now, cl, resp)
 	switch o := cl.op; {
@@ -465,6 +488,7 @@ func (c *core) statsNow() Stats {
 	s.Entries, s.EntryBytes = len(c.entries.kept), c.entries.bytes
 	s.Server, s.Proven = c.proof.server, c.proof.known
 	s.Session, s.UplinkDown = c.lives.median(), c.up.down
+	s.Late, s.OwnCalls = c.pace.late, c.pace.allowed()
 	if len(c.offs) >= 3 {
 		s.ClockOff = median(c.offs)
 	}

@@ -30,7 +30,7 @@ func (c *core) deliver(to Contact, req *Request) bool {
 }
 
 func (c *core) nextDeliveries(now time.Time) (out []*call) {
-	for c.room() > 0 && c.delivering < delivering && len(c.outbox) > 0 {
+	for c.ownRoom() > 0 && c.delivering < delivering && len(c.outbox) > 0 {
 		q := c.outbox[0]
 		c.outbox = c.outbox[1:]
 		if cl := c.emit(now, q, nil); cl != nil {

@@ -26,7 +26,8 @@ type DHT struct {
 	backs   int           // dial-backs under way
 	ready   chan struct{} // closed while ready
 	isReady bool
-	told    *Record // the own record when renewed was signalled last
+	told    *Record   // the own record when renewed was signalled last
+	poked   time.Time // when the loop was first woken, or is to be, since it ran last
 }
 
 // waiter is a user's lookup that somebody waits for.
@@ -67,12 +68,15 @@ func (d *DHT) Run(ctx context.Context) error {
 	defer addrs.Stop()
 	d.readAddrs()
 	for {
-		timer.Reset(d.step(ctx, &calls))
+		wait := d.step(ctx, &calls)
+		timer.Reset(wait)
+		due := d.cfg.Now().Add(wait)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-d.wake:
 		case <-timer.C:
+			d.poke(due)
 		case <-d.addrs:
 			d.readAddrs()
 		case <-addrs.C:
@@ -86,6 +90,10 @@ func (d *DHT) step(ctx context.Context, calls *sync.WaitGroup) time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.cfg.Now()
+	if !d.poked.IsZero() {
+		d.core.pace.ran(now, now.Sub(d.poked))
+		d.poked = time.Time{}
+	}
 	for _, cl := range d.core.poll(now) { // at most Config.MaxCalls are under way
 		calls.Go(func() { d.call(ctx, cl) })
 	}
@@ -118,9 +126,25 @@ func (d *DHT) call(ctx context.Context, cl *call) {
 		d.cfg.Log.Debug("dht call failed", "op", cl.req.Op, "agent", cl.to.Key, "error", err)
 	}
 	d.mu.Lock()
-	d.core.answered(d.cfg.Now(), cl.id, resp, err)
+	now := d.cfg.Now()
+	d.core.answered(now, cl.id, resp, err)
+	d.pokeLocked(now)
 	d.mu.Unlock()
 	signal(d.wake)
+}
+
+// poke notes since when the loop should run: how late it does tells how busy the
+// machine is.
+func (d *DHT) poke(due time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.pokeLocked(due)
+}
+
+func (d *DHT) pokeLocked(due time.Time) {
+	if d.poked.IsZero() {
+		d.poked = due
+	}
 }
 
 func signal(c chan struct{}) {

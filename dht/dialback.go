@@ -25,6 +25,8 @@ const (
 	proveAgain    = 2 * time.Hour
 	backBurst     = 8 // dial-backs for one peer
 	backRate      = 1.0 / 30
+	backNetBurst  = 16 // for all of one narrow network
+	backNetRate   = 1.0 / 10
 )
 
 // proof is whether this node can be dialled from outside: what decides if it
@@ -142,7 +144,10 @@ func (c *core) unproved(now time.Time) bool {
 }
 
 // dialBack dials a peer anew, at the address that its session comes from and no
-// other: nobody can aim it at a third party.
+// other: nobody can aim it at a third party. Who shares that address can name any
+// port of it. He learns whether he himself answers there and nothing else: whatever
+// keeps others from it, closed, filtered or another service, takes dialBackLimit to
+// be told.
 func (d *DHT) dialBack(ctx context.Context, from Key, fromAddr netip.Addr, req *Request) *Response {
 	d.mu.Lock()
 	now := d.cfg.Now()
@@ -155,7 +160,8 @@ func (d *DHT) dialBack(ctx context.Context, from Key, fromAddr netip.Addr, req *
 	case d.backs >= dialBacks:
 		wait = dialBackLimit
 	default:
-		wait = d.core.budgets.of(now, from).backs.take(now, 1, backBurst, backRate)
+		narrow, _ := d.cfg.Group(fromAddr)
+		wait = d.core.budgets.mayDialBack(now, from, narrow)
 	}
 	if wait > 0 {
 		d.core.busy(resp, wait, "too many dial-backs")
@@ -170,10 +176,11 @@ func (d *DHT) dialBack(ctx context.Context, from Key, fromAddr netip.Addr, req *
 	defer cancel()
 	err := back.DialBack(ctx, from, req.Addr)
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.backs--
+	d.mu.Unlock()
 	if err != nil {
 		resp.Status = StatusNone
+		<-ctx.Done() // its end is all that can be seen of why
 	}
 	return resp
 }

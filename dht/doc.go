@@ -32,7 +32,8 @@
 //	ready.go       whether others find this node; look.go: what an operator sees
 //	dialback.go    whether it can be dialled: server or client
 //	uplink.go      whether it is its own network that fails
-//	sessions.go    how long nodes stay; links.go: open sessions
+//	sessions.go    how long nodes stay; links.go: open sessions, and their end
+//	pace.go        how many calls a busy machine makes of its own accord
 //	snapshot.go    what outlives a restart
 //	dht.go         DHT: the loop; search.go: what its users ask for
 //	machine.go     Machine: the state machine without the loop, for simulators

@@ -62,9 +62,48 @@ func TestReadEarlyChangesNothing(t *testing.T) {
 	if after := n.Snapshot(); !bytes.Equal(after, before) || c.statsNow() != stats {
 		t.Errorf("something has changed: %+v, before %+v", c.statsNow(), stats)
 	}
-	n.Visited(known.Key, 9)
-	n.Visited(asker, 9)
+	n.Visited(known.Key, 9, 100)
+	n.Visited(asker, 9, 100)
 	if len(c.probes) != 1 || len(c.strangers) != 1 || c.stats.Served != stats.Served+2 {
 		t.Errorf("%d contacts and %d strangers are called back, %d served", len(c.probes), len(c.strangers), c.stats.Served)
+	}
+}
+
+// Early answers are taken off the same budget as others, when their sessions begin.
+func TestEarlyAnswersAreCharged(t *testing.T) {
+	t.Parallel()
+	now := epoch
+	n := newMemNet().prepare(t, 1, nil, func(c *Config) { c.Now = func() time.Time { return now } })
+	n.core.setAddrs(now, n.cfg.Addrs())
+	asker, ping := pub(testKey(2)), &Request{Op: OpPing}
+	got := 0
+	for n.ReadEarly(asker, ping) != nil {
+		n.Visited(asker, 0, 2500)
+		if got += 2500; got > 2*answerBurst {
+			t.Fatal("no bound")
+		}
+	}
+	if got < answerBurst-earlyMost-2500 {
+		t.Errorf("only %d bytes", got)
+	}
+	if n.ReadEarly(pub(testKey(3)), ping) == nil {
+		t.Error("another asker is not answered")
+	}
+	resp, err := n.Serve(t.Context(), asker, testAddr(2), &Request{Op: OpPing})
+	if err != nil || resp.Status == StatusBusy {
+		t.Errorf("what is left is not given over the session: %+v, %v", resp, err)
+	}
+	n.Visited(asker, 0, answerBurst)
+	if resp, err := n.Serve(t.Context(), asker, testAddr(2), ping); err != nil || resp.Status != StatusBusy {
+		t.Errorf("over the session: %+v, %v", resp, err)
+	}
+	for range 1000 { // replays: no session begins
+		n.ReadEarly(pub(testKey(3)), ping)
+	}
+	if n.core.budgets.peers[pub(testKey(3))] != nil {
+		t.Error("a replay has used something up")
+	}
+	if now = now.Add(time.Minute); n.ReadEarly(asker, ping) == nil {
+		t.Error("not answered a minute later")
 	}
 }

@@ -317,9 +317,13 @@ func TestDialBack(t *testing.T) {
 		}
 		busy := false
 		for range 3 * backBurst {
+			began := time.Now()
 			resp, err := nodes[2].Serve(t.Context(), hidden.key, hidden.where(), &Request{Op: OpDialBack, Addr: hidden.where()})
 			if err != nil || resp.Status == StatusOK {
 				t.Errorf("it is reached: %+v, %v", resp, err)
+			}
+			if took := time.Since(began); resp.Status == StatusNone && took != dialBackLimit {
+				t.Errorf("it took %s to tell that nobody answers: that tells why", took)
 			}
 			busy = busy || resp.Status == StatusBusy
 		}
@@ -339,4 +343,42 @@ func TestDialBack(t *testing.T) {
 			t.Errorf("its record says %d", r.Record.Flags)
 		}
 	})
+}
+
+// However many keys a network has, it has others dial it at a bounded rate. Nobody
+// else's are used up.
+func TestDialBacksOfOneNetwork(t *testing.T) {
+	t.Parallel()
+	var b budgets
+	now := epoch
+	net, other := netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("198.51.100.0/24")
+	allowed := func(net netip.Prefix, keys int) (n int) {
+		for i := range keys {
+			if b.mayDialBack(now, pub(testKey(i)), net) == 0 {
+				n++
+			}
+		}
+		return n
+	}
+	if n := allowed(net, 100); n != backNetBurst {
+		t.Errorf("%d of 100 keys", n)
+	}
+	if n := allowed(other, 10); n != 10 {
+		t.Errorf("%d of another network's", n)
+	}
+	if n := allowed(netip.Prefix{}, 100); n != 100 {
+		t.Errorf("%d of this machine's own network", n)
+	}
+	if now = now.Add(time.Minute); allowed(net, 100) != 6 {
+		t.Error("not one in 10 s")
+	}
+	for i := range 2 * maxBudgets {
+		b.mayDialBack(now, pub(testKey(0)), netip.PrefixFrom(netip.AddrFrom4([4]byte{11, byte(i >> 8), byte(i), 0}), 24))
+	}
+	if len(b.nets) > maxBudgets {
+		t.Errorf("%d networks are remembered", len(b.nets))
+	}
+	if b.sweep(now.Add(time.Hour)); len(b.nets) != 0 {
+		t.Errorf("%d networks are remembered for ever", len(b.nets))
+	}
 }

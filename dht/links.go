@@ -1,6 +1,9 @@
 package dht
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // Linker is what a Network is that keeps sessions open: a contact with one needs no
 // check. Whoever owns the sessions calls Suspect when one has ended without a goodbye.
@@ -23,4 +26,35 @@ func (c *core) suspect(now time.Time, k Key) {
 		e.nextCheck = now
 		c.table.next = time.Time{}
 	}
+}
+
+// Opened says that a session with k has begun. dialled is the address that this
+// node dialled, zero where k did. It does not block.
+func (d *DHT) Opened(k Key, dialled netip.AddrPort) {
+	d.mu.Lock()
+	woken := d.core.opened(d.cfg.Now(), k, dialled)
+	d.mu.Unlock()
+	if woken {
+		signal(d.wake)
+	}
+}
+
+// opened takes back what was held against k, when its answer came too late for
+// the call that began the dial. Who knows nobody asks around at once: somebody is
+// there. It tells whether there is something to do.
+func (c *core) opened(now time.Time, k Key, dialled netip.AddrPort) (woken bool) {
+	c.notAlone(now)
+	if c.table.n == 0 && now.Before(c.sched.bootstrap) {
+		c.sched.bootstrap, c.sched.backoff = now, bootstrapFirst
+		woken = true
+	}
+	if !dialled.IsValid() {
+		return woken
+	}
+	delete(c.shut, dialled)
+	if _, late := c.dead[k]; late {
+		delete(c.dead, k)
+		return (c.wanted(k) && c.probe(Contact{Key: k}, probeCheck)) || woken
+	}
+	return woken
 }

@@ -52,6 +52,9 @@ type op struct {
 	err      error
 }
 
+// byUser tells whether somebody waits for it.
+func (o *op) byUser() bool { return o.kind == opGet || o.kind == opPutEntry || o.kind == opGetEntry }
+
 func (o *op) putting() bool { return o.rec != nil || o.entry != nil }
 
 // ready tells whether all that op wanted is done.

@@ -59,7 +59,12 @@ func (l *lookup) pick(now time.Time, p *path) *node {
 }
 
 // late is when an answer is not expected any more, though it is still waited for.
-func (n *node) late() time.Time { return n.asked.Add(firstHedge) }
+func (n *node) late() time.Time {
+	if late := n.asked.Add(firstHedge); late.After(n.hedge) {
+		return late
+	}
+	return n.hedge // it is far away, or this machine is busy
+}
 
 // mayDial counts the dials of one lookup by network: nobody can aim many nodes'
 // dials at a network that he does not own by naming addresses in it (docs/dht.md, A10).

@@ -62,7 +62,7 @@ func (c *core) nextProbes(now time.Time) (out []*call) {
 	if !c.sched.joined && !c.off.JoinFirst {
 		return nil // nobody who came by himself enters the table before our own search is done
 	}
-	for c.room() > 0 && len(c.queued)-len(c.probes)-len(c.strangers) < probing {
+	for c.ownRoom() > 0 && len(c.queued)-len(c.probes)-len(c.strangers) < probing {
 		from, stranger := &c.probes, false
 		if len(*from) == 0 && c.mayAskStrangers() {
 			from, stranger = &c.strangers, true // not before those were asked whom we found

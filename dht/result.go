@@ -79,6 +79,8 @@ type Stats struct {
 	Entries    int // public entries kept for others
 	EntryBytes int
 	Session    time.Duration // how long a node stays, estimated: the median
+	Late       time.Duration // how late the DHT's own loop runs, smoothed: a busy machine
+	OwnCalls   int           // how many calls at once it therefore makes of its own accord
 	UplinkDown time.Time     // since when nobody answers; zero: somebody does
 	// PublishTook is how long the last publication took until 12 nodes had it.
 	PublishTook time.Duration

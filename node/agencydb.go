@@ -76,6 +76,9 @@ func openAgencyDB(path string) (d *agencyDB, err error) {
 // update runs do in a transaction that is on disk when it returns nil, perhaps
 // with others'. do must do the same if it runs again.
 func (d *agencyDB) update(do func(*bolt.Tx) error) error {
+	if d == nil {
+		return errors.New(agencyFile + " is not open: the node does not run")
+	}
 	w := &agencyWrite{do: do}
 	d.mu.Lock()
 	d.waiting = append(d.waiting, w)
@@ -105,6 +108,9 @@ func (d *agencyDB) update(do func(*bolt.Tx) error) error {
 
 // each calls f with every element of a bucket; both slices are gone afterwards.
 func (d *agencyDB) each(bucket string, f func(k, v []byte) error) error {
+	if d == nil { // the node does not run
+		return nil
+	}
 	return d.db.View(func(tx *bolt.Tx) error { return tx.Bucket([]byte(bucket)).ForEach(f) })
 }
 

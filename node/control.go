@@ -27,16 +27,26 @@ func (n *Node) Ping(ctx context.Context, agent sdk.AgentID) (control.PingResult,
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Deadline)
 	defer cancel()
 	c, e := n.connect(ctx, agent)
-	if e != nil {
-		return control.PingResult{}, e
-	}
-	took, err := c.session.Ping(ctx)
-	if err != nil {
-		return control.PingResult{}, pingError(ctx, agent, err)
+	var took time.Duration
+	for try := 1; ; try++ {
+		if e != nil {
+			return control.PingResult{}, e
+		}
+		var err error
+		if took, err = c.session.Ping(ctx); err == nil {
+			break
+		}
+		if try == pingTries || !errors.Is(err, transport.ErrReplaced) {
+			return control.PingResult{}, pingError(ctx, agent, err)
+		}
+		c, e = n.connect(ctx, agent) // it has just given way to a newer session
 	}
 	return control.PingResult{Agent: agent, Time: took, Address: c.session.RemoteAddr(), Reused: c.reused,
 		Source: control.Source(c.source)}, nil
 }
+
+// pingTries bounds the sessions that one ping goes over.
+const pingTries = 3
 
 func pingError(ctx context.Context, agent sdk.AgentID, err error) *sdk.Error {
 	if ctx.Err() != nil {
@@ -140,7 +150,7 @@ func (n *Node) ExportChain(ctx context.Context, dna string, o control.ExportOpti
 	if e != nil {
 		return e
 	}
-	_, err := a.chain.ExportWith(ctx, w, chain.ExportOptions{Private: o.Private})
+	_, err := a.chain.ExportWith(ctx, w, chain.ExportOptions{Private: o.Private, Receipts: o.Receipts})
 	return err
 }
 

@@ -16,7 +16,10 @@ import (
 	"github.com/parley-p2p/parley/sdk"
 )
 
-var crowdSize = flag.Int("crowd", 24, "how many nodes TestCrowd runs")
+var (
+	crowdSize = flag.Int("crowd", 24, "how many nodes TestCrowd runs")
+	crowdWave = flag.Int("crowdwave", 0, "how many of them each process of TestCrowd starts at once; 0: all")
+)
 
 const (
 	crowdBootstraps = 4
@@ -24,9 +27,6 @@ const (
 	crowdFinds = 5
 	// crowdUnknown is what is promised of an agent that nobody knows.
 	crowdUnknown = 2 * time.Second
-	// crowdWave is how many nodes of each process start at once. Many more, and two
-	// cores are so long over the first handshakes that their dials end before them.
-	crowdWave = 4
 	// crowdAnswer bounds a process's answer to one command.
 	crowdAnswer = 5 * time.Minute
 )
@@ -88,7 +88,7 @@ type crowdFinding struct {
 }
 
 // start starts the processes and their nodes: the bootstrap nodes first, each in
-// another process, then the others in waves.
+// another process, then all others at once, or in waves.
 func (c *crowd) start() {
 	count := 6
 	if *crowdSize >= 60 {
@@ -115,7 +115,10 @@ func (c *crowd) start() {
 	for len(c.nodes) < *crowdSize {
 		c.each(func(i int, p *crowdProcess) {
 			n := *crowdSize*(i+1)/count - *crowdSize*i/count - p.nodes // dealt evenly
-			if n = min(n, crowdWave); n == 0 {
+			if *crowdWave > 0 {
+				n = min(n, *crowdWave)
+			}
+			if n == 0 {
 				return
 			}
 			started := c.ask(p, crowdCommand{Start: &crowdStart{Count: n, Bootstrap: bootstrap}}).Started

@@ -89,6 +89,7 @@ func (n *Node) DHTStats(context.Context) (control.DHTStats, error) {
 		Entries: d.Entries, EntryBytes: d.EntryBytes, Lookups: d.Lookups, Calls: d.Calls, Failed: d.Failed, Served: d.Served, Refused: d.Refused,
 		Seq: d.Seq, Published: d.Published, PublishTook: d.PublishTook, Holders: d.Holders, ReadBackUntil: d.ReadBackUntil,
 		ClockOff: d.ClockOff, Nodes: d.Nodes, Session: d.Session, UplinkDown: d.UplinkDown,
+		Late: d.Late, OwnCalls: d.OwnCalls,
 	}
 	if d.PublishError != nil {
 		s.PublishError = d.PublishError.Error()

@@ -92,12 +92,23 @@ var (
 	_ dht.DialBacker         = dhtNetwork{}
 	_ dht.Linker             = dhtNetwork{}
 	_ transport.SessionEnder = (*Node)(nil)
+
+	_ transport.SessionBeginner = (*Node)(nil)
 )
 
 // Linked tells whether a session is open.
 func (d dhtNetwork) Linked(k dht.Key) bool {
 	_, ok := d.node.endpoint.Live(transport.PeerKey(k))
 	return ok
+}
+
+// SessionBegan tells the DHT of a session, and ends the pause of the address that
+// was dialled: the dial may have taken longer than whoever began it waited.
+func (n *Node) SessionBegan(peer transport.PeerKey, dialled netip.AddrPort) {
+	if dialled.IsValid() {
+		n.backoff.worked(dialled)
+	}
+	n.dht.Opened(dht.Key(peer), dialled)
 }
 
 // SessionLost tells the DHT of a session that ended without a goodbye.

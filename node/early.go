@@ -11,8 +11,8 @@ import (
 	"github.com/parley-p2p/parley/transport"
 )
 
-// coldDialLimit bounds what a call of the DHT waits for a session: a lookup has
-// others to ask.
+// coldDialLimit bounds what the node waits for a session that it opens of its own
+// accord. The dial goes on (transport.Endpoint.Session).
 const coldDialLimit = 1500 * time.Millisecond
 
 var _ transport.EarlyReader = (*Node)(nil)
@@ -66,7 +66,7 @@ func fitting(contacts []dht.Contact, over int) int {
 func (n *Node) EarlyBegan(r *transport.EarlyRead) {
 	if req := earlyRequest(r); req != nil {
 		n.traffic.dhtRequests.Add(1)
-		n.dht.Visited(dht.Key(r.Peer), req.Seq)
+		n.dht.Visited(dht.Key(r.Peer), req.Seq, r.Answered)
 	}
 }
 
@@ -97,20 +97,18 @@ func (d dhtNetwork) ask(ctx context.Context, to dht.Contact, op dht.Op, o transp
 	if len(addrs) == 0 {
 		addrs, _ = d.node.known(ctx, sdk.AgentID(to.Key))
 	}
-	dialCtx, cancel := within(ctx, coldDialLimit)
-	defer cancel()
 	var reply []byte
 	var s *transport.Session
 	var err error
 	if op > dht.OpGet {
-		if s, _, err = e.Session(dialCtx, peer, addrs); err == nil {
+		if s, _, err = e.Session(ctx, peer, addrs); err == nil {
 			reply, err = s.Request(ctx, o)
 		}
 	} else {
-		reply, s, err = e.Ask(dialCtx, peer, addrs, o)
+		reply, s, err = e.Ask(ctx, peer, addrs, o)
 	}
 	var undialled *transport.DialError
-	if errors.As(err, &undialled) || s == nil && errors.Is(dialCtx.Err(), context.DeadlineExceeded) {
+	if errors.As(err, &undialled) || s == nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		d.node.dialFailed(sdk.AgentID(to.Key), err)
 		if localFault(err) {
 			return nil, fmt.Errorf("%w: %w", dht.ErrUplink, err)

@@ -96,8 +96,8 @@ func (h *messageHeader) check() error {
 		return fmt.Errorf("claim of %d bytes", len(h.Claim))
 	case len(h.Behalf) > sdk.MaxProof:
 		return fmt.Errorf("proof of %d bytes, at most %d", len(h.Behalf), sdk.MaxProof)
-	case len(h.Receipt) > sdk.MaxReceipt:
-		return fmt.Errorf("receipt of %d bytes, at most %d", len(h.Receipt), sdk.MaxReceipt)
+	case len(h.Receipt) > sdk.MaxReceiptRequest:
+		return fmt.Errorf("receipt of %d bytes, at most %d", len(h.Receipt), sdk.MaxReceiptRequest)
 	}
 	return nil
 }

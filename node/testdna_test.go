@@ -29,10 +29,27 @@ type testSend struct {
 
 // testDrive asks for N messages one after another.
 type testDrive struct {
-	To     sdk.AgentID
-	N      int
-	Data   []byte
-	Commit bool
+	To      sdk.AgentID
+	N       int
+	Data    []byte
+	Commit  bool
+	Options testOptions
+}
+
+// testOptions are those of a send.
+type testOptions struct {
+	Receipt bool
+	Proof   sdk.Proof
+}
+
+func (o *testOptions) list() (out []sdk.SendOption) {
+	if o.Receipt {
+		out = append(out, sdk.WithReceipt())
+	}
+	if len(o.Proof) > 0 {
+		out = append(out, sdk.OnBehalf(o.Proof))
+	}
+	return out
 }
 
 // born tells a process from others: in a PID namespace of its own each one is 1.
@@ -63,14 +80,8 @@ func testSendFunction(c *sdk.Context, in testSend) (testMessage, error) {
 		defer cancel()
 		c = limited
 	}
-	var options []sdk.SendOption
-	if in.Receipt {
-		options = append(options, sdk.WithReceipt())
-	}
-	if len(in.Proof) > 0 {
-		options = append(options, sdk.OnBehalf(in.Proof))
-	}
-	reply, err := sdk.Send[testMessage](c, in.To, in.Message, options...)
+	options := testOptions{in.Receipt, in.Proof}
+	reply, err := sdk.Send[testMessage](c, in.To, in.Message, options.list()...)
 	if err == nil && in.Commit {
 		_, err = c.Commit("reply", reply)
 	}
@@ -85,7 +96,7 @@ func testDriveFunction(c *sdk.Context, in testDrive) ([]int64, error) {
 	}
 	for range in.N {
 		began := time.Now()
-		if _, err := sdk.Send[testMessage](c, in.To, m); err != nil {
+		if _, err := sdk.Send[testMessage](c, in.To, m, in.Options.list()...); err != nil {
 			return nil, err
 		}
 		took = append(took, int64(time.Since(began)))

@@ -198,12 +198,11 @@ func (l *Link) narrows(next *Link) *ProofError {
 	case next.Expires.After(l.Expires):
 		return broken(RuleTime, "it ends at %s, after the one that it is made under, at %s",
 			next.Expires.Format(time.RFC3339Nano), l.Expires.Format(time.RFC3339Nano))
-	case next.All && !l.All:
-		return broken(RuleFunctions, "it allows all functions")
-	case next.Messages && !l.Messages:
-		return broken(RuleMessages, "it allows messages")
-	case len(l.Agents) > 0 && len(next.Agents) == 0:
-		return broken(RuleAgents, "it allows calls of any agent")
+	}
+	if e := l.narrowsScope(next); e != nil {
+		return e
+	}
+	switch {
 	case l.Uses > 0 && (next.Uses == 0 || next.Uses > l.Uses):
 		return broken(RuleUses, "it allows more uses: %d, not %d (0: no bound)", next.Uses, l.Uses)
 	case l.Rate.N > 0 && (next.Rate.N == 0 || next.Rate.N > l.Rate.N || next.Rate.Per < l.Rate.Per):
@@ -211,10 +210,24 @@ func (l *Link) narrows(next *Link) *ProofError {
 	case l.MaxPayload > 0 && (next.MaxPayload == 0 || next.MaxPayload > l.MaxPayload):
 		return broken(RulePayload, "it allows payloads of %d bytes, not %d (0: no bound)", next.MaxPayload, l.MaxPayload)
 	}
+	return nil
+}
+
+// narrowsScope is narrows for what may be done, and with whom.
+func (l *Link) narrowsScope(next *Link) *ProofError {
+	if next.All && !l.All {
+		return broken(RuleFunctions, "it allows all functions")
+	}
 	for _, f := range next.Functions {
 		if !l.function(f) {
 			return broken(RuleFunctions, "it allows function %q", f)
 		}
+	}
+	if next.Messages && !l.Messages {
+		return broken(RuleMessages, "it allows messages")
+	}
+	if len(l.Agents) > 0 && len(next.Agents) == 0 {
+		return broken(RuleAgents, "it allows calls of any agent")
 	}
 	for _, a := range next.Agents {
 		if !l.agent(a) {
@@ -257,4 +270,17 @@ func allows(links []Link, u *Use) *ProofError {
 		e.Link = last
 	}
 	return e
+}
+
+// Check is the part of Verify that does not depend on the use: signatures, freshness
+// and narrowing.
+func (p Proof) Check(now time.Time) error {
+	links, broken := p.links()
+	if broken == nil {
+		broken = verifyLinks(links, now, false)
+	}
+	if broken != nil {
+		return broken
+	}
+	return nil
 }

@@ -37,8 +37,8 @@ const (
 	receiptRequest  = "parley-receipt-request-v1"
 	receiptReply    = "parley-receipt-reply-v1"
 	receiptReplyLen = 32 + 64
-	// MaxReceipt bounds a Receipt, in bytes.
-	MaxReceipt = receiptFixed + MaxName + 64 + receiptReplyLen
+	// MaxReceiptRequest bounds a ReceiptRequest, in bytes.
+	MaxReceiptRequest = receiptFixed + MaxName + 64
 	// ReceiptReplySize is by how much the answer of a message with a receipt is
 	// longer than its reply: the receiver's signature stands before it.
 	ReceiptReplySize = 64

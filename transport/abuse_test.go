@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
-	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -293,41 +291,6 @@ func TestBlockedHandlersDontHoldOthers(t *testing.T) {
 		if idle != 0 {
 			t.Errorf("%d idle workers are kept", idle)
 		}
-		a.stop()
-		b.stop()
-	})
-}
-
-// TestDialAfterOneThatWasGivenUp: a dial that its only caller has left is not
-// joined, its end says nothing about the peer.
-func TestDialAfterOneThatWasGivenUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newMemNet()
-		b := memNode(t, n, 2, nil, nil)
-		slow := make(chan struct{})
-		a := memNode(t, n, 1, nil, func(c *Config) {
-			dial := c.Dial
-			c.Dial = func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
-				if to == memAddrOf(9) {
-					<-slow // does not heed its context at once
-					return nil, ctx.Err()
-				}
-				return dial(ctx, to)
-			}
-		})
-		ctx, cancel := context.WithCancel(t.Context())
-		left := make(chan error)
-		go func() {
-			_, _, err := a.Session(ctx, b.key(), []netip.AddrPort{memAddrOf(9)})
-			left <- err
-		}()
-		synctest.Wait()
-		cancel()
-		<-left
-		if _, _, err := a.Session(t.Context(), b.key(), []netip.AddrPort{b.Addr()}); err != nil {
-			t.Error(err)
-		}
-		close(slow)
 		a.stop()
 		b.stop()
 	})

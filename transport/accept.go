@@ -86,7 +86,7 @@ func (e *Endpoint) respond(h *halfOpen) (*Session, []byte, error) {
 	if err := e.refusal(e.cfg.Group(remoteAddr(conn).Addr())); err != nil { // before the answer: what an initiator sends after it may have been delivered
 		return nil, nil, err
 	}
-	reply, k, err := e.answer(r, msg, remoteAddr(conn))
+	reply, k, err := e.answer(r, msg, remoteAddr(conn), func() bool { return hungUp(conn) })
 	if err != nil {
 		return nil, nil, err
 	}
@@ -115,18 +115,26 @@ func (e *Endpoint) respond(h *halfOpen) (*Session, []byte, error) {
 	return s, first, nil
 }
 
-// answer does the costly part.
-func (e *Endpoint) answer(r *responder, msg []byte, from netip.AddrPort) ([]byte, *keys, error) {
+var errHungUp = errors.New("the initiator has hung up before its turn came")
+
+// answer does the costly part, unless nobody waits for it any more: where many
+// wait for their turn, those who have given up must not hold up those who have not.
+func (e *Endpoint) answer(r *responder, msg []byte, from netip.AddrPort, hungUp func() bool) ([]byte, *keys, error) {
 	e.costly <- struct{}{}
 	defer func() { <-e.costly }()
+	if hungUp() {
+		return nil, nil, errHungUp
+	}
 	if err := r.read(msg); err != nil {
 		return nil, nil, err
 	}
-	return r.message2(e.hello(), e.answerEarly(r, from, len(msg)))
+	h := e.hello()
+	return r.message2(h, e.answerEarly(r, h, from, len(msg)))
 }
 
 func (e *Endpoint) hello() hello {
-	return hello{clock: time.Now().UnixMilli(), maxMessage: uint32(e.cfg.MaxMessage), maxRequests: uint32(e.cfg.MaxRequests)}
+	return hello{clock: time.Now().UnixMilli(), maxMessage: uint32(e.cfg.MaxMessage), maxRequests: uint32(e.cfg.MaxRequests),
+		quiet: uint16((e.cfg.QuietPingAfter + time.Second - 1) / time.Second)}
 }
 
 // readMessage reads a handshake message. The length is checked before memory

@@ -86,10 +86,12 @@ func (a *admission) begin(conn net.Conn, from netip.Addr, now time.Time) (h, evi
 		a.byIP[ip] = src
 	}
 	src.refill(now, a.rate, a.burst)
-	if src.tokens < 1 || src.open >= a.perIP {
-		return nil, nil
+	if !ip.IsLoopback() { // all nodes of a machine share that one, and a proxy's clients
+		if src.tokens < 1 || src.open >= a.perIP {
+			return nil, nil
+		}
+		src.tokens--
 	}
-	src.tokens--
 	if len(a.open) >= a.total {
 		if evicted = a.victim(src.open); evicted == nil {
 			return nil, nil

@@ -1,21 +1,48 @@
 package transport
 
 import (
+	"net"
 	"net/netip"
 	"testing"
 	"time"
 )
 
+// farListener hands on connections as if they came from another machine.
+type farListener struct{ net.Listener }
+
+type farConn struct{ net.Conn }
+
+func (farConn) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1} }
+
+func (l farListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return farConn{c}, err
+}
+
 func TestFloodPerAddress(t *testing.T) {
 	t.Parallel()
 	c := testConfig(t, nil)
 	c.MaxHandshakesPerIP, c.HandshakeTimeout = 5, time.Hour
+	near := startNode(t, c)
+	c.Listener = func(a string) (net.Listener, error) {
+		l, err := net.Listen("tcp", a)
+		return farListener{l}, err
+	}
 	n := startNode(t, c)
 	for range 5 {
 		rawDial(t, n)
+		rawDial(t, near)
 	}
 	silence(t, rawDial(t, n)) // one too many: closed at once, not after the timeout
+	more := rawDial(t, near)  // of this machine there are as many as want to
+	near.to(t, startNode(t, testConfig(t, nil)))
+	if !open(more) {
+		t.Error("a connection of this machine was closed")
+	}
 }
+
+// open tells whether the other side has not closed c, of which nothing is to be read.
+func open(c net.Conn) bool { return !hungUp(c) }
 
 func TestAdmission(t *testing.T) {
 	t.Parallel()

@@ -23,6 +23,13 @@ type Handler interface {
 	ServeNotify(ctx context.Context, r *Request)
 }
 
+// SessionBeginner is a Handler that wants to know of new sessions.
+type SessionBeginner interface {
+	// SessionBegan tells that a session with peer has begun. dialled is the address
+	// that this side dialled, zero where the peer did. It must not wait.
+	SessionBegan(peer PeerKey, dialled netip.AddrPort)
+}
+
 // SessionEnder is a Handler that wants to know which peers were lost.
 type SessionEnder interface {
 	// SessionLost tells that the last session with peer has ended without a goodbye.

@@ -109,6 +109,9 @@ type Times struct {
 	// DeadAfter is how long nothing may be heard, or one write may take, before
 	// the peer counts as dead (20 s). It is noticed within DeadAfter + Tick.
 	DeadAfter time.Duration
+	// QuietPingAfter takes the place of PingAfter on a quiet session (100 s, 5 min at
+	// most), and 2.5 times what the peer has told of itself that of DeadAfter.
+	QuietPingAfter time.Duration
 	// RenewAfter is the age at which the side that dialled renews a session (1 h).
 	RenewAfter time.Duration
 	// RenewBytes is how many bytes, both ways, do the same (64 GiB).
@@ -169,6 +172,7 @@ func (c Config) withDefaults() Config {
 	or(&c.DialStagger, 250*time.Millisecond)
 	or(&c.PingAfter, 8*time.Second)
 	or(&c.DeadAfter, 20*time.Second)
+	or(&c.QuietPingAfter, max(100*time.Second, c.PingAfter))
 	or(&c.RenewAfter, time.Hour)
 	or(&c.RenewBytes, 64<<30)
 	or(&c.DrainTimeout, 2*time.Minute)
@@ -184,14 +188,21 @@ func (c Config) withDefaults() Config {
 		c.Dial = dialTCP
 	}
 	if c.Listener == nil {
-		c.Listener = func(address string) (net.Listener, error) { return net.Listen("tcp", address) }
+		c.Listener = listenTCP
 	}
 	return c
 }
 
+// dialTCP and listenTCP leave TCP's keep-alive off: it would send something every
+// 15 s on sessions that are kept quiet, and sessions have their own.
 func dialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
-	var d net.Dialer
+	d := net.Dialer{KeepAlive: -1}
 	return d.DialContext(ctx, "tcp", to.String())
+}
+
+func listenTCP(address string) (net.Listener, error) {
+	l := net.ListenConfig{KeepAlive: -1}
+	return l.Listen(context.Background(), "tcp", address)
 }
 
 func (c *Config) validate() error {
@@ -217,6 +228,7 @@ func (c *Config) validate() error {
 	fault(c.MaxRequestsTotal < c.MaxRequests, "MaxRequestsTotal: %d is less than MaxRequests %d", c.MaxRequestsTotal, c.MaxRequests)
 	fault(c.MaxQueued < c.MaxMessage, "MaxQueued: %d is less than MaxMessage %d", c.MaxQueued, c.MaxMessage)
 	fault(c.DeadAfter < 2*c.PingAfter, "DeadAfter: %s is less than twice PingAfter %s", c.DeadAfter, c.PingAfter)
+	fault(c.QuietPingAfter < c.PingAfter || c.QuietPingAfter > maxQuiet, "QuietPingAfter: %s, PingAfter %s to %s are allowed", c.QuietPingAfter, c.PingAfter, maxQuiet)
 	for _, l := range c.positive() {
 		fault(l.value <= 0, "%s: %d is not positive", l.name, l.value)
 	}

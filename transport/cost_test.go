@@ -248,7 +248,7 @@ func TestDuty(t *testing.T) {
 	times := &Config{}
 	*times = times.withDefaults()
 	s := int64(time.Second)
-	base := condition{now: 100000 * s, heard: 100000 * s, sent: 100000 * s, opened: 99999 * s, initiator: true}
+	base := condition{now: 100000 * s, heard: 100000 * s, sent: 100000 * s, opened: 99999 * s, initiator: true, busy: 99980 * s, quiet: 100 * s}
 	for name, c := range map[string]struct {
 		change func(*condition)
 		want   duty
@@ -257,6 +257,19 @@ func TestDuty(t *testing.T) {
 		"nothing sent":                        {func(c *condition) { c.sent -= 9 * s }, dutyPing},
 		"nothing heard for 19 s":              {func(c *condition) { c.heard -= 19 * s }, dutyNone},
 		"nothing heard":                       {func(c *condition) { c.heard -= 21 * s }, dutyDead},
+		"nothing heard, but nobody looked":    {func(c *condition) { c.heard -= 39 * s; c.late = true }, dutyNone},
+		"nothing heard, nor before that":      {func(c *condition) { c.heard -= 41 * s; c.late = true }, dutyDead},
+		"quiet, nothing sent for 99 s":        {func(c *condition) { c.busy = 0; c.sent -= 99 * s; c.initiator = false }, dutyNone},
+		"quiet, nothing sent":                 {func(c *condition) { c.busy = 0; c.sent -= 101 * s; c.initiator = false }, dutyPing},
+		"quiet, the initiator, for 89 s":      {func(c *condition) { c.busy = 0; c.sent -= 89 * s }, dutyNone},
+		"quiet, the initiator":                {func(c *condition) { c.busy = 0; c.sent -= 91 * s }, dutyPing},
+		"quiet, nothing heard for 249 s":      {func(c *condition) { c.busy = 0; c.heard -= 249 * s }, dutyNone},
+		"quiet, nothing heard":                {func(c *condition) { c.busy = 0; c.heard -= 251 * s }, dutyDead},
+		"woken":                               {func(c *condition) { c.busy = c.now; c.heard -= 9 * s }, dutyPing},
+		"woken, heard just now":               {func(c *condition) { c.busy = c.now; c.heard -= 7 * s }, dutyNone},
+		"woken 5 s ago":                       {func(c *condition) { c.busy = c.now - 5*s; c.heard -= 200 * s }, dutyNone},
+		"woken 6 s ago, nothing heard":        {func(c *condition) { c.busy = c.now - 6*s; c.heard -= 200 * s }, dutyDead},
+		"woken 6 s ago, heard before that":    {func(c *condition) { c.busy = c.now - 6*s; c.heard -= 19 * s }, dutyNone},
 		"a write stalls":                      {func(c *condition) { c.writing = c.now - 21*s }, dutyDead},
 		"old":                                 {func(c *condition) { c.opened -= 3600 * s }, dutyRenew},
 		"old, tried just now":                 {func(c *condition) { c.opened -= 3600 * s; c.tried = c.now - s }, dutyNone},

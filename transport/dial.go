@@ -20,7 +20,8 @@ type dialing struct {
 	s       *Session // set before done is closed, as the next two
 	answer  []byte   // to q; nil if there is none
 	err     error
-	waiters int              // guarded by Endpoint.mu, as the next three
+	waiters int              // guarded by Endpoint.mu, as the next four
+	left    bool             // nobody waits, and what was begun goes on (leaveDial)
 	addrs   []netip.AddrPort // to try, those tried included
 	over    bool             // none of them answered: no more are taken
 	more    chan struct{}    // capacity 1: addrs has grown
@@ -37,8 +38,6 @@ func (d *dialing) deliver(s *Session, err error) {
 		close(d.done)
 	})
 }
-
-var errNobodyWaits = errors.New("nobody waits for the dial any more")
 
 // Session returns the live session with peer, or dials addrs: each starts
 // DialStagger after the one before, or as soon as that has failed, and has
@@ -97,6 +96,7 @@ func (e *Endpoint) joinDial(peer PeerKey, addrs []netip.AddrPort, q *question) (
 	}
 	if d := e.dials[peer]; d != nil && (!d.over || len(addrs) == 0) {
 		d.waiters++
+		e.lingerLocked(d, false)
 		d.add(addrs, joinedDials*e.cfg.MaxAddresses)
 		return d, nil, nil
 	}
@@ -139,33 +139,11 @@ func (d *dialing) add(addrs []netip.AddrPort, most int) {
 	}
 }
 
-// list returns the addresses to try, of which tried are known. end tells that all
-// of these have failed: if there are no others, no more are taken.
-func (e *Endpoint) list(d *dialing, tried int, end bool) []netip.AddrPort {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	d.over = end && len(d.addrs) == tried
-	return d.addrs
-}
-
-// leaveDial ends a dial that nobody waits for. Who comes now starts another:
-// the cancelled one would tell them that it was cancelled.
-func (e *Endpoint) leaveDial(peer PeerKey, d *dialing) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if d.waiters--; d.waiters > 0 {
-		return
-	}
-	d.cancel(errNobodyWaits)
-	if e.dials[peer] == d {
-		delete(e.dials, peer)
-	}
-}
-
 // dial runs one dial and, where it succeeds, its session.
 func (e *Endpoint) dial(ctx context.Context, d *dialing, peer PeerKey) {
 	s, err := e.connect(ctx, peer, d, nil)
 	e.mu.Lock()
+	e.lingerLocked(d, false)
 	if e.dials[peer] == d {
 		delete(e.dials, peer)
 	}
@@ -227,6 +205,9 @@ func (e *Endpoint) race(ctx context.Context, peer PeerKey, d *dialing) (*Session
 		}
 		select {
 		case <-start:
+			if addrs = e.list(d, next, false); next == len(addrs) {
+				continue // nobody waits any more
+			}
 			addr := addrs[next]
 			next++
 			pending++
@@ -290,7 +271,8 @@ func (e *Endpoint) initiate(conn net.Conn, peer PeerKey, q *question) (*Session,
 	if err != nil {
 		return nil, err
 	}
-	msg, err := in.message1(e.hello(), q.extensions())
+	h := e.hello()
+	msg, err := in.message1(h, q.extensions(h))
 	if err != nil {
 		return nil, err
 	}

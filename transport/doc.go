@@ -32,11 +32,11 @@
 //	start.go      both, where nobody waits
 //	work.go       the goroutines that do
 //	ping.go       pings
-//	live.go       liveness and renewal
+//	live.go       liveness, quiet sessions and renewal
 //	pool.go       which sessions are kept
 //	endpoint.go   the table of sessions, start and end
 //	admission.go  who may try a handshake        accept.go  the listening side
-//	dial.go       the dialling side
+//	dial.go       the dialling side              linger.go  dials that nobody waits for
 //	early.go      reads that ride in the handshake
 //
 // # Who owns what

@@ -16,6 +16,7 @@ import (
 //	type 1 in message 1, a question: kind 1 | body, at most MaxEarly
 //	type 1 in message 2, its answer: body
 //	type 2, padding: zeros
+//	type 3, quiet: seconds 2 (hello.go)
 //
 // Message 2 is never longer than message 1, so that nobody can be flooded in
 // another's name with more than was sent: who asks pads message 1 to the length
@@ -23,13 +24,14 @@ import (
 const (
 	extEarly      = 1
 	extPadding    = 2
+	extQuiet      = 3
 	extensionHead = 2 + 2
 
 	// MaxEarly bounds the body of a read that rides in message 1, in bytes.
 	MaxEarly = 1024
 	// earlyMessage1 is the length of a message 1 with a question, its own length
 	// field left out. With that field it is 4,096 bytes: three segments, well within
-	// TCP's initial window of ten (RFC 6928). It leaves 2,937 bytes to the answer.
+	// TCP's initial window of ten (RFC 6928). It leaves 2,931 bytes to the answer.
 	earlyMessage1 = 4096 - 2
 )
 
@@ -54,6 +56,8 @@ type EarlyRead struct {
 	Addr netip.AddrPort
 	Kind uint8
 	Body []byte
+	// Answered is how many bytes the answer had, for EarlyBegan.
+	Answered int
 }
 
 // question is a read of ours on its way.
@@ -81,19 +85,21 @@ func appendExtension(b []byte, typ uint16, value ...[]byte) []byte {
 	return b
 }
 
-// extensions are those of a message 1 that asks q; none where q is nil.
-func (q *question) extensions() []byte {
+// extensions are those of a message 1 with the hello h that asks q; none where q is nil.
+func (q *question) extensions(h hello) []byte {
 	if q == nil {
 		return nil
 	}
-	const room = earlyMessage1 - minMessage1
+	room := earlyMessage1 - minMessage1 - h.extra()
 	b := appendExtension(make([]byte, 0, room), extEarly, []byte{q.kind}, q.body)
 	return appendExtension(b, extPadding, make([]byte, room-len(b)-extensionHead))
 }
 
-// answerRoom is how long the answer may be to a question in a message 1 of n
-// bytes, lengths left out; less than 0 where there is no room for any.
-func answerRoom(n int) int { return min(n, maxMessage2) - minMessage2 - extensionHead }
+// answerRoom is how long the answer may be, beside the hello h, to a question in a
+// message 1 of n bytes, lengths left out; less than 0 where there is no room for any.
+func answerRoom(n int, h hello) int {
+	return min(n, maxMessage2) - minMessage2 - h.extra() - extensionHead
+}
 
 // walkExtensions calls f for each extension, until one is refused.
 func walkExtensions(b []byte, f func(typ uint16, value []byte) error) error {
@@ -113,27 +119,32 @@ func walkExtensions(b []byte, f func(typ uint16, value []byte) error) error {
 	return nil
 }
 
-// parseExtensions returns the value of the early data, or nil if there is none.
-// What it does not know it skips.
-func parseExtensions(b []byte) (early []byte, err error) {
+// parseExtensions returns how often the peer sends on a quiet session, 0 if it does
+// not say, and the value of the early data, or nil if there is none. What it does not
+// know it skips.
+func parseExtensions(b []byte) (quiet uint16, early []byte, err error) {
 	err = walkExtensions(b, func(typ uint16, value []byte) error {
 		switch {
 		case typ == extEarly && early != nil:
 			return fmt.Errorf("%w: early data twice", ErrProtocol)
 		case typ == extEarly:
 			early = value
+		case typ == extQuiet && (quiet != 0 || len(value) != 2 || binary.BigEndian.Uint16(value) == 0):
+			return fmt.Errorf("%w: quiet of %d bytes, or zero, or twice", ErrProtocol, len(value))
+		case typ == extQuiet:
+			quiet = binary.BigEndian.Uint16(value)
 		case typ == extPadding && len(bytes.TrimLeft(value, "\x00")) > 0:
 			return fmt.Errorf("%w: padding that is not zero", ErrProtocol)
 		}
 		return nil
 	})
-	return early, err
+	return quiet, early, err
 }
 
 // answerEarly returns the extensions of message 2: the answer to what message 1
-// of n bytes asked, if there is one. r.read has taken it.
-func (e *Endpoint) answerEarly(r *responder, from netip.AddrPort, n int) (ext []byte) {
-	room := answerRoom(n)
+// of n bytes asked, if there is one, beside the hello h. r.read has taken it.
+func (e *Endpoint) answerEarly(r *responder, h hello, from netip.AddrPort, n int) (ext []byte) {
+	room := answerRoom(n, h)
 	if e.early == nil || len(r.early) == 0 || len(r.early) > 1+MaxEarly || room < 0 {
 		return nil
 	}
@@ -148,6 +159,7 @@ func (e *Endpoint) answerEarly(r *responder, from netip.AddrPort, n int) (ext []
 	if answer == nil || len(answer) > room {
 		return nil
 	}
+	q.Answered = len(answer)
 	r.answered = q
 	return appendExtension(make([]byte, 0, extensionHead+len(answer)), extEarly, answer)
 }

@@ -21,8 +21,9 @@ type Endpoint struct {
 	id       *identity
 	entropy  entropy
 	start    time.Time
-	starter  Starter // Config.Handler, where it is one, as the next
+	starter  Starter // Config.Handler, where it is one, as the next two
 	early    EarlyReader
+	beginner SessionBeginner
 	life     context.Context // until the end of Run; of dials
 	stop     context.CancelCauseFunc
 	contexts serveContexts // of served requests
@@ -41,7 +42,8 @@ type Endpoint struct {
 	admit      *admission
 	costly     chan struct{} // a token for each incoming handshake whose arithmetic is under way
 	ran        atomic.Bool
-	pooledAt   int64          // when pool last looked; Run's alone
+	pooledAt   int64          // when pool last looked; Run's alone, as the next
+	ticked     time.Time      // the last tick
 	wg         sync.WaitGroup // every goroutine of Run, its own aside
 
 	mu       sync.Mutex // guards:
@@ -53,6 +55,7 @@ type Endpoint struct {
 
 	inboundByNet map[string]int
 	dials        map[PeerKey]*dialing
+	lingers      int // of dials: those that nobody waits for
 	stopping     bool
 }
 
@@ -74,6 +77,7 @@ func New(c Config) (*Endpoint, error) {
 	e.workers.ep, e.complaints.e = e, e
 	e.starter, _ = c.Handler.(Starter)
 	e.early, _ = c.Handler.(EarlyReader)
+	e.beginner, _ = c.Handler.(SessionBeginner)
 	e.life, e.stop = context.WithCancelCause(context.Background())
 	return e, nil
 }
@@ -259,10 +263,20 @@ func (e *Endpoint) register(s *Session) error {
 	e.countInboundLocked(s, 1)
 	if d := e.dials[s.peer]; d != nil {
 		d.deliver(s, nil)
+		if d.left && !s.initiator {
+			d.cancel(errNobodyWaits) // the peer was faster
+		}
 	}
 	e.mu.Unlock()
 	if len(old) >= maxPerPeer {
 		old[0].fail(ErrReplaced)
+	}
+	if e.beginner != nil {
+		var dialled netip.AddrPort
+		if s.initiator {
+			dialled = s.addr
+		}
+		e.beginner.SessionBegan(s.peer, dialled)
 	}
 	return nil
 }
@@ -330,6 +344,10 @@ func (e *Endpoint) unregister(s *Session, cause error) {
 	}
 }
 
+// lateTicks is after how many of Tick a tick is late: the machine was too busy, or
+// asleep, and what it has not heard may be there to be read.
+const lateTicks = 3
+
 // tick looks after every session.
 func (e *Endpoint) tick(now time.Time) {
 	e.mu.Lock()
@@ -340,8 +358,10 @@ func (e *Endpoint) tick(now time.Time) {
 	e.contexts.expire(now)
 	e.relieve(all)
 	e.pool(int64(now.Sub(e.start))+1, all)
+	late := !e.ticked.IsZero() && now.Sub(e.ticked) > lateTicks*e.cfg.Tick
+	e.ticked = now
 	for _, s := range all {
-		s.tick(now)
+		s.tick(now, late)
 	}
 }
 

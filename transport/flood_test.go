@@ -21,7 +21,7 @@ func messages1(t testing.TB, to *node, n int, q *question) [][]byte {
 	for i := range all {
 		in, err := newInitiator(id, to.key(), entropy{})
 		if err == nil {
-			all[i], err = in.message1(to.hello(), q.extensions())
+			all[i], err = in.message1(to.hello(), q.extensions(to.hello()))
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -18,7 +18,11 @@ type hello struct {
 	clock       int64  // unix ms
 	maxMessage  uint32 // largest body that the sender of the hello takes
 	maxRequests uint32 // most requests that it serves at once on this session
+	quiet       uint16 // how often it sends on a quiet session (live.go), seconds; 0: it knows no such
 }
+
+// quietSize is what the extension that says so takes of a hello.
+const quietSize = extensionHead + 2
 
 const (
 	helloVersion = 1
@@ -31,7 +35,19 @@ func appendHello(b []byte, h hello) []byte {
 	b = append(b, helloVersion)
 	b = binary.BigEndian.AppendUint64(b, uint64(h.clock))
 	b = binary.BigEndian.AppendUint32(b, h.maxMessage)
-	return binary.BigEndian.AppendUint32(b, h.maxRequests)
+	b = binary.BigEndian.AppendUint32(b, h.maxRequests)
+	if h.quiet != 0 {
+		b = appendExtension(b, extQuiet, binary.BigEndian.AppendUint16(nil, h.quiet))
+	}
+	return b
+}
+
+// extra is how much longer h is than a hello without extensions.
+func (h hello) extra() int {
+	if h.quiet == 0 {
+		return 0
+	}
+	return quietSize
 }
 
 // parseHello returns the hello and its early data, nil if there is none.
@@ -48,7 +64,7 @@ func parseHello(b []byte) (h hello, early []byte, err error) {
 	if h.maxRequests == 0 {
 		return h, nil, fmt.Errorf("%w: hello allows no request", ErrProtocol)
 	}
-	early, err = parseExtensions(b[helloFixed:])
+	h.quiet, early, err = parseExtensions(b[helloFixed:])
 	return h, early, err
 }
 

@@ -15,6 +15,42 @@ type condition struct {
 	bytes                     uint64
 	initiator                 bool
 	tried                     int64 // when the last renewal was tried, 0 = never
+	busy                      int64 // since when it is not quiet, 0 = it is
+	quiet                     int64 // how often the peer sends when it is; 0 = it is never quiet
+	late                      bool  // this side has not looked when it should have
+}
+
+const (
+	// keepsBusy is how long a message keeps a session busy. Each side says for
+	// itself whether one is: who does has his pings answered by who does not.
+	keepsBusy = 2 * time.Minute
+	// wakeAfter is how long a peer may be silent on a session that was quiet, when
+	// something is sent over it again. Both ping then, and have ticks of a second.
+	wakeAfter = 5 * time.Second
+	// maxQuiet bounds QuietPingAfter, and what is believed of the peer's.
+	maxQuiet = 5 * time.Minute
+)
+
+// liveness is what a tick remembers of a session. Session.mu guards it.
+type liveness struct {
+	messages uint64 // usage.messages at the last tick
+	message  int64  // when they last grew; 0 = never
+	busy     int64  // since when the session is not quiet, 0 = it is
+	quiet    int64  // see condition; static
+}
+
+// look notes whether the session is quiet at now: nothing in flight in either
+// direction, and no message for keepsBusy.
+func (l *liveness) look(now int64, messages uint64, inFlight bool) {
+	if messages != l.messages {
+		l.messages, l.message = messages, now
+	}
+	switch {
+	case !inFlight && l.quiet != 0 && (l.message == 0 || now-l.message > int64(keepsBusy)):
+		l.busy = 0
+	case l.busy == 0:
+		l.busy = now
+	}
 }
 
 // duty is what a session needs at a tick.
@@ -31,8 +67,35 @@ const (
 // renewRetry is the time between tries to renew.
 const renewRetry = 10 * time.Second
 
+// dead tells whether the peer was silent for too long. Whoever was late himself first
+// reads what has come meanwhile.
+func (c condition) dead(t *Times) bool {
+	silent := c.now - c.heard
+	limit := int64(t.DeadAfter)
+	if c.busy == 0 {
+		limit = c.quiet * 5 / 2
+	} else if c.now-c.busy <= int64(wakeAfter) {
+		limit = max(limit, c.quiet*5/2)
+	}
+	return silent > limit && (!c.late || silent > 2*limit)
+}
+
+// pings tells whether a ping is due: where nothing was sent for long, and where a
+// session wakes whose peer was not heard for as long.
+func (c condition) pings(t *Times) bool {
+	if c.busy == 0 {
+		after := int64(t.QuietPingAfter)
+		if c.initiator { // before the other side, whose pong then does for its ping
+			after -= after / 10
+		}
+		return c.now-c.sent > after
+	}
+	return c.now-c.sent > int64(t.PingAfter) || c.busy == c.now && c.now-c.heard > int64(t.PingAfter)
+}
+
 // duty decides. Both sides send at least every PingAfter, so that silence for
-// DeadAfter means that two of the peer's in a row are missing. The side that
+// DeadAfter means that two of the peer's in a row are missing; on a quiet session
+// the peer has said how often it sends. The side that
 // dialled renews; the other side knows no address, and only does it (by a
 // go-away) when twice the limit has passed.
 func (c condition) duty(t *Times) duty {
@@ -42,7 +105,7 @@ func (c condition) duty(t *Times) duty {
 		over = 2
 	}
 	switch {
-	case c.now-c.heard > int64(t.DeadAfter), c.writing != 0 && c.now-c.writing > int64(t.DeadAfter):
+	case c.dead(t), c.writing != 0 && c.now-c.writing > int64(t.DeadAfter):
 		return dutyDead
 	case c.drained != 0 && c.now-max(c.drained, c.moved) > int64(t.DrainTimeout),
 		c.unused && c.now-max(c.drained, c.moved) > int64(t.CloseTimeout):
@@ -50,19 +113,21 @@ func (c condition) duty(t *Times) duty {
 	case c.drained == 0 && (age > int64(over)*int64(t.RenewAfter) || c.bytes/over >= t.RenewBytes) &&
 		(c.tried == 0 || c.now-c.tried > int64(renewRetry)):
 		return dutyRenew
-	case c.now-c.sent > int64(t.PingAfter):
+	case c.pings(t):
 		return dutyPing
 	}
 	return dutyNone
 }
 
-// tick does what is due.
-func (s *Session) tick(now time.Time) {
+// tick does what is due. late tells that the last tick was long ago.
+func (s *Session) tick(now time.Time, late bool) {
 	s.mu.Lock()
-	c := condition{now: int64(now.Sub(s.ep.start)) + 1, initiator: s.initiator,
+	c := condition{now: int64(now.Sub(s.ep.start)) + 1, initiator: s.initiator, late: late,
 		opened: int64(s.opened.Sub(s.ep.start)) + 1, tried: s.stats.renewed.Load(),
 		heard: s.stats.heard.Load(), sent: s.stats.sent.Load(), writing: s.stats.writing.Load(), moved: s.stats.moved.Load(),
 		bytes: s.stats.bytesIn.Load() + s.stats.bytesOut.Load()}
+	s.live.look(c.now, s.use.messages, s.calls.inFlight > 0 || s.calls.waiting.head != nil || s.serve.slots > 0 || s.drain.on || s.pings.awaited())
+	c.busy, c.quiet = s.live.busy, s.live.quiet
 	if s.drain.on {
 		c.drained = int64(s.drain.since.Sub(s.ep.start)) + 1
 		c.unused = s.drain.reason == reasonUnused && s.calls.inFlight == 0 && s.serve.slots == 0 &&

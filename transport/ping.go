@@ -1,6 +1,9 @@
 package transport
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // maxPings bounds the pings that wait for their pong on one session, and the
 // pongs that wait to be written.
@@ -49,6 +52,11 @@ func (p *pings) pong(id uint64) *ping {
 		}
 	}
 	return nil
+}
+
+// awaited tells whether somebody waits for one.
+func (p *pings) awaited() bool {
+	return slices.ContainsFunc(p.wait, func(x *ping) bool { return x.done != nil })
 }
 
 func (p *pings) failAll() {

@@ -39,6 +39,7 @@ type Session struct {
 	drain drainState
 	pings pings
 	use   usage
+	live  liveness
 }
 
 // stats are written by reader and writer, read by everybody.
@@ -90,6 +91,7 @@ func (e *Endpoint) newSession(conn net.Conn, peer PeerKey, k *keys, initiator bo
 		return nil, err
 	}
 	s.tx.init(conn)
+	s.live.quiet = int64(min(time.Duration(k.peer.quiet)*time.Second, maxQuiet))
 	s.calls.max = int(min(k.peer.maxRequests, 1<<20))
 	s.serve.asm = budget{max: int64(e.cfg.MaxReassembly), total: &e.assembly}
 	s.serve.bodies = budget{max: int64(e.cfg.MaxServing), total: &e.serving}

@@ -135,6 +135,12 @@ func TestGoldenHandshake(t *testing.T) {
 	hr := hello{clock: 1700000000123, maxMessage: 1 << 20, maxRequests: 64}
 	v.check("initiator_hello", "the initiator's hello: clock 1700000000000, 16 MiB, 256 requests", appendHello(nil, hi))
 	v.check("responder_hello", "the responder's hello: clock 1700000000123, 1 MiB, 64 requests", appendHello(nil, hr))
+	quiet := hi
+	quiet.quiet = 100
+	v.check("quiet_hello", "the initiator's hello that announces a quiet session: 100 s", appendHello(nil, quiet))
+	if got, _, err := parseHello(appendHello(nil, quiet)); err != nil || got != quiet {
+		t.Fatalf("%+v, %v", got, err)
+	}
 	m1, err := in.message1(hi, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -187,8 +193,8 @@ func goldenEarly(t *testing.T, v *vectors, iid, rid *identity, hi, hr hello) {
 		t.Fatal(err)
 	}
 	v.check("early_initiator_hello", "the initiator's hello with early data: a question of kind 1, body \"question\", and padding",
-		append(appendHello(nil, hi), q.extensions()...))
-	m1, err := in.message1(hi, q.extensions())
+		append(appendHello(nil, hi), q.extensions(hi)...))
+	m1, err := in.message1(hi, q.extensions(hi))
 	if err != nil || len(m1) != 4096 {
 		t.Fatal(len(m1), err)
 	}
@@ -197,7 +203,7 @@ func goldenEarly(t *testing.T, v *vectors, iid, rid *identity, hi, hr hello) {
 	if err := r.read(m1[2:]); err != nil || string(r.early) != "\x01question" {
 		t.Fatalf("%q, %v", r.early, err)
 	}
-	if room := answerRoom(len(m1) - 2); room != 2937 {
+	if room := answerRoom(len(m1)-2, hr); room != 2937 {
 		t.Errorf("room for %d bytes", room)
 	}
 	ext := appendExtension(nil, extEarly, []byte("answer"))

@@ -195,6 +195,7 @@ func dhtStatsText(s *control.DHTStats, now time.Time) string {
 		t.row("last error", s.PublishError)
 	}
 	t.row("asked others", fmt.Sprintf("%d lookups, %d calls, %d of them failed", s.Lookups, s.Calls, s.Failed))
+	t.row("pace", fmt.Sprintf("runs %s late, so at most %d calls at once for itself", s.Late.Round(100*time.Microsecond), s.OwnCalls))
 	t.row("asked by others", fmt.Sprintf("%d requests, %d more refused", s.Served, s.Refused))
 	t.row("clock", fmt.Sprintf("%+.3f s from the others'", s.ClockOff.Seconds()))
 	return t.String()

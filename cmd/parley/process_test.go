@@ -15,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/parley-p2p/parley/cmd/parley/internal/demo"
 	"github.com/parley-p2p/parley/node/control"
@@ -30,8 +31,8 @@ func TestMain(m *testing.M) {
 		return
 	}
 	code := m.Run()
-	if auction.dir != "" {
-		if err := os.RemoveAll(auction.dir); err != nil {
+	for _, p := range []*plugins{&auction, &board} {
+		if err := p.remove(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
@@ -56,29 +57,44 @@ func children() string {
 	return strings.Join(all, " ")
 }
 
-// auction is a plugin directory with the auction's handler, built once.
-var auction struct {
+// plugins is a plugin directory with one handler, built once.
+type plugins struct {
+	pkg  string // of the module
 	once sync.Once
 	dir  string
 	err  error
 }
 
-func auctionPlugins(t *testing.T) string {
+var (
+	auction = plugins{pkg: "/examples/auction"}
+	board   = plugins{pkg: "/cmd/parley/testdata/board"}
+)
+
+func auctionPlugins(t *testing.T) string { return auction.build(t) }
+
+func (p *plugins) build(t *testing.T) string {
 	t.Helper()
-	auction.once.Do(func() {
-		auction.dir, auction.err = os.MkdirTemp("", "parley-test-plugins-")
-		if auction.err != nil {
+	p.once.Do(func() {
+		p.dir, p.err = os.MkdirTemp("", "parley-test-plugins-")
+		if p.err != nil {
 			return
 		}
-		out, err := exec.Command("go", "build", "-o", filepath.Join(auction.dir, "auction"), module+"/examples/auction").CombinedOutput()
+		out, err := exec.Command("go", "build", "-o", filepath.Join(p.dir, filepath.Base(p.pkg)), module+p.pkg).CombinedOutput()
 		if err != nil {
-			auction.err = fmt.Errorf("go build: %w: %s", err, out)
+			p.err = fmt.Errorf("go build: %w: %s", err, out)
 		}
 	})
-	if auction.err != nil {
-		t.Fatal(auction.err)
+	if p.err != nil {
+		t.Fatal(p.err)
 	}
-	return auction.dir
+	return p.dir
+}
+
+func (p *plugins) remove() error {
+	if p.dir == "" {
+		return nil
+	}
+	return os.RemoveAll(p.dir)
 }
 
 // parley is a command to run this binary as parley.
@@ -102,6 +118,18 @@ func cmdIn(in string, args ...string) result {
 }
 
 func cmd(args ...string) result { return cmdIn("", args...) }
+
+// runParley runs a command in a process of its own.
+func runParley(t *testing.T, args ...string) (r result) {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	cmd := parley(args...)
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return result{out.String(), errOut.String(), cmd.ProcessState.ExitCode()}
+}
 
 // ok fails the test unless the command succeeded, and returns what it printed.
 func (r result) ok(t *testing.T) string {
@@ -248,6 +276,28 @@ func (n *runningNode) awaitCall(ctx context.Context) int {
 		}
 		if len(s.Handlers) == 1 && s.Handlers[0].InFlight > 0 {
 			return s.Handlers[0].PID
+		}
+	}
+}
+
+// await waits until the node's status is such.
+func (n *runningNode) await(what string, is func(*control.Status) bool) {
+	n.t.Helper()
+	c, err := control.Dial(n.data)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer c.Close()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		s, err := c.Status(n.t.Context())
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		if is(&s) {
+			return
+		}
+		if time.Now().After(deadline) {
+			n.t.Fatalf("not so after a minute: %s: %+v", what, s)
 		}
 	}
 }

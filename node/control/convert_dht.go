@@ -69,6 +69,7 @@ func dhtStatsToWire(s *DHTStats) *controlpb.DHTStatsResponse {
 		Seq: s.Seq, Published: timestamp(s.Published), PublishTook: durationpb.New(s.PublishTook), Holders: count(s.Holders),
 		PublishError: text(s.PublishError), ReadBackUntil: timestamp(s.ReadBackUntil), ClockOff: durationpb.New(s.ClockOff),
 		Nodes: int64(s.Nodes), Session: durationpb.New(s.Session), UplinkDown: timestamp(s.UplinkDown),
+		Late: durationpb.New(s.Late), OwnCalls: count(s.OwnCalls),
 	}
 }
 
@@ -83,7 +84,7 @@ func dhtStatsFromWire(m *controlpb.DHTStatsResponse) (DHTStats, error) {
 		Seq: m.GetSeq(), Published: r.time("published", m.GetPublished()), PublishTook: r.duration("publish_took", m.GetPublishTook()),
 		Holders: r.count("holders", m.GetHolders()), PublishError: m.GetPublishError(), ReadBackUntil: r.time("read_back_until", m.GetReadBackUntil()),
 		ClockOff: r.duration("clock_off", m.GetClockOff()), Nodes: r.size("nodes", m.GetNodes()), Session: r.duration("session", m.GetSession()),
-		UplinkDown: r.time("uplink_down", m.GetUplinkDown()),
+		UplinkDown: r.time("uplink_down", m.GetUplinkDown()), Late: r.duration("late", m.GetLate()), OwnCalls: r.count("own_calls", m.GetOwnCalls()),
 	}
 	return s, r.err()
 }

@@ -31,7 +31,7 @@ func fullDHTStats() DHTStats {
 	return DHTStats{Agent: testAgent(1), ID: "ab", Ready: true, Server: true, WhyClient: "w", Contacts: 1, Buckets: 2, Replacements: 3, Records: 4,
 		RecordBytes: 5, Floors: 6, Entries: 7, EntryBytes: 8, Lookups: 9, Calls: 10, Failed: 11, Served: 12, Refused: 13, Seq: 14,
 		Published: testTime, PublishTook: 15, Holders: 16, PublishError: "p", ReadBackUntil: testTime.Add(1), ClockOff: -17, Nodes: 18, Session: 19,
-		UplinkDown: testTime.Add(2)}
+		UplinkDown: testTime.Add(2), Late: 20, OwnCalls: 21}
 }
 
 func TestDHTMethodsCross(t *testing.T) {

@@ -32,14 +32,16 @@ type fakeNode struct {
 	dhtLookup func(context.Context, sdk.AgentID, DHTSearch) (DHTLookup, error)
 	dhtStats  func(context.Context) (DHTStats, error)
 
-	grants      func(context.Context, string) ([]Grant, error)
-	addGrant    func(context.Context, string, sdk.Grant) (sdk.Claim, error)
-	revokeGrant func(context.Context, string, sdk.Hash) error
-	claims      func(context.Context, string) ([]Claim, error)
-	addClaim    func(context.Context, string, sdk.Claim) error
-	removeClaim func(context.Context, string, sdk.Hash) error
-	policy      func(context.Context) (Policy, error)
-	change      func(context.Context, PolicyChange) (Policy, error)
+	grants           func(context.Context, string) ([]Grant, error)
+	addGrant         func(context.Context, string, sdk.Grant) (sdk.Claim, error)
+	revokeGrant      func(context.Context, string, sdk.Hash) error
+	delegations      func(context.Context, string) ([]Delegation, error)
+	revokeDelegation func(context.Context, string, sdk.Hash) error
+	claims           func(context.Context, string) ([]Claim, error)
+	addClaim         func(context.Context, string, sdk.Claim) error
+	removeClaim      func(context.Context, string, sdk.Hash) error
+	policy           func(context.Context) (Policy, error)
+	change           func(context.Context, PolicyChange) (Policy, error)
 }
 
 func (n *fakeNode) unset(method string) error {
@@ -178,6 +180,20 @@ func (n *fakeNode) AddGrant(ctx context.Context, dna string, g sdk.Grant) (sdk.C
 		return sdk.Claim{}, n.unset("AddGrant")
 	}
 	return n.addGrant(ctx, dna, g)
+}
+
+func (n *fakeNode) Delegations(ctx context.Context, dna string) ([]Delegation, error) {
+	if n.delegations == nil {
+		return nil, n.unset("Delegations")
+	}
+	return n.delegations(ctx, dna)
+}
+
+func (n *fakeNode) RevokeDelegation(ctx context.Context, dna string, delegation sdk.Hash) error {
+	if n.revokeDelegation == nil {
+		return n.unset("RevokeDelegation")
+	}
+	return n.revokeDelegation(ctx, dna, delegation)
 }
 
 func (n *fakeNode) RevokeGrant(ctx context.Context, dna string, grant sdk.Hash) error {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"connectrpc.com/connect"
@@ -115,10 +116,9 @@ func TestDeadlineCrosses(t *testing.T) {
 	c, _ := start(t, &fakeNode{call: func(ctx context.Context, _, _ string, _ []byte) ([]byte, error) {
 		d, _ := ctx.Deadline()
 		seen <- d
-		<-ctx.Done()
 		return nil, want
 	}})
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
 	_, err := c.Call(ctx, "d", "f", nil)
 	var e *sdk.Error
@@ -126,7 +126,7 @@ func TestDeadlineCrosses(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	deadline, _ := ctx.Deadline()
-	if d := <-seen; d.IsZero() || d.After(deadline.Add(grace)) {
+	if d := <-seen; d.IsZero() || d.After(time.Now().Add(time.Until(deadline)+grace)) {
 		t.Errorf("the node's deadline is %s, the caller's %s", d, deadline)
 	}
 	done, cancelDone := context.WithCancel(t.Context())
@@ -134,6 +134,30 @@ func TestDeadlineCrosses(t *testing.T) {
 	if _, err := c.Call(done, "d", "f", nil); !errors.Is(err, sdk.Canceled) || err.(*sdk.Error).Delivered != sdk.DeliveredNo {
 		t.Errorf("a call under a context that has ended: %v", err)
 	}
+}
+
+// The caller waits longer than its deadline, for what only the node knows; and not at
+// all once it has given up.
+func TestWithGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		late, done := withGrace(ctx)
+		defer done()
+		<-late.Done()
+		if took := time.Since(began); took != time.Minute+grace {
+			t.Errorf("it waits for %s", took)
+		}
+		ctx, cancel = context.WithTimeout(t.Context(), time.Minute)
+		late, done = withGrace(ctx)
+		defer done()
+		cancel()
+		synctest.Wait()
+		if late.Err() != context.Canceled {
+			t.Errorf("it gave up, and waits: %v", late.Err())
+		}
+	})
 }
 
 // TestCallerGoesAway: over HTTP/2 by canceling, over HTTP/1.1 by hanging up.

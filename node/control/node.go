@@ -66,6 +66,11 @@ type Node interface {
 	AddGrant(ctx context.Context, dna string, g sdk.Grant) (sdk.Claim, error)
 	// RevokeGrant ends a grant, at once.
 	RevokeGrant(ctx context.Context, dna string, grant sdk.Hash) error
+	// Delegations lists those that the agent has signed in a DNA and that have not
+	// ended by themselves, the newest first, at most MaxDelegations.
+	Delegations(ctx context.Context, dna string) ([]Delegation, error)
+	// RevokeDelegation ends one of them: here at once, everywhere within a minute.
+	RevokeDelegation(ctx context.Context, dna string, delegation sdk.Hash) error
 	// Claims lists the claims that are held in a DNA, without their secrets.
 	Claims(ctx context.Context, dna string) ([]Claim, error)
 	// AddClaim keeps a claim that was passed on.
@@ -84,6 +89,8 @@ type ExportOptions struct {
 	// Private includes the content of private entries. Such an export is for the
 	// agent alone; without it the file can be handed to others.
 	Private bool
+	// Receipts includes that of matching receipts: hashes and signatures.
+	Receipts bool
 }
 
 // InputError says that a request can't be carried out by any node: a malformed

@@ -116,4 +116,6 @@ type DHTStats struct {
 	Nodes         int           `json:"nodes"`                    // estimate of the network's size
 	Session       time.Duration `json:"session_ns"`               // estimate of a node's median stay
 	UplinkDown    time.Time     `json:"uplink_down,omitzero"`     // since then nobody answers
+	Late          time.Duration `json:"late_ns"`                  // how late this node runs: a busy machine
+	OwnCalls      int           `json:"own_calls"`                // that it therefore makes at once for itself, at most
 }

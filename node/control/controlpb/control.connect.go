@@ -79,6 +79,11 @@ const (
 	ControlAddGrantProcedure = "/parley.control.v1.Control/AddGrant"
 	// ControlRevokeGrantProcedure is the fully-qualified name of the Control's RevokeGrant RPC.
 	ControlRevokeGrantProcedure = "/parley.control.v1.Control/RevokeGrant"
+	// ControlDelegationsProcedure is the fully-qualified name of the Control's Delegations RPC.
+	ControlDelegationsProcedure = "/parley.control.v1.Control/Delegations"
+	// ControlRevokeDelegationProcedure is the fully-qualified name of the Control's RevokeDelegation
+	// RPC.
+	ControlRevokeDelegationProcedure = "/parley.control.v1.Control/RevokeDelegation"
 	// ControlClaimsProcedure is the fully-qualified name of the Control's Claims RPC.
 	ControlClaimsProcedure = "/parley.control.v1.Control/Claims"
 	// ControlAddClaimProcedure is the fully-qualified name of the Control's AddClaim RPC.
@@ -140,6 +145,11 @@ type ControlClient interface {
 	AddGrant(context.Context, *AddGrantRequest) (*AddGrantResponse, error)
 	// Ends a grant, at once.
 	RevokeGrant(context.Context, *RevokeGrantRequest) (*RevokeGrantResponse, error)
+	// Tells of the delegations that the agent has signed and that have not ended by
+	// themselves, the newest first, at most 1000.
+	Delegations(context.Context, *DelegationsRequest) (*DelegationsResponse, error)
+	// Ends a delegation. It is effective here at once, and everywhere within a minute.
+	RevokeDelegation(context.Context, *RevokeDelegationRequest) (*RevokeDelegationResponse, error)
 	// Lists the claims that are held in a DNA.
 	Claims(context.Context, *ClaimsRequest) (*ClaimsResponse, error)
 	// Keeps a claim that was passed on.
@@ -283,6 +293,18 @@ func NewControlClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 			connect.WithSchema(controlMethods.ByName("RevokeGrant")),
 			connect.WithClientOptions(opts...),
 		),
+		delegations: connect.NewClient[DelegationsRequest, DelegationsResponse](
+			httpClient,
+			baseURL+ControlDelegationsProcedure,
+			connect.WithSchema(controlMethods.ByName("Delegations")),
+			connect.WithClientOptions(opts...),
+		),
+		revokeDelegation: connect.NewClient[RevokeDelegationRequest, RevokeDelegationResponse](
+			httpClient,
+			baseURL+ControlRevokeDelegationProcedure,
+			connect.WithSchema(controlMethods.ByName("RevokeDelegation")),
+			connect.WithClientOptions(opts...),
+		),
 		claims: connect.NewClient[ClaimsRequest, ClaimsResponse](
 			httpClient,
 			baseURL+ControlClaimsProcedure,
@@ -318,31 +340,33 @@ func NewControlClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 
 // controlClient implements ControlClient.
 type controlClient struct {
-	status        *connect.Client[StatusRequest, StatusResponse]
-	call          *connect.Client[CallRequest, CallResponse]
-	ping          *connect.Client[PingRequest, PingResponse]
-	lookup        *connect.Client[LookupRequest, LookupResponse]
-	chains        *connect.Client[ChainsRequest, ChainsResponse]
-	chain         *connect.Client[ChainRequest, ChainResponse]
-	getEntry      *connect.Client[GetEntryRequest, GetEntryResponse]
-	verifyChain   *connect.Client[VerifyChainRequest, VerifyChainResponse]
-	exportChain   *connect.Client[ExportChainRequest, ExportChainResponse]
-	plugins       *connect.Client[PluginsRequest, PluginsResponse]
-	restartPlugin *connect.Client[RestartPluginRequest, RestartPluginResponse]
-	pluginEvents  *connect.Client[PluginEventsRequest, PluginEventsResponse]
-	dHTTable      *connect.Client[DHTTableRequest, DHTTableResponse]
-	dHTLookup     *connect.Client[DHTLookupRequest, DHTLookupResponse]
-	watch         *connect.Client[WatchRequest, WatchResponse]
-	online        *connect.Client[OnlineRequest, OnlineResponse]
-	dHTStats      *connect.Client[DHTStatsRequest, DHTStatsResponse]
-	grants        *connect.Client[GrantsRequest, GrantsResponse]
-	addGrant      *connect.Client[AddGrantRequest, AddGrantResponse]
-	revokeGrant   *connect.Client[RevokeGrantRequest, RevokeGrantResponse]
-	claims        *connect.Client[ClaimsRequest, ClaimsResponse]
-	addClaim      *connect.Client[AddClaimRequest, AddClaimResponse]
-	removeClaim   *connect.Client[RemoveClaimRequest, RemoveClaimResponse]
-	policy        *connect.Client[PolicyRequest, PolicyResponse]
-	changePolicy  *connect.Client[ChangePolicyRequest, PolicyResponse]
+	status           *connect.Client[StatusRequest, StatusResponse]
+	call             *connect.Client[CallRequest, CallResponse]
+	ping             *connect.Client[PingRequest, PingResponse]
+	lookup           *connect.Client[LookupRequest, LookupResponse]
+	chains           *connect.Client[ChainsRequest, ChainsResponse]
+	chain            *connect.Client[ChainRequest, ChainResponse]
+	getEntry         *connect.Client[GetEntryRequest, GetEntryResponse]
+	verifyChain      *connect.Client[VerifyChainRequest, VerifyChainResponse]
+	exportChain      *connect.Client[ExportChainRequest, ExportChainResponse]
+	plugins          *connect.Client[PluginsRequest, PluginsResponse]
+	restartPlugin    *connect.Client[RestartPluginRequest, RestartPluginResponse]
+	pluginEvents     *connect.Client[PluginEventsRequest, PluginEventsResponse]
+	dHTTable         *connect.Client[DHTTableRequest, DHTTableResponse]
+	dHTLookup        *connect.Client[DHTLookupRequest, DHTLookupResponse]
+	watch            *connect.Client[WatchRequest, WatchResponse]
+	online           *connect.Client[OnlineRequest, OnlineResponse]
+	dHTStats         *connect.Client[DHTStatsRequest, DHTStatsResponse]
+	grants           *connect.Client[GrantsRequest, GrantsResponse]
+	addGrant         *connect.Client[AddGrantRequest, AddGrantResponse]
+	revokeGrant      *connect.Client[RevokeGrantRequest, RevokeGrantResponse]
+	delegations      *connect.Client[DelegationsRequest, DelegationsResponse]
+	revokeDelegation *connect.Client[RevokeDelegationRequest, RevokeDelegationResponse]
+	claims           *connect.Client[ClaimsRequest, ClaimsResponse]
+	addClaim         *connect.Client[AddClaimRequest, AddClaimResponse]
+	removeClaim      *connect.Client[RemoveClaimRequest, RemoveClaimResponse]
+	policy           *connect.Client[PolicyRequest, PolicyResponse]
+	changePolicy     *connect.Client[ChangePolicyRequest, PolicyResponse]
 }
 
 // Status calls parley.control.v1.Control.Status.
@@ -513,6 +537,24 @@ func (c *controlClient) RevokeGrant(ctx context.Context, req *RevokeGrantRequest
 	return nil, err
 }
 
+// Delegations calls parley.control.v1.Control.Delegations.
+func (c *controlClient) Delegations(ctx context.Context, req *DelegationsRequest) (*DelegationsResponse, error) {
+	response, err := c.delegations.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RevokeDelegation calls parley.control.v1.Control.RevokeDelegation.
+func (c *controlClient) RevokeDelegation(ctx context.Context, req *RevokeDelegationRequest) (*RevokeDelegationResponse, error) {
+	response, err := c.revokeDelegation.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // Claims calls parley.control.v1.Control.Claims.
 func (c *controlClient) Claims(ctx context.Context, req *ClaimsRequest) (*ClaimsResponse, error) {
 	response, err := c.claims.CallUnary(ctx, connect.NewRequest(req))
@@ -607,6 +649,11 @@ type ControlHandler interface {
 	AddGrant(context.Context, *AddGrantRequest) (*AddGrantResponse, error)
 	// Ends a grant, at once.
 	RevokeGrant(context.Context, *RevokeGrantRequest) (*RevokeGrantResponse, error)
+	// Tells of the delegations that the agent has signed and that have not ended by
+	// themselves, the newest first, at most 1000.
+	Delegations(context.Context, *DelegationsRequest) (*DelegationsResponse, error)
+	// Ends a delegation. It is effective here at once, and everywhere within a minute.
+	RevokeDelegation(context.Context, *RevokeDelegationRequest) (*RevokeDelegationResponse, error)
 	// Lists the claims that are held in a DNA.
 	Claims(context.Context, *ClaimsRequest) (*ClaimsResponse, error)
 	// Keeps a claim that was passed on.
@@ -746,6 +793,18 @@ func NewControlHandler(svc ControlHandler, opts ...connect.HandlerOption) (strin
 		connect.WithSchema(controlMethods.ByName("RevokeGrant")),
 		connect.WithHandlerOptions(opts...),
 	)
+	controlDelegationsHandler := connect.NewUnaryHandlerSimple(
+		ControlDelegationsProcedure,
+		svc.Delegations,
+		connect.WithSchema(controlMethods.ByName("Delegations")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlRevokeDelegationHandler := connect.NewUnaryHandlerSimple(
+		ControlRevokeDelegationProcedure,
+		svc.RevokeDelegation,
+		connect.WithSchema(controlMethods.ByName("RevokeDelegation")),
+		connect.WithHandlerOptions(opts...),
+	)
 	controlClaimsHandler := connect.NewUnaryHandlerSimple(
 		ControlClaimsProcedure,
 		svc.Claims,
@@ -818,6 +877,10 @@ func NewControlHandler(svc ControlHandler, opts ...connect.HandlerOption) (strin
 			controlAddGrantHandler.ServeHTTP(w, r)
 		case ControlRevokeGrantProcedure:
 			controlRevokeGrantHandler.ServeHTTP(w, r)
+		case ControlDelegationsProcedure:
+			controlDelegationsHandler.ServeHTTP(w, r)
+		case ControlRevokeDelegationProcedure:
+			controlRevokeDelegationHandler.ServeHTTP(w, r)
 		case ControlClaimsProcedure:
 			controlClaimsHandler.ServeHTTP(w, r)
 		case ControlAddClaimProcedure:
@@ -915,6 +978,14 @@ func (UnimplementedControlHandler) AddGrant(context.Context, *AddGrantRequest) (
 
 func (UnimplementedControlHandler) RevokeGrant(context.Context, *RevokeGrantRequest) (*RevokeGrantResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.RevokeGrant is not implemented"))
+}
+
+func (UnimplementedControlHandler) Delegations(context.Context, *DelegationsRequest) (*DelegationsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.Delegations is not implemented"))
+}
+
+func (UnimplementedControlHandler) RevokeDelegation(context.Context, *RevokeDelegationRequest) (*RevokeDelegationResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.RevokeDelegation is not implemented"))
 }
 
 func (UnimplementedControlHandler) Claims(context.Context, *ClaimsRequest) (*ClaimsResponse, error) {

@@ -2202,7 +2202,8 @@ func (x *VerifyChainResponse) GetReason() string {
 type ExportChainRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Dna           string                 `protobuf:"bytes,1,opt,name=dna,proto3" json:"dna,omitempty"`
-	Private       bool                   `protobuf:"varint,2,opt,name=private,proto3" json:"private,omitempty"` // with the content of private entries: for the agent alone
+	Private       bool                   `protobuf:"varint,2,opt,name=private,proto3" json:"private,omitempty"`   // with the content of private entries: for the agent alone
+	Receipts      bool                   `protobuf:"varint,3,opt,name=receipts,proto3" json:"receipts,omitempty"` // with that of matching receipts, which are hashes and signatures
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2247,6 +2248,13 @@ func (x *ExportChainRequest) GetDna() string {
 func (x *ExportChainRequest) GetPrivate() bool {
 	if x != nil {
 		return x.Private
+	}
+	return false
+}
+
+func (x *ExportChainRequest) GetReceipts() bool {
+	if x != nil {
+		return x.Receipts
 	}
 	return false
 }
@@ -3631,6 +3639,8 @@ type DHTStatsResponse struct {
 	Nodes         int64                  `protobuf:"varint,26,opt,name=nodes,proto3" json:"nodes,omitempty"`                            // estimate
 	Session       *durationpb.Duration   `protobuf:"bytes,27,opt,name=session,proto3" json:"session,omitempty"`                         // estimate: median stay of a node
 	UplinkDown    *timestamppb.Timestamp `protobuf:"bytes,28,opt,name=uplink_down,json=uplinkDown,proto3" json:"uplink_down,omitempty"` // absent: it is up
+	Late          *durationpb.Duration   `protobuf:"bytes,29,opt,name=late,proto3" json:"late,omitempty"`                               // how late this node runs: a busy machine
+	OwnCalls      int32                  `protobuf:"varint,30,opt,name=own_calls,json=ownCalls,proto3" json:"own_calls,omitempty"`      // that it therefore makes at once for itself, at most
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3859,6 +3869,20 @@ func (x *DHTStatsResponse) GetUplinkDown() *timestamppb.Timestamp {
 		return x.UplinkDown
 	}
 	return nil
+}
+
+func (x *DHTStatsResponse) GetLate() *durationpb.Duration {
+	if x != nil {
+		return x.Late
+	}
+	return nil
+}
+
+func (x *DHTStatsResponse) GetOwnCalls() int32 {
+	if x != nil {
+		return x.OwnCalls
+	}
+	return 0
 }
 
 type GrantsRequest struct {
@@ -4276,6 +4300,243 @@ func (*RevokeGrantResponse) Descriptor() ([]byte, []int) {
 	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{53}
 }
 
+type DelegationsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dna           string                 `protobuf:"bytes,1,opt,name=dna,proto3" json:"dna,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DelegationsRequest) Reset() {
+	*x = DelegationsRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DelegationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DelegationsRequest) ProtoMessage() {}
+
+func (x *DelegationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DelegationsRequest.ProtoReflect.Descriptor instead.
+func (*DelegationsRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *DelegationsRequest) GetDna() string {
+	if x != nil {
+		return x.Dna
+	}
+	return ""
+}
+
+type DelegationsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Delegations   []*Delegation          `protobuf:"bytes,1,rep,name=delegations,proto3" json:"delegations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DelegationsResponse) Reset() {
+	*x = DelegationsResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DelegationsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DelegationsResponse) ProtoMessage() {}
+
+func (x *DelegationsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DelegationsResponse.ProtoReflect.Descriptor instead.
+func (*DelegationsResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *DelegationsResponse) GetDelegations() []*Delegation {
+	if x != nil {
+		return x.Delegations
+	}
+	return nil
+}
+
+// Delegation is one that this agent has signed: the last one of its proof.
+type Delegation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Proof         []byte                 `protobuf:"bytes,1,opt,name=proof,proto3" json:"proof,omitempty"` // docs/delegation.md
+	Since         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	Revoked       bool                   `protobuf:"varint,3,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Delegation) Reset() {
+	*x = Delegation{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Delegation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Delegation) ProtoMessage() {}
+
+func (x *Delegation) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Delegation.ProtoReflect.Descriptor instead.
+func (*Delegation) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *Delegation) GetProof() []byte {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+func (x *Delegation) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Delegation) GetRevoked() bool {
+	if x != nil {
+		return x.Revoked
+	}
+	return false
+}
+
+type RevokeDelegationRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dna           string                 `protobuf:"bytes,1,opt,name=dna,proto3" json:"dna,omitempty"`
+	Delegation    string                 `protobuf:"bytes,2,opt,name=delegation,proto3" json:"delegation,omitempty"` // its name
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeDelegationRequest) Reset() {
+	*x = RevokeDelegationRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeDelegationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeDelegationRequest) ProtoMessage() {}
+
+func (x *RevokeDelegationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeDelegationRequest.ProtoReflect.Descriptor instead.
+func (*RevokeDelegationRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *RevokeDelegationRequest) GetDna() string {
+	if x != nil {
+		return x.Dna
+	}
+	return ""
+}
+
+func (x *RevokeDelegationRequest) GetDelegation() string {
+	if x != nil {
+		return x.Delegation
+	}
+	return ""
+}
+
+type RevokeDelegationResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeDelegationResponse) Reset() {
+	*x = RevokeDelegationResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeDelegationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeDelegationResponse) ProtoMessage() {}
+
+func (x *RevokeDelegationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeDelegationResponse.ProtoReflect.Descriptor instead.
+func (*RevokeDelegationResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{58}
+}
+
 type ClaimsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Dna           string                 `protobuf:"bytes,1,opt,name=dna,proto3" json:"dna,omitempty"`
@@ -4285,7 +4546,7 @@ type ClaimsRequest struct {
 
 func (x *ClaimsRequest) Reset() {
 	*x = ClaimsRequest{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[54]
+	mi := &file_parley_control_v1_control_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4297,7 +4558,7 @@ func (x *ClaimsRequest) String() string {
 func (*ClaimsRequest) ProtoMessage() {}
 
 func (x *ClaimsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[54]
+	mi := &file_parley_control_v1_control_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4310,7 +4571,7 @@ func (x *ClaimsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimsRequest.ProtoReflect.Descriptor instead.
 func (*ClaimsRequest) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{54}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ClaimsRequest) GetDna() string {
@@ -4329,7 +4590,7 @@ type ClaimsResponse struct {
 
 func (x *ClaimsResponse) Reset() {
 	*x = ClaimsResponse{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[55]
+	mi := &file_parley_control_v1_control_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4341,7 +4602,7 @@ func (x *ClaimsResponse) String() string {
 func (*ClaimsResponse) ProtoMessage() {}
 
 func (x *ClaimsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[55]
+	mi := &file_parley_control_v1_control_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4354,7 +4615,7 @@ func (x *ClaimsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimsResponse.ProtoReflect.Descriptor instead.
 func (*ClaimsResponse) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{55}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ClaimsResponse) GetClaims() []*Claim {
@@ -4381,7 +4642,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[56]
+	mi := &file_parley_control_v1_control_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4393,7 +4654,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[56]
+	mi := &file_parley_control_v1_control_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4406,7 +4667,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{56}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Claim) GetGrantor() string {
@@ -4475,7 +4736,7 @@ type AddClaimRequest struct {
 
 func (x *AddClaimRequest) Reset() {
 	*x = AddClaimRequest{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[57]
+	mi := &file_parley_control_v1_control_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4487,7 +4748,7 @@ func (x *AddClaimRequest) String() string {
 func (*AddClaimRequest) ProtoMessage() {}
 
 func (x *AddClaimRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[57]
+	mi := &file_parley_control_v1_control_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4500,7 +4761,7 @@ func (x *AddClaimRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddClaimRequest.ProtoReflect.Descriptor instead.
 func (*AddClaimRequest) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{57}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *AddClaimRequest) GetDna() string {
@@ -4525,7 +4786,7 @@ type AddClaimResponse struct {
 
 func (x *AddClaimResponse) Reset() {
 	*x = AddClaimResponse{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[58]
+	mi := &file_parley_control_v1_control_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4537,7 +4798,7 @@ func (x *AddClaimResponse) String() string {
 func (*AddClaimResponse) ProtoMessage() {}
 
 func (x *AddClaimResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[58]
+	mi := &file_parley_control_v1_control_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4550,7 +4811,7 @@ func (x *AddClaimResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddClaimResponse.ProtoReflect.Descriptor instead.
 func (*AddClaimResponse) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{58}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{63}
 }
 
 type RemoveClaimRequest struct {
@@ -4563,7 +4824,7 @@ type RemoveClaimRequest struct {
 
 func (x *RemoveClaimRequest) Reset() {
 	*x = RemoveClaimRequest{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[59]
+	mi := &file_parley_control_v1_control_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4575,7 +4836,7 @@ func (x *RemoveClaimRequest) String() string {
 func (*RemoveClaimRequest) ProtoMessage() {}
 
 func (x *RemoveClaimRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[59]
+	mi := &file_parley_control_v1_control_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4588,7 +4849,7 @@ func (x *RemoveClaimRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveClaimRequest.ProtoReflect.Descriptor instead.
 func (*RemoveClaimRequest) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{59}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *RemoveClaimRequest) GetDna() string {
@@ -4613,7 +4874,7 @@ type RemoveClaimResponse struct {
 
 func (x *RemoveClaimResponse) Reset() {
 	*x = RemoveClaimResponse{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[60]
+	mi := &file_parley_control_v1_control_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4625,7 +4886,7 @@ func (x *RemoveClaimResponse) String() string {
 func (*RemoveClaimResponse) ProtoMessage() {}
 
 func (x *RemoveClaimResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[60]
+	mi := &file_parley_control_v1_control_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4638,7 +4899,7 @@ func (x *RemoveClaimResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveClaimResponse.ProtoReflect.Descriptor instead.
 func (*RemoveClaimResponse) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{60}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{65}
 }
 
 type PolicyRequest struct {
@@ -4649,7 +4910,7 @@ type PolicyRequest struct {
 
 func (x *PolicyRequest) Reset() {
 	*x = PolicyRequest{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[61]
+	mi := &file_parley_control_v1_control_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4661,7 +4922,7 @@ func (x *PolicyRequest) String() string {
 func (*PolicyRequest) ProtoMessage() {}
 
 func (x *PolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[61]
+	mi := &file_parley_control_v1_control_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4674,7 +4935,7 @@ func (x *PolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyRequest.ProtoReflect.Descriptor instead.
 func (*PolicyRequest) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{61}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{66}
 }
 
 type PolicyResponse struct {
@@ -4689,7 +4950,7 @@ type PolicyResponse struct {
 
 func (x *PolicyResponse) Reset() {
 	*x = PolicyResponse{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[62]
+	mi := &file_parley_control_v1_control_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4701,7 +4962,7 @@ func (x *PolicyResponse) String() string {
 func (*PolicyResponse) ProtoMessage() {}
 
 func (x *PolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[62]
+	mi := &file_parley_control_v1_control_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4714,7 +4975,7 @@ func (x *PolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyResponse.ProtoReflect.Descriptor instead.
 func (*PolicyResponse) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{62}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *PolicyResponse) GetBlocked() []string {
@@ -4750,7 +5011,7 @@ type AgentLimit struct {
 
 func (x *AgentLimit) Reset() {
 	*x = AgentLimit{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[63]
+	mi := &file_parley_control_v1_control_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4762,7 +5023,7 @@ func (x *AgentLimit) String() string {
 func (*AgentLimit) ProtoMessage() {}
 
 func (x *AgentLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[63]
+	mi := &file_parley_control_v1_control_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4775,7 +5036,7 @@ func (x *AgentLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentLimit.ProtoReflect.Descriptor instead.
 func (*AgentLimit) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{63}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *AgentLimit) GetAgent() string {
@@ -4812,7 +5073,7 @@ type ChangePolicyRequest struct {
 
 func (x *ChangePolicyRequest) Reset() {
 	*x = ChangePolicyRequest{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[64]
+	mi := &file_parley_control_v1_control_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4824,7 +5085,7 @@ func (x *ChangePolicyRequest) String() string {
 func (*ChangePolicyRequest) ProtoMessage() {}
 
 func (x *ChangePolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[64]
+	mi := &file_parley_control_v1_control_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4837,7 +5098,7 @@ func (x *ChangePolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePolicyRequest.ProtoReflect.Descriptor instead.
 func (*ChangePolicyRequest) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{64}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ChangePolicyRequest) GetBlock() []string {
@@ -4892,7 +5153,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[65]
+	mi := &file_parley_control_v1_control_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4904,7 +5165,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[65]
+	mi := &file_parley_control_v1_control_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4917,7 +5178,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{65}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Error) GetCode() string {
@@ -4989,7 +5250,7 @@ type ErrorLimit struct {
 
 func (x *ErrorLimit) Reset() {
 	*x = ErrorLimit{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[66]
+	mi := &file_parley_control_v1_control_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5001,7 +5262,7 @@ func (x *ErrorLimit) String() string {
 func (*ErrorLimit) ProtoMessage() {}
 
 func (x *ErrorLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[66]
+	mi := &file_parley_control_v1_control_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5014,7 +5275,7 @@ func (x *ErrorLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorLimit.ProtoReflect.Descriptor instead.
 func (*ErrorLimit) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{66}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ErrorLimit) GetName() string {
@@ -5062,7 +5323,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[67]
+	mi := &file_parley_control_v1_control_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5074,7 +5335,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[67]
+	mi := &file_parley_control_v1_control_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5087,7 +5348,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{67}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Attempt) GetAddress() string {
@@ -5115,7 +5376,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[68]
+	mi := &file_parley_control_v1_control_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5127,7 +5388,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[68]
+	mi := &file_parley_control_v1_control_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5140,7 +5401,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{68}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *WatchRequest) GetDna() string {
@@ -5182,7 +5443,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[69]
+	mi := &file_parley_control_v1_control_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5194,7 +5455,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[69]
+	mi := &file_parley_control_v1_control_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5207,7 +5468,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{69}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *WatchResponse) GetSeq() uint64 {
@@ -5268,7 +5529,7 @@ type OnlineRequest struct {
 
 func (x *OnlineRequest) Reset() {
 	*x = OnlineRequest{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[70]
+	mi := &file_parley_control_v1_control_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5280,7 +5541,7 @@ func (x *OnlineRequest) String() string {
 func (*OnlineRequest) ProtoMessage() {}
 
 func (x *OnlineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[70]
+	mi := &file_parley_control_v1_control_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5293,7 +5554,7 @@ func (x *OnlineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OnlineRequest.ProtoReflect.Descriptor instead.
 func (*OnlineRequest) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{70}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *OnlineRequest) GetAgent() string {
@@ -5313,7 +5574,7 @@ type OnlineResponse struct {
 
 func (x *OnlineResponse) Reset() {
 	*x = OnlineResponse{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[71]
+	mi := &file_parley_control_v1_control_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5325,7 +5586,7 @@ func (x *OnlineResponse) String() string {
 func (*OnlineResponse) ProtoMessage() {}
 
 func (x *OnlineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[71]
+	mi := &file_parley_control_v1_control_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5338,7 +5599,7 @@ func (x *OnlineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OnlineResponse.ProtoReflect.Descriptor instead.
 func (*OnlineResponse) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{71}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *OnlineResponse) GetOnline() bool {
@@ -5535,10 +5796,11 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\x04head\x18\x06 \x01(\tR\x04head\x12\x14\n" +
 	"\x05valid\x18\a \x01(\bR\x05valid\x12\x14\n" +
 	"\x05wrong\x18\b \x01(\x04R\x05wrong\x12\x16\n" +
-	"\x06reason\x18\t \x01(\tR\x06reason\"@\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\"\\\n" +
 	"\x12ExportChainRequest\x12\x10\n" +
 	"\x03dna\x18\x01 \x01(\tR\x03dna\x12\x18\n" +
-	"\aprivate\x18\x02 \x01(\bR\aprivate\")\n" +
+	"\aprivate\x18\x02 \x01(\bR\aprivate\x12\x1a\n" +
+	"\breceipts\x18\x03 \x01(\bR\breceipts\")\n" +
 	"\x13ExportChainResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"\x10\n" +
 	"\x0ePluginsRequest\"F\n" +
@@ -5647,7 +5909,7 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\x05start\x18\t \x01(\v2\x19.google.protobuf.DurationR\x05start\x12-\n" +
 	"\x04took\x18\n" +
 	" \x01(\v2\x19.google.protobuf.DurationR\x04took\"\x11\n" +
-	"\x0fDHTStatsRequest\"\xb6\a\n" +
+	"\x0fDHTStatsRequest\"\x82\b\n" +
 	"\x10DHTStatsResponse\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x14\n" +
@@ -5680,7 +5942,9 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\x05nodes\x18\x1a \x01(\x03R\x05nodes\x123\n" +
 	"\asession\x18\x1b \x01(\v2\x19.google.protobuf.DurationR\asession\x12;\n" +
 	"\vuplink_down\x18\x1c \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"uplinkDown\"!\n" +
+	"uplinkDown\x12-\n" +
+	"\x04late\x18\x1d \x01(\v2\x19.google.protobuf.DurationR\x04late\x12\x1b\n" +
+	"\town_calls\x18\x1e \x01(\x05R\bownCalls\"!\n" +
 	"\rGrantsRequest\x12\x10\n" +
 	"\x03dna\x18\x01 \x01(\tR\x03dna\"B\n" +
 	"\x0eGrantsResponse\x120\n" +
@@ -5709,7 +5973,22 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\x12RevokeGrantRequest\x12\x10\n" +
 	"\x03dna\x18\x01 \x01(\tR\x03dna\x12\x14\n" +
 	"\x05grant\x18\x02 \x01(\tR\x05grant\"\x15\n" +
-	"\x13RevokeGrantResponse\"!\n" +
+	"\x13RevokeGrantResponse\"&\n" +
+	"\x12DelegationsRequest\x12\x10\n" +
+	"\x03dna\x18\x01 \x01(\tR\x03dna\"V\n" +
+	"\x13DelegationsResponse\x12?\n" +
+	"\vdelegations\x18\x01 \x03(\v2\x1d.parley.control.v1.DelegationR\vdelegations\"n\n" +
+	"\n" +
+	"Delegation\x12\x14\n" +
+	"\x05proof\x18\x01 \x01(\fR\x05proof\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x18\n" +
+	"\arevoked\x18\x03 \x01(\bR\arevoked\"K\n" +
+	"\x17RevokeDelegationRequest\x12\x10\n" +
+	"\x03dna\x18\x01 \x01(\tR\x03dna\x12\x1e\n" +
+	"\n" +
+	"delegation\x18\x02 \x01(\tR\n" +
+	"delegation\"\x1a\n" +
+	"\x18RevokeDelegationResponse\"!\n" +
 	"\rClaimsRequest\x12\x10\n" +
 	"\x03dna\x18\x01 \x01(\tR\x03dna\"B\n" +
 	"\x0eClaimsResponse\x120\n" +
@@ -5797,7 +6076,7 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\x0fCAUSE_KIND_INIT\x10\x03\x12\x1a\n" +
 	"\x16CAUSE_KIND_POST_COMMIT\x10\x05\x12\x17\n" +
 	"\x13CAUSE_KIND_NOTIFIED\x10\x06\x12\x17\n" +
-	"\x13CAUSE_KIND_OPERATOR\x10\a2\xcd\x10\n" +
+	"\x13CAUSE_KIND_OPERATOR\x10\a2\x98\x12\n" +
 	"\aControl\x12M\n" +
 	"\x06Status\x12 .parley.control.v1.StatusRequest\x1a!.parley.control.v1.StatusResponse\x12G\n" +
 	"\x04Call\x12\x1e.parley.control.v1.CallRequest\x1a\x1f.parley.control.v1.CallResponse\x12G\n" +
@@ -5818,7 +6097,9 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\bDHTStats\x12\".parley.control.v1.DHTStatsRequest\x1a#.parley.control.v1.DHTStatsResponse\x12M\n" +
 	"\x06Grants\x12 .parley.control.v1.GrantsRequest\x1a!.parley.control.v1.GrantsResponse\x12S\n" +
 	"\bAddGrant\x12\".parley.control.v1.AddGrantRequest\x1a#.parley.control.v1.AddGrantResponse\x12\\\n" +
-	"\vRevokeGrant\x12%.parley.control.v1.RevokeGrantRequest\x1a&.parley.control.v1.RevokeGrantResponse\x12M\n" +
+	"\vRevokeGrant\x12%.parley.control.v1.RevokeGrantRequest\x1a&.parley.control.v1.RevokeGrantResponse\x12\\\n" +
+	"\vDelegations\x12%.parley.control.v1.DelegationsRequest\x1a&.parley.control.v1.DelegationsResponse\x12k\n" +
+	"\x10RevokeDelegation\x12*.parley.control.v1.RevokeDelegationRequest\x1a+.parley.control.v1.RevokeDelegationResponse\x12M\n" +
 	"\x06Claims\x12 .parley.control.v1.ClaimsRequest\x1a!.parley.control.v1.ClaimsResponse\x12S\n" +
 	"\bAddClaim\x12\".parley.control.v1.AddClaimRequest\x1a#.parley.control.v1.AddClaimResponse\x12\\\n" +
 	"\vRemoveClaim\x12%.parley.control.v1.RemoveClaimRequest\x1a&.parley.control.v1.RemoveClaimResponse\x12M\n" +
@@ -5838,87 +6119,92 @@ func file_parley_control_v1_control_proto_rawDescGZIP() []byte {
 }
 
 var file_parley_control_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_parley_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 72)
+var file_parley_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 77)
 var file_parley_control_v1_control_proto_goTypes = []any{
-	(RecordKind)(0),               // 0: parley.control.v1.RecordKind
-	(CauseKind)(0),                // 1: parley.control.v1.CauseKind
-	(*StatusRequest)(nil),         // 2: parley.control.v1.StatusRequest
-	(*StatusResponse)(nil),        // 3: parley.control.v1.StatusResponse
-	(*Handler)(nil),               // 4: parley.control.v1.Handler
-	(*RejectedFile)(nil),          // 5: parley.control.v1.RejectedFile
-	(*DamagedChain)(nil),          // 6: parley.control.v1.DamagedChain
-	(*Session)(nil),               // 7: parley.control.v1.Session
-	(*DHT)(nil),                   // 8: parley.control.v1.DHT
-	(*Traffic)(nil),               // 9: parley.control.v1.Traffic
-	(*Limit)(nil),                 // 10: parley.control.v1.Limit
-	(*CallRequest)(nil),           // 11: parley.control.v1.CallRequest
-	(*CallResponse)(nil),          // 12: parley.control.v1.CallResponse
-	(*PingRequest)(nil),           // 13: parley.control.v1.PingRequest
-	(*PingResponse)(nil),          // 14: parley.control.v1.PingResponse
-	(*LookupRequest)(nil),         // 15: parley.control.v1.LookupRequest
-	(*LookupResponse)(nil),        // 16: parley.control.v1.LookupResponse
-	(*RouteStep)(nil),             // 17: parley.control.v1.RouteStep
-	(*ChainsRequest)(nil),         // 18: parley.control.v1.ChainsRequest
-	(*ChainsResponse)(nil),        // 19: parley.control.v1.ChainsResponse
-	(*ChainInfo)(nil),             // 20: parley.control.v1.ChainInfo
-	(*ChainRequest)(nil),          // 21: parley.control.v1.ChainRequest
-	(*ChainResponse)(nil),         // 22: parley.control.v1.ChainResponse
-	(*Record)(nil),                // 23: parley.control.v1.Record
-	(*GetEntryRequest)(nil),       // 24: parley.control.v1.GetEntryRequest
-	(*GetEntryResponse)(nil),      // 25: parley.control.v1.GetEntryResponse
-	(*VerifyChainRequest)(nil),    // 26: parley.control.v1.VerifyChainRequest
-	(*VerifyChainResponse)(nil),   // 27: parley.control.v1.VerifyChainResponse
-	(*ExportChainRequest)(nil),    // 28: parley.control.v1.ExportChainRequest
-	(*ExportChainResponse)(nil),   // 29: parley.control.v1.ExportChainResponse
-	(*PluginsRequest)(nil),        // 30: parley.control.v1.PluginsRequest
-	(*PluginsResponse)(nil),       // 31: parley.control.v1.PluginsResponse
-	(*Plugin)(nil),                // 32: parley.control.v1.Plugin
-	(*DrainingPlugin)(nil),        // 33: parley.control.v1.DrainingPlugin
-	(*QuarantinedPlugin)(nil),     // 34: parley.control.v1.QuarantinedPlugin
-	(*PluginLayer)(nil),           // 35: parley.control.v1.PluginLayer
-	(*RestartPluginRequest)(nil),  // 36: parley.control.v1.RestartPluginRequest
-	(*RestartPluginResponse)(nil), // 37: parley.control.v1.RestartPluginResponse
-	(*PluginEventsRequest)(nil),   // 38: parley.control.v1.PluginEventsRequest
-	(*PluginEventsResponse)(nil),  // 39: parley.control.v1.PluginEventsResponse
-	(*DHTTableRequest)(nil),       // 40: parley.control.v1.DHTTableRequest
-	(*DHTTableResponse)(nil),      // 41: parley.control.v1.DHTTableResponse
-	(*DHTBucket)(nil),             // 42: parley.control.v1.DHTBucket
-	(*DHTContact)(nil),            // 43: parley.control.v1.DHTContact
-	(*DHTLookupRequest)(nil),      // 44: parley.control.v1.DHTLookupRequest
-	(*DHTLookupResponse)(nil),     // 45: parley.control.v1.DHTLookupResponse
-	(*DHTStep)(nil),               // 46: parley.control.v1.DHTStep
-	(*DHTStatsRequest)(nil),       // 47: parley.control.v1.DHTStatsRequest
-	(*DHTStatsResponse)(nil),      // 48: parley.control.v1.DHTStatsResponse
-	(*GrantsRequest)(nil),         // 49: parley.control.v1.GrantsRequest
-	(*GrantsResponse)(nil),        // 50: parley.control.v1.GrantsResponse
-	(*Grant)(nil),                 // 51: parley.control.v1.Grant
-	(*AddGrantRequest)(nil),       // 52: parley.control.v1.AddGrantRequest
-	(*AddGrantResponse)(nil),      // 53: parley.control.v1.AddGrantResponse
-	(*RevokeGrantRequest)(nil),    // 54: parley.control.v1.RevokeGrantRequest
-	(*RevokeGrantResponse)(nil),   // 55: parley.control.v1.RevokeGrantResponse
-	(*ClaimsRequest)(nil),         // 56: parley.control.v1.ClaimsRequest
-	(*ClaimsResponse)(nil),        // 57: parley.control.v1.ClaimsResponse
-	(*Claim)(nil),                 // 58: parley.control.v1.Claim
-	(*AddClaimRequest)(nil),       // 59: parley.control.v1.AddClaimRequest
-	(*AddClaimResponse)(nil),      // 60: parley.control.v1.AddClaimResponse
-	(*RemoveClaimRequest)(nil),    // 61: parley.control.v1.RemoveClaimRequest
-	(*RemoveClaimResponse)(nil),   // 62: parley.control.v1.RemoveClaimResponse
-	(*PolicyRequest)(nil),         // 63: parley.control.v1.PolicyRequest
-	(*PolicyResponse)(nil),        // 64: parley.control.v1.PolicyResponse
-	(*AgentLimit)(nil),            // 65: parley.control.v1.AgentLimit
-	(*ChangePolicyRequest)(nil),   // 66: parley.control.v1.ChangePolicyRequest
-	(*Error)(nil),                 // 67: parley.control.v1.Error
-	(*ErrorLimit)(nil),            // 68: parley.control.v1.ErrorLimit
-	(*Attempt)(nil),               // 69: parley.control.v1.Attempt
-	(*WatchRequest)(nil),          // 70: parley.control.v1.WatchRequest
-	(*WatchResponse)(nil),         // 71: parley.control.v1.WatchResponse
-	(*OnlineRequest)(nil),         // 72: parley.control.v1.OnlineRequest
-	(*OnlineResponse)(nil),        // 73: parley.control.v1.OnlineResponse
-	(*timestamppb.Timestamp)(nil), // 74: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 75: google.protobuf.Duration
+	(RecordKind)(0),                  // 0: parley.control.v1.RecordKind
+	(CauseKind)(0),                   // 1: parley.control.v1.CauseKind
+	(*StatusRequest)(nil),            // 2: parley.control.v1.StatusRequest
+	(*StatusResponse)(nil),           // 3: parley.control.v1.StatusResponse
+	(*Handler)(nil),                  // 4: parley.control.v1.Handler
+	(*RejectedFile)(nil),             // 5: parley.control.v1.RejectedFile
+	(*DamagedChain)(nil),             // 6: parley.control.v1.DamagedChain
+	(*Session)(nil),                  // 7: parley.control.v1.Session
+	(*DHT)(nil),                      // 8: parley.control.v1.DHT
+	(*Traffic)(nil),                  // 9: parley.control.v1.Traffic
+	(*Limit)(nil),                    // 10: parley.control.v1.Limit
+	(*CallRequest)(nil),              // 11: parley.control.v1.CallRequest
+	(*CallResponse)(nil),             // 12: parley.control.v1.CallResponse
+	(*PingRequest)(nil),              // 13: parley.control.v1.PingRequest
+	(*PingResponse)(nil),             // 14: parley.control.v1.PingResponse
+	(*LookupRequest)(nil),            // 15: parley.control.v1.LookupRequest
+	(*LookupResponse)(nil),           // 16: parley.control.v1.LookupResponse
+	(*RouteStep)(nil),                // 17: parley.control.v1.RouteStep
+	(*ChainsRequest)(nil),            // 18: parley.control.v1.ChainsRequest
+	(*ChainsResponse)(nil),           // 19: parley.control.v1.ChainsResponse
+	(*ChainInfo)(nil),                // 20: parley.control.v1.ChainInfo
+	(*ChainRequest)(nil),             // 21: parley.control.v1.ChainRequest
+	(*ChainResponse)(nil),            // 22: parley.control.v1.ChainResponse
+	(*Record)(nil),                   // 23: parley.control.v1.Record
+	(*GetEntryRequest)(nil),          // 24: parley.control.v1.GetEntryRequest
+	(*GetEntryResponse)(nil),         // 25: parley.control.v1.GetEntryResponse
+	(*VerifyChainRequest)(nil),       // 26: parley.control.v1.VerifyChainRequest
+	(*VerifyChainResponse)(nil),      // 27: parley.control.v1.VerifyChainResponse
+	(*ExportChainRequest)(nil),       // 28: parley.control.v1.ExportChainRequest
+	(*ExportChainResponse)(nil),      // 29: parley.control.v1.ExportChainResponse
+	(*PluginsRequest)(nil),           // 30: parley.control.v1.PluginsRequest
+	(*PluginsResponse)(nil),          // 31: parley.control.v1.PluginsResponse
+	(*Plugin)(nil),                   // 32: parley.control.v1.Plugin
+	(*DrainingPlugin)(nil),           // 33: parley.control.v1.DrainingPlugin
+	(*QuarantinedPlugin)(nil),        // 34: parley.control.v1.QuarantinedPlugin
+	(*PluginLayer)(nil),              // 35: parley.control.v1.PluginLayer
+	(*RestartPluginRequest)(nil),     // 36: parley.control.v1.RestartPluginRequest
+	(*RestartPluginResponse)(nil),    // 37: parley.control.v1.RestartPluginResponse
+	(*PluginEventsRequest)(nil),      // 38: parley.control.v1.PluginEventsRequest
+	(*PluginEventsResponse)(nil),     // 39: parley.control.v1.PluginEventsResponse
+	(*DHTTableRequest)(nil),          // 40: parley.control.v1.DHTTableRequest
+	(*DHTTableResponse)(nil),         // 41: parley.control.v1.DHTTableResponse
+	(*DHTBucket)(nil),                // 42: parley.control.v1.DHTBucket
+	(*DHTContact)(nil),               // 43: parley.control.v1.DHTContact
+	(*DHTLookupRequest)(nil),         // 44: parley.control.v1.DHTLookupRequest
+	(*DHTLookupResponse)(nil),        // 45: parley.control.v1.DHTLookupResponse
+	(*DHTStep)(nil),                  // 46: parley.control.v1.DHTStep
+	(*DHTStatsRequest)(nil),          // 47: parley.control.v1.DHTStatsRequest
+	(*DHTStatsResponse)(nil),         // 48: parley.control.v1.DHTStatsResponse
+	(*GrantsRequest)(nil),            // 49: parley.control.v1.GrantsRequest
+	(*GrantsResponse)(nil),           // 50: parley.control.v1.GrantsResponse
+	(*Grant)(nil),                    // 51: parley.control.v1.Grant
+	(*AddGrantRequest)(nil),          // 52: parley.control.v1.AddGrantRequest
+	(*AddGrantResponse)(nil),         // 53: parley.control.v1.AddGrantResponse
+	(*RevokeGrantRequest)(nil),       // 54: parley.control.v1.RevokeGrantRequest
+	(*RevokeGrantResponse)(nil),      // 55: parley.control.v1.RevokeGrantResponse
+	(*DelegationsRequest)(nil),       // 56: parley.control.v1.DelegationsRequest
+	(*DelegationsResponse)(nil),      // 57: parley.control.v1.DelegationsResponse
+	(*Delegation)(nil),               // 58: parley.control.v1.Delegation
+	(*RevokeDelegationRequest)(nil),  // 59: parley.control.v1.RevokeDelegationRequest
+	(*RevokeDelegationResponse)(nil), // 60: parley.control.v1.RevokeDelegationResponse
+	(*ClaimsRequest)(nil),            // 61: parley.control.v1.ClaimsRequest
+	(*ClaimsResponse)(nil),           // 62: parley.control.v1.ClaimsResponse
+	(*Claim)(nil),                    // 63: parley.control.v1.Claim
+	(*AddClaimRequest)(nil),          // 64: parley.control.v1.AddClaimRequest
+	(*AddClaimResponse)(nil),         // 65: parley.control.v1.AddClaimResponse
+	(*RemoveClaimRequest)(nil),       // 66: parley.control.v1.RemoveClaimRequest
+	(*RemoveClaimResponse)(nil),      // 67: parley.control.v1.RemoveClaimResponse
+	(*PolicyRequest)(nil),            // 68: parley.control.v1.PolicyRequest
+	(*PolicyResponse)(nil),           // 69: parley.control.v1.PolicyResponse
+	(*AgentLimit)(nil),               // 70: parley.control.v1.AgentLimit
+	(*ChangePolicyRequest)(nil),      // 71: parley.control.v1.ChangePolicyRequest
+	(*Error)(nil),                    // 72: parley.control.v1.Error
+	(*ErrorLimit)(nil),               // 73: parley.control.v1.ErrorLimit
+	(*Attempt)(nil),                  // 74: parley.control.v1.Attempt
+	(*WatchRequest)(nil),             // 75: parley.control.v1.WatchRequest
+	(*WatchResponse)(nil),            // 76: parley.control.v1.WatchResponse
+	(*OnlineRequest)(nil),            // 77: parley.control.v1.OnlineRequest
+	(*OnlineResponse)(nil),           // 78: parley.control.v1.OnlineResponse
+	(*timestamppb.Timestamp)(nil),    // 79: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 80: google.protobuf.Duration
 }
 var file_parley_control_v1_control_proto_depIdxs = []int32{
-	74, // 0: parley.control.v1.StatusResponse.since:type_name -> google.protobuf.Timestamp
+	79, // 0: parley.control.v1.StatusResponse.since:type_name -> google.protobuf.Timestamp
 	4,  // 1: parley.control.v1.StatusResponse.handlers:type_name -> parley.control.v1.Handler
 	5,  // 2: parley.control.v1.StatusResponse.rejected:type_name -> parley.control.v1.RejectedFile
 	6,  // 3: parley.control.v1.StatusResponse.damaged:type_name -> parley.control.v1.DamagedChain
@@ -5926,118 +6212,125 @@ var file_parley_control_v1_control_proto_depIdxs = []int32{
 	8,  // 5: parley.control.v1.StatusResponse.dht:type_name -> parley.control.v1.DHT
 	9,  // 6: parley.control.v1.StatusResponse.traffic:type_name -> parley.control.v1.Traffic
 	10, // 7: parley.control.v1.StatusResponse.limits:type_name -> parley.control.v1.Limit
-	74, // 8: parley.control.v1.Handler.since:type_name -> google.protobuf.Timestamp
-	74, // 9: parley.control.v1.Session.since:type_name -> google.protobuf.Timestamp
-	74, // 10: parley.control.v1.Session.last_heard:type_name -> google.protobuf.Timestamp
-	75, // 11: parley.control.v1.Session.clock_skew:type_name -> google.protobuf.Duration
-	74, // 12: parley.control.v1.DHT.last_published:type_name -> google.protobuf.Timestamp
-	75, // 13: parley.control.v1.PingResponse.time:type_name -> google.protobuf.Duration
-	74, // 14: parley.control.v1.LookupResponse.expires:type_name -> google.protobuf.Timestamp
+	79, // 8: parley.control.v1.Handler.since:type_name -> google.protobuf.Timestamp
+	79, // 9: parley.control.v1.Session.since:type_name -> google.protobuf.Timestamp
+	79, // 10: parley.control.v1.Session.last_heard:type_name -> google.protobuf.Timestamp
+	80, // 11: parley.control.v1.Session.clock_skew:type_name -> google.protobuf.Duration
+	79, // 12: parley.control.v1.DHT.last_published:type_name -> google.protobuf.Timestamp
+	80, // 13: parley.control.v1.PingResponse.time:type_name -> google.protobuf.Duration
+	79, // 14: parley.control.v1.LookupResponse.expires:type_name -> google.protobuf.Timestamp
 	17, // 15: parley.control.v1.LookupResponse.route:type_name -> parley.control.v1.RouteStep
-	75, // 16: parley.control.v1.RouteStep.time:type_name -> google.protobuf.Duration
+	80, // 16: parley.control.v1.RouteStep.time:type_name -> google.protobuf.Duration
 	20, // 17: parley.control.v1.ChainsResponse.chains:type_name -> parley.control.v1.ChainInfo
 	23, // 18: parley.control.v1.ChainResponse.records:type_name -> parley.control.v1.Record
-	74, // 19: parley.control.v1.Record.time:type_name -> google.protobuf.Timestamp
+	79, // 19: parley.control.v1.Record.time:type_name -> google.protobuf.Timestamp
 	0,  // 20: parley.control.v1.Record.kind:type_name -> parley.control.v1.RecordKind
 	1,  // 21: parley.control.v1.Record.cause:type_name -> parley.control.v1.CauseKind
 	23, // 22: parley.control.v1.GetEntryResponse.record:type_name -> parley.control.v1.Record
 	32, // 23: parley.control.v1.PluginsResponse.plugins:type_name -> parley.control.v1.Plugin
-	74, // 24: parley.control.v1.Plugin.since:type_name -> google.protobuf.Timestamp
-	74, // 25: parley.control.v1.Plugin.started:type_name -> google.protobuf.Timestamp
-	74, // 26: parley.control.v1.Plugin.probation:type_name -> google.protobuf.Timestamp
+	79, // 24: parley.control.v1.Plugin.since:type_name -> google.protobuf.Timestamp
+	79, // 25: parley.control.v1.Plugin.started:type_name -> google.protobuf.Timestamp
+	79, // 26: parley.control.v1.Plugin.probation:type_name -> google.protobuf.Timestamp
 	33, // 27: parley.control.v1.Plugin.draining:type_name -> parley.control.v1.DrainingPlugin
 	34, // 28: parley.control.v1.Plugin.quarantined:type_name -> parley.control.v1.QuarantinedPlugin
 	35, // 29: parley.control.v1.Plugin.layers:type_name -> parley.control.v1.PluginLayer
-	74, // 30: parley.control.v1.DrainingPlugin.until:type_name -> google.protobuf.Timestamp
-	74, // 31: parley.control.v1.QuarantinedPlugin.since:type_name -> google.protobuf.Timestamp
-	74, // 32: parley.control.v1.PluginEventsResponse.time:type_name -> google.protobuf.Timestamp
+	79, // 30: parley.control.v1.DrainingPlugin.until:type_name -> google.protobuf.Timestamp
+	79, // 31: parley.control.v1.QuarantinedPlugin.since:type_name -> google.protobuf.Timestamp
+	79, // 32: parley.control.v1.PluginEventsResponse.time:type_name -> google.protobuf.Timestamp
 	42, // 33: parley.control.v1.DHTTableResponse.buckets:type_name -> parley.control.v1.DHTBucket
 	43, // 34: parley.control.v1.DHTTableResponse.contacts:type_name -> parley.control.v1.DHTContact
-	74, // 35: parley.control.v1.DHTBucket.touched:type_name -> google.protobuf.Timestamp
-	74, // 36: parley.control.v1.DHTContact.since:type_name -> google.protobuf.Timestamp
-	75, // 37: parley.control.v1.DHTContact.rtt:type_name -> google.protobuf.Duration
-	74, // 38: parley.control.v1.DHTLookupResponse.issued:type_name -> google.protobuf.Timestamp
-	74, // 39: parley.control.v1.DHTLookupResponse.expires:type_name -> google.protobuf.Timestamp
-	75, // 40: parley.control.v1.DHTLookupResponse.took:type_name -> google.protobuf.Duration
+	79, // 35: parley.control.v1.DHTBucket.touched:type_name -> google.protobuf.Timestamp
+	79, // 36: parley.control.v1.DHTContact.since:type_name -> google.protobuf.Timestamp
+	80, // 37: parley.control.v1.DHTContact.rtt:type_name -> google.protobuf.Duration
+	79, // 38: parley.control.v1.DHTLookupResponse.issued:type_name -> google.protobuf.Timestamp
+	79, // 39: parley.control.v1.DHTLookupResponse.expires:type_name -> google.protobuf.Timestamp
+	80, // 40: parley.control.v1.DHTLookupResponse.took:type_name -> google.protobuf.Duration
 	46, // 41: parley.control.v1.DHTLookupResponse.steps:type_name -> parley.control.v1.DHTStep
-	75, // 42: parley.control.v1.DHTStep.start:type_name -> google.protobuf.Duration
-	75, // 43: parley.control.v1.DHTStep.took:type_name -> google.protobuf.Duration
-	74, // 44: parley.control.v1.DHTStatsResponse.published:type_name -> google.protobuf.Timestamp
-	75, // 45: parley.control.v1.DHTStatsResponse.publish_took:type_name -> google.protobuf.Duration
-	74, // 46: parley.control.v1.DHTStatsResponse.read_back_until:type_name -> google.protobuf.Timestamp
-	75, // 47: parley.control.v1.DHTStatsResponse.clock_off:type_name -> google.protobuf.Duration
-	75, // 48: parley.control.v1.DHTStatsResponse.session:type_name -> google.protobuf.Duration
-	74, // 49: parley.control.v1.DHTStatsResponse.uplink_down:type_name -> google.protobuf.Timestamp
-	51, // 50: parley.control.v1.GrantsResponse.grants:type_name -> parley.control.v1.Grant
-	74, // 51: parley.control.v1.Grant.expires:type_name -> google.protobuf.Timestamp
-	75, // 52: parley.control.v1.Grant.per:type_name -> google.protobuf.Duration
-	74, // 53: parley.control.v1.Grant.since:type_name -> google.protobuf.Timestamp
-	51, // 54: parley.control.v1.AddGrantRequest.grant:type_name -> parley.control.v1.Grant
-	58, // 55: parley.control.v1.ClaimsResponse.claims:type_name -> parley.control.v1.Claim
-	74, // 56: parley.control.v1.Claim.expires:type_name -> google.protobuf.Timestamp
-	74, // 57: parley.control.v1.Claim.since:type_name -> google.protobuf.Timestamp
-	65, // 58: parley.control.v1.PolicyResponse.limits:type_name -> parley.control.v1.AgentLimit
-	65, // 59: parley.control.v1.ChangePolicyRequest.limits:type_name -> parley.control.v1.AgentLimit
-	68, // 60: parley.control.v1.Error.limit:type_name -> parley.control.v1.ErrorLimit
-	69, // 61: parley.control.v1.Error.attempts:type_name -> parley.control.v1.Attempt
-	75, // 62: parley.control.v1.ErrorLimit.retry_after:type_name -> google.protobuf.Duration
-	74, // 63: parley.control.v1.WatchResponse.time:type_name -> google.protobuf.Timestamp
-	74, // 64: parley.control.v1.OnlineResponse.last_heard:type_name -> google.protobuf.Timestamp
-	2,  // 65: parley.control.v1.Control.Status:input_type -> parley.control.v1.StatusRequest
-	11, // 66: parley.control.v1.Control.Call:input_type -> parley.control.v1.CallRequest
-	13, // 67: parley.control.v1.Control.Ping:input_type -> parley.control.v1.PingRequest
-	15, // 68: parley.control.v1.Control.Lookup:input_type -> parley.control.v1.LookupRequest
-	18, // 69: parley.control.v1.Control.Chains:input_type -> parley.control.v1.ChainsRequest
-	21, // 70: parley.control.v1.Control.Chain:input_type -> parley.control.v1.ChainRequest
-	24, // 71: parley.control.v1.Control.GetEntry:input_type -> parley.control.v1.GetEntryRequest
-	26, // 72: parley.control.v1.Control.VerifyChain:input_type -> parley.control.v1.VerifyChainRequest
-	28, // 73: parley.control.v1.Control.ExportChain:input_type -> parley.control.v1.ExportChainRequest
-	30, // 74: parley.control.v1.Control.Plugins:input_type -> parley.control.v1.PluginsRequest
-	36, // 75: parley.control.v1.Control.RestartPlugin:input_type -> parley.control.v1.RestartPluginRequest
-	38, // 76: parley.control.v1.Control.PluginEvents:input_type -> parley.control.v1.PluginEventsRequest
-	40, // 77: parley.control.v1.Control.DHTTable:input_type -> parley.control.v1.DHTTableRequest
-	44, // 78: parley.control.v1.Control.DHTLookup:input_type -> parley.control.v1.DHTLookupRequest
-	70, // 79: parley.control.v1.Control.Watch:input_type -> parley.control.v1.WatchRequest
-	72, // 80: parley.control.v1.Control.Online:input_type -> parley.control.v1.OnlineRequest
-	47, // 81: parley.control.v1.Control.DHTStats:input_type -> parley.control.v1.DHTStatsRequest
-	49, // 82: parley.control.v1.Control.Grants:input_type -> parley.control.v1.GrantsRequest
-	52, // 83: parley.control.v1.Control.AddGrant:input_type -> parley.control.v1.AddGrantRequest
-	54, // 84: parley.control.v1.Control.RevokeGrant:input_type -> parley.control.v1.RevokeGrantRequest
-	56, // 85: parley.control.v1.Control.Claims:input_type -> parley.control.v1.ClaimsRequest
-	59, // 86: parley.control.v1.Control.AddClaim:input_type -> parley.control.v1.AddClaimRequest
-	61, // 87: parley.control.v1.Control.RemoveClaim:input_type -> parley.control.v1.RemoveClaimRequest
-	63, // 88: parley.control.v1.Control.Policy:input_type -> parley.control.v1.PolicyRequest
-	66, // 89: parley.control.v1.Control.ChangePolicy:input_type -> parley.control.v1.ChangePolicyRequest
-	3,  // 90: parley.control.v1.Control.Status:output_type -> parley.control.v1.StatusResponse
-	12, // 91: parley.control.v1.Control.Call:output_type -> parley.control.v1.CallResponse
-	14, // 92: parley.control.v1.Control.Ping:output_type -> parley.control.v1.PingResponse
-	16, // 93: parley.control.v1.Control.Lookup:output_type -> parley.control.v1.LookupResponse
-	19, // 94: parley.control.v1.Control.Chains:output_type -> parley.control.v1.ChainsResponse
-	22, // 95: parley.control.v1.Control.Chain:output_type -> parley.control.v1.ChainResponse
-	25, // 96: parley.control.v1.Control.GetEntry:output_type -> parley.control.v1.GetEntryResponse
-	27, // 97: parley.control.v1.Control.VerifyChain:output_type -> parley.control.v1.VerifyChainResponse
-	29, // 98: parley.control.v1.Control.ExportChain:output_type -> parley.control.v1.ExportChainResponse
-	31, // 99: parley.control.v1.Control.Plugins:output_type -> parley.control.v1.PluginsResponse
-	37, // 100: parley.control.v1.Control.RestartPlugin:output_type -> parley.control.v1.RestartPluginResponse
-	39, // 101: parley.control.v1.Control.PluginEvents:output_type -> parley.control.v1.PluginEventsResponse
-	41, // 102: parley.control.v1.Control.DHTTable:output_type -> parley.control.v1.DHTTableResponse
-	45, // 103: parley.control.v1.Control.DHTLookup:output_type -> parley.control.v1.DHTLookupResponse
-	71, // 104: parley.control.v1.Control.Watch:output_type -> parley.control.v1.WatchResponse
-	73, // 105: parley.control.v1.Control.Online:output_type -> parley.control.v1.OnlineResponse
-	48, // 106: parley.control.v1.Control.DHTStats:output_type -> parley.control.v1.DHTStatsResponse
-	50, // 107: parley.control.v1.Control.Grants:output_type -> parley.control.v1.GrantsResponse
-	53, // 108: parley.control.v1.Control.AddGrant:output_type -> parley.control.v1.AddGrantResponse
-	55, // 109: parley.control.v1.Control.RevokeGrant:output_type -> parley.control.v1.RevokeGrantResponse
-	57, // 110: parley.control.v1.Control.Claims:output_type -> parley.control.v1.ClaimsResponse
-	60, // 111: parley.control.v1.Control.AddClaim:output_type -> parley.control.v1.AddClaimResponse
-	62, // 112: parley.control.v1.Control.RemoveClaim:output_type -> parley.control.v1.RemoveClaimResponse
-	64, // 113: parley.control.v1.Control.Policy:output_type -> parley.control.v1.PolicyResponse
-	64, // 114: parley.control.v1.Control.ChangePolicy:output_type -> parley.control.v1.PolicyResponse
-	90, // [90:115] is the sub-list for method output_type
-	65, // [65:90] is the sub-list for method input_type
-	65, // [65:65] is the sub-list for extension type_name
-	65, // [65:65] is the sub-list for extension extendee
-	0,  // [0:65] is the sub-list for field type_name
+	80, // 42: parley.control.v1.DHTStep.start:type_name -> google.protobuf.Duration
+	80, // 43: parley.control.v1.DHTStep.took:type_name -> google.protobuf.Duration
+	79, // 44: parley.control.v1.DHTStatsResponse.published:type_name -> google.protobuf.Timestamp
+	80, // 45: parley.control.v1.DHTStatsResponse.publish_took:type_name -> google.protobuf.Duration
+	79, // 46: parley.control.v1.DHTStatsResponse.read_back_until:type_name -> google.protobuf.Timestamp
+	80, // 47: parley.control.v1.DHTStatsResponse.clock_off:type_name -> google.protobuf.Duration
+	80, // 48: parley.control.v1.DHTStatsResponse.session:type_name -> google.protobuf.Duration
+	79, // 49: parley.control.v1.DHTStatsResponse.uplink_down:type_name -> google.protobuf.Timestamp
+	80, // 50: parley.control.v1.DHTStatsResponse.late:type_name -> google.protobuf.Duration
+	51, // 51: parley.control.v1.GrantsResponse.grants:type_name -> parley.control.v1.Grant
+	79, // 52: parley.control.v1.Grant.expires:type_name -> google.protobuf.Timestamp
+	80, // 53: parley.control.v1.Grant.per:type_name -> google.protobuf.Duration
+	79, // 54: parley.control.v1.Grant.since:type_name -> google.protobuf.Timestamp
+	51, // 55: parley.control.v1.AddGrantRequest.grant:type_name -> parley.control.v1.Grant
+	58, // 56: parley.control.v1.DelegationsResponse.delegations:type_name -> parley.control.v1.Delegation
+	79, // 57: parley.control.v1.Delegation.since:type_name -> google.protobuf.Timestamp
+	63, // 58: parley.control.v1.ClaimsResponse.claims:type_name -> parley.control.v1.Claim
+	79, // 59: parley.control.v1.Claim.expires:type_name -> google.protobuf.Timestamp
+	79, // 60: parley.control.v1.Claim.since:type_name -> google.protobuf.Timestamp
+	70, // 61: parley.control.v1.PolicyResponse.limits:type_name -> parley.control.v1.AgentLimit
+	70, // 62: parley.control.v1.ChangePolicyRequest.limits:type_name -> parley.control.v1.AgentLimit
+	73, // 63: parley.control.v1.Error.limit:type_name -> parley.control.v1.ErrorLimit
+	74, // 64: parley.control.v1.Error.attempts:type_name -> parley.control.v1.Attempt
+	80, // 65: parley.control.v1.ErrorLimit.retry_after:type_name -> google.protobuf.Duration
+	79, // 66: parley.control.v1.WatchResponse.time:type_name -> google.protobuf.Timestamp
+	79, // 67: parley.control.v1.OnlineResponse.last_heard:type_name -> google.protobuf.Timestamp
+	2,  // 68: parley.control.v1.Control.Status:input_type -> parley.control.v1.StatusRequest
+	11, // 69: parley.control.v1.Control.Call:input_type -> parley.control.v1.CallRequest
+	13, // 70: parley.control.v1.Control.Ping:input_type -> parley.control.v1.PingRequest
+	15, // 71: parley.control.v1.Control.Lookup:input_type -> parley.control.v1.LookupRequest
+	18, // 72: parley.control.v1.Control.Chains:input_type -> parley.control.v1.ChainsRequest
+	21, // 73: parley.control.v1.Control.Chain:input_type -> parley.control.v1.ChainRequest
+	24, // 74: parley.control.v1.Control.GetEntry:input_type -> parley.control.v1.GetEntryRequest
+	26, // 75: parley.control.v1.Control.VerifyChain:input_type -> parley.control.v1.VerifyChainRequest
+	28, // 76: parley.control.v1.Control.ExportChain:input_type -> parley.control.v1.ExportChainRequest
+	30, // 77: parley.control.v1.Control.Plugins:input_type -> parley.control.v1.PluginsRequest
+	36, // 78: parley.control.v1.Control.RestartPlugin:input_type -> parley.control.v1.RestartPluginRequest
+	38, // 79: parley.control.v1.Control.PluginEvents:input_type -> parley.control.v1.PluginEventsRequest
+	40, // 80: parley.control.v1.Control.DHTTable:input_type -> parley.control.v1.DHTTableRequest
+	44, // 81: parley.control.v1.Control.DHTLookup:input_type -> parley.control.v1.DHTLookupRequest
+	75, // 82: parley.control.v1.Control.Watch:input_type -> parley.control.v1.WatchRequest
+	77, // 83: parley.control.v1.Control.Online:input_type -> parley.control.v1.OnlineRequest
+	47, // 84: parley.control.v1.Control.DHTStats:input_type -> parley.control.v1.DHTStatsRequest
+	49, // 85: parley.control.v1.Control.Grants:input_type -> parley.control.v1.GrantsRequest
+	52, // 86: parley.control.v1.Control.AddGrant:input_type -> parley.control.v1.AddGrantRequest
+	54, // 87: parley.control.v1.Control.RevokeGrant:input_type -> parley.control.v1.RevokeGrantRequest
+	56, // 88: parley.control.v1.Control.Delegations:input_type -> parley.control.v1.DelegationsRequest
+	59, // 89: parley.control.v1.Control.RevokeDelegation:input_type -> parley.control.v1.RevokeDelegationRequest
+	61, // 90: parley.control.v1.Control.Claims:input_type -> parley.control.v1.ClaimsRequest
+	64, // 91: parley.control.v1.Control.AddClaim:input_type -> parley.control.v1.AddClaimRequest
+	66, // 92: parley.control.v1.Control.RemoveClaim:input_type -> parley.control.v1.RemoveClaimRequest
+	68, // 93: parley.control.v1.Control.Policy:input_type -> parley.control.v1.PolicyRequest
+	71, // 94: parley.control.v1.Control.ChangePolicy:input_type -> parley.control.v1.ChangePolicyRequest
+	3,  // 95: parley.control.v1.Control.Status:output_type -> parley.control.v1.StatusResponse
+	12, // 96: parley.control.v1.Control.Call:output_type -> parley.control.v1.CallResponse
+	14, // 97: parley.control.v1.Control.Ping:output_type -> parley.control.v1.PingResponse
+	16, // 98: parley.control.v1.Control.Lookup:output_type -> parley.control.v1.LookupResponse
+	19, // 99: parley.control.v1.Control.Chains:output_type -> parley.control.v1.ChainsResponse
+	22, // 100: parley.control.v1.Control.Chain:output_type -> parley.control.v1.ChainResponse
+	25, // 101: parley.control.v1.Control.GetEntry:output_type -> parley.control.v1.GetEntryResponse
+	27, // 102: parley.control.v1.Control.VerifyChain:output_type -> parley.control.v1.VerifyChainResponse
+	29, // 103: parley.control.v1.Control.ExportChain:output_type -> parley.control.v1.ExportChainResponse
+	31, // 104: parley.control.v1.Control.Plugins:output_type -> parley.control.v1.PluginsResponse
+	37, // 105: parley.control.v1.Control.RestartPlugin:output_type -> parley.control.v1.RestartPluginResponse
+	39, // 106: parley.control.v1.Control.PluginEvents:output_type -> parley.control.v1.PluginEventsResponse
+	41, // 107: parley.control.v1.Control.DHTTable:output_type -> parley.control.v1.DHTTableResponse
+	45, // 108: parley.control.v1.Control.DHTLookup:output_type -> parley.control.v1.DHTLookupResponse
+	76, // 109: parley.control.v1.Control.Watch:output_type -> parley.control.v1.WatchResponse
+	78, // 110: parley.control.v1.Control.Online:output_type -> parley.control.v1.OnlineResponse
+	48, // 111: parley.control.v1.Control.DHTStats:output_type -> parley.control.v1.DHTStatsResponse
+	50, // 112: parley.control.v1.Control.Grants:output_type -> parley.control.v1.GrantsResponse
+	53, // 113: parley.control.v1.Control.AddGrant:output_type -> parley.control.v1.AddGrantResponse
+	55, // 114: parley.control.v1.Control.RevokeGrant:output_type -> parley.control.v1.RevokeGrantResponse
+	57, // 115: parley.control.v1.Control.Delegations:output_type -> parley.control.v1.DelegationsResponse
+	60, // 116: parley.control.v1.Control.RevokeDelegation:output_type -> parley.control.v1.RevokeDelegationResponse
+	62, // 117: parley.control.v1.Control.Claims:output_type -> parley.control.v1.ClaimsResponse
+	65, // 118: parley.control.v1.Control.AddClaim:output_type -> parley.control.v1.AddClaimResponse
+	67, // 119: parley.control.v1.Control.RemoveClaim:output_type -> parley.control.v1.RemoveClaimResponse
+	69, // 120: parley.control.v1.Control.Policy:output_type -> parley.control.v1.PolicyResponse
+	69, // 121: parley.control.v1.Control.ChangePolicy:output_type -> parley.control.v1.PolicyResponse
+	95, // [95:122] is the sub-list for method output_type
+	68, // [68:95] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_parley_control_v1_control_proto_init() }
@@ -6055,7 +6348,7 @@ func file_parley_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_parley_control_v1_control_proto_rawDesc), len(file_parley_control_v1_control_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   72,
+			NumMessages:   77,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,88 @@
+package dht
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// The bootstrap node answers its dial later than the call that began it waits: the
+// session is reason enough to ask again at once, and not after the back-off.
+func TestLateSessionJoins(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	boot := Contact{Key: pub(testKey(1)), Addrs: []netip.AddrPort{testAddr(1)}}
+	cfg := Config{Key: testKey(0), Network: &heldNetwork{}, Bootstrap: []Contact{boot}}.withDefaults()
+	c := newCore(&cfg, now)
+	asked := func() int { return len(c.poll(now)) }
+	fail := func() {
+		for id := range c.calls {
+			c.answered(now, id, nil, ErrDial)
+		}
+	}
+	for range 6 { // the back-off grows
+		if now = c.sched.bootstrap; asked() != 1 {
+			t.Fatalf("no call at %s", now)
+		}
+		now = now.Add(firstTimeout)
+		fail()
+		if asked() != 0 {
+			t.Fatal("no pause")
+		}
+	}
+	now = now.Add(time.Second)
+	if asked() != 0 || c.wake(now).Sub(now) < 10*time.Second {
+		t.Fatalf("next try in %s", c.wake(now).Sub(now))
+	}
+	if !c.opened(now, boot.Key, boot.Addrs[0]) {
+		t.Error("nothing to do")
+	}
+	if asked() == 0 {
+		t.Error("it is not asked at once")
+	}
+	for id := range c.calls {
+		c.answered(now, id, &Response{Seq: 1, Time: uint64(now.UnixMilli())}, nil)
+	}
+	if c.table.n != 1 || len(c.dead) != 0 {
+		t.Errorf("%d contacts, %d held dead", c.table.n, len(c.dead))
+	}
+}
+
+// A contact that was named, and whose session opens late, is asked for its record:
+// it was not dead.
+func TestLateSessionIsAChance(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	cfg := Config{Key: testKey(0), Network: &heldNetwork{}}.withDefaults()
+	c := newCore(&cfg, now)
+	c.poll(now)
+	late := testRecord(t, 7, 1, now)
+	ct := Contact{Key: late.Key, Record: late}
+	for range 2 {
+		c.probe(ct, probeCheck)
+		if calls := c.poll(now); len(calls) != 1 || calls[0].to.Key != late.Key {
+			t.Fatalf("%d calls", len(calls))
+		}
+		for id := range c.calls {
+			c.answered(now, id, nil, ErrDial)
+		}
+		if !c.isDead(now, ct) || !c.isShut(now, ct) {
+			t.Fatal("it is not left alone")
+		}
+		if c.opened(now, late.Key, netip.AddrPort{}); !c.isShut(now, ct) {
+			t.Fatal("its address is dialled because it has dialled this node")
+		}
+		if !c.opened(now, late.Key, late.Addrs[0]) || c.isDead(now, ct) {
+			t.Fatal("it is still held against it")
+		}
+		calls := c.poll(now)
+		if len(calls) != 1 || calls[0].to.Key != late.Key || calls[0].req.Op != OpPing {
+			t.Fatalf("%d calls", len(calls))
+		}
+		for id := range c.calls {
+			c.answered(now, id, &Response{Seq: 1, Record: late}, nil)
+		}
+		if c.table.get(late.Key) == nil {
+			t.Fatal("it is no contact")
+		}
+		c.table.forget(late.Key)
+	}
+}
