@@ -146,7 +146,7 @@ func (y *Node) admit(deadline time.Time, from *Node, m *sdk.Message) (*running, 
 		return y.start(deadline, call)
 	}
 	call.Kind, call.Function = sdk.CallFunction, m.Function
-	release, e := y.granted(from.id, m, from.claim(m))
+	release, e := y.granted(from, m)
 	if e != nil {
 		return nil, e
 	}
