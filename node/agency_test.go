@@ -1,12 +1,14 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 
 	"github.com/parley-p2p/parley/node/control"
 	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/agency"
 	"github.com/parley-p2p/parley/sdk/sdktest"
 )
 
@@ -286,6 +289,54 @@ func TestUseIsCountedOnce(t *testing.T) {
 	}
 }
 
+// busyHandler takes no calls while it is full.
+type busyHandler struct {
+	*sdk.Definition
+	full atomic.Bool
+}
+
+func (h *busyHandler) Serve(ctx context.Context, host sdk.Host, call *sdk.Call) ([]byte, error) {
+	if h.full.Load() {
+		return nil, &sdk.Error{Code: sdk.Busy, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true}
+	}
+	return h.Definition.Serve(ctx, host, call)
+}
+
+// TestUseGivenBack: what never began to run is no use; what failed is one.
+func TestUseGivenBack(t *testing.T) {
+	t.Parallel()
+	w := newTestNetwork(t, sdktest.ConformanceDNA)
+	alice := w.start("alice")
+	handler := &busyHandler{Definition: sdktest.ConformanceDNA()}
+	cfg := w.base
+	cfg.DataDir, cfg.Bootstrap, cfg.Handlers = filepath.Join(w.dir, "bob"), w.first, []sdk.Handler{handler}
+	bob := startNode(t, cfg)
+	g := sdk.Grant{Kind: sdk.GrantAssigned, Agents: []sdk.AgentID{alice.Agent()}, Uses: 5}
+	addGrant(t, bob, g)
+	used := func(want int) {
+		t.Helper()
+		if list, err := bob.Grants(t.Context(), conformanceDNA); err != nil || list[0].Used != want {
+			t.Fatalf("%+v, %v; want %d uses", list, err, want)
+		}
+	}
+	_, err := step(t, alice, sdktest.Step{Op: "remote", To: bob.Agent(), Text: "dont", Then: &sdktest.Step{Op: "who"}})
+	wantError(t, err, sdk.NoHandler, sdk.DeliveredNo, true)
+	used(0)
+	_, err = step(t, alice, sdktest.Step{Op: "remote", To: bob.Agent(), Then: &sdktest.Step{Op: "fail", Text: "told"}})
+	wantError(t, err, sdk.HandlerFailed, sdk.DeliveredYes, true)
+	used(1)
+	handler.full.Store(true)
+	if err := whoAt(t, alice, bob); !errors.Is(err, sdk.Busy) {
+		t.Fatalf("got %v", err)
+	}
+	used(1)
+	handler.full.Store(false)
+	if err := whoAt(t, alice, bob); err != nil {
+		t.Fatal(err)
+	}
+	used(2)
+}
+
 func TestGrantsAreBounded(t *testing.T) {
 	t.Parallel()
 	w := newTestNetwork(t, sdktest.ConformanceDNA)
@@ -309,6 +360,33 @@ func TestGrantsAreBounded(t *testing.T) {
 	bob = startNode(t, cfg)
 	if fewer, err := bob.Grants(t.Context(), conformanceDNA); err != nil || len(fewer) != 2 || fewer[0].ID != list[1].ID || fewer[1].ID != list[2].ID {
 		t.Errorf("%+v, %v", fewer, err)
+	}
+}
+
+// TestUnreadableGrants: one that can't be read lets nobody in; an end that can't
+// be read must not leave a grant that is over.
+func TestUnreadableGrants(t *testing.T) {
+	t.Parallel()
+	w := newTestNetwork(t, sdktest.ConformanceDNA)
+	bob := w.start("bob")
+	claim := addGrant(t, bob, sdk.Grant{Kind: sdk.GrantUnrestricted})
+	a := bob.apps.all()[0]
+	for _, c := range []struct {
+		entryType string
+		fails     bool
+	}{{agency.TypeGrant, false}, {agency.TypeRevoked, true}} {
+		if _, err := bob.appendOwn(t.Context(), a, bob.operatorCause(), sdk.Entry{Type: c.entryType, Content: []byte("later")}); err != nil {
+			t.Fatal(err)
+		}
+		addGrant(t, bob, sdk.Grant{Kind: sdk.GrantUnrestricted}) // behind it
+		other := &app{name: a.name, hash: a.hash, chain: a.chain, log: a.log}
+		err := bob.loadGrants(other)
+		if (err != nil) != c.fails {
+			t.Errorf("%s: %v", c.entryType, err)
+		}
+		if _, lasts := other.grants.book.Known(time.Now(), claim.Grant); !c.fails && !lasts {
+			t.Error("the other grants are not there")
+		}
 	}
 }
 
