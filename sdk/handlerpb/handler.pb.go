@@ -1235,9 +1235,9 @@ func (x *CallResult) GetError() *Error {
 // CallbackRequest is a request of the running call to its node.
 type CallbackRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// cb names the callback among the open ones of its call. A commit of cb 0
-	// wants no answer: if the node refuses it, the call fails with that error.
-	// Other callbacks are never of cb 0.
+	// cb names the callback among the open ones of its call. A commit, or
+	// a notify without wait, of cb 0 wants no answer: if the node refuses it, the
+	// call fails with that error. Other callbacks are never of cb 0.
 	Cb uint64 `protobuf:"varint,1,opt,name=cb,proto3" json:"cb,omitempty"`
 	// Types that are valid to be assigned to Op:
 	//
