@@ -1,12 +1,14 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -284,6 +286,54 @@ func TestUseIsCountedOnce(t *testing.T) {
 	if list, err := bob.Grants(t.Context(), conformanceDNA); err != nil || list[0].Used != 1 {
 		t.Errorf("%+v, %v", list, err)
 	}
+}
+
+// busyHandler takes no calls while it is full.
+type busyHandler struct {
+	*sdk.Definition
+	full atomic.Bool
+}
+
+func (h *busyHandler) Serve(ctx context.Context, host sdk.Host, call *sdk.Call) ([]byte, error) {
+	if h.full.Load() {
+		return nil, &sdk.Error{Code: sdk.Busy, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true}
+	}
+	return h.Definition.Serve(ctx, host, call)
+}
+
+// TestUseGivenBack: what never began to run is no use; what failed is one.
+func TestUseGivenBack(t *testing.T) {
+	t.Parallel()
+	w := newTestNetwork(t, sdktest.ConformanceDNA)
+	alice := w.start("alice")
+	handler := &busyHandler{Definition: sdktest.ConformanceDNA()}
+	cfg := w.base
+	cfg.DataDir, cfg.Bootstrap, cfg.Handlers = filepath.Join(w.dir, "bob"), w.first, []sdk.Handler{handler}
+	bob := startNode(t, cfg)
+	g := sdk.Grant{Kind: sdk.GrantAssigned, Agents: []sdk.AgentID{alice.Agent()}, Uses: 5}
+	addGrant(t, bob, g)
+	used := func(want int) {
+		t.Helper()
+		if list, err := bob.Grants(t.Context(), conformanceDNA); err != nil || list[0].Used != want {
+			t.Fatalf("%+v, %v; want %d uses", list, err, want)
+		}
+	}
+	_, err := step(t, alice, sdktest.Step{Op: "remote", To: bob.Agent(), Text: "dont", Then: &sdktest.Step{Op: "who"}})
+	wantError(t, err, sdk.NoHandler, sdk.DeliveredNo, true)
+	used(0)
+	_, err = step(t, alice, sdktest.Step{Op: "remote", To: bob.Agent(), Then: &sdktest.Step{Op: "fail", Text: "told"}})
+	wantError(t, err, sdk.HandlerFailed, sdk.DeliveredYes, true)
+	used(1)
+	handler.full.Store(true)
+	if err := whoAt(t, alice, bob); !errors.Is(err, sdk.Busy) {
+		t.Fatalf("got %v", err)
+	}
+	used(1)
+	handler.full.Store(false)
+	if err := whoAt(t, alice, bob); err != nil {
+		t.Fatal(err)
+	}
+	used(2)
 }
 
 func TestGrantsAreBounded(t *testing.T) {

@@ -235,6 +235,12 @@ func (n *Node) keepClaims(ctx context.Context) error {
 	return nil
 }
 
+func (c *claims) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.table.Len()
+}
+
 // heldClaims are the claims of a DNA.
 func (n *Node) heldClaims(a *app) (list []agency.HeldClaim) {
 	n.claims.mu.Lock()

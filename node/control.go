@@ -171,6 +171,8 @@ func (n *Node) Status(context.Context) (control.Status, error) {
 			Max: uint64(n.cfg.Limits.inboundSessions(n.cfg.MaxSessions))},
 		{Name: "public entries", Setting: "public-entries", Used: uint64(s.DHT.EntriesPublished + s.DHT.EntriesWaiting), Max: uint64(n.cfg.Limits.PublicEntries)},
 		{Name: "searches for public entries", Setting: "public-searches", Used: uint64(len(n.searches)), Max: uint64(n.cfg.Limits.PublicSearches)},
+		{Name: "claims", Setting: "max-claims", Used: uint64(n.claims.count()), Max: uint64(n.cfg.Limits.MaxClaims)},
+		{Name: "agents in the lists and limits", Setting: "policy-max-agents", Used: uint64(len(n.policy.agents())), Max: uint64(n.cfg.Limits.PolicyMaxAgents)},
 	}
 	return s, nil
 }

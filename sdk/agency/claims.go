@@ -205,6 +205,9 @@ func (t *Claims) Get(k ClaimKey) (HeldClaim, bool) {
 	return *c, true
 }
 
+// Len is how many are held, with those that have expired since.
+func (t *Claims) Len() int { return len(t.all) }
+
 // List are the claims, by grantor, the oldest first.
 func (t *Claims) List(now time.Time) []HeldClaim {
 	list := make([]HeldClaim, 0, len(t.all))

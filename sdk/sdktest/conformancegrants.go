@@ -89,6 +89,13 @@ func testGrantTransferable(b *bench) {
 	if r := b.do(b.alice, s); r.From != b.alice.ID() {
 		b.Fatalf("got %+v", r)
 	}
+	// Of several the one that is refused makes room for the next.
+	broad := b.grant(b.bob, sdk.Grant{Kind: sdk.GrantTransferable})
+	wrong = broad
+	wrong.Secret[0] ^= 1
+	wrong.Functions = []string{"do"}
+	b.do(b.alice, Step{Op: "claim", Claim: &wrong})
+	b.do(b.alice, s)
 	b.do(b.bob, Step{Op: "revoke", Record: claim.Grant})
 	b.refused(b.alice, s)
 	_, err := b.try(b.ctx, b.bob, Step{Op: "claim", Claim: &claim})

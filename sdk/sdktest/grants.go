@@ -173,25 +173,44 @@ func (x *Node) Claims() (list []sdk.Claim) {
 	return list
 }
 
-// claim is what a call of another agent's function is made with; nil: nothing.
-func (x *Node) claim(m *sdk.Message) []byte {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	c, ok := x.claims.Choose(time.Now(), x.dna.Hash(), m.To, m.Function, nil)
-	if !ok {
-		return nil
+// claimTries is as many claims as a node tries for one call.
+const claimTries = 4
+
+// claimed tries the claims that x has for a call of y's function, the best first,
+// and no claim where it has none. who is in whose name it calls.
+func (x *Node) claimed(who sdk.AgentID, y *Node, m *sdk.Message) (use *agency.Use, e *sdk.Error) {
+	var tried []sdk.Hash
+	for {
+		now := time.Now()
+		ask := &agency.Ask{Caller: who, Function: m.Function, Payload: len(m.Payload)}
+		x.mu.Lock()
+		c, ok := x.claims.Choose(now, x.dna.Hash(), m.To, m.Function, tried)
+		x.mu.Unlock()
+		if !ok && len(tried) > 0 || len(tried) == claimTries {
+			return nil, e
+		}
+		if ok {
+			ask.Claim = slices.Concat(c.Grant[:], c.Secret[:])
+			tried = append(tried, c.Grant)
+		}
+		y.mu.Lock()
+		use, e = y.book.Take(now, ask)
+		y.mu.Unlock()
+		if !ok || e == nil || e.Code != sdk.Refused {
+			return use, e
+		}
+		x.mu.Lock()
+		x.claims.Refuse(agency.ClaimKey{DNA: x.dna.Hash(), Grantor: m.To, Grant: c.Grant}, e.Text)
+		x.mu.Unlock()
 	}
-	return slices.Concat(c.Grant[:], c.Secret[:])
 }
 
-// granted lets another agent's call of a function in, or says why not. release
-// takes the use back.
-func (y *Node) granted(from sdk.AgentID, m *sdk.Message, claim []byte) (release func(), e *sdk.Error) {
+// granted lets another agent's call of a function in, which who has a grant for, or
+// says why not. release takes the use back.
+func (y *Node) granted(who sdk.AgentID, from *Node, m *sdk.Message) (release func(), e *sdk.Error) {
 	release = func() {}
-	if from != y.id {
-		y.mu.Lock()
-		use, e := y.book.Take(time.Now(), &agency.Ask{Caller: from, Function: m.Function, Payload: len(m.Payload), Claim: claim})
-		y.mu.Unlock()
+	if who != y.id {
+		use, e := from.claimed(who, y, m)
 		if e != nil {
 			return nil, e
 		}
