@@ -16,6 +16,7 @@ import (
 
 	"github.com/parley-p2p/parley/node/control"
 	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/agency"
 	"github.com/parley-p2p/parley/sdk/sdktest"
 )
 
@@ -359,6 +360,33 @@ func TestGrantsAreBounded(t *testing.T) {
 	bob = startNode(t, cfg)
 	if fewer, err := bob.Grants(t.Context(), conformanceDNA); err != nil || len(fewer) != 2 || fewer[0].ID != list[1].ID || fewer[1].ID != list[2].ID {
 		t.Errorf("%+v, %v", fewer, err)
+	}
+}
+
+// TestUnreadableGrants: one that can't be read lets nobody in; an end that can't
+// be read must not leave a grant that is over.
+func TestUnreadableGrants(t *testing.T) {
+	t.Parallel()
+	w := newTestNetwork(t, sdktest.ConformanceDNA)
+	bob := w.start("bob")
+	claim := addGrant(t, bob, sdk.Grant{Kind: sdk.GrantUnrestricted})
+	a := bob.apps.all()[0]
+	for _, c := range []struct {
+		entryType string
+		fails     bool
+	}{{agency.TypeGrant, false}, {agency.TypeRevoked, true}} {
+		if _, err := bob.appendOwn(t.Context(), a, bob.operatorCause(), sdk.Entry{Type: c.entryType, Content: []byte("later")}); err != nil {
+			t.Fatal(err)
+		}
+		addGrant(t, bob, sdk.Grant{Kind: sdk.GrantUnrestricted}) // behind it
+		other := &app{name: a.name, hash: a.hash, chain: a.chain, log: a.log}
+		err := bob.loadGrants(other)
+		if (err != nil) != c.fails {
+			t.Errorf("%s: %v", c.entryType, err)
+		}
+		if _, lasts := other.grants.book.Known(time.Now(), claim.Grant); !c.fails && !lasts {
+			t.Error("the other grants are not there")
+		}
 	}
 }
 
