@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/agency"
 )
 
 // TestRevocationByDHT: real nodes. Bob is not told, and Erin was not there when it
@@ -69,5 +70,44 @@ func TestRevocationByDHT(t *testing.T) {
 	v, err := bob.VerifyChain(t.Context(), "test") // with the proofs that it keeps
 	if err != nil || !v.Valid {
 		t.Errorf("%+v, %v", v, err)
+	}
+}
+
+// TestDelegationUsesAcrossARestart: the callee's count is on disk, and whom it
+// blocks can't come through another agent.
+func TestDelegationUsesAcrossARestart(t *testing.T) {
+	t.Parallel()
+	w := newTestNetwork(t, testDNA)
+	alice, carol := w.start("alice"), w.start("carol")
+	bob := w.start("bob")
+	p, err := call[sdk.Proof](t, alice, "delegate", sdk.Delegation{To: carol.Agent(), Messages: true, Expires: time.Now().Add(time.Hour), Uses: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func() error {
+		_, err := call[testMessage](t, carol, "send", testSend{To: bob.Agent(), Proof: p, Message: testMessage{Do: "echo"}})
+		return err
+	}
+	if err := send(); err != nil {
+		t.Fatal(err)
+	}
+	bob.stop()
+	bob = w.start("bob")
+	set := func(r agency.Rule) {
+		t.Helper()
+		if err := bob.changePolicy(map[sdk.AgentID][]func(*agency.Rule){alice.Agent(): {func(old *agency.Rule) { *old = r }}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(agency.Rule{Blocked: true})
+	if e := wantError(t, send(), sdk.Refused, sdk.DeliveredNo, true); e.Text != "blocked" {
+		t.Errorf("got %v", e)
+	}
+	set(agency.Rule{})
+	if err := send(); err != nil {
+		t.Fatal(err)
+	}
+	if e := wantError(t, send(), sdk.Refused, sdk.DeliveredNo, true); !strings.Contains(e.Text, "used up") {
+		t.Errorf("got %v", e)
 	}
 }

@@ -151,3 +151,19 @@ func TestReceiptRefused(t *testing.T) {
 		}
 	}
 }
+
+// A receiver that gives no receipt, or a false one: the message was answered, and
+// the error says what is missing.
+func TestReceiptOfAReceiverThatGivesNone(t *testing.T) {
+	t.Parallel()
+	m := &outgoing{to: sdktest.ID("bob")}
+	r := sdk.SignReceiptRequest(sdktest.Key("alice"), sdk.DNAHash{1}, sdk.MessageID{1}, &sdk.Message{To: m.to}, time.Now())
+	m.receipt = &r
+	mallory := r.Answer(sdktest.Key("mallory"), []byte("reply"))
+	for name, answer := range map[string][]byte{"none": []byte("reply"), "empty": nil, "another's": append(mallory.ReplySignature[:], "reply"...)} {
+		reply, receipt, e := m.accept(answer)
+		if e == nil || reply != nil || receipt != nil || e.HandlerCode != sdk.HandlerCodeReceipt || e.Delivered != sdk.DeliveredYes || e.Retry {
+			t.Errorf("%s: %v", name, e)
+		}
+	}
+}

@@ -68,7 +68,7 @@ func (n *Node) ServeNotify(_ context.Context, r *transport.Request) {
 	if r.Kind == kindDHT {
 		n.pushedTo(r)
 	}
-	if r.Kind == kindRevoked {
+	if r.Kind == kindRevoked && n.policy.hears(sdk.AgentID(r.Peer)) == nil {
 		n.revoker.told(sdk.AgentID(r.Peer), r.Body)
 	}
 	if r.Kind != kindMessage {

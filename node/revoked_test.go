@@ -124,7 +124,7 @@ func TestRevokerLooks(t *testing.T) {
 		check("nobody answers, and it was looked for a moment ago", "", 1)
 		time.Sleep(revocationHolds - revocationAgain - 1)
 		check("to the end of 30 s", "", 1)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		check("and no longer", "nobody could be asked", 1)
 		fake.set(func(f *fakeEntries) { f.fail = nil })
 		check("it answers again", "", 1)
@@ -259,6 +259,40 @@ func TestRevocationsPublished(t *testing.T) {
 		puts = fake.putsSoFar()[before:]
 		if !slices.Contains(puts, revocationID(n.id.agent, ids[1])) || slices.Contains(puts, revocationID(n.id.agent, ids[0])) {
 			t.Error("after a restart the published ones are not those that last")
+		}
+	})
+}
+
+// TestRevokerLooksAreBounded: one sender's proofs can't take all looks.
+func TestRevokerLooksAreBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		fake := newFakeEntries()
+		wait := make(chan struct{})
+		fake.set(func(f *fakeEntries) { f.wait = wait })
+		n := newEntryNode(t, t.TempDir(), fake, nil)
+		ended := make(chan *sdk.Error, lookPerPresenter)
+		for i := range lookPerPresenter {
+			links := proofToBob(t, byte(i))
+			go func() { ended <- n.revoker.check(t.Context(), links) }()
+		}
+		synctest.Wait()
+		if e := n.revoker.check(t.Context(), proofToBob(t, 200)); e == nil || !strings.Contains(e.Text, "for this sender") {
+			t.Errorf("one more of the same: %v", e)
+		}
+		other := proofToBob(t, 201)
+		other[0].To = sdktest.ID("carol")
+		go func() { ended <- n.revoker.check(t.Context(), other) }()
+		synctest.Wait()
+		close(wait)
+		for range lookPerPresenter + 1 {
+			if e := <-ended; e != nil {
+				t.Error(e)
+			}
+		}
+		synctest.Wait()
+		if len(n.revoker.looking)+len(n.revoker.running)+len(n.revoker.looks) != 0 {
+			t.Error("looks that have ended are counted")
 		}
 	})
 }

@@ -15,9 +15,11 @@ import (
 )
 
 const (
-	// lookLimit bounds one look for a revocation, lookAtOnce those that run.
-	lookLimit  = 5 * time.Second
-	lookAtOnce = 64
+	// lookLimit bounds one look for a revocation, lookAtOnce those that run, and
+	// lookPerPresenter those that run for the proofs of one agent: nobody can have all.
+	lookLimit        = 5 * time.Second
+	lookAtOnce       = 64
+	lookPerPresenter = 2 * sdk.MaxDelegations
 	// tellRevokedLimit bounds how long agents are told of a revocation directly,
 	// tellRevokedAtOnce how many at once.
 	tellRevokedLimit  = 30 * time.Second
@@ -33,6 +35,7 @@ type revoker struct {
 	mu      sync.Mutex // guards what follows
 	table   *revocations
 	running map[revocationKey]*look
+	looking map[sdk.AgentID]int // looks that run, by presenter
 }
 
 // look is one search, shared by all who wait for it. err is written before done is
@@ -43,7 +46,7 @@ type look struct {
 }
 
 func newRevoker(n *Node) *revoker {
-	return &revoker{node: n, turn: make(chan struct{}, 1), looks: make(chan struct{}, lookAtOnce), table: newRevocations(), running: map[revocationKey]*look{}}
+	return &revoker{node: n, turn: make(chan struct{}, 1), looks: make(chan struct{}, lookAtOnce), table: newRevocations(), running: map[revocationKey]*look{}, looking: map[sdk.AgentID]int{}}
 }
 
 // check tells whether any link is revoked, and looks in the DHT for those of which
@@ -54,7 +57,7 @@ func (v *revoker) check(ctx context.Context, links []sdk.Link) *sdk.Error {
 	defer cancel()
 	waits := make([]*look, len(links))
 	keys := make([]revocationKey, len(links))
-	now := v.node.now()
+	now, presenter := v.node.now(), links[len(links)-1].To
 	for i := range links {
 		keys[i] = revocationKey{links[i].From, links[i].ID()}
 	}
@@ -66,9 +69,9 @@ func (v *revoker) check(ctx context.Context, links []sdk.Link) *sdk.Error {
 			v.mu.Unlock()
 			return agency.Revoked(i)
 		case unknown:
-			waits[i] = v.lookLocked(k, links[i].Expires)
+			waits[i] = v.lookLocked(presenter, k, links[i].Expires)
 		case inForceAsk:
-			v.lookLocked(k, links[i].Expires)
+			v.lookLocked(presenter, k, links[i].Expires)
 		}
 	}
 	v.mu.Unlock()
@@ -112,7 +115,7 @@ func errNobodyKnows(link int, err error) *sdk.Error {
 }
 
 // lookLocked looks for a revocation, or joins who does.
-func (v *revoker) lookLocked(k revocationKey, until time.Time) *look {
+func (v *revoker) lookLocked(presenter sdk.AgentID, k revocationKey, until time.Time) *look {
 	if l := v.running[k]; l != nil {
 		return l
 	}
@@ -122,21 +125,32 @@ func (v *revoker) lookLocked(k revocationKey, until time.Time) *look {
 		close(l.done)
 		return l
 	}
+	if v.looking[presenter] >= lookPerPresenter {
+		return fail(fmt.Errorf("%d revocations are looked for already for this sender", lookPerPresenter))
+	}
 	select {
 	case v.looks <- struct{}{}:
 	default:
 		return fail(fmt.Errorf("%d revocations are looked for already", lookAtOnce))
 	}
 	v.running[k] = l
-	if v.node.tasks.start(func(ctx context.Context) { v.run(ctx, k, l, until) }) {
+	v.looking[presenter]++
+	if v.node.tasks.start(func(ctx context.Context) { v.run(ctx, presenter, k, l, until) }) {
 		return l
 	}
 	<-v.looks
-	delete(v.running, k)
+	v.endLocked(presenter, k)
 	return fail(errors.New("this node is stopping"))
 }
 
-func (v *revoker) run(ctx context.Context, k revocationKey, l *look, until time.Time) {
+func (v *revoker) endLocked(presenter sdk.AgentID, k revocationKey) {
+	delete(v.running, k)
+	if v.looking[presenter]--; v.looking[presenter] == 0 {
+		delete(v.looking, presenter)
+	}
+}
+
+func (v *revoker) run(ctx context.Context, presenter sdk.AgentID, k revocationKey, l *look, until time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
 	began := v.node.now()
@@ -144,7 +158,7 @@ func (v *revoker) run(ctx context.Context, k revocationKey, l *look, until time.
 	<-v.looks
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	delete(v.running, k)
+	v.endLocked(presenter, k)
 	if err == nil {
 		v.table.looked(began, k, revoked, until)
 	}

@@ -177,8 +177,8 @@ func (x *Node) Claims() (list []sdk.Claim) {
 const claimTries = 4
 
 // claimed tries the claims that x has for a call of y's function, the best first,
-// and no claim where it has none.
-func (x *Node) claimed(y *Node, who sdk.AgentID, m *sdk.Message) (use *agency.Use, e *sdk.Error) {
+// and no claim where it has none. who is in whose name it calls.
+func (x *Node) claimed(who sdk.AgentID, y *Node, m *sdk.Message) (use *agency.Use, e *sdk.Error) {
 	var tried []sdk.Hash
 	for {
 		now := time.Now()
@@ -205,13 +205,12 @@ func (x *Node) claimed(y *Node, who sdk.AgentID, m *sdk.Message) (use *agency.Us
 	}
 }
 
-// granted lets a call of a function in, which another agent makes in its own name or
-// in that of who, or says why not. release
-// takes the use back.
-func (y *Node) granted(from *Node, who sdk.AgentID, m *sdk.Message) (release func(), e *sdk.Error) {
+// granted lets another agent's call of a function in, which who has a grant for, or
+// says why not. release takes the use back.
+func (y *Node) granted(who sdk.AgentID, from *Node, m *sdk.Message) (release func(), e *sdk.Error) {
 	release = func() {}
 	if who != y.id {
-		use, e := from.claimed(y, who, m)
+		use, e := from.claimed(who, y, m)
 		if e != nil {
 			return nil, e
 		}

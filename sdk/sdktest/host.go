@@ -163,7 +163,7 @@ func (y *Node) admit(deadline time.Time, from *Node, id sdk.MessageID, m *sdk.Me
 	release := func() {}
 	if m.Function != "" {
 		call.Kind, call.Function = sdk.CallFunction, m.Function
-		if release, e = y.granted(from, who, m); e != nil {
+		if release, e = y.granted(who, from, m); e != nil {
 			return nil, e
 		}
 	}
