@@ -80,6 +80,7 @@ func (b *bucket) drop(id ID, k Key) {
 // takeCandidates removes and returns up to n replacements that there is room for.
 func (t *table) takeCandidates(n int) []Contact {
 	var out []Contact
+	var space [maxGroups]group
 	for p, b := range t.buckets {
 		if b == nil || len(b.replacements) == 0 || len(b.entries) >= bucketSize && p < t.sibling {
 			continue // no room for anyone
@@ -87,7 +88,7 @@ func (t *table) takeCandidates(n int) []Contact {
 		free := max(bucketSize-len(b.entries), 1) - b.asked
 		for i := 0; i < len(b.replacements) && len(out) < n && free > 0; {
 			c := b.replacements[i].contact()
-			if !t.room(b, c.id(), groupsOf(t.group, c)) {
+			if !t.room(b, c.id(), groupsOf(space[:0], t.group, &c)) {
 				i++
 				continue
 			}

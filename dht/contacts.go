@@ -194,14 +194,17 @@ func (c *core) isShut(now time.Time, ct Contact) bool {
 	if len(c.shut) == 0 {
 		return false
 	}
-	if e := c.table.get(ct.Key); e != nil && e.fails == 0 {
+	addrs, by := ct.Addresses(), referrer(ct)
+	for _, a := range addrs { // most are not, and this is soon known
+		s, known := c.shut[a]
+		if !known || !now.Before(s.until) || s.n < maxReferrers && !slices.Contains(s.by[:s.n], by) {
+			return false
+		}
+	}
+	if e := c.table.has(&ct); len(addrs) == 0 || e != nil && e.fails == 0 {
 		return false // it answered last time, perhaps over a session of its own
 	}
-	addrs, by := ct.Addresses(), referrer(ct)
-	return len(addrs) > 0 && !c.familiar(ct.Key) && !slices.ContainsFunc(addrs, func(a netip.AddrPort) bool {
-		s := c.shut[a]
-		return !now.Before(s.until) || s.n < maxReferrers && !slices.Contains(s.by[:s.n], by)
-	})
+	return !c.familiar(ct.Key)
 }
 
 // noteClock returns this clock minus the answerer's.

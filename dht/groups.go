@@ -57,9 +57,12 @@ func (g group) limit(narrow, wide int) int {
 	return narrow
 }
 
-// groupsOf are the networks of c's addresses.
-func groupsOf(f GroupFunc, c Contact) []group {
-	var gs []group
+// maxGroups is how many networks a contact with one address has: room that most
+// need no more than.
+const maxGroups = 2
+
+// groupsOf appends the networks of c's addresses to gs.
+func groupsOf(gs []group, f GroupFunc, c *Contact) []group {
 	for _, a := range c.Addresses() {
 		narrow, wide := f(a.Addr())
 		for _, g := range [...]group{{narrow, false}, {wide, true}} {
@@ -104,8 +107,10 @@ func groupBits(groups []group) (bits uint64) {
 	return bits
 }
 
-// groupsFit tells whether a contact more of these groups breaks no limit.
-func (t *table) groupsFit(b *bucket, groups []group) bool {
+// groupsFit tells whether a contact more of these groups breaks no limit, where
+// own does not count: it is the contact's entry, nil if it has none.
+func (t *table) groupsFit(b *bucket, groups []group, own *entry) bool {
+	var space [maxGroups]group
 	for _, g := range groups {
 		inBucket, inTable, bit := 0, 0, groupBit(groupHash(g))
 		for _, o := range t.buckets {
@@ -113,7 +118,7 @@ func (t *table) groupsFit(b *bucket, groups []group) bool {
 				continue
 			}
 			for i, e := range o.entries {
-				if o.nets[i]&bit != 0 && slices.Contains(e.groups, g) {
+				if o.nets[i]&bit != 0 && e != own && slices.Contains(groupsOf(space[:0], t.group, &e.Contact), g) {
 					inTable++
 					if o == b {
 						inBucket++

@@ -21,6 +21,6 @@ func (d *DHT) Suspect(k Key) {
 func (c *core) suspect(now time.Time, k Key) {
 	if e := c.table.get(k); e != nil && e.fails == 0 && now.Before(e.nextCheck) {
 		e.nextCheck = now
-		c.table.next = time.Time{}
+		c.table.lookAgain(c.table.bucket(e.id))
 	}
 }

@@ -269,6 +269,7 @@ func (m *Machine) Meet(now time.Time, ct Contact, rtt time.Duration) bool {
 	}
 	e := c.table.getID(ct.id())
 	e.nextCheck = now.Add(time.Duration(c.rnd.Int64N(int64(checkMost))))
+	c.table.lookAgain(c.table.bucket(e.id))
 	c.table.bucket(e.id).touched = now.Add(-time.Duration(c.rnd.Int64N(int64(refreshAfter))))
 	return true
 }

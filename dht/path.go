@@ -67,7 +67,8 @@ func (l *lookup) mayDial(n *node) bool {
 	if n.known {
 		return true
 	}
-	groups := groupsOf(l.group, n.Contact)
+	var space [maxGroups]group
+	groups := groupsOf(space[:0], l.group, &n.Contact)
 	for _, g := range groups {
 		if !g.wide && l.dials[g] >= dialsPerGroup {
 			n.state = nodePassed

@@ -15,10 +15,9 @@ const (
 type entry struct {
 	Contact
 	id     ID
-	groups []group
 	rtt    time.Duration // moving average
 	since  time.Time     // in the table
-	fails  int           // in a row
+	fails  uint8         // in a row
 	moved  bool          // it has not answered since its addresses changed
 	called bool          // it came by itself, and no contact that did not has named it
 
@@ -52,6 +51,7 @@ type bucket struct {
 	entries      []*entry  // the longest-lived first
 	tops         []uint64  // ID.top of each entry, so that a search reads one line of memory
 	nets         []uint64  // groupBits of each entry's groups
+	next         time.Time // no entry is to be checked before it
 	replacements []spare   // the latest first
 	touched      time.Time // last lookup in its range
 	asked        int       // candidates that were taken and have not answered yet
@@ -81,7 +81,7 @@ type table struct {
 	buckets []*bucket // up to the deepest that was ever used
 	own     bucket    // of self, always empty
 	n       int       // entries
-	next    time.Time // no entry is to be checked before it
+	next    time.Time // the earliest next of all buckets, or before it
 	idle    time.Time // no bucket was touched last before it
 	sibling int       // buckets from here on may hold siblings beyond k
 	idOf    func(Key) ID
@@ -108,6 +108,9 @@ func (t *table) bucket(id ID) *bucket {
 }
 
 func (t *table) get(k Key) *entry { return t.getID(t.id(k)) }
+
+// has is get without the hashing where a record has the id.
+func (t *table) has(c *Contact) *entry { return t.getID(c.id()) }
 
 // id is NodeID(k).
 func (t *table) id(k Key) ID {
@@ -143,7 +146,8 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 	if len(c.Addresses()) == 0 || c.Record != nil && !c.Record.serves() {
 		return false
 	}
-	groups := groupsOf(t.group, c)
+	var space [maxGroups]group
+	groups := groupsOf(space[:0], t.group, &c)
 	if t.off.KeepLive && len(b.entries) >= bucketSize {
 		t.remove(b, 0)
 	}
@@ -151,10 +155,11 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 		b.replace(c, id)
 		return false
 	}
-	e := &entry{Contact: c, id: id, groups: groups, since: now, checkEvery: every}
+	e := &entry{Contact: c, id: id, since: now, checkEvery: every}
 	e.ok(now, rtt)
-	t.next, t.idle = time.Time{}, time.Time{}
-	t.insert(b, e)
+	t.idle = time.Time{}
+	t.insert(b, e, groups)
+	t.lookAgain(b)
 	t.trimSiblings()
 	return t.getID(id) != nil
 }
@@ -182,19 +187,17 @@ func (t *table) learn(e *entry, c Contact) {
 		e.Contact = c
 		return
 	}
-	b, old := t.bucket(e.id), e.groups
-	e.groups = nil // its own places count for it
-	if groups := groupsOf(t.group, c); t.groupsFit(b, groups) {
-		e.Contact, e.groups, e.moved = c, groups, true
+	b := t.bucket(e.id)
+	var space [maxGroups]group
+	if groups := groupsOf(space[:0], t.group, &c); t.groupsFit(b, groups, e) {
+		e.Contact, e.moved = c, true
 		b.nets[b.find(e.id)] = groupBits(groups)
-	} else {
-		e.groups = old
 	}
 }
 
 // room tells whether a contact fits in: as one of k, or as a sibling.
 func (t *table) room(b *bucket, id ID, groups []group) bool {
-	return (len(b.entries) < bucketSize || t.nearer(id) < siblingSize) && t.groupsFit(b, groups)
+	return (len(b.entries) < bucketSize || t.nearer(id) < siblingSize) && t.groupsFit(b, groups, nil)
 }
 
 // nearer counts the entries nearer to self than id, up to siblingSize or more.
@@ -232,8 +235,8 @@ func (t *table) trimSiblings() {
 	}
 }
 
-func (t *table) insert(b *bucket, e *entry) {
-	b.entries, b.tops, b.nets = append(b.entries, e), append(b.tops, e.id.top()), append(b.nets, groupBits(e.groups))
+func (t *table) insert(b *bucket, e *entry, groups []group) {
+	b.entries, b.tops, b.nets = append(b.entries, e), append(b.tops, e.id.top()), append(b.nets, groupBits(groups))
 	t.n++
 	t.countSiblings()
 }
@@ -298,14 +301,40 @@ func (t *table) due(now time.Time, f func(*entry)) {
 		return
 	}
 	t.next = now.Add(checkMost)
-	t.each(func(e *entry) {
-		if !now.Before(e.nextCheck) {
-			f(e)
+	for _, b := range t.buckets {
+		if b == nil || len(b.entries) == 0 {
+			continue
 		}
-		if e.nextCheck.Before(t.next) {
-			t.next = e.nextCheck
+		if !now.Before(b.next) {
+			b.next = now.Add(checkMost)
+			for _, e := range b.entries {
+				if !now.Before(e.nextCheck) {
+					f(e)
+				}
+				b.next = earlier(b.next, e.nextCheck)
+			}
 		}
-	})
+		t.next = earlier(t.next, b.next)
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// lookAgain must follow when the check of an entry in b was moved forward.
+func (t *table) lookAgain(b *bucket) { t.next, b.next = time.Time{}, time.Time{} }
+
+// lookAtAll is lookAgain for all buckets.
+func (t *table) lookAtAll() {
+	for _, b := range t.buckets {
+		if b != nil {
+			t.lookAgain(b)
+		}
+	}
 }
 
 // untouched returns a bucket that was not touched for long, -1 if there is none.

@@ -42,7 +42,7 @@ func checkTable(t *testing.T, tb *table) {
 			if prefixLen(tb.self, e.id) != i {
 				t.Errorf("bucket %d holds %s", i, e.id)
 			}
-			for _, g := range e.groups {
+			for _, g := range groupsOf(nil, tb.group, &e.Contact) {
 				groups[g]++
 				if perBucket[g]++; perBucket[g] > g.limit(groupPerBucket, widePerBucket) {
 					t.Errorf("bucket %d: %d of %s", i, perBucket[g], g)

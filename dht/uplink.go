@@ -66,10 +66,9 @@ func (c *core) notAlone(now time.Time) {
 		return
 	}
 	clear(c.dead)
-	c.table.next = time.Time{}
 	for k := range run {
 		if e := c.table.get(k); e != nil {
-			e.fails = max(0, e.fails-1)
+			e.fails = max(1, e.fails) - 1
 			for _, a := range e.Addresses() {
 				delete(c.shut, a)
 			}
@@ -80,6 +79,7 @@ func (c *core) notAlone(now time.Time) {
 			e.nextCheck = now.Add(c.jitter(checkRetry))
 		}
 	})
+	c.table.lookAtAll()
 	if now.Sub(since) > uplinkLong {
 		c.sched.publish = now // the address may be another one
 	}
