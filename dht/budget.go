@@ -18,6 +18,7 @@ const (
 	learnBurst   = 5 // records that an agent sends of itself
 	learnRate    = 1.0 / 10
 	maxBudgets   = 4096 // peers
+	fewBudgets   = 8    // not worth a sweep
 )
 
 // tokens is a token bucket (RFC 2697 has the idea): tokens up to a burst, refilled
@@ -55,10 +56,11 @@ func (b *budget) full(now time.Time) bool {
 		b.backs.full(now, backBurst, backRate) && b.syncs.full(now, syncBurst, syncRate) && b.learnt.full(now, learnBurst, learnRate)
 }
 
-// budgets are the peers' budgets. Whose is nearly full is forgotten when room is
-// needed. Peers beyond maxBudgets that have all used theirs share one.
+// budgets are the peers' budgets. Whose is nearly full is forgotten whenever their
+// number has doubled. Peers beyond maxBudgets that have all used theirs share one.
 type budgets struct {
 	peers   map[Key]*budget
+	sweepAt int // peers; 0: fewBudgets
 	other   budget
 	swept   time.Time
 	known   tokens // signatures of all contacts of the table
@@ -70,8 +72,9 @@ func (b *budgets) of(now time.Time, k Key) *budget {
 	if p != nil {
 		return p
 	}
-	if len(b.peers) >= maxBudgets && now.Sub(b.swept) >= time.Second {
+	if n := len(b.peers); n >= max(b.sweepAt, fewBudgets) && (n < maxBudgets || now.Sub(b.swept) >= time.Second) {
 		b.sweep(now)
+		b.sweepAt = min(2*len(b.peers), maxBudgets)
 	}
 	if len(b.peers) >= maxBudgets {
 		return &b.other

@@ -118,7 +118,7 @@ func (c *core) blame(now time.Time, ct Contact, err error) {
 			e.fails = maxFails // it was never reached where it says it is now
 		}
 	}
-	if c.table.failed(ct.Key) {
+	if c.table.failed(now, ct.Key) {
 		c.lives.died()
 		c.sched.candidates = true
 		c.sched.remember(e.Contact)

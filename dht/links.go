@@ -22,5 +22,6 @@ func (c *core) suspect(now time.Time, k Key) {
 	if e := c.table.get(k); e != nil && e.fails == 0 && now.Before(e.nextCheck) {
 		e.nextCheck = now
 		c.table.lookAgain(c.table.bucket(e.id))
+		c.sched.check = now
 	}
 }

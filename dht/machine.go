@@ -183,8 +183,10 @@ func (m *Machine) Serve(now time.Time, from Key, addr netip.Addr, req *Request) 
 // Closed says that the session with k has ended. Poll must follow.
 func (m *Machine) Closed(now time.Time, k Key) { m.core.suspect(now, k) }
 
-// Pinned is DHT.Pinned.
-func (m *Machine) Pinned() []Contact { return m.core.table.pinned() }
+// Pinned calls f for each contact that DHT.Pinned names.
+func (m *Machine) Pinned(f func(*Contact)) {
+	m.core.table.pinned(func(e *entry) { f(&e.Contact) })
+}
 
 // Pending tells whether Poll may have something to do because of Serve.
 func (m *Machine) Pending() bool { return len(m.core.probes)+len(m.core.strangers) > 0 }

@@ -11,8 +11,8 @@ const (
 	bootstrapMost  = time.Minute
 	publishFirst   = 2 * time.Second
 	publishMost    = 5 * time.Minute
-	sweepEvery     = time.Minute
-	checkRound     = 10 * time.Second // how often the table is looked through for contacts to check
+	sweepEvery     = 5 * time.Minute // nobody is given what has expired: it only takes room
+	checkRound     = 30 * time.Second // how often the table is looked through for contacts to check
 	checkFirst     = 10 * time.Minute // a contact's first check; doubles to checkMost
 	checkMost      = 30 * time.Minute
 	checkRetry     = 30 * time.Second // of one that did not answer
@@ -97,7 +97,6 @@ func (c *core) schedule(now time.Time) {
 		s.sweep = now.Add(sweepEvery)
 		c.store.sweep(now)
 		c.entries.sweep(now)
-		c.budgets.sweep(now)
 	}
 }
 

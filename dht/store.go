@@ -44,6 +44,7 @@ type store struct {
 	sources                        map[netip.Prefix]int // records by source
 	prefixes                       map[[8]byte]ID       // records by the first 8 bytes of their positions
 	bytes                          int
+	withdrawn                      int // records that are tombstones
 }
 
 func newStore(self ID, cfg *Config) *store {
@@ -126,6 +127,7 @@ func (h *held) hasCredit(now time.Time) bool {
 func (s *store) set(now time.Time, id ID, rec *Record, old *held, source netip.Prefix) {
 	if old != nil {
 		s.bytes += len(rec.raw) - len(old.rec.raw)
+		s.withdrawn += btoi(rec.tombstone()) - btoi(old.rec.tombstone())
 		old.rec, old.until = rec, until(now, rec)
 	} else {
 		if s.full(source) {
@@ -135,6 +137,7 @@ func (s *store) set(now time.Time, id ID, rec *Record, old *held, source netip.P
 		s.sources[source]++
 		s.prefixes[[8]byte(id[:8])] = id
 		s.bytes += len(rec.raw)
+		s.withdrawn += btoi(rec.tombstone())
 	}
 	s.raise(id, floor{rec.Seq, rec.Expires().Add(floorKept)})
 	for len(s.records) > s.maxRecords || s.bytes > s.maxBytes {
@@ -173,6 +176,7 @@ func (s *store) farthest(source netip.Prefix) ID {
 func (s *store) drop(id ID) {
 	if h := s.records[id]; h != nil {
 		s.bytes -= len(h.rec.raw)
+		s.withdrawn -= btoi(h.rec.tombstone())
 		if s.sources[h.source]--; s.sources[h.source] == 0 {
 			delete(s.sources, h.source)
 		}

@@ -259,8 +259,8 @@ func (t *table) countSiblings() {
 }
 
 // failed notes that a call of ours to k was not answered, and tells whether the
-// contact was dropped for it.
-func (t *table) failed(k Key) (dropped bool) {
+// contact was dropped for it. Else it is soon asked again.
+func (t *table) failed(now time.Time, k Key) (dropped bool) {
 	id := t.id(k)
 	b := t.bucket(id)
 	b.drop(id, k)
@@ -269,6 +269,10 @@ func (t *table) failed(k Key) (dropped bool) {
 		if e.fails++; e.fails >= maxFails {
 			t.remove(b, i)
 			return true
+		}
+		if again := now.Add(checkRetry); again.Before(e.nextCheck) {
+			e.nextCheck = again
+			t.lookAgain(b)
 		}
 	}
 	return false

@@ -92,7 +92,7 @@ func TestTableKeepsLive(t *testing.T) {
 		t.Error("candidates for a full bucket")
 	}
 	for i := range maxFails {
-		if dropped := tb.failed(first[0]); dropped != (i == maxFails-1) {
+		if dropped := tb.failed(epoch, first[0]); dropped != (i == maxFails-1) {
 			t.Errorf("failure %d: dropped %t", i+1, dropped)
 		}
 	}

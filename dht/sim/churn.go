@@ -63,11 +63,11 @@ func (p *partition) closeAll(n *node, at int64, silent bool) {
 	if silent {
 		at += int64(noticed)
 	}
-	for _, peer := range n.pool.peers {
+	n.pool.each(func(peer int32) {
 		o := &p.sim.nodes[peer]
 		n.seq++
 		p.send(event{at: at + p.sim.oneWay(n, o), dst: peer, src: n.id, seq: n.seq, kind: evLost})
-	}
+	})
 	n.pool.clear()
 }
 

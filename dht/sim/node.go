@@ -260,13 +260,13 @@ func (p *partition) answerArrives(n *node, at int64, kind eventKind, m *message)
 // poll lets n's machine act, and looks whether lookups have ended.
 func (p *partition) poll(n *node, at int64) {
 	now := clock(at)
-	if at-n.kept > int64(time.Minute) {
+	if at-n.kept > int64(keepEvery) {
 		n.kept = at
-		for _, c := range n.m.Pinned() {
+		n.m.Pinned(func(c *dht.Contact) {
 			if peer, ok := p.sim.world.nodeOf(c.Key); ok {
 				n.pool.keep(at, peer)
 			}
-		}
+		})
 	}
 	p.buf = n.m.Poll(now, p.buf[:0])
 	for i := range p.buf {

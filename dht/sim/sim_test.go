@@ -142,15 +142,22 @@ func TestHeap(t *testing.T) {
 func TestPool(t *testing.T) {
 	t.Parallel()
 	var p pool
+	at := func(i int) int64 { return int64(i) * int64(time.Millisecond) }
 	for i := range int32(poolSize) {
-		if closed := p.add(int64(i), i); closed >= 0 {
+		if closed := p.add(at(int(i)), i); closed >= 0 {
 			t.Fatalf("%d closed", closed)
 		}
 	}
-	if !p.open(1000, 0) || p.add(1001, 999) != 1 || p.open(1002, 1) || !p.open(1002, 0) {
+	if !p.open(at(1000), 0) || p.add(at(1001), 999) != 1 || p.open(at(1002), 1) || !p.open(at(1002), 0) {
 		t.Error("the session used least recently did not close")
 	}
-	if p.open(1002+int64(poolIdle)+1, 0) {
+	p.remove(7)
+	for i := range int32(poolSize) {
+		if open := i != 1 && i != 7; p.linked(at(1002), i) != open {
+			t.Errorf("session %d: open %t", i, !open)
+		}
+	}
+	if p.open(at(1003)+int64(poolIdle), 0) {
 		t.Error("an idle session is open")
 	}
 }
