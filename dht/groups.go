@@ -76,7 +76,7 @@ func groupsOf(gs []group, f GroupFunc, c *Contact) []group {
 
 // misplaced tells whether a node that is reached at a public address names one
 // that has only local addresses: they would lead into our own network.
-func misplaced(from, named Contact) bool {
+func misplaced(from, named *Contact) bool {
 	addrs := from.Addresses()
 	public := func(a netip.AddrPort) bool { return !local(a.Addr()) }
 	return slices.ContainsFunc(addrs, public) && !slices.ContainsFunc(named.Addresses(), public)
@@ -135,22 +135,28 @@ func (t *table) groupsFit(b *bucket, groups []group, own *entry) bool {
 
 // tally counts the addresses of each network among the contacts of one answer.
 type tally struct {
-	seen   int
-	hashes [2 * MaxContacts * MaxAddrs]uint32
-	groups [2 * MaxContacts * MaxAddrs]group
-	n      [2 * MaxContacts * MaxAddrs]uint8
+	seen  []tallied
+	space [2 * MaxContacts]tallied // most contacts have one address
+}
+
+type tallied struct {
+	group
+	hash uint32
+	n    int
 }
 
 // add counts one more of g and returns how many there are.
 func (t *tally) add(g group) int {
-	h, i := groupHash(g), 0
-	for i < t.seen && (t.hashes[i] != h || t.groups[i] != g) {
-		i++
+	h := groupHash(g)
+	for i := range t.seen {
+		if o := &t.seen[i]; o.hash == h && o.group == g {
+			o.n++
+			return o.n
+		}
 	}
-	if i == t.seen {
-		t.hashes[i], t.groups[i] = h, g
-		t.seen++
+	if t.seen == nil {
+		t.seen = t.space[:0]
 	}
-	t.n[i]++
-	return int(t.n[i])
+	t.seen = append(t.seen, tallied{g, h, 1})
+	return 1
 }

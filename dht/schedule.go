@@ -11,7 +11,7 @@ const (
 	bootstrapMost  = time.Minute
 	publishFirst   = 2 * time.Second
 	publishMost    = 5 * time.Minute
-	sweepEvery     = 5 * time.Minute // nobody is given what has expired: it only takes room
+	sweepEvery     = 5 * time.Minute  // nobody is given what has expired: it only takes room
 	checkRound     = 30 * time.Second // how often the table is looked through for contacts to check
 	checkFirst     = 10 * time.Minute // a contact's first check; doubles to checkMost
 	checkMost      = 30 * time.Minute
@@ -88,7 +88,7 @@ func (c *core) schedule(now time.Time) {
 		taken := c.table.takeCandidates(free)
 		s.candidates = len(taken) == free // there may be more
 		for _, ct := range taken {
-			if c.isDead(now, ct) || !c.probe(ct, probeCandidate) {
+			if c.isDead(now, &ct, ct.by) || !c.probe(ct, probeCandidate) {
 				c.unask(ct.Key)
 			}
 		}
@@ -97,6 +97,8 @@ func (c *core) schedule(now time.Time) {
 		s.sweep = now.Add(sweepEvery)
 		c.store.sweep(now)
 		c.entries.sweep(now)
+		c.sweepDead(now)
+		c.sweepShut(now)
 	}
 }
 

@@ -152,7 +152,7 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 		t.remove(b, 0)
 	}
 	if !t.room(b, id, groups) {
-		b.replace(c, id)
+		b.replace(&c, c.by, id)
 		return false
 	}
 	e := &entry{Contact: c, id: id, since: now, checkEvery: every}
@@ -229,7 +229,7 @@ func (t *table) trimSiblings() {
 		for i := len(b.entries) - 1; i >= 0 && len(b.entries) > bucketSize; i-- {
 			if e := b.entries[i]; t.nearer(e.id) >= siblingSize {
 				t.remove(b, i)
-				b.replace(e.Contact, e.id)
+				b.replace(&e.Contact, e.by, e.id)
 			}
 		}
 	}

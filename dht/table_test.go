@@ -10,6 +10,8 @@ import (
 )
 
 // keyAt is a key, not of an agent, whose id shares exactly n bits with id.
+func allAlive(*Contact, uint32) bool { return false }
+
 func keyAt(rnd *rand.Rand, id ID, n int) Key {
 	for {
 		var k Key
@@ -110,7 +112,8 @@ func TestTableHearsay(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(2, 1))
 	tb := newTable(ID{}, DefaultGroup)
 	for range 1000 {
-		tb.heard(at(keyAt(rnd, tb.self, rnd.IntN(6)), "198.51.100.1:1"))
+		named := at(keyAt(rnd, tb.self, rnd.IntN(6)), "198.51.100.1:1")
+		tb.heard(&named, 0, allAlive)
 	}
 	if tb.n != 0 {
 		t.Errorf("%d contacts on hearsay", tb.n)

@@ -69,15 +69,16 @@ func (p *pool) add(now int64, peer int32) int32 {
 	}
 	closed := int32(-1)
 	if p.n == poolSize {
+		p.grow(now)
+	}
+	if p.n == poolSize {
 		oldest := -1
 		for i, s := range p.slots {
 			if s.peer != 0 && (oldest < 0 || s.used < p.slots[oldest].used) {
 				oldest = i
 			}
 		}
-		if s := p.slots[oldest]; !s.idle(now) { // else both sides have closed it long ago
-			closed = int32(s.peer - 1)
-		}
+		closed = int32(p.slots[oldest].peer - 1)
 		p.drop(oldest)
 	}
 	if 2*(p.n+1) > len(p.slots) {
@@ -96,7 +97,8 @@ func (p *pool) put(s session) {
 	p.n++
 }
 
-// grow makes room for one more: without the idle ones it may be there.
+// grow forgets the idle sessions, which both sides have closed long ago, and makes
+// room for one more.
 func (p *pool) grow(now int64) {
 	old, live := p.slots, 0
 	for i := range old {
