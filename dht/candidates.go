@@ -34,10 +34,10 @@ func (t *table) heard(c *Contact, by uint32, dead func(*Contact, uint32) bool) b
 			return false
 		}
 	}
-	if dead(c, by) {
+	b := t.bucket(id)
+	if b.spare(id.top(), c.Key) < 0 && dead(c, by) {
 		return false
 	}
-	b := t.bucket(id)
 	return b.replace(c, by, id) && (len(b.entries) < bucketSize || p >= t.sibling && t.nearer(id) < siblingSize)
 }
 

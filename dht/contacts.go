@@ -120,6 +120,8 @@ func (c *core) blame(now time.Time, ct Contact, err error) {
 			clear(c.dead)
 			clear(c.shut)
 		}
+	} else if e != nil {
+		c.sched.check = earlier(c.sched.check, now.Add(checkRetry))
 	}
 	if len(c.dead) >= maxDead {
 		c.sweepDead(now)

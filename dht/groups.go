@@ -97,14 +97,12 @@ func groupHash(g group) uint32 {
 	return (h ^ uint32(g.Bits())) * 16777619
 }
 
-func groupBit(h uint32) uint64 { return 1 << (h >> 26) }
-
-// groupBits has the bit of each group.
-func groupBits(groups []group) (bits uint64) {
-	for _, g := range groups {
-		bits |= groupBit(groupHash(g))
+// count adds n to the crowd of each network of c.
+func (t *table) count(c *Contact, n int) {
+	var space [maxGroups]group
+	for _, g := range groupsOf(space[:0], t.group, c) {
+		t.crowd[uint8(groupHash(g)>>24)] += uint16(n)
 	}
-	return bits
 }
 
 // groupsFit tells whether a contact more of these groups breaks no limit, where
@@ -112,13 +110,16 @@ func groupBits(groups []group) (bits uint64) {
 func (t *table) groupsFit(b *bucket, groups []group, own *entry) bool {
 	var space [maxGroups]group
 	for _, g := range groups {
-		inBucket, inTable, bit := 0, 0, groupBit(groupHash(g))
+		if int(t.crowd[uint8(groupHash(g)>>24)]) < g.limit(groupPerBucket, widePerBucket) {
+			continue
+		}
+		inBucket, inTable := 0, 0
 		for _, o := range t.buckets {
 			if o == nil {
 				continue
 			}
-			for i, e := range o.entries {
-				if o.nets[i]&bit != 0 && e != own && slices.Contains(groupsOf(space[:0], t.group, &e.Contact), g) {
+			for _, e := range o.entries {
+				if e != own && slices.Contains(groupsOf(space[:0], t.group, &e.Contact), g) {
 					inTable++
 					if o == b {
 						inBucket++

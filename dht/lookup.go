@@ -325,6 +325,9 @@ func (l *lookup) take(now time.Time, from *node, contacts []Contact, better *boo
 		if l.get && l.check == nil && c.Record != nil && ids[i] == l.target && l.record(now, from.Key, c.Record, false) {
 			*better = true
 		}
+		if n := l.all[c.Key]; n != nil && p.has(n) && !(c.Record != nil && c.Record.newer(n.Record)) {
+			continue // it says nothing new
+		}
 		if taken == l.maxNew || c.Record != nil && !c.Record.serves() || l.skip(c, by) || misplaced(&from.Contact, c) || l.crowded(&groups, c) {
 			continue
 		}

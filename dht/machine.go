@@ -171,13 +171,15 @@ func (m *Machine) Answered(now time.Time, id uint64, resp *Response, err error) 
 	}
 }
 
-// Serve answers a request as DHT.Serve does; addr is where it comes from.
-func (m *Machine) Serve(now time.Time, from Key, addr netip.Addr, req *Request) (*Response, error) {
+// Serve answers a request as DHT.Serve does, into resp; addr is where it comes from.
+// What resp's Contacts have room for is used again.
+func (m *Machine) Serve(now time.Time, from Key, addr netip.Addr, req *Request, resp *Response) error {
 	if err := req.Validate(); err != nil {
 		m.core.stats.Refused++
-		return nil, err
+		return err
 	}
-	return m.core.serve(now, from, addr, req), nil
+	m.core.serveInto(now, from, addr, req, resp)
+	return nil
 }
 
 // Closed says that the session with k has ended. Poll must follow.

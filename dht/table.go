@@ -50,7 +50,6 @@ func (s *spare) contact() Contact {
 type bucket struct {
 	entries      []*entry  // the longest-lived first
 	tops         []uint64  // ID.top of each entry, so that a search reads one line of memory
-	nets         []uint64  // groupBits of each entry's groups
 	next         time.Time // no entry is to be checked before it
 	replacements []spare   // the latest first
 	touched      time.Time // last lookup in its range
@@ -85,6 +84,7 @@ type table struct {
 	idle    time.Time // no bucket was touched last before it
 	sibling int       // buckets from here on may hold siblings beyond k
 	idOf    func(Key) ID
+	crowd   [256]uint16 // entries by the hash of their groups: most networks have none, which needs no search
 	asked   Key // of the last get, and its id: a call is looked up several times. Get writes it
 	askedID ID
 }
@@ -158,7 +158,7 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 	e := &entry{Contact: c, id: id, since: now, checkEvery: every}
 	e.ok(now, rtt)
 	t.idle = time.Time{}
-	t.insert(b, e, groups)
+	t.insert(b, e)
 	t.lookAgain(b)
 	t.trimSiblings()
 	return t.getID(id) != nil
@@ -190,8 +190,9 @@ func (t *table) learn(e *entry, c Contact) {
 	b := t.bucket(e.id)
 	var space [maxGroups]group
 	if groups := groupsOf(space[:0], t.group, &c); t.groupsFit(b, groups, e) {
+		t.count(&e.Contact, -1)
 		e.Contact, e.moved = c, true
-		b.nets[b.find(e.id)] = groupBits(groups)
+		t.count(&e.Contact, 1)
 	}
 }
 
@@ -235,14 +236,16 @@ func (t *table) trimSiblings() {
 	}
 }
 
-func (t *table) insert(b *bucket, e *entry, groups []group) {
-	b.entries, b.tops, b.nets = append(b.entries, e), append(b.tops, e.id.top()), append(b.nets, groupBits(groups))
+func (t *table) insert(b *bucket, e *entry) {
+	b.entries, b.tops = append(b.entries, e), append(b.tops, e.id.top())
+	t.count(&e.Contact, 1)
 	t.n++
 	t.countSiblings()
 }
 
 func (t *table) remove(b *bucket, i int) {
-	b.entries, b.tops, b.nets = slices.Delete(b.entries, i, i+1), slices.Delete(b.tops, i, i+1), slices.Delete(b.nets, i, i+1)
+	t.count(&b.entries[i].Contact, -1)
+	b.entries, b.tops = slices.Delete(b.entries, i, i+1), slices.Delete(b.tops, i, i+1)
 	t.n--
 	t.countSiblings()
 }

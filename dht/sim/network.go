@@ -43,6 +43,7 @@ type message struct {
 	lookup   *running
 	req      *dht.Request
 	resp     *dht.Response
+	own      dht.Response // what resp of an honest node is: its memory serves many messages
 	deadline int64
 }
 
@@ -194,6 +195,6 @@ func (p *partition) message() *message {
 }
 
 func (p *partition) release(m *message) {
-	*m = message{}
+	*m = message{own: dht.Response{Contacts: m.own.Contacts[:0]}}
 	p.free = append(p.free, m)
 }

@@ -202,12 +202,12 @@ func (p *partition) requestArrives(n *node, at int64, m *message) {
 		p.back(n, served, evResponse, m)
 		return
 	}
-	resp, err := n.m.Serve(clock(at), p.sim.nodes[m.from].key, p.sim.nodes[m.from].addr.Addr(), m.req)
-	if err != nil {
+	asker := &p.sim.nodes[m.from]
+	m.resp = &m.own
+	if err := n.m.Serve(clock(at), asker.key, asker.addr.Addr(), m.req, m.resp); err != nil {
 		p.back(n, at, evFail, m)
 		return
 	}
-	m.resp = resp
 	p.meter.answered(at, p.sim, m)
 	p.back(n, served, evResponse, m)
 	if n.m.Pending() {
