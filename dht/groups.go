@@ -97,6 +97,17 @@ func groupHash(g group) uint32 {
 	return (h ^ uint32(g.Bits())) * 16777619
 }
 
+func groupBit(h uint32) uint64 { return 1 << (h >> 26) }
+
+// groupBits has the bit of each network of c.
+func (t *table) groupBits(c *Contact) (bits uint64) {
+	var space [maxGroups]group
+	for _, g := range groupsOf(space[:0], t.group, c) {
+		bits |= groupBit(groupHash(g))
+	}
+	return bits
+}
+
 // count adds n to the crowd of each network of c.
 func (t *table) count(c *Contact, n int) {
 	var space [maxGroups]group
@@ -113,13 +124,13 @@ func (t *table) groupsFit(b *bucket, groups []group, own *entry) bool {
 		if int(t.crowd[uint8(groupHash(g)>>24)]) < g.limit(groupPerBucket, widePerBucket) {
 			continue
 		}
-		inBucket, inTable := 0, 0
+		inBucket, inTable, bit := 0, 0, groupBit(groupHash(g))
 		for _, o := range t.buckets {
 			if o == nil {
 				continue
 			}
-			for _, e := range o.entries {
-				if e != own && slices.Contains(groupsOf(space[:0], t.group, &e.Contact), g) {
+			for i, e := range o.entries {
+				if o.nets[i]&bit != 0 && e != own && slices.Contains(groupsOf(space[:0], t.group, &e.Contact), g) {
 					inTable++
 					if o == b {
 						inBucket++

@@ -41,7 +41,7 @@ type lookupConfig struct {
 	patience func(Key) (timeout, hedge time.Duration)
 	skip     func(c *Contact, by uint32) bool // contacts that failed a moment ago, as by names them
 	contact  func(ID) (Contact, bool)         // what the table knows
-	network  func(Contact) uint32      // of who names others
+	network  func(Contact) uint32             // of who names others
 }
 
 // nodesAtOnce is how many nodes are made with one allocation.

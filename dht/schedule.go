@@ -14,7 +14,7 @@ const (
 	sweepEvery     = 5 * time.Minute  // nobody is given what has expired: it only takes room
 	checkRound     = 30 * time.Second // how often the table is looked through for contacts to check
 	checkFirst     = 10 * time.Minute // a contact's first check; doubles to checkMost
-	checkMost      = 30 * time.Minute
+	checkMost      = 26 * time.Minute
 	checkRetry     = 30 * time.Second // of one that did not answer
 	selfEvery      = 10 * time.Minute // in the first hour, then selfLater
 	selfLater      = 30 * time.Minute

@@ -50,6 +50,7 @@ func (s *spare) contact() Contact {
 type bucket struct {
 	entries      []*entry  // the longest-lived first
 	tops         []uint64  // ID.top of each entry, so that a search reads one line of memory
+	nets         []uint64  // groupBits of each entry
 	next         time.Time // no entry is to be checked before it
 	replacements []spare   // the latest first
 	touched      time.Time // last lookup in its range
@@ -85,7 +86,7 @@ type table struct {
 	sibling int       // buckets from here on may hold siblings beyond k
 	idOf    func(Key) ID
 	crowd   [256]uint16 // entries by the hash of their groups: most networks have none, which needs no search
-	asked   Key // of the last get, and its id: a call is looked up several times. Get writes it
+	asked   Key         // of the last get, and its id: a call is looked up several times. Get writes it
 	askedID ID
 }
 
@@ -193,6 +194,7 @@ func (t *table) learn(e *entry, c Contact) {
 		t.count(&e.Contact, -1)
 		e.Contact, e.moved = c, true
 		t.count(&e.Contact, 1)
+		b.nets[b.find(e.id)] = t.groupBits(&e.Contact)
 	}
 }
 
@@ -237,7 +239,7 @@ func (t *table) trimSiblings() {
 }
 
 func (t *table) insert(b *bucket, e *entry) {
-	b.entries, b.tops = append(b.entries, e), append(b.tops, e.id.top())
+	b.entries, b.tops, b.nets = append(b.entries, e), append(b.tops, e.id.top()), append(b.nets, t.groupBits(&e.Contact))
 	t.count(&e.Contact, 1)
 	t.n++
 	t.countSiblings()
@@ -245,7 +247,7 @@ func (t *table) insert(b *bucket, e *entry) {
 
 func (t *table) remove(b *bucket, i int) {
 	t.count(&b.entries[i].Contact, -1)
-	b.entries, b.tops = slices.Delete(b.entries, i, i+1), slices.Delete(b.tops, i, i+1)
+	b.entries, b.tops, b.nets = slices.Delete(b.entries, i, i+1), slices.Delete(b.tops, i, i+1), slices.Delete(b.nets, i, i+1)
 	t.n--
 	t.countSiblings()
 }

@@ -152,9 +152,9 @@ func (p *pool) drop(i int) {
 }
 
 // each calls f for every peer.
-func (p *pool) each(f func(peer int32)) {
+func (p *pool) each(now int64, f func(peer int32)) {
 	for _, s := range p.slots {
-		if s.peer != 0 {
+		if s.peer != 0 && !s.idle(now) {
 			f(int32(s.peer - 1))
 		}
 	}
