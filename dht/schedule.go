@@ -17,7 +17,7 @@ const (
 	checkMost      = 26 * time.Minute
 	checkRetry     = 30 * time.Second // of one that did not answer
 	selfEvery      = 10 * time.Minute // in the first hour, then selfLater
-	selfLater      = 30 * time.Minute
+	selfLater      = 45 * time.Minute
 	refreshAfter   = time.Hour // a bucket that no lookup touched
 	explorers      = 3         // contacts that are asked about one bucket
 	sampleEvery    = time.Hour
