@@ -135,7 +135,7 @@ func (c *core) blame(now time.Time, ct Contact, err error) {
 // names: so a crowd that names one address brings it few dials of each node
 // (docs/dht.md, A10).
 func (c *core) shutOut(now time.Time, ct Contact) {
-	if c.familiar(ct.Key) {
+	if c.familiar(ct.Key) || c.off.LeaveAlone {
 		return
 	}
 	if len(c.shut) >= maxShut {

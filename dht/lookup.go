@@ -39,6 +39,7 @@ type lookupConfig struct {
 	verify   func(*Record) error
 	check    func([]byte) bool // the body of the entry looked for; nil: a record is
 	patience func(Key) (timeout, hedge time.Duration)
+	dialAll  bool                             // Ablation.LeaveAlone
 	skip     func(c *Contact, by uint32) bool // contacts that failed a moment ago, as by names them
 	contact  func(ID) (Contact, bool)         // what the table knows
 	network  func(Contact) uint32             // of who names others

@@ -46,6 +46,8 @@ type Ablation struct {
 	Copies        bool // the first record ends a lookup
 	Recheck       bool // silent contacts are not checked
 	Region        bool // records belong to the nearest k, and nothing is odd
+	LeaveAlone    bool // addresses are dialled however often and wherever nobody answered
+	Stores        bool // a store takes everything, and drops the oldest whoever brought it
 }
 
 // lookup applies what concerns one lookup.
@@ -59,6 +61,7 @@ func (a Ablation) lookup(cfg *lookupConfig) {
 	if a.NewPerAnswer {
 		cfg.maxNew = MaxContacts
 	}
+	cfg.dialAll = a.LeaveAlone
 }
 
 // Purpose is what a Call is for.
@@ -124,7 +127,7 @@ func NewMachine(cfg Config, now time.Time, opts MachineOptions) (*Machine, error
 	if opts.NodeID != nil {
 		c.table.idOf = opts.NodeID
 	}
-	c.off, c.table.off, c.store.noFloors = opts.Off, opts.Off, opts.Off.Floors
+	c.off, c.table.off, c.store.off = opts.Off, opts.Off, opts.Off
 	return m, nil
 }
 

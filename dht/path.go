@@ -64,7 +64,7 @@ func (n *node) late() time.Time { return n.asked.Add(firstHedge) }
 // mayDial counts the dials of one lookup by network: nobody can aim many nodes'
 // dials at a network that he does not own by naming addresses in it (docs/dht.md, A10).
 func (l *lookup) mayDial(n *node) bool {
-	if n.known {
+	if n.known || l.dialAll {
 		return true
 	}
 	var space [maxGroups]group

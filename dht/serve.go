@@ -102,7 +102,7 @@ func (c *core) serveGet(now time.Time, from Key, req *Request, resp *Response) {
 // there: 4 times the radius, for the others' estimates of it differ.
 func (c *core) inReach(id ID) bool {
 	n, known := c.sizes.nodes()
-	return !known || n < 4*bucketSize || fraction(c.id, id) <= 4*c.radius()
+	return !known || c.off.Stores || n < 4*bucketSize || fraction(c.id, id) <= 4*c.radius()
 }
 
 func (c *core) servePut(now time.Time, from Key, addr netip.Addr, req *Request, resp *Response) {
