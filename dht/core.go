@@ -92,7 +92,7 @@ type call struct {
 type shut struct {
 	until time.Time
 	by    [maxReferrers]uint32
-	n     int
+	n     uint8
 }
 
 // probeKind is why a contact is asked for its record.
@@ -234,7 +234,8 @@ func (c *core) contact(id ID) (Contact, bool) {
 
 func (c *core) patience(k Key) (timeout, hedge time.Duration) {
 	if e := c.table.get(k); e != nil && e.rtt > 0 {
-		return min(max(3*e.rtt, minTimeout), maxTimeout), max(e.rtt*3/2, minHedge)
+		rtt := e.roundTrip()
+		return min(max(3*rtt, minTimeout), maxTimeout), max(rtt*3/2, minHedge)
 	}
 	return firstTimeout, firstHedge
 }

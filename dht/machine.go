@@ -156,7 +156,7 @@ func (m *Machine) purpose(now time.Time, cl *call) Purpose {
 		return PurposeStranger
 	case e == nil:
 		return PurposeCandidate
-	case cl.to.Record == nil, e.nextCheck.Sub(now) > checkRetry:
+	case cl.to.Record == nil, m.core.table.time(e.nextCheck).Sub(now) > checkRetry:
 		return PurposeRenew
 	}
 	return PurposeCheck
@@ -275,7 +275,7 @@ func (m *Machine) Meet(now time.Time, ct Contact, rtt time.Duration) bool {
 		return false
 	}
 	e := c.table.getID(ct.id())
-	e.nextCheck = now.Add(time.Duration(c.rnd.Int64N(int64(checkMost))))
+	c.table.checkAt(e, now.Add(time.Duration(c.rnd.Int64N(int64(checkMost)))))
 	c.table.lookAgain(c.table.bucket(e.id))
 	c.table.bucket(e.id).touched = now.Add(-time.Duration(c.rnd.Int64N(int64(refreshAfter))))
 	return true

@@ -256,13 +256,13 @@ func (c *core) checkContacts(now time.Time) {
 			return
 		}
 		if e.fails > 0 {
-			e.nextCheck = now.Add(checkRetry)
+			c.table.checkAt(e, now.Add(checkRetry))
 		} else if c.cfg.linked(e.Key) {
-			e.nextCheck = now.Add(checkFirst)
+			c.table.checkAt(e, now.Add(checkFirst))
 			return
 		} else {
-			e.checkEvery = min(2*e.checkEvery, checkMost)
-			e.nextCheck = now.Add(min(checkRetry, e.checkEvery)) // until the answer moves it on
+			e.every = min(2*e.every, uint8(checkMost/time.Minute))
+			c.table.checkAt(e, now.Add(checkRetry)) // until the answer moves it on
 		}
 		c.probe(e.Contact, probeCheck)
 	})

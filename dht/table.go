@@ -11,19 +11,22 @@ const (
 	smallTable = 32 // with fewer contacts everybody is welcome
 )
 
-// entry is a contact that answered a call of ours.
+// entry is a contact that answered a call of ours. A node has hundreds, a simulation
+// millions: it fills two lines of memory, 128 bytes, and no more.
 type entry struct {
 	Contact
-	id     ID
-	rtt    time.Duration // moving average
-	since  time.Time     // in the table
-	fails  uint8         // in a row
-	moved  bool          // it has not answered since its addresses changed
-	called bool          // it came by itself, and no contact that did not has named it
-
-	checkEvery time.Duration // doubles with age
-	nextCheck  time.Time
+	id        ID
+	since     stamp  // in the table
+	nextCheck stamp  // see table.checkAt
+	rtt       uint32 // moving average, µs
+	every     uint8  // minutes between two checks: doubles with age
+	fails     uint8  // in a row
+	moved     bool   // it has not answered since its addresses changed
+	called    bool   // it came by itself, and no contact that did not has named it
 }
+
+// stamp is a time as nanoseconds since table.base.
+type stamp int64
 
 // candidate is a contact that somebody else named.
 type candidate struct {
@@ -51,7 +54,7 @@ type bucket struct {
 	entries      []*entry  // the longest-lived first
 	tops         []uint64  // ID.top of each entry, so that a search reads one line of memory
 	nets         []uint64  // groupBits of each entry
-	next         time.Time // no entry is to be checked before it
+	next         stamp     // no entry is to be checked before it
 	replacements []spare   // the latest first
 	touched      time.Time // last lookup in its range
 	asked        int       // candidates that were taken and have not answered yet
@@ -81,6 +84,7 @@ type table struct {
 	buckets []*bucket // up to the deepest that was ever used
 	own     bucket    // of self, always empty
 	n       int       // entries
+	base    time.Time // the first time that the table heard of
 	next    time.Time // the earliest next of all buckets, or before it
 	idle    time.Time // no bucket was touched last before it
 	sibling int       // buckets from here on may hold siblings beyond k
@@ -138,7 +142,7 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 		return false
 	}
 	if e := t.getID(id); e != nil {
-		e.ok(now, rtt)
+		t.ok(now, e, rtt)
 		t.learn(e, c)
 		return false
 	}
@@ -156,8 +160,8 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 		b.replace(&c, c.by, id)
 		return false
 	}
-	e := &entry{Contact: c, id: id, since: now, checkEvery: every}
-	e.ok(now, rtt)
+	e := &entry{Contact: c, id: id, since: t.stamp(now), every: uint8(every / time.Minute)}
+	t.ok(now, e, rtt)
 	t.idle = time.Time{}
 	t.insert(b, e)
 	t.lookAgain(b)
@@ -165,14 +169,31 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 	return t.getID(id) != nil
 }
 
-func (e *entry) ok(now time.Time, rtt time.Duration) {
+func (t *table) ok(now time.Time, e *entry, rtt time.Duration) {
 	e.fails, e.moved = 0, false
+	us := int64(min(max(rtt/time.Microsecond, 1), math.MaxUint32))
 	if e.rtt == 0 {
-		e.rtt = rtt
+		e.rtt = uint32(us)
 	}
-	e.rtt += (rtt - e.rtt) / 4
-	e.nextCheck = now.Add(e.checkEvery)
+	e.rtt = uint32(int64(e.rtt) + (us-int64(e.rtt))/4)
+	t.checkAt(e, now.Add(time.Duration(e.every)*time.Minute))
 }
+
+// roundTrip is the moving average of e's round trips.
+func (e *entry) roundTrip() time.Duration { return time.Duration(e.rtt) * time.Microsecond }
+
+func (t *table) stamp(at time.Time) stamp {
+	if t.base.IsZero() {
+		t.base = at
+	}
+	return stamp(at.Sub(t.base))
+}
+
+func (t *table) time(s stamp) time.Time { return t.base.Add(time.Duration(s)) }
+
+// checkAt sets the time of e's next check. If it is sooner than before, lookAgain
+// must follow.
+func (t *table) checkAt(e *entry, at time.Time) { e.nextCheck = t.stamp(at) }
 
 // learn takes over the newer record of c. Where its addresses would break a
 // group's limit the old ones stay.
@@ -275,7 +296,7 @@ func (t *table) failed(now time.Time, k Key) (dropped bool) {
 			t.remove(b, i)
 			return true
 		}
-		if again := now.Add(checkRetry); again.Before(e.nextCheck) {
+		if again := t.stamp(now.Add(checkRetry)); again < e.nextCheck {
 			e.nextCheck = again
 			t.lookAgain(b)
 		}
@@ -309,22 +330,25 @@ func (t *table) due(now time.Time, f func(*entry)) {
 	if now.Before(t.next) {
 		return
 	}
-	t.next = now.Add(checkMost)
+	at := t.stamp(now)
+	late := at + stamp(checkMost)
+	next := late
 	for _, b := range t.buckets {
 		if b == nil || len(b.entries) == 0 {
 			continue
 		}
-		if !now.Before(b.next) {
-			b.next = now.Add(checkMost)
+		if at >= b.next {
+			b.next = late
 			for _, e := range b.entries {
-				if !now.Before(e.nextCheck) {
+				if at >= e.nextCheck {
 					f(e)
 				}
-				b.next = earlier(b.next, e.nextCheck)
+				b.next = min(b.next, e.nextCheck)
 			}
 		}
-		t.next = earlier(t.next, b.next)
+		next = min(next, b.next)
 	}
+	t.next = t.time(next)
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -335,7 +359,7 @@ func earlier(a, b time.Time) time.Time {
 }
 
 // lookAgain must follow when the check of an entry in b was moved forward.
-func (t *table) lookAgain(b *bucket) { t.next, b.next = time.Time{}, time.Time{} }
+func (t *table) lookAgain(b *bucket) { t.next, b.next = time.Time{}, math.MinInt64 }
 
 // lookAtAll is lookAgain for all buckets.
 func (t *table) lookAtAll() {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // keyAt is a key, not of an agent, whose id shares exactly n bits with id.
@@ -242,5 +243,13 @@ func TestTableSiblingsOfOneBucket(t *testing.T) {
 	nearest(siblingSize)
 	if n := len(tb.buckets[0].entries); n != bucketSize {
 		t.Errorf("%d in a bucket whose second half are no siblings any more", n)
+	}
+}
+
+// A simulation of 100,000 nodes has twenty million of them.
+func TestEntrySize(t *testing.T) {
+	t.Parallel()
+	if n := unsafe.Sizeof(entry{}); n != 128 {
+		t.Errorf("an entry has %d bytes", n)
 	}
 }

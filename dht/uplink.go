@@ -75,8 +75,8 @@ func (c *core) notAlone(now time.Time) {
 		}
 	}
 	c.table.each(func(e *entry) { // whom it really cost is found out soon, not all at once
-		if e.fails > 0 && now.Before(e.nextCheck) {
-			e.nextCheck = now.Add(c.jitter(checkRetry))
+		if e.fails > 0 && now.Before(c.table.time(e.nextCheck)) {
+			c.table.checkAt(e, now.Add(c.jitter(checkRetry)))
 		}
 	})
 	c.table.lookAtAll()

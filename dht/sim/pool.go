@@ -12,7 +12,7 @@ const (
 // pool is a node's open sessions, the least recently used of which closes when
 // there are too many. Either side may ask over a session.
 //
-// It is a hash table with linear probing, at most half full, since every message
+// It is a hash table with linear probing, at most three quarters full, since every message
 // looks into it, and 100,000 nodes have one.
 type pool struct {
 	slots []session // a power of two of them, or none
@@ -81,7 +81,7 @@ func (p *pool) add(now int64, peer int32) int32 {
 		closed = int32(p.slots[oldest].peer - 1)
 		p.drop(oldest)
 	}
-	if 2*(p.n+1) > len(p.slots) {
+	if 4*(p.n+1) > 3*len(p.slots) {
 		p.grow(now)
 	}
 	p.put(session{uint32(peer) + 1, ms(now)})
@@ -107,7 +107,7 @@ func (p *pool) grow(now int64) {
 		}
 	}
 	size := 8
-	for 2*(live+1) > size {
+	for 4*(live+1) > 3*size {
 		size *= 2
 	}
 	p.slots, p.n = make([]session, size), 0
