@@ -28,13 +28,7 @@ type entry struct {
 // stamp is a time as nanoseconds since table.base.
 type stamp int64
 
-// candidate is a contact that somebody else named.
-type candidate struct {
-	Contact
-	id ID
-}
-
-// spare is a candidate as a bucket keeps it: there are as many of them as of
+// spare is a candidate, whom somebody else named, as a bucket keeps it: there are as many of them as of
 // entries, and nobody asks for most.
 type spare struct {
 	top  uint64   // ID.top

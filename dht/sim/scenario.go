@@ -109,7 +109,7 @@ func planChurn(o Options) (out []Variant) {
 	for _, m := range []time.Duration{24 * time.Minute, 2 * time.Hour, 8 * time.Hour, 0} {
 		c := o.config()
 		c.Session = m
-		name := "median " + m.String()
+		name := fmt.Sprintf("median %g h", m.Hours())
 		if m == 0 {
 			name = "nobody goes"
 		}
