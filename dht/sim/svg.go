@@ -185,7 +185,7 @@ func (r *Report) plots() (out []plot) {
 			}
 			l.at = append(l.at, [2]float64{100 * v.Result.Malicious, 100 * v.Result.Found.Part})
 		}
-		out = append(out, plot{file: "malicious.svg", title: "Success against the malicious fraction", x: "servers that collude, %", y: "lookups that succeed, %", lines: []line{paths, single}, yMax: 100})
+		out = append(out, plot{file: "malicious.svg", title: "Success against the malicious fraction", x: "servers that collude, %", y: "lookups that succeed, %", lines: []line{paths, single}, yMin: 90, yMax: 100})
 	}
 	if minutes := r.timeline(); len(minutes.lines) > 0 {
 		out = append(out, minutes)
