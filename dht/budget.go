@@ -60,7 +60,8 @@ func (b *budget) full(now time.Time) bool {
 // number has doubled. Peers beyond maxBudgets that have all used theirs share one.
 type budgets struct {
 	peers   map[Key]*budget
-	sweepAt int // peers; 0: fewBudgets
+	sweepAt int       // peers; 0: fewBudgets
+	spare   []*budget // to be used again, at most fewBudgets
 	other   budget
 	swept   time.Time
 	known   tokens // signatures of all contacts of the table
@@ -82,7 +83,11 @@ func (b *budgets) of(now time.Time, k Key) *budget {
 	if b.peers == nil {
 		b.peers = map[Key]*budget{}
 	}
-	p = &budget{}
+	if n := len(b.spare); n > 0 {
+		p, b.spare = b.spare[n-1], b.spare[:n-1]
+	} else {
+		p = &budget{}
+	}
 	b.peers[k] = p
 	return p
 }
@@ -92,6 +97,10 @@ func (b *budgets) sweep(now time.Time) {
 	for k, p := range b.peers {
 		if p.full(now) {
 			delete(b.peers, k)
+			if len(b.spare) < fewBudgets {
+				*p = budget{}
+				b.spare = append(b.spare, p)
+			}
 		}
 	}
 }
