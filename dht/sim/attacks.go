@@ -11,7 +11,7 @@ var attacks = []Scenario{
 	{Name: "stale", Title: "Stale records (A2)",
 		About: "30% of the servers serve the oldest record that they were given, while agents move. The control ends a lookup with the first record.",
 		plan: func(o Options) []Variant {
-			return pair(o, func(c *Config) { c.Malicious, c.Behaviour, c.Moves, c.Search.Strict = .3, Stale, .5, true }, "first record wins", func(c *Config) { c.Off.Copies = true })
+			return pair(o, func(c *Config) { c.Malicious, c.Behaviour, c.Moves, c.Search.Strict = .3, Stale, .5, true }, "first record wins", func(c *Config) { c.Off.Copies, c.Search.Strict = true, false })
 		},
 		judge: func(r *Report) {
 			r.least(r.Runs[0].Name, "found records that are the newest", r.Runs[0].Result.Fresh.Part, .999)
