@@ -56,6 +56,26 @@ func TestDeterminism(t *testing.T) {
 	}
 }
 
+// Nor does it where nodes send between two windows: when half of them leave, and when
+// an attacker's begin.
+func TestDeterministicAttack(t *testing.T) {
+	t.Parallel()
+	under := func(workers int) Config {
+		cfg := small(60)
+		cfg.Workers, cfg.Duration = workers, time.Minute
+		cfg.attack = &flood{ids: 40, blocks: 8, perHour: 600, restart: true}
+		cfg.events = massLeave(&cfg)
+		return cfg
+	}
+	one, s1 := mustRun(t, under(1))
+	for _, workers := range []int{2, 5} {
+		many, s := mustRun(t, under(workers))
+		if a, b := fixed(t, one), fixed(t, many); a != b || s1.digest() != s.digest() {
+			t.Errorf("%d workers:\n%s\n1 worker:\n%s", workers, b, a)
+		}
+	}
+}
+
 // A quiet network finds everyone, with the newest record.
 func TestQuiet(t *testing.T) {
 	t.Parallel()
