@@ -19,6 +19,7 @@ const (
 	learnBurst   = 5 // records that an agent sends of itself
 	learnRate    = 1.0 / 10
 	maxBudgets   = 4096 // peers
+	fewBudgets   = 8    // not worth a sweep
 )
 
 // tokens is a token bucket (RFC 2697 has the idea): tokens up to a burst, refilled
@@ -67,10 +68,12 @@ func (b *budget) full(now time.Time) bool {
 		b.backs.full(now, backBurst, backRate) && b.syncs.full(now, syncBurst, syncRate) && b.learnt.full(now, learnBurst, learnRate)
 }
 
-// budgets are the peers' budgets. Whose is nearly full is forgotten when room is
-// needed. Peers beyond maxBudgets that have all used theirs share one.
+// budgets are the peers' budgets. Whose is nearly full is forgotten whenever their
+// number has doubled. Peers beyond maxBudgets that have all used theirs share one.
 type budgets struct {
 	peers   map[Key]*budget
+	sweepAt int       // peers; 0: fewBudgets
+	spare   []*budget // to be used again, at most fewBudgets
 	other   budget
 	nets    map[netip.Prefix]*tokens // dial-backs for narrow networks, at most maxBudgets
 	swept   time.Time
@@ -83,8 +86,9 @@ func (b *budgets) of(now time.Time, k Key) *budget {
 	if p != nil {
 		return p
 	}
-	if len(b.peers) >= maxBudgets && now.Sub(b.swept) >= time.Second {
+	if n := len(b.peers); n >= max(b.sweepAt, fewBudgets) && (n < maxBudgets || now.Sub(b.swept) >= time.Second) {
 		b.sweep(now)
+		b.sweepAt = min(2*len(b.peers), maxBudgets)
 	}
 	if len(b.peers) >= maxBudgets {
 		return &b.other
@@ -92,7 +96,11 @@ func (b *budgets) of(now time.Time, k Key) *budget {
 	if b.peers == nil {
 		b.peers = map[Key]*budget{}
 	}
-	p = &budget{}
+	if n := len(b.spare); n > 0 {
+		p, b.spare = b.spare[n-1], b.spare[:n-1]
+	} else {
+		p = &budget{}
+	}
 	b.peers[k] = p
 	return p
 }
@@ -102,6 +110,10 @@ func (b *budgets) sweep(now time.Time) {
 	for k, p := range b.peers {
 		if p.full(now) {
 			delete(b.peers, k)
+			if len(b.spare) < fewBudgets {
+				*p = budget{}
+				b.spare = append(b.spare, p)
+			}
 		}
 	}
 	for n, t := range b.nets {

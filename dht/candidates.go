@@ -17,9 +17,9 @@ func (t *table) mayCome(k Key) bool {
 	return n < max(smallTable/8, t.n/20)
 }
 
-// heard keeps a contact that somebody named, to be checked when there is room.
-// It tells whether there may be.
-func (t *table) heard(c Contact) bool {
+// heard keeps a contact that somebody named, to be checked when there is room, if
+// it is not known to be dead; by is the network of who named it. It tells whether it is new and there may be room.
+func (t *table) heard(c *Contact, by uint32, dead func(*Contact, uint32) bool) bool {
 	id := c.id()
 	p := prefixLen(t.self, id)
 	if p == 8*len(id) {
@@ -35,21 +35,26 @@ func (t *table) heard(c Contact) bool {
 		}
 	}
 	b := t.bucket(id)
-	b.replace(c, id)
-	return len(b.entries) < bucketSize || p >= t.sibling
+	if b.spare(id.top(), c.Key) < 0 && dead(c, by) {
+		return false
+	}
+	return b.replace(c, by, id) && (len(b.entries) < bucketSize || p >= t.sibling && t.nearer(id) < siblingSize)
 }
 
-func (b *bucket) replace(c Contact, id ID) {
-	s := spare{top: id.top(), rec: c.Record, by: c.by}
+// replace tells whether c is new among the replacements.
+func (b *bucket) replace(c *Contact, by uint32, id ID) bool {
+	s := spare{top: id.top(), rec: c.Record, by: by}
 	if c.Record == nil {
-		bare := c // not &c: most have a record and need no memory
+		bare := *c
+		bare.by = by
 		s.bare = &bare
 	}
 	i := b.spare(s.top, c.Key)
+	known := i >= 0
 	switch {
-	case i >= 0 && b.replacements[i].rec != nil:
+	case known && b.replacements[i].rec != nil:
 		s = b.replacements[i] // what somebody else says is no better, and may be forged
-	case i >= 0:
+	case known:
 	case len(b.replacements) < replacementSize:
 		i = len(b.replacements)
 		b.replacements = append(b.replacements, spare{})
@@ -58,6 +63,7 @@ func (b *bucket) replace(c Contact, id ID) {
 	}
 	copy(b.replacements[1:i+1], b.replacements[:i])
 	b.replacements[0] = s
+	return !known
 }
 
 // spare returns the place of k in replacements, -1 if it is not there.
@@ -80,6 +86,7 @@ func (b *bucket) drop(id ID, k Key) {
 // takeCandidates removes and returns up to n replacements that there is room for.
 func (t *table) takeCandidates(n int) []Contact {
 	var out []Contact
+	var space [maxGroups]group
 	for p, b := range t.buckets {
 		if b == nil || len(b.replacements) == 0 || len(b.entries) >= bucketSize && p < t.sibling {
 			continue // no room for anyone
@@ -87,7 +94,7 @@ func (t *table) takeCandidates(n int) []Contact {
 		free := max(bucketSize-len(b.entries), 1) - b.asked
 		for i := 0; i < len(b.replacements) && len(out) < n && free > 0; {
 			c := b.replacements[i].contact()
-			if !t.room(b, c.id(), groupsOf(t.group, c)) {
+			if !t.room(b, c.id(), groupsOf(space[:0], t.group, &c)) {
 				i++
 				continue
 			}

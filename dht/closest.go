@@ -1,14 +1,36 @@
 package dht
 
-import (
-	"cmp"
-	"slices"
-)
+import "slices"
 
 // ranked is an entry while closest sorts.
 type ranked struct {
 	far uint64 // the first 64 bits of its distance
 	e   *entry
+}
+
+func (a *ranked) nearer(b *ranked, target *ID) bool {
+	return a.far < b.far || a.far == b.far && compare(*target, a.e.id, b.e.id) < 0
+}
+
+// sortRanked sorts by insertion while they are few, as those of one bucket are:
+// every answer to a search does this.
+func sortRanked(target ID, near []ranked) {
+	if len(near) > 2*siblingSize {
+		slices.SortFunc(near, func(a, b ranked) int {
+			if a.nearer(&b, &target) {
+				return -1
+			}
+			return btoi(b.nearer(&a, &target))
+		})
+		return
+	}
+	for i := 1; i < len(near); i++ {
+		r, j := near[i], i
+		for ; j > 0 && r.nearer(&near[j-1], &target); j-- {
+			near[j] = near[j-1]
+		}
+		near[j] = r
+	}
 }
 
 // closest returns up to n entries nearest to target, the nearest first, of
@@ -29,12 +51,7 @@ func (t *table) closest(target ID, n int, ok func(*entry) bool) []*entry {
 				}
 			}
 		}
-		slices.SortFunc(near, func(a, b ranked) int {
-			if a.far != b.far {
-				return cmp.Compare(a.far, b.far)
-			}
-			return compare(target, a.e.id, b.e.id)
-		})
+		sortRanked(target, near)
 		for _, r := range near {
 			if len(out) < n && (ok == nil || ok(r.e)) {
 				out = append(out, r.e)

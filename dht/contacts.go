@@ -63,22 +63,16 @@ func (c *core) alive(now time.Time, cl *call, resp *Response) {
 		return // whom nobody vouches for vouches for nobody
 	}
 	by := c.network(cl.to)
-	for _, named := range resp.Contacts {
-		named.by = by
-		if !c.isDead(now, named) && c.heard(now, named) {
+	dead := func(ct *Contact, by uint32) bool { return c.isDead(now, ct, by) }
+	for i := range resp.Contacts {
+		named := &resp.Contacts[i]
+		switch {
+		case c.off.Probe && !dead(named, by):
+			c.table.succeeded(now, *named, firstHedge, checkFirst)
+		case !c.off.Probe && c.table.heard(named, by, dead):
 			c.sched.candidates = true
 		}
 	}
-}
-
-// heard keeps a contact that somebody named, to be asked. It tells whether there
-// may be room for it.
-func (c *core) heard(now time.Time, ct Contact) bool {
-	if c.off.Probe {
-		c.table.succeeded(now, ct, firstHedge, checkFirst)
-		return false
-	}
-	return c.table.heard(ct)
 }
 
 // network is the wide network of a contact, as a number; 0 where it has none.
@@ -118,7 +112,7 @@ func (c *core) blame(now time.Time, ct Contact, err error) {
 			e.fails = maxFails // it was never reached where it says it is now
 		}
 	}
-	if c.table.failed(ct.Key) {
+	if c.table.failed(now, ct.Key) {
 		c.lives.died()
 		c.sched.candidates = true
 		c.sched.remember(e.Contact)
@@ -126,13 +120,11 @@ func (c *core) blame(now time.Time, ct Contact, err error) {
 			clear(c.dead)
 			clear(c.shut)
 		}
+	} else if e != nil {
+		c.sched.check = earlier(c.sched.check, now.Add(checkRetry))
 	}
 	if len(c.dead) >= maxDead {
-		for k, d := range c.dead {
-			if !now.Before(d.until) {
-				delete(c.dead, k)
-			}
-		}
+		c.sweepDead(now)
 	}
 	if len(c.dead) < maxDead {
 		c.dead[ct.Key] = dead{now.Add(deadKept), seqOf(ct.Record)}
@@ -143,13 +135,13 @@ func (c *core) blame(now time.Time, ct Contact, err error) {
 // names: so a crowd that names one address brings it few dials of each node
 // (docs/dht.md, A10).
 func (c *core) shutOut(now time.Time, ct Contact) {
-	if c.familiar(ct.Key) {
+	if c.familiar(ct.Key) || c.off.LeaveAlone {
 		return
 	}
 	if len(c.shut) >= maxShut {
-		maps.DeleteFunc(c.shut, func(_ netip.AddrPort, s shut) bool { return !now.Before(s.until) })
+		c.sweepShut(now)
 	}
-	by := referrer(ct)
+	by := referrer(&ct, ct.by)
 	for _, a := range ct.Addresses() {
 		s, known := c.shut[a]
 		if !now.Before(s.until) {
@@ -166,10 +158,19 @@ func (c *core) shutOut(now time.Time, ct Contact) {
 	}
 }
 
-// referrer is the network of who named ct; where that is none, ct itself.
-func referrer(ct Contact) uint32 {
-	if ct.by != 0 {
-		return ct.by
+// sweepDead and sweepShut forget what is over.
+func (c *core) sweepDead(now time.Time) {
+	maps.DeleteFunc(c.dead, func(_ Key, d dead) bool { return !now.Before(d.until) })
+}
+
+func (c *core) sweepShut(now time.Time) {
+	maps.DeleteFunc(c.shut, func(_ netip.AddrPort, s shut) bool { return !now.Before(s.until) })
+}
+
+// referrer is by, the network of who named ct; where that is none, ct itself.
+func referrer(ct *Contact, by uint32) uint32 {
+	if by != 0 {
+		return by
 	}
 	return binary.BigEndian.Uint32(ct.Key[4:])
 }
@@ -181,27 +182,30 @@ func (c *core) familiar(k Key) bool {
 	return c.cfg.linked(k) || slices.ContainsFunc(c.cfg.Bootstrap, is) || slices.ContainsFunc(c.sched.restored, is)
 }
 
-// isDead tells whether a contact is not worth a try now.
-func (c *core) isDead(now time.Time, ct Contact) bool {
+// isDead tells whether a contact, as by names it, is not worth a try now.
+func (c *core) isDead(now time.Time, ct *Contact, by uint32) bool {
 	if d, ok := c.dead[ct.Key]; ok && now.Before(d.until) && seqOf(ct.Record) <= d.seq {
 		return true
 	}
-	return c.isShut(now, ct)
+	return c.isShut(now, ct, by)
 }
 
 // isShut tells whether all of a contact's addresses are to be left alone.
-func (c *core) isShut(now time.Time, ct Contact) bool {
+func (c *core) isShut(now time.Time, ct *Contact, by uint32) bool {
 	if len(c.shut) == 0 {
 		return false
 	}
-	if e := c.table.get(ct.Key); e != nil && e.fails == 0 {
+	addrs, by := ct.Addresses(), referrer(ct, by)
+	for _, a := range addrs { // most are not, and this is soon known
+		s, known := c.shut[a]
+		if !known || !now.Before(s.until) || s.n < maxReferrers && !slices.Contains(s.by[:s.n], by) {
+			return false
+		}
+	}
+	if e := c.table.has(ct); len(addrs) == 0 || e != nil && e.fails == 0 {
 		return false // it answered last time, perhaps over a session of its own
 	}
-	addrs, by := ct.Addresses(), referrer(ct)
-	return len(addrs) > 0 && !c.familiar(ct.Key) && !slices.ContainsFunc(addrs, func(a netip.AddrPort) bool {
-		s := c.shut[a]
-		return !now.Before(s.until) || s.n < maxReferrers && !slices.Contains(s.by[:s.n], by)
-	})
+	return !c.familiar(ct.Key)
 }
 
 // noteClock returns this clock minus the answerer's.

@@ -98,7 +98,7 @@ func (cl *call) own() bool { return cl.op == nil || !cl.op.byUser() }
 type shut struct {
 	until time.Time
 	by    [maxReferrers]uint32
-	n     int
+	n     uint8
 }
 
 // probeKind is why a contact is asked for its record.
@@ -139,7 +139,7 @@ func (c *core) startOp(now time.Time, o *op, target ID) *op {
 	kind := o.kind
 	o.verify = c.verify
 	cfg := lookupConfig{self: c.self, target: target, paths: pathsGet, group: c.cfg.Group,
-		verify: c.verify, patience: c.patience, skip: func(ct Contact) bool { return c.isDead(now, ct) }, contact: c.contact, network: c.network}
+		verify: c.verify, patience: c.patience, skip: func(ct *Contact, by uint32) bool { return c.isDead(now, ct, by) }, contact: c.contact, network: c.network}
 	switch kind {
 	case opGet:
 		cfg.get = true
@@ -167,7 +167,7 @@ func (c *core) startOp(now time.Time, o *op, target ID) *op {
 	if o.putting() {
 		o.asked, o.radius = map[Key]bool{}, c.radius()
 		for _, e := range c.table.closest(target, bucketSize, live) { // most of them are right
-			if e.Key != c.self && fraction(e.id, target) < o.radius && !c.isDead(now, e.Contact) {
+			if e.Key != c.self && fraction(e.id, target) < o.radius && !c.isDead(now, &e.Contact, e.by) {
 				o.asked[e.Key] = true
 				o.puts = append(o.puts, e.Contact)
 			}
@@ -213,7 +213,7 @@ func (c *core) local(now time.Time, o *op) {
 func (c *core) seeds(now time.Time, target ID) []Contact {
 	var out, failed []Contact
 	for _, e := range c.table.closest(target, 2*bucketSize, nil) {
-		if c.isDead(now, e.Contact) {
+		if c.isDead(now, &e.Contact, e.by) {
 			failed = append(failed, e.Contact)
 		} else {
 			out = append(out, e.Contact)
@@ -232,8 +232,8 @@ func (c *core) seeds(now time.Time, target ID) []Contact {
 	return out
 }
 
-func (c *core) contact(k Key) (Contact, bool) {
-	if e := c.table.get(k); e != nil {
+func (c *core) contact(id ID) (Contact, bool) {
+	if e := c.table.getID(id); e != nil {
 		return e.Contact, true
 	}
 	return Contact{}, false
@@ -242,7 +242,8 @@ func (c *core) contact(k Key) (Contact, bool) {
 func (c *core) patience(k Key) (timeout, hedge time.Duration) {
 	timeout, hedge = firstTimeout, firstHedge
 	if e := c.table.get(k); e != nil && e.rtt > 0 {
-		timeout, hedge = min(max(3*e.rtt, minTimeout), maxTimeout), max(e.rtt*3/2, minHedge)
+		rtt := e.roundTrip()
+		timeout, hedge = min(max(3*rtt, minTimeout), maxTimeout), max(rtt*3/2, minHedge)
 	}
 	slack := c.pace.slack()
 	return timeout + slack, hedge + slack
@@ -313,7 +314,7 @@ func (c *core) emit(now time.Time, q query, o *op) *call {
 	}
 	cl := &call{query: q, op: o}
 	if addrs := q.to.Addresses(); e == nil && len(addrs) > 0 && !c.familiar(q.to.Key) {
-		if c.isShut(now, q.to) {
+		if c.isShut(now, &q.to, q.to.by) {
 			c.opFailed(now, q, o, errLeftAlone)
 			return nil
 		}

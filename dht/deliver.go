@@ -78,12 +78,21 @@ func (c *core) handOver(now time.Time, e *entry) {
 	}
 }
 
-// rank is how many contacts are nearer to target than id.
+// rank is how many contacts are nearer to target than id: where they are k or more, any number from k on.
 func (c *core) rank(target, id ID) int {
-	n := 0
-	for _, e := range c.table.closest(target, bucketSize, nil) {
-		if compare(target, e.id, id) < 0 {
-			n++
+	n, top := 0, target.top()
+	far := top ^ id.top()
+	for _, b := range c.table.buckets {
+		if b == nil {
+			continue
+		}
+		for i, t := range b.tops {
+			if x := t ^ top; x < far || x == far && compare(target, b.entries[i].id, id) < 0 {
+				n++
+			}
+		}
+		if n >= bucketSize {
+			break
 		}
 	}
 	return n

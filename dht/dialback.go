@@ -68,7 +68,7 @@ func (c *core) prove(now time.Time) {
 	}
 	for _, e := range c.table.closest(c.randomAfter(ID{}, 0), c.table.n, func(e *entry) bool { return e.fails == 0 }) {
 		var wide []group
-		for _, g := range e.groups {
+		for _, g := range groupsOf(nil, c.cfg.Group, &e.Contact) {
 			if g.wide {
 				wide = append(wide, g)
 			}

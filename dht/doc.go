@@ -11,6 +11,7 @@
 //	record.go      Record: the signed address record and its one encoding
 //	message.go     Request, Response, Contact and what is checked of them
 //	table.go       the routing table: buckets, siblings
+//	checks.go      when its contacts are to be checked, its buckets explored
 //	candidates.go  who may enter it: those whom others named, those who came
 //	closest.go     its entries by nearness
 //	pinned.go      those whose sessions are worth keeping open
@@ -18,6 +19,7 @@
 //	store.go       records kept for others, sequence floors, the conflict rule
 //	entry.go       public entries kept for others
 //	lookup.go      one iterative lookup over disjoint paths; path.go: one path
+//	named.go       what a lookup takes of those whom an answer names
 //	region.go      where a record belongs, and what is odd around a target
 //	op.go          operations made of lookups and calls: find, publish, read back
 //	core.go        the state machine of one node: calls out and their answers

@@ -57,9 +57,12 @@ func (g group) limit(narrow, wide int) int {
 	return narrow
 }
 
-// groupsOf are the networks of c's addresses.
-func groupsOf(f GroupFunc, c Contact) []group {
-	var gs []group
+// maxGroups is how many networks a contact with one address has: room that most
+// need no more than.
+const maxGroups = 2
+
+// groupsOf appends the networks of c's addresses to gs.
+func groupsOf(gs []group, f GroupFunc, c *Contact) []group {
 	for _, a := range c.Addresses() {
 		narrow, wide := f(a.Addr())
 		for _, g := range [...]group{{narrow, false}, {wide, true}} {
@@ -73,7 +76,7 @@ func groupsOf(f GroupFunc, c Contact) []group {
 
 // misplaced tells whether a node that is reached at a public address names one
 // that has only local addresses: they would lead into our own network.
-func misplaced(from, named Contact) bool {
+func misplaced(from, named *Contact) bool {
 	addrs := from.Addresses()
 	public := func(a netip.AddrPort) bool { return !local(a.Addr()) }
 	return slices.ContainsFunc(addrs, public) && !slices.ContainsFunc(named.Addresses(), public)
@@ -96,24 +99,38 @@ func groupHash(g group) uint32 {
 
 func groupBit(h uint32) uint64 { return 1 << (h >> 26) }
 
-// groupBits has the bit of each group.
-func groupBits(groups []group) (bits uint64) {
-	for _, g := range groups {
+// groupBits has the bit of each network of c.
+func (t *table) groupBits(c *Contact) (bits uint64) {
+	var space [maxGroups]group
+	for _, g := range groupsOf(space[:0], t.group, c) {
 		bits |= groupBit(groupHash(g))
 	}
 	return bits
 }
 
-// groupsFit tells whether a contact more of these groups breaks no limit.
-func (t *table) groupsFit(b *bucket, groups []group) bool {
+// count adds n to the crowd of each network of c.
+func (t *table) count(c *Contact, n int) {
+	var space [maxGroups]group
+	for _, g := range groupsOf(space[:0], t.group, c) {
+		t.crowd[uint8(groupHash(g)>>24)] += uint16(n)
+	}
+}
+
+// groupsFit tells whether a contact more of these groups breaks no limit, where
+// own does not count: it is the contact's entry, nil if it has none.
+func (t *table) groupsFit(b *bucket, groups []group, own *entry) bool {
+	var space [maxGroups]group
 	for _, g := range groups {
+		if int(t.crowd[uint8(groupHash(g)>>24)]) < g.limit(groupPerBucket, widePerBucket) {
+			continue
+		}
 		inBucket, inTable, bit := 0, 0, groupBit(groupHash(g))
 		for _, o := range t.buckets {
 			if o == nil {
 				continue
 			}
 			for i, e := range o.entries {
-				if o.nets[i]&bit != 0 && slices.Contains(e.groups, g) {
+				if o.nets[i]&bit != 0 && e != own && slices.Contains(groupsOf(space[:0], t.group, &e.Contact), g) {
 					inTable++
 					if o == b {
 						inBucket++
@@ -130,22 +147,28 @@ func (t *table) groupsFit(b *bucket, groups []group) bool {
 
 // tally counts the addresses of each network among the contacts of one answer.
 type tally struct {
-	seen   int
-	hashes [2 * MaxContacts * MaxAddrs]uint32
-	groups [2 * MaxContacts * MaxAddrs]group
-	n      [2 * MaxContacts * MaxAddrs]uint8
+	seen  []tallied
+	space [2 * MaxContacts]tallied // most contacts have one address
+}
+
+type tallied struct {
+	group
+	hash uint32
+	n    int
 }
 
 // add counts one more of g and returns how many there are.
 func (t *tally) add(g group) int {
-	h, i := groupHash(g), 0
-	for i < t.seen && (t.hashes[i] != h || t.groups[i] != g) {
-		i++
+	h := groupHash(g)
+	for i := range t.seen {
+		if o := &t.seen[i]; o.hash == h && o.group == g {
+			o.n++
+			return o.n
+		}
 	}
-	if i == t.seen {
-		t.hashes[i], t.groups[i] = h, g
-		t.seen++
+	if t.seen == nil {
+		t.seen = t.space[:0]
 	}
-	t.n[i]++
-	return int(t.n[i])
+	t.seen = append(t.seen, tallied{g, h, 1})
+	return 1
 }

@@ -91,6 +91,9 @@ func (c *core) moved(r *Record) {
 // withdrawn tells whether this node keeps a tombstone that is newer than what ct
 // is known by: it answers still, and won't for long.
 func (c *core) withdrawn(now time.Time, ct Contact) bool {
+	if c.store.withdrawn == 0 {
+		return false
+	}
 	h := c.store.records[ct.id()]
 	return h != nil && h.rec.tombstone() && h.rec.Seq > seqOf(ct.Record) && h.rec.Current(now) == nil
 }

@@ -22,9 +22,10 @@ func (d *DHT) Suspect(k Key) {
 }
 
 func (c *core) suspect(now time.Time, k Key) {
-	if e := c.table.get(k); e != nil && e.fails == 0 && now.Before(e.nextCheck) {
-		e.nextCheck = now
-		c.table.next = time.Time{}
+	if e := c.table.get(k); e != nil && e.fails == 0 && now.Before(c.table.time(e.nextCheck)) {
+		c.table.checkAt(e, now)
+		c.table.lookAgain(c.table.bucket(e.id))
+		c.sched.check = now
 	}
 }
 

@@ -64,13 +64,13 @@ func TestLateSessionIsAChance(t *testing.T) {
 		for id := range c.calls {
 			c.answered(now, id, nil, ErrDial)
 		}
-		if !c.isDead(now, ct) || !c.isShut(now, ct) {
+		if !c.isDead(now, &ct, 0) || !c.isShut(now, &ct, 0) {
 			t.Fatal("it is not left alone")
 		}
-		if c.opened(now, late.Key, netip.AddrPort{}); !c.isShut(now, ct) {
+		if c.opened(now, late.Key, netip.AddrPort{}); !c.isShut(now, &ct, 0) {
 			t.Fatal("its address is dialled because it has dialled this node")
 		}
-		if !c.opened(now, late.Key, late.Addrs[0]) || c.isDead(now, ct) {
+		if !c.opened(now, late.Key, late.Addrs[0]) || c.isDead(now, &ct, 0) {
 			t.Fatal("it is still held against it")
 		}
 		calls := c.poll(now)

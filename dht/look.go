@@ -47,7 +47,7 @@ func (t *table) info() TableInfo {
 		info.Buckets = append(info.Buckets, BucketInfo{i, len(b.entries), len(b.replacements), b.touched})
 		for _, e := range b.entries {
 			info.Contacts = append(info.Contacts, ContactInfo{Contact: e.Contact, Bucket: i, Sibling: slices.Contains(siblings, e),
-				Since: e.since, RTT: e.rtt, Fails: e.fails})
+				Since: t.time(e.since), RTT: e.roundTrip(), Fails: int(e.fails)})
 		}
 	}
 	return info

@@ -14,6 +14,7 @@ type lookup struct {
 	lookupConfig
 	start   time.Time
 	all     map[Key]*node
+	room    []node // for further ones: made by the dozen
 	paths   []*path
 	best    *Record      // the newest verified record
 	entry   []byte       // the body of the entry, checked
@@ -38,10 +39,14 @@ type lookupConfig struct {
 	verify   func(*Record) error
 	check    func([]byte) bool // the body of the entry looked for; nil: a record is
 	patience func(Key) (timeout, hedge time.Duration)
-	skip     func(Contact) bool        // contacts that failed a moment ago
-	contact  func(Key) (Contact, bool) // what the table knows
-	network  func(Contact) uint32      // of who names others
+	dialAll  bool                             // Ablation.LeaveAlone
+	skip     func(c *Contact, by uint32) bool // contacts that failed a moment ago, as by names them
+	contact  func(ID) (Contact, bool)         // what the table knows
+	network  func(Contact) uint32             // of who names others
 }
+
+// nodesAtOnce is how many nodes are made with one allocation.
+const nodesAtOnce = 12
 
 type nodeState uint8
 
@@ -83,7 +88,7 @@ func newLookup(now time.Time, cfg lookupConfig, seeds []Contact) *lookup {
 	if cfg.maxNew == 0 {
 		cfg.maxNew = maxNew
 	}
-	l := &lookup{lookupConfig: cfg, start: now, all: map[Key]*node{}, holders: map[Key]bool{}}
+	l := &lookup{lookupConfig: cfg, start: now, all: make(map[Key]*node, 2*len(seeds)), holders: map[Key]bool{}}
 	for range cfg.paths {
 		l.paths = append(l.paths, &path{target: cfg.target, width: bucketSize})
 	}
@@ -97,7 +102,7 @@ func newLookup(now time.Time, cfg lookupConfig, seeds []Contact) *lookup {
 func (l *lookup) sorted(seeds []Contact, target ID) []*node {
 	nodes := make([]*node, 0, len(seeds))
 	for _, s := range seeds {
-		if n := l.node(s, 1); n != nil && !slices.Contains(nodes, n) {
+		if n := l.node(&s, s.id(), s.by, 1); n != nil && !slices.Contains(nodes, n) {
 			nodes = append(nodes, n)
 		}
 	}
@@ -116,32 +121,6 @@ func (l *lookup) widen(target ID, width int, seeds []Contact) {
 		}
 	}
 	l.paths = append(l.paths, p)
-}
-
-// node returns the lookup's node for c, nil for self. What the table knows of a
-// contact, and what came first, gives way only to a newer record that is
-// verified: so nobody leads a lookup away from an honest node by naming it wrongly.
-func (l *lookup) node(c Contact, hop int) *node {
-	if c.Key == l.self {
-		return nil
-	}
-	n := l.all[c.Key]
-	if n == nil {
-		n = &node{Contact: c, id: c.id(), hop: hop}
-		l.all[c.Key] = n
-		if k, ok := l.contact(c.Key); ok {
-			n.Contact, n.known = k, true
-		}
-	}
-	again := n.state == nodeFailed && !n.again
-	if n.state != nodeNew && !again || c.Record == nil || !c.Record.newer(n.Record) || l.verify(c.Record) != nil {
-		return n
-	}
-	n.Contact = c
-	if again { // the address that failed was an old or invented one
-		n.state, n.again = nodeNew, true
-	}
-	return n
 }
 
 // forged forgets a node whose record turned out to be forged when it was to be
@@ -289,55 +268,6 @@ func (l *lookup) found(holder Key, resp *Response) {
 	}
 	l.entry, l.ended = resp.Entry, true
 	l.holders[holder] = true
-}
-
-// take adds at most maxNew of the named contacts to the path that asked from,
-// at most groupPerBucket of one group.
-func (l *lookup) take(now time.Time, from *node, contacts []Contact, better *bool) int {
-	var space [MaxContacts]candidate
-	named := space[:0]
-	for _, c := range contacts {
-		named = append(named, candidate{c, c.id()})
-	}
-	by := l.network(from.Contact)
-	p := l.paths[from.path]
-	nearer := func(a, b candidate) int { return compare(p.target, a.id, b.id) }
-	if !slices.IsSortedFunc(named, nearer) { // an honest answer is sorted
-		slices.SortStableFunc(named, nearer)
-	}
-	var groups tally
-	taken := 0
-	for _, nc := range named {
-		c := nc.Contact
-		if l.get && l.check == nil && c.Record != nil && nc.id == l.target && l.record(now, from.Key, c.Record, false) {
-			*better = true
-		}
-		c.by = by
-		if taken == l.maxNew || c.Record != nil && !c.Record.serves() || l.skip(c) || misplaced(from.Contact, c) || l.crowded(&groups, c) {
-			continue
-		}
-		n := l.node(c, from.hop+1)
-		if n == nil || p.has(n) {
-			continue
-		}
-		p.add(n)
-		taken++
-	}
-	return taken
-}
-
-// crowded tells whether one answer names more of c's networks than it may.
-func (l *lookup) crowded(groups *tally, c Contact) bool {
-	full := false
-	for _, a := range c.Addresses() {
-		narrow, wide := l.group(a.Addr())
-		for _, g := range [...]group{{narrow, false}, {wide, true}} {
-			if g.IsValid() && groups.add(g) > g.limit(groupPerAnswer, widePerAnswer) {
-				full = true
-			}
-		}
-	}
-	return full
 }
 
 func (l *lookup) failed(now time.Time, k Key, err error) {

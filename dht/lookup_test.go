@@ -16,8 +16,8 @@ func testLookup(get bool, paths, seeds int, target ID) (*lookup, []Contact) {
 	return newLookup(epoch, lookupConfig{target: target, get: get, paths: paths, quorum: quorum, group: DefaultGroup,
 		verify:   (*Record).Verify,
 		patience: func(Key) (time.Duration, time.Duration) { return time.Second, 100 * time.Millisecond },
-		skip:     func(Contact) bool { return false },
-		contact:  func(Key) (Contact, bool) { return Contact{}, false }}, cs), cs
+		skip:     allAlive,
+		contact:  func(ID) (Contact, bool) { return Contact{}, false }}, cs), cs
 }
 
 // drive answers every call by answer until the lookup is done, and returns who was asked.
@@ -226,7 +226,9 @@ func TestLookupKnownContact(t *testing.T) {
 	t.Parallel()
 	l, seeds := testLookup(false, 1, 1, NodeID(Key{1}))
 	honest := testRecord(t, 7, 5, epoch)
-	l.contact = func(k Key) (Contact, bool) { return Contact{Key: k, Record: honest}, k == honest.Key }
+	l.contact = func(id ID) (Contact, bool) {
+		return Contact{Key: honest.Key, Record: honest}, id == NodeID(honest.Key)
+	}
 	l.next(epoch, 1)
 	l.answered(epoch, seeds[0].Key, &Response{Contacts: []Contact{at(honest.Key, "203.0.113.5:1")}})
 	if qs := l.next(epoch, 1); len(qs) != 1 || qs[0].to.Record != honest {

@@ -46,6 +46,8 @@ type Ablation struct {
 	Copies        bool // the first record ends a lookup
 	Recheck       bool // silent contacts are not checked
 	Region        bool // records belong to the nearest k, and nothing is odd
+	LeaveAlone    bool // addresses are dialled however often and wherever nobody answered
+	Stores        bool // a store takes everything, and drops the oldest whoever brought it
 }
 
 // lookup applies what concerns one lookup.
@@ -59,6 +61,7 @@ func (a Ablation) lookup(cfg *lookupConfig) {
 	if a.NewPerAnswer {
 		cfg.maxNew = MaxContacts
 	}
+	cfg.dialAll = a.LeaveAlone
 }
 
 // Purpose is what a Call is for.
@@ -124,7 +127,7 @@ func NewMachine(cfg Config, now time.Time, opts MachineOptions) (*Machine, error
 	if opts.NodeID != nil {
 		c.table.idOf = opts.NodeID
 	}
-	c.off, c.table.off, c.store.noFloors = opts.Off, opts.Off, opts.Off.Floors
+	c.off, c.table.off, c.store.off = opts.Off, opts.Off, opts.Off
 	return m, nil
 }
 
@@ -153,7 +156,7 @@ func (m *Machine) purpose(now time.Time, cl *call) Purpose {
 		return PurposeStranger
 	case e == nil:
 		return PurposeCandidate
-	case cl.to.Record == nil, e.nextCheck.Sub(now) > checkRetry:
+	case cl.to.Record == nil, m.core.table.time(e.nextCheck).Sub(now) > checkRetry:
 		return PurposeRenew
 	}
 	return PurposeCheck
@@ -171,20 +174,24 @@ func (m *Machine) Answered(now time.Time, id uint64, resp *Response, err error) 
 	}
 }
 
-// Serve answers a request as DHT.Serve does; addr is where it comes from.
-func (m *Machine) Serve(now time.Time, from Key, addr netip.Addr, req *Request) (*Response, error) {
+// Serve answers a request as DHT.Serve does, into resp; addr is where it comes from.
+// What resp's Contacts have room for is used again.
+func (m *Machine) Serve(now time.Time, from Key, addr netip.Addr, req *Request, resp *Response) error {
 	if err := req.Validate(); err != nil {
 		m.core.stats.Refused++
-		return nil, err
+		return err
 	}
-	return m.core.serve(now, from, addr, req), nil
+	m.core.serveInto(now, from, addr, req, resp)
+	return nil
 }
 
 // Closed says that the session with k has ended. Poll must follow.
 func (m *Machine) Closed(now time.Time, k Key) { m.core.suspect(now, k) }
 
-// Pinned is DHT.Pinned.
-func (m *Machine) Pinned() []Contact { return m.core.table.pinned() }
+// Pinned calls f for each contact that DHT.Pinned names.
+func (m *Machine) Pinned(f func(*Contact)) {
+	m.core.table.pinned(func(e *entry) { f(&e.Contact) })
+}
 
 // Pending tells whether Poll may have something to do because of Serve.
 func (m *Machine) Pending() bool { return len(m.core.probes)+len(m.core.strangers) > 0 }
@@ -268,7 +275,8 @@ func (m *Machine) Meet(now time.Time, ct Contact, rtt time.Duration) bool {
 		return false
 	}
 	e := c.table.getID(ct.id())
-	e.nextCheck = now.Add(time.Duration(c.rnd.Int64N(int64(checkMost))))
+	c.table.checkAt(e, now.Add(time.Duration(c.rnd.Int64N(int64(checkMost)))))
+	c.table.lookAgain(c.table.bucket(e.id))
 	c.table.bucket(e.id).touched = now.Add(-time.Duration(c.rnd.Int64N(int64(refreshAfter))))
 	return true
 }

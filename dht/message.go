@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -172,12 +173,14 @@ func (r *Response) Validate() error {
 	case len(r.Want) > MaxDigests:
 		return messageErrorf("%d verdicts, at most %d", len(r.Want), MaxDigests)
 	}
+	var heads [MaxContacts]uint64 // of the keys: most differ in them
 	for i := range r.Contacts {
 		if err := r.Contacts[i].Validate(); err != nil {
 			return messageErrorf("contact %d: %w", i, err)
 		}
+		heads[i] = binary.BigEndian.Uint64(r.Contacts[i].Key[:])
 		for j := range i {
-			if r.Contacts[i].Key == r.Contacts[j].Key {
+			if heads[i] == heads[j] && r.Contacts[i].Key == r.Contacts[j].Key {
 				return messageErrorf("contacts %d and %d are the same agent", j, i)
 			}
 		}

@@ -69,10 +69,11 @@ func (n *node) late() time.Time {
 // mayDial counts the dials of one lookup by network: nobody can aim many nodes'
 // dials at a network that he does not own by naming addresses in it (docs/dht.md, A10).
 func (l *lookup) mayDial(n *node) bool {
-	if n.known {
+	if n.known || l.dialAll {
 		return true
 	}
-	groups := groupsOf(l.group, n.Contact)
+	var space [maxGroups]group
+	groups := groupsOf(space[:0], l.group, &n.Contact)
 	for _, g := range groups {
 		if !g.wide && l.dials[g] >= dialsPerGroup {
 			n.state = nodePassed

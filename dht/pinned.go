@@ -1,5 +1,7 @@
 package dht
 
+import "slices"
+
 // pinnedPerBucket is how many contacts of each bucket that is no sibling's are
 // worth an open session.
 const pinnedPerBucket = 2
@@ -11,27 +13,30 @@ const pinnedPerBucket = 2
 func (d *DHT) Pinned() []Contact {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.core.table.pinned()
+	var out []Contact
+	d.core.table.pinned(func(e *entry) { out = append(out, e.Contact) })
+	return out
 }
 
-func (t *table) pinned() []Contact {
-	var out []Contact
-	siblings := make(map[ID]bool, siblingSize)
-	for _, e := range t.closest(t.self, siblingSize, nil) {
-		siblings[e.id] = true
-		out = append(out, e.Contact)
+// pinned calls f for each.
+func (t *table) pinned(f func(*entry)) {
+	siblings := t.closest(t.self, siblingSize, nil)
+	for _, e := range siblings {
+		f(e)
 	}
-	for _, b := range t.buckets {
+	for i, b := range t.buckets {
 		if b == nil {
 			continue
 		}
 		n := 0
 		for _, e := range b.entries { // the longest-lived first
-			if n < pinnedPerBucket && e.fails == 0 && !siblings[e.id] {
-				out = append(out, e.Contact)
+			if n == pinnedPerBucket {
+				break
+			}
+			if e.fails == 0 && (i < t.sibling || !slices.Contains(siblings, e)) {
+				f(e)
 				n++
 			}
 		}
 	}
-	return out
 }

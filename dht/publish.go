@@ -20,8 +20,8 @@ func (c *core) setAddrs(now time.Time, addrs []netip.AddrPort) {
 	c.proof.next, c.proof.asked = now, nil
 	c.outbox = slices.DeleteFunc(c.outbox, func(q query) bool { return q.req.Op == OpDialBack })
 	if c.own.rec != nil { // whom we ask learns of it
-		c.table.each(func(e *entry) { e.nextCheck = now.Add(time.Duration(c.rnd.Int64N(int64(time.Minute)))) })
-		c.table.next = time.Time{}
+		c.table.each(func(e *entry) { c.table.checkAt(e, now.Add(time.Duration(c.rnd.Int64N(int64(time.Minute))))) })
+		c.table.lookAtAll()
 	}
 	c.sign(now)
 	c.sched.publish, c.sched.republish = now, publishFirst

@@ -103,8 +103,9 @@ func (c *core) odd(l *lookup) bool {
 		return true
 	}
 	shares := map[group]int{}
+	var space [maxGroups]group
 	for _, nd := range near {
-		for _, g := range groupsOf(l.group, nd.Contact) {
+		for _, g := range groupsOf(space[:0], l.group, &nd.Contact) {
 			if shares[g]++; shares[g] > bucketSize/4 {
 				return true
 			}

@@ -11,13 +11,13 @@ const (
 	bootstrapMost  = time.Minute
 	publishFirst   = 2 * time.Second
 	publishMost    = 5 * time.Minute
-	sweepEvery     = time.Minute
-	checkRound     = 10 * time.Second // how often the table is looked through for contacts to check
+	sweepEvery     = 5 * time.Minute  // nobody is given what has expired: it only takes room
+	checkRound     = 30 * time.Second // how often the table is looked through for contacts to check
 	checkFirst     = 10 * time.Minute // a contact's first check; doubles to checkMost
-	checkMost      = 30 * time.Minute
+	checkMost      = 26 * time.Minute
 	checkRetry     = 30 * time.Second // of one that did not answer
 	selfEvery      = 10 * time.Minute // in the first hour, then selfLater
-	selfLater      = 30 * time.Minute
+	selfLater      = 45 * time.Minute
 	refreshAfter   = time.Hour // a bucket that no lookup touched
 	explorers      = 3         // contacts that are asked about one bucket
 	sampleEvery    = time.Hour
@@ -88,7 +88,7 @@ func (c *core) schedule(now time.Time) {
 		taken := c.table.takeCandidates(free)
 		s.candidates = len(taken) == free // there may be more
 		for _, ct := range taken {
-			if c.isDead(now, ct) || !c.probe(ct, probeCandidate) {
+			if c.isDead(now, &ct, ct.by) || !c.probe(ct, probeCandidate) {
 				c.unask(ct.Key)
 			}
 		}
@@ -97,7 +97,8 @@ func (c *core) schedule(now time.Time) {
 		s.sweep = now.Add(sweepEvery)
 		c.store.sweep(now)
 		c.entries.sweep(now)
-		c.budgets.sweep(now)
+		c.sweepDead(now)
+		c.sweepShut(now)
 	}
 }
 
@@ -255,13 +256,13 @@ func (c *core) checkContacts(now time.Time) {
 			return
 		}
 		if e.fails > 0 {
-			e.nextCheck = now.Add(checkRetry)
+			c.table.checkAt(e, now.Add(checkRetry))
 		} else if c.cfg.linked(e.Key) {
-			e.nextCheck = now.Add(checkFirst)
+			c.table.checkAt(e, now.Add(checkFirst))
 			return
 		} else {
-			e.checkEvery = min(2*e.checkEvery, checkMost)
-			e.nextCheck = now.Add(min(checkRetry, e.checkEvery)) // until the answer moves it on
+			e.every = min(2*e.every, uint8(checkMost/time.Minute))
+			c.table.checkAt(e, now.Add(checkRetry)) // until the answer moves it on
 		}
 		c.probe(e.Contact, probeCheck)
 	})

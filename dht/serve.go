@@ -3,6 +3,7 @@ package dht
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -12,25 +13,37 @@ const maxContactBytes = 8 << 10
 // serve answers a request that passed Validate. It changes nothing on the word
 // of the asker: who asks is at most put on the list of contacts to check.
 func (c *core) serve(now time.Time, from Key, addr netip.Addr, req *Request) *Response {
+	resp := &Response{}
+	c.serveInto(now, from, addr, req, resp)
+	return resp
+}
+
+// serveInto is serve into resp, whose Contacts are room for new ones.
+func (c *core) serveInto(now time.Time, from Key, addr netip.Addr, req *Request, resp *Response) {
 	c.stats.Served++
 	c.notAlone(now)
 	c.visited(from, req.Seq)
-	resp := c.reply(now, from, req)
+	c.replyInto(now, from, req, resp)
 	if req.Op == OpPut {
 		c.servePut(now, from, addr, req, resp)
 	}
 	c.charge(now, from, resp)
-	return resp
 }
 
 // reply answers what changes nothing here: all but a PUT.
 func (c *core) reply(now time.Time, from Key, req *Request) *Response {
-	resp := &Response{Seq: seqOf(c.own.rec), Time: uint64(now.UnixMilli())}
+	resp := &Response{}
+	c.replyInto(now, from, req, resp)
+	return resp
+}
+
+func (c *core) replyInto(now time.Time, from Key, req *Request, resp *Response) {
+	*resp = Response{Seq: seqOf(c.own.rec), Time: uint64(now.UnixMilli()), Contacts: resp.Contacts[:0]}
 	switch req.Op {
 	case OpPing:
 		resp.Record = c.own.rec
 	case OpFind:
-		resp.Contacts = c.name(from, req.Target)
+		resp.Contacts = c.name(resp.Contacts, from, req.Target)
 	case OpGet:
 		c.serveGet(now, from, req, resp)
 	case OpSync:
@@ -40,7 +53,6 @@ func (c *core) reply(now time.Time, from Key, req *Request) *Response {
 			c.serveSync(req.Have, resp)
 		}
 	}
-	return resp
 }
 
 // charge takes an answer off its asker's budget. One that the budget has no room
@@ -83,14 +95,14 @@ func (c *core) serveGet(now time.Time, from Key, req *Request, resp *Response) {
 	if req.Near != (ID{}) {
 		near = req.Near
 	}
-	resp.Contacts = c.name(from, near)
+	resp.Contacts = c.name(resp.Contacts, from, near)
 }
 
 // inReach tells whether this node is near enough to a position to keep what belongs
 // there: 4 times the radius, for the others' estimates of it differ.
 func (c *core) inReach(id ID) bool {
 	n, known := c.sizes.nodes()
-	return !known || n < 4*bucketSize || fraction(c.id, id) <= 4*c.radius()
+	return !known || c.off.Stores || n < 4*bucketSize || fraction(c.id, id) <= 4*c.radius()
 }
 
 func (c *core) servePut(now time.Time, from Key, addr netip.Addr, req *Request, resp *Response) {
@@ -153,11 +165,11 @@ func (c *core) visited(from Key, seq uint64) {
 	}
 }
 
-// name returns the live contacts nearest to target, without the asker.
-func (c *core) name(from Key, target ID) []Contact {
+// name appends the live contacts nearest to target, without the asker, to out.
+func (c *core) name(out []Contact, from Key, target ID) []Contact {
 	size := 0
 	near := c.table.closest(target, MaxContacts, func(e *entry) bool { return live(e) && e.Key != from })
-	out := make([]Contact, 0, len(near))
+	out = slices.Grow(out, len(near))
 	for _, e := range near {
 		if size += len(e.Record.raw); size > maxContactBytes {
 			break

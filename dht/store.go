@@ -38,12 +38,13 @@ type store struct {
 	self                           ID
 	maxRecords, maxBytes, maxFloor int
 	verify                         func(*Record) error
-	noFloors                       bool // Ablation.Floors
+	off                            Ablation
 	records                        map[ID]*held
 	floors                         map[ID]floor
 	sources                        map[netip.Prefix]int // records by source
 	prefixes                       map[[8]byte]ID       // records by the first 8 bytes of their positions
 	bytes                          int
+	withdrawn                      int // records that are tombstones
 }
 
 func newStore(self ID, cfg *Config) *store {
@@ -77,7 +78,7 @@ func (s *store) take(now time.Time, rec *Record, source netip.Prefix, may func()
 	}
 	id := NodeID(rec.Key)
 	old := s.records[id]
-	if f, ok := s.floors[id]; ok && rec.Seq < f.seq && !s.noFloors {
+	if f, ok := s.floors[id]; ok && rec.Seq < f.seq && !s.off.Floors {
 		return StatusNewer, s.get(now, id)
 	}
 	if old != nil && rec.Seq == old.rec.Seq && !rec.newer(old.rec) {
@@ -126,6 +127,7 @@ func (h *held) hasCredit(now time.Time) bool {
 func (s *store) set(now time.Time, id ID, rec *Record, old *held, source netip.Prefix) {
 	if old != nil {
 		s.bytes += len(rec.raw) - len(old.rec.raw)
+		s.withdrawn += btoi(rec.tombstone()) - btoi(old.rec.tombstone())
 		old.rec, old.until = rec, until(now, rec)
 	} else {
 		if s.full(source) {
@@ -135,6 +137,7 @@ func (s *store) set(now time.Time, id ID, rec *Record, old *held, source netip.P
 		s.sources[source]++
 		s.prefixes[[8]byte(id[:8])] = id
 		s.bytes += len(rec.raw)
+		s.withdrawn += btoi(rec.tombstone())
 	}
 	s.raise(id, floor{rec.Seq, rec.Expires().Add(floorKept)})
 	for len(s.records) > s.maxRecords || s.bytes > s.maxBytes {
@@ -144,12 +147,15 @@ func (s *store) set(now time.Time, id ID, rec *Record, old *held, source netip.P
 
 // full tells whether a source has brought as many records as it may: an eighth of all.
 func (s *store) full(source netip.Prefix) bool {
-	return source.IsValid() && s.sources[source] >= max(1, s.maxRecords/8)
+	return source.IsValid() && !s.off.Stores && s.sources[source] >= max(1, s.maxRecords/8)
 }
 
 // fits tells whether a new record has room, or is nearer than one that would go
 // for it: one of the same source, where that has brought enough.
 func (s *store) fits(id ID, rec *Record, source netip.Prefix) bool {
+	if s.off.Stores {
+		return true
+	}
 	if s.full(source) {
 		return compare(s.self, id, s.farthest(source)) < 0
 	}
@@ -161,6 +167,9 @@ func (s *store) fits(id ID, rec *Record, source netip.Prefix) bool {
 
 // farthest is the record farthest from self of those of a source, of all for the zero one.
 func (s *store) farthest(source netip.Prefix) ID {
+	if s.off.Stores {
+		return s.oldest()
+	}
 	far := s.self
 	for id, h := range s.records {
 		if (!source.IsValid() || h.source == source) && compare(s.self, id, far) > 0 {
@@ -170,9 +179,21 @@ func (s *store) farthest(source netip.Prefix) ID {
 	return far
 }
 
+// oldest is the record that was taken first.
+func (s *store) oldest() (old ID) {
+	var at time.Time
+	for id, h := range s.records {
+		if at.IsZero() || h.written.Before(at) || h.written.Equal(at) && compare(s.self, id, old) < 0 {
+			old, at = id, h.written
+		}
+	}
+	return old
+}
+
 func (s *store) drop(id ID) {
 	if h := s.records[id]; h != nil {
 		s.bytes -= len(h.rec.raw)
+		s.withdrawn -= btoi(h.rec.tombstone())
 		if s.sources[h.source]--; s.sources[h.source] == 0 {
 			delete(s.sources, h.source)
 		}

@@ -11,28 +11,21 @@ const (
 	smallTable = 32 // with fewer contacts everybody is welcome
 )
 
-// entry is a contact that answered a call of ours.
+// entry is a contact that answered a call of ours. A node has hundreds, a simulation
+// millions: it fills two lines of memory, 128 bytes, and no more.
 type entry struct {
 	Contact
-	id     ID
-	groups []group
-	rtt    time.Duration // moving average
-	since  time.Time     // in the table
-	fails  int           // in a row
-	moved  bool          // it has not answered since its addresses changed
-	called bool          // it came by itself, and no contact that did not has named it
-
-	checkEvery time.Duration // doubles with age
-	nextCheck  time.Time
+	id        ID
+	since     stamp  // in the table
+	nextCheck stamp  // see table.checkAt
+	rtt       uint32 // moving average, µs
+	every     uint8  // minutes between two checks: doubles with age
+	fails     uint8  // in a row
+	moved     bool   // it has not answered since its addresses changed
+	called    bool   // it came by itself, and no contact that did not has named it
 }
 
-// candidate is a contact that somebody else named.
-type candidate struct {
-	Contact
-	id ID
-}
-
-// spare is a candidate as a bucket keeps it: there are as many of them as of
+// spare is a candidate, whom somebody else named, as a bucket keeps it: there are as many of them as of
 // entries, and nobody asks for most.
 type spare struct {
 	top  uint64   // ID.top
@@ -51,7 +44,8 @@ func (s *spare) contact() Contact {
 type bucket struct {
 	entries      []*entry  // the longest-lived first
 	tops         []uint64  // ID.top of each entry, so that a search reads one line of memory
-	nets         []uint64  // groupBits of each entry's groups
+	nets         []uint64  // groupBits of each entry
+	next         stamp     // no entry is to be checked before it
 	replacements []spare   // the latest first
 	touched      time.Time // last lookup in its range
 	asked        int       // candidates that were taken and have not answered yet
@@ -81,11 +75,13 @@ type table struct {
 	buckets []*bucket // up to the deepest that was ever used
 	own     bucket    // of self, always empty
 	n       int       // entries
-	next    time.Time // no entry is to be checked before it
+	base    time.Time // the first time that the table heard of
+	next    time.Time // the earliest next of all buckets, or before it
 	idle    time.Time // no bucket was touched last before it
 	sibling int       // buckets from here on may hold siblings beyond k
 	idOf    func(Key) ID
-	asked   Key // of the last get, and its id: a call is looked up several times. Get writes it
+	crowd   [256]uint16 // entries by the hash of their groups: most networks have none, which needs no search
+	asked   Key         // of the last get, and its id: a call is looked up several times. Get writes it
 	askedID ID
 }
 
@@ -108,6 +104,9 @@ func (t *table) bucket(id ID) *bucket {
 }
 
 func (t *table) get(k Key) *entry { return t.getID(t.id(k)) }
+
+// has is get without the hashing where a record has the id.
+func (t *table) has(c *Contact) *entry { return t.getID(c.id()) }
 
 // id is NodeID(k).
 func (t *table) id(k Key) ID {
@@ -134,7 +133,7 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 		return false
 	}
 	if e := t.getID(id); e != nil {
-		e.ok(now, rtt)
+		t.ok(now, e, rtt)
 		t.learn(e, c)
 		return false
 	}
@@ -143,30 +142,36 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 	if len(c.Addresses()) == 0 || c.Record != nil && !c.Record.serves() {
 		return false
 	}
-	groups := groupsOf(t.group, c)
+	var space [maxGroups]group
+	groups := groupsOf(space[:0], t.group, &c)
 	if t.off.KeepLive && len(b.entries) >= bucketSize {
 		t.remove(b, 0)
 	}
 	if !t.room(b, id, groups) {
-		b.replace(c, id)
+		b.replace(&c, c.by, id)
 		return false
 	}
-	e := &entry{Contact: c, id: id, groups: groups, since: now, checkEvery: every}
-	e.ok(now, rtt)
-	t.next, t.idle = time.Time{}, time.Time{}
+	e := &entry{Contact: c, id: id, since: t.stamp(now), every: uint8(every / time.Minute)}
+	t.ok(now, e, rtt)
+	t.idle = time.Time{}
 	t.insert(b, e)
+	t.lookAgain(b)
 	t.trimSiblings()
 	return t.getID(id) != nil
 }
 
-func (e *entry) ok(now time.Time, rtt time.Duration) {
+func (t *table) ok(now time.Time, e *entry, rtt time.Duration) {
 	e.fails, e.moved = 0, false
+	us := int64(min(max(rtt/time.Microsecond, 1), math.MaxUint32))
 	if e.rtt == 0 {
-		e.rtt = rtt
+		e.rtt = uint32(us)
 	}
-	e.rtt += (rtt - e.rtt) / 4
-	e.nextCheck = now.Add(e.checkEvery)
+	e.rtt = uint32(int64(e.rtt) + (us-int64(e.rtt))/4)
+	t.checkAt(e, now.Add(time.Duration(e.every)*time.Minute))
 }
+
+// roundTrip is the moving average of e's round trips.
+func (e *entry) roundTrip() time.Duration { return time.Duration(e.rtt) * time.Microsecond }
 
 // learn takes over the newer record of c. Where its addresses would break a
 // group's limit the old ones stay.
@@ -182,19 +187,19 @@ func (t *table) learn(e *entry, c Contact) {
 		e.Contact = c
 		return
 	}
-	b, old := t.bucket(e.id), e.groups
-	e.groups = nil // its own places count for it
-	if groups := groupsOf(t.group, c); t.groupsFit(b, groups) {
-		e.Contact, e.groups, e.moved = c, groups, true
-		b.nets[b.find(e.id)] = groupBits(groups)
-	} else {
-		e.groups = old
+	b := t.bucket(e.id)
+	var space [maxGroups]group
+	if groups := groupsOf(space[:0], t.group, &c); t.groupsFit(b, groups, e) {
+		t.count(&e.Contact, -1)
+		e.Contact, e.moved = c, true
+		t.count(&e.Contact, 1)
+		b.nets[b.find(e.id)] = t.groupBits(&e.Contact)
 	}
 }
 
 // room tells whether a contact fits in: as one of k, or as a sibling.
 func (t *table) room(b *bucket, id ID, groups []group) bool {
-	return (len(b.entries) < bucketSize || t.nearer(id) < siblingSize) && t.groupsFit(b, groups)
+	return (len(b.entries) < bucketSize || t.nearer(id) < siblingSize) && t.groupsFit(b, groups, nil)
 }
 
 // nearer counts the entries nearer to self than id, up to siblingSize or more.
@@ -226,19 +231,21 @@ func (t *table) trimSiblings() {
 		for i := len(b.entries) - 1; i >= 0 && len(b.entries) > bucketSize; i-- {
 			if e := b.entries[i]; t.nearer(e.id) >= siblingSize {
 				t.remove(b, i)
-				b.replace(e.Contact, e.id)
+				b.replace(&e.Contact, e.by, e.id)
 			}
 		}
 	}
 }
 
 func (t *table) insert(b *bucket, e *entry) {
-	b.entries, b.tops, b.nets = append(b.entries, e), append(b.tops, e.id.top()), append(b.nets, groupBits(e.groups))
+	b.entries, b.tops, b.nets = append(b.entries, e), append(b.tops, e.id.top()), append(b.nets, t.groupBits(&e.Contact))
+	t.count(&e.Contact, 1)
 	t.n++
 	t.countSiblings()
 }
 
 func (t *table) remove(b *bucket, i int) {
+	t.count(&b.entries[i].Contact, -1)
 	b.entries, b.tops, b.nets = slices.Delete(b.entries, i, i+1), slices.Delete(b.tops, i, i+1), slices.Delete(b.nets, i, i+1)
 	t.n--
 	t.countSiblings()
@@ -256,8 +263,8 @@ func (t *table) countSiblings() {
 }
 
 // failed notes that a call of ours to k was not answered, and tells whether the
-// contact was dropped for it.
-func (t *table) failed(k Key) (dropped bool) {
+// contact was dropped for it. Else it is soon asked again.
+func (t *table) failed(now time.Time, k Key) (dropped bool) {
 	id := t.id(k)
 	b := t.bucket(id)
 	b.drop(id, k)
@@ -266,6 +273,10 @@ func (t *table) failed(k Key) (dropped bool) {
 		if e.fails++; e.fails >= maxFails {
 			t.remove(b, i)
 			return true
+		}
+		if again := t.stamp(now.Add(checkRetry)); again < e.nextCheck {
+			e.nextCheck = again
+			t.lookAgain(b)
 		}
 	}
 	return false
@@ -290,46 +301,6 @@ func (t *table) each(f func(*entry)) {
 			}
 		}
 	}
-}
-
-// due calls f for every entry that is to be checked at now, and may move its check.
-func (t *table) due(now time.Time, f func(*entry)) {
-	if now.Before(t.next) {
-		return
-	}
-	t.next = now.Add(checkMost)
-	t.each(func(e *entry) {
-		if !now.Before(e.nextCheck) {
-			f(e)
-		}
-		if e.nextCheck.Before(t.next) {
-			t.next = e.nextCheck
-		}
-	})
-}
-
-// untouched returns a bucket that was not touched for long, -1 if there is none.
-func (t *table) untouched(now time.Time, long time.Duration) int {
-	if now.Sub(t.idle) < long {
-		return -1
-	}
-	t.idle = now
-	for i, b := range t.buckets {
-		if b == nil || len(b.entries) == 0 {
-			continue
-		}
-		touched := b.touched
-		if len(b.entries) < bucketSize && len(b.replacements) == 0 && i < t.sibling {
-			touched = touched.Add(-long * 3 / 4) // it lacks what there is
-		}
-		if touched.Before(t.idle) {
-			t.idle = touched
-		}
-		if now.Sub(touched) >= long {
-			return i
-		}
-	}
-	return -1
 }
 
 // shallow estimates the number of nodes from the first buckets that are not full,

@@ -7,9 +7,12 @@ import (
 	"slices"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // keyAt is a key, not of an agent, whose id shares exactly n bits with id.
+func allAlive(*Contact, uint32) bool { return false }
+
 func keyAt(rnd *rand.Rand, id ID, n int) Key {
 	for {
 		var k Key
@@ -42,7 +45,7 @@ func checkTable(t *testing.T, tb *table) {
 			if prefixLen(tb.self, e.id) != i {
 				t.Errorf("bucket %d holds %s", i, e.id)
 			}
-			for _, g := range e.groups {
+			for _, g := range groupsOf(nil, tb.group, &e.Contact) {
 				groups[g]++
 				if perBucket[g]++; perBucket[g] > g.limit(groupPerBucket, widePerBucket) {
 					t.Errorf("bucket %d: %d of %s", i, perBucket[g], g)
@@ -92,7 +95,7 @@ func TestTableKeepsLive(t *testing.T) {
 		t.Error("candidates for a full bucket")
 	}
 	for i := range maxFails {
-		if dropped := tb.failed(first[0]); dropped != (i == maxFails-1) {
+		if dropped := tb.failed(epoch, first[0]); dropped != (i == maxFails-1) {
 			t.Errorf("failure %d: dropped %t", i+1, dropped)
 		}
 	}
@@ -110,7 +113,8 @@ func TestTableHearsay(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(2, 1))
 	tb := newTable(ID{}, DefaultGroup)
 	for range 1000 {
-		tb.heard(at(keyAt(rnd, tb.self, rnd.IntN(6)), "198.51.100.1:1"))
+		named := at(keyAt(rnd, tb.self, rnd.IntN(6)), "198.51.100.1:1")
+		tb.heard(&named, 0, allAlive)
 	}
 	if tb.n != 0 {
 		t.Errorf("%d contacts on hearsay", tb.n)
@@ -239,5 +243,13 @@ func TestTableSiblingsOfOneBucket(t *testing.T) {
 	nearest(siblingSize)
 	if n := len(tb.buckets[0].entries); n != bucketSize {
 		t.Errorf("%d in a bucket whose second half are no siblings any more", n)
+	}
+}
+
+// A simulation of 100,000 nodes has twenty million of them.
+func TestEntrySize(t *testing.T) {
+	t.Parallel()
+	if n := unsafe.Sizeof(entry{}); n != 128 {
+		t.Errorf("an entry has %d bytes", n)
 	}
 }

@@ -66,20 +66,20 @@ func (c *core) notAlone(now time.Time) {
 		return
 	}
 	clear(c.dead)
-	c.table.next = time.Time{}
 	for k := range run {
 		if e := c.table.get(k); e != nil {
-			e.fails = max(0, e.fails-1)
+			e.fails = max(1, e.fails) - 1
 			for _, a := range e.Addresses() {
 				delete(c.shut, a)
 			}
 		}
 	}
 	c.table.each(func(e *entry) { // whom it really cost is found out soon, not all at once
-		if e.fails > 0 && now.Before(e.nextCheck) {
-			e.nextCheck = now.Add(c.jitter(checkRetry))
+		if e.fails > 0 && now.Before(c.table.time(e.nextCheck)) {
+			c.table.checkAt(e, now.Add(c.jitter(checkRetry)))
 		}
 	})
+	c.table.lookAtAll()
 	if now.Sub(since) > uplinkLong {
 		c.sched.publish = now // the address may be another one
 	}

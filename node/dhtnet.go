@@ -71,6 +71,11 @@ func (n *Node) advertised() []netip.AddrPort {
 	return advertised(nil, n.endpoint.Addr(), interfaceAddrs())
 }
 
+// pingAnswer is the room for a PING's answer in a handshake, in bytes: a record with
+// eight addresses and no extension, and what is around it. A longer one comes over the
+// session. Most handshakes carry a PING, so that padding is most of what they cost.
+const pingAnswer = 512
+
 // dhtNetwork asks other nodes over sessions.
 type dhtNetwork struct{ node *Node }
 
@@ -81,7 +86,11 @@ func (d dhtNetwork) Call(ctx context.Context, to dht.Contact, req *dht.Request) 
 	if err != nil {
 		return nil, err
 	}
-	reply, err := d.ask(ctx, to, req.Op, transport.Outgoing{Kind: kindDHT, ID: newMessageID(), Body: body})
+	o := transport.Outgoing{Kind: kindDHT, ID: newMessageID(), Body: body}
+	if req.Op == dht.OpPing {
+		o.Answer = pingAnswer
+	}
+	reply, err := d.ask(ctx, to, req.Op, o)
 	if err != nil {
 		return nil, err
 	}

@@ -65,6 +65,9 @@ type Outgoing struct {
 	Header []byte
 	// Body is at most MaxMessage bytes.
 	Body []byte
+	// Answer is how many bytes of an answer Ask hopes for in message 2, which is never
+	// longer than message 1; 0: as many as there is room for. It is not sent.
+	Answer int
 }
 
 // SessionInfo describes a session for people.

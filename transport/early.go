@@ -29,8 +29,8 @@ const (
 
 	// MaxEarly bounds the body of a read that rides in message 1, in bytes.
 	MaxEarly = 1024
-	// earlyMessage1 is the length of a message 1 with a question, its own length
-	// field left out. With that field it is 4,096 bytes: three segments, well within
+	// earlyMessage1 is the greatest length of a message 1 with a question, its own
+	// length field left out. With that field it is 4,096 bytes: three segments, well within
 	// TCP's initial window of ten (RFC 6928). It leaves 2,931 bytes to the answer.
 	earlyMessage1 = 4096 - 2
 )
@@ -62,8 +62,9 @@ type EarlyRead struct {
 
 // question is a read of ours on its way.
 type question struct {
-	kind uint8
-	body []byte
+	kind   uint8
+	body   []byte
+	answer int // bytes hoped for; 0: as many as there is room for
 }
 
 // earlyAnswer is what a session's message 2 brought.
@@ -90,9 +91,13 @@ func (q *question) extensions(h hello) []byte {
 	if q == nil {
 		return nil
 	}
+	most := earlyMessage1
+	if q.answer > 0 { // the other side's hello is taken to be as long as h
+		most = min(most, minMessage2+h.extra()+extensionHead+q.answer)
+	}
 	room := earlyMessage1 - minMessage1 - h.extra()
 	b := appendExtension(make([]byte, 0, room), extEarly, []byte{q.kind}, q.body)
-	return appendExtension(b, extPadding, make([]byte, room-len(b)-extensionHead))
+	return appendExtension(b, extPadding, make([]byte, max(0, most-minMessage1-h.extra()-len(b)-extensionHead)))
 }
 
 // answerRoom is how long the answer may be, beside the hello h, to a question in a
@@ -193,7 +198,7 @@ const askTries = 3
 func (e *Endpoint) Ask(ctx context.Context, peer PeerKey, addrs []netip.AddrPort, o Outgoing) (reply []byte, s *Session, err error) {
 	var q *question
 	if len(o.Header) == 0 && len(o.Body) <= MaxEarly {
-		q = &question{o.Kind, bytes.Clone(o.Body)} // the dial may outlive the call
+		q = &question{o.Kind, bytes.Clone(o.Body), o.Answer} // the dial may outlive the call
 	}
 	for try := 1; ; try++ {
 		var answer []byte

@@ -158,7 +158,7 @@ func TestReplayAfterRestart(t *testing.T) {
 	first := &library{}
 	c := testConfig(t, first)
 	b := startNode(t, c)
-	m := messages1(t, b, 1, &question{1, []byte("a read")})[0]
+	m := messages1(t, b, 1, &question{kind: 1, body: []byte("a read")})[0]
 	conn := rawDial(t, b)
 	conn.Write(m)
 	if _, err := readMessage(conn, minMessage2, maxMessage2); err != nil {
@@ -180,5 +180,29 @@ func TestReplayAfterRestart(t *testing.T) {
 	silence(t, replay)
 	if second.read.Load() != 1 || first.began.Load()+second.began.Load() != 0 || len(again.Sessions()) != 0 {
 		t.Errorf("%d early reads, %d in earnest, %d sessions", second.read.Load(), second.began.Load(), len(again.Sessions()))
+	}
+}
+
+// Message 1 is as long as the answer that is hoped for, and no longer.
+func TestQuestionRoom(t *testing.T) {
+	t.Parallel()
+	a, _ := newIdentity(testKey(t, 1), "test")
+	b, _ := newIdentity(testKey(t, 2), "test")
+	body := []byte("question")
+	for answer, want := range map[int]int{
+		0:    earlyMessage1,
+		1:    minMessage1 + extensionHead + 1 + len(body) + extensionHead,
+		512:  minMessage2 + extensionHead + 512,
+		2937: earlyMessage1,
+		9999: earlyMessage1,
+	} {
+		in, err := newInitiator(a, b.agent, entropy{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := in.message1(hello{maxRequests: 1}, (&question{kind: 1, body: body, answer: answer}).extensions(hello{}))
+		if err != nil || len(m)-2 != want || answer <= 2937 && answerRoom(len(m)-2, hello{}) < answer {
+			t.Errorf("hoping for %d bytes: %d, want %d, with room for %d: %v", answer, len(m)-2, want, answerRoom(len(m)-2, hello{}), err)
+		}
 	}
 }

@@ -120,7 +120,7 @@ func TestEarlyDataComesAfterAdmission(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := in.message1(hello{maxRequests: 1}, (&question{1, []byte("a")}).extensions(hello{}))
+		m, err := in.message1(hello{maxRequests: 1}, (&question{kind: 1, body: []byte("a")}).extensions(hello{}))
 		if err != nil {
 			t.Fatal(err)
 		}

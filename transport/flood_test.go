@@ -40,7 +40,7 @@ func TestFloodOfEarlyReads(t *testing.T) {
 		b := memNode(t, n, 1, l, func(c *Config) { c.HandshakeBurstPerIP, c.HandshakeRatePerIP = 40, 8 })
 		known, late := memNode(t, n, 2, nil, nil), memNode(t, n, 3, nil, nil)
 		s := known.to(t, b)
-		flood, ask := messages1(t, b, 100, &question{1, []byte("a read")}), Outgoing{Kind: 1, Body: []byte("honest")}
+		flood, ask := messages1(t, b, 100, &question{kind: 1, body: []byte("a read")}), Outgoing{Kind: 1, Body: []byte("honest")}
 		dial := n.dialFrom("198.51.100.1")
 		const seconds, perSecond = 3, 2000
 		closed := 0
@@ -105,7 +105,7 @@ func BenchmarkBesideFlood(b *testing.B) {
 		{"quiet", nil},
 		{"strangers", func(*node) [][]byte { return [][]byte{make([]byte, 4096)} }},
 		{"handshakes", func(to *node) [][]byte { return messages1(b, to, 512, nil) }},
-		{"early-reads", func(to *node) [][]byte { return messages1(b, to, 512, &question{1, []byte("a read")}) }},
+		{"early-reads", func(to *node) [][]byte { return messages1(b, to, 512, &question{kind: 1, body: []byte("a read")}) }},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			server, client := startNode(b, testConfig(b, &library{})), startNode(b, testConfig(b, nil))

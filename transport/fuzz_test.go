@@ -61,8 +61,8 @@ func FuzzEarlyData(f *testing.F) {
 		f.Fatal(err)
 	}
 	id, _ := newIdentity(testKey(f, 1), "test")
-	f.Add((&question{1, []byte("q")}).extensions(hello{}))
-	f.Add((&question{255, []byte("a long one")}).extensions(hello{}))
+	f.Add((&question{kind: 1, body: []byte("q")}).extensions(hello{}))
+	f.Add((&question{kind: 255, body: []byte("a long one")}).extensions(hello{}))
 	f.Add([]byte{0, 1, 0, 2, 1, 7, 0, 1, 0, 0})
 	f.Fuzz(func(t *testing.T, ext []byte) {
 		if len(ext) > maxHello-helloFixed {
@@ -105,7 +105,7 @@ func FuzzReadMessage(f *testing.F) {
 func FuzzHello(f *testing.F) {
 	f.Add(appendHello(nil, hello{clock: 1, maxMessage: 2, maxRequests: 3}))
 	f.Add(append(appendHello(nil, hello{maxRequests: 3}), 0, 9, 0, 1, 7))
-	f.Add(append(appendHello(nil, hello{maxRequests: 3}), (&question{1, []byte("q")}).extensions(hello{})...))
+	f.Add(append(appendHello(nil, hello{maxRequests: 3}), (&question{kind: 1, body: []byte("q")}).extensions(hello{})...))
 	f.Add(append(appendHello(nil, hello{maxRequests: 3}), 0, 1, 0, 0, 0, 2, 0, 1, 9))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, early, err := parseHello(b)

@@ -11,7 +11,7 @@ var attacks = []Scenario{
 	{Name: "stale", Title: "Stale records (A2)",
 		About: "30% of the servers serve the oldest record that they were given, while agents move. The control ends a lookup with the first record.",
 		plan: func(o Options) []Variant {
-			return pair(o, func(c *Config) { c.Malicious, c.Behaviour, c.Moves, c.Search.Strict = .3, Stale, .5, true }, "first record wins", func(c *Config) { c.Off.Copies = true })
+			return pair(o, func(c *Config) { c.Malicious, c.Behaviour, c.Moves, c.Search.Strict = .3, Stale, .5, true }, "first record wins", func(c *Config) { c.Off.Copies, c.Search.Strict = true, false })
 		},
 		judge: func(r *Report) {
 			r.least(r.Runs[0].Name, "found records that are the newest", r.Runs[0].Result.Fresh.Part, .999)
@@ -56,24 +56,24 @@ var attacks = []Scenario{
 			r.shows(r.Runs[1].Name, "attackers in tables, share", r.Runs[1].Result.Attackers.Part, .4)
 		}},
 	{Name: "redirect", Title: "Dials aimed at a victim (A10)",
-		About: "A tenth of the servers name a thousand agents whose signed records all give one victim's address.",
+		About: "A tenth of the servers name a thousand agents whose signed records all give one victim's address. The control dials addresses again however often nobody answered there.",
 		plan: func(o Options) []Variant {
-			c := o.config()
-			c.Malicious, c.attack = .1, &redirect{}
-			return []Variant{{Name: "redirect", Config: c}}
+			return pair(o, func(c *Config) { c.Malicious, c.attack = .1, &redirect{} }, "no address is left alone", func(c *Config) { c.Off.LeaveAlone = true })
 		},
 		judge: func(r *Report) {
+			r.shows(r.Runs[1].Name, "dials to the victim per node and 10 min", r.Runs[1].Result.VictimDials, 2)
 			r.most(r.Runs[0].Name, "dials to the victim per node and 10 min", r.Runs[0].Result.VictimDials, 1)
 		}},
 	{Name: "storage", Title: "A flood of records (A13)",
-		About: "Every server, which may keep 256 records, is given 1,500 junk records an hour, by 256 attackers in 4 blocks.",
+		About: "Every server, which may keep 256 records, is given 1,500 junk records an hour, by 256 attackers in 4 blocks. The control takes whatever comes and drops the oldest.",
 		plan: func(o Options) []Variant {
-			c := o.config()
-			c.attack, c.maxRecords = &hoard{ids: 256, perHour: 1500}, 256
-			return []Variant{{Name: "flood", Config: c}}
+			o.Hours = max(o.Hours, 1) // replicas are counted when they are old enough
+			return pair(o, func(c *Config) { c.attack, c.maxRecords = &hoard{ids: 256, perHour: 1500}, 256 }, "the oldest goes", func(c *Config) { c.Off.Stores = true })
 		},
 		judge: func(r *Report) {
+			r.shows(r.Runs[1].Name, "replicas at the nearest 16 that are lost", 1-r.Runs[1].Result.Overlap.Part, .2)
 			r.least(r.Runs[0].Name, "lookups that find the record", r.Runs[0].Result.Found.Part, .9999)
+			r.least(r.Runs[0].Name, "replicas at the nearest 16 after an hour", r.Runs[0].Result.Overlap.Part, .9)
 			r.most(r.Runs[0].Name, "records per server, most", r.Runs[0].Result.Records.Max, 256)
 		}},
 	{Name: "leave", Title: "Half of the nodes leave within a minute (A14)",
@@ -91,7 +91,7 @@ var attacks = []Scenario{
 			r.most(r.Runs[0].Name, "minutes until 99.9% are found for good", r.Runs[0].Result.heal(0, .999), 30)
 		}},
 	{Name: "forget", Title: "Stores that lie (A16)",
-		About: "Half of the servers take every PUT and keep nothing.",
+		About: "Half of the servers take every PUT and keep nothing. There is no control: eight honest holders, and the agent's own node, are enough by themselves.",
 		plan: func(o Options) []Variant {
 			c := o.config()
 			c.Malicious, c.Behaviour = .5, Forget
@@ -101,7 +101,7 @@ var attacks = []Scenario{
 			r.least(r.Runs[0].Name, "lookups that find the record", r.Runs[0].Result.Found.Part, .999)
 		}},
 	{Name: "partition", Title: "The network is cut in two for 20 min and heals",
-		About: "Most records have holders on either side; what counts is the time after it.",
+		About: "Most records have holders on either side, and only who moves meanwhile is not found where he is; what counts is the time after it.",
 		plan: func(o Options) []Variant {
 			c := o.config()
 			c.events = append(c.events, cutInTwo(c.withDefaults().Warmup)...)
@@ -109,11 +109,12 @@ var attacks = []Scenario{
 			return []Variant{{Name: "cut", Config: c}}
 		},
 		judge: func(r *Report) {
+			r.shows(r.Runs[0].Name, "found records that are old while it is cut", 1-r.Runs[0].Result.newest(5, 25).Part, .02)
 			r.most(r.Runs[0].Name, "minutes until 99.9% are found for good", r.Runs[0].Result.heal(25, .999), 30)
 			r.least(r.Runs[0].Name, "found 30 min after it", r.Runs[0].Result.after(50, 1e6).Part, .999)
 		}},
 	{Name: "uplink", Title: "A tenth of the nodes loses its uplink for 10 min",
-		About: "Nobody's process ends; lookups are those of all nodes, so a tenth fails meanwhile.",
+		About: "Nobody's process ends; lookups are those of all nodes, and those of a node without an uplink are none: it knows that it is not ready. There is no control: a table that is lost is found again in minutes.",
 		plan: func(o Options) []Variant {
 			o.Hours = max(o.Hours, .75)
 			c := o.config()
@@ -215,6 +216,17 @@ func (r *Result) heal(from, should float64) float64 {
 		}
 	}
 	return healed - from
+}
+
+// newest is the share of the newest records among those found, as after.
+func (r *Result) newest(from, to float64) Share {
+	var k, n int64
+	for _, s := range r.Stages {
+		if m := s.Minute - r.warmup; m >= from && m < to {
+			k, n = k+s.Fresh.K, n+s.Fresh.N
+		}
+	}
+	return share(k, n)
 }
 
 // after is the success of the lookups that began between two minutes of the

@@ -60,14 +60,15 @@ func (p *partition) goDown(n *node, at int64, silent bool) {
 // closeAll ends n's sessions. The other ends are told by n's host, or notice by its
 // silence (docs/promises.md).
 func (p *partition) closeAll(n *node, at int64, silent bool) {
+	now := at
 	if silent {
 		at += int64(noticed)
 	}
-	for _, peer := range n.pool.peers {
+	n.pool.each(now, func(peer int32) {
 		o := &p.sim.nodes[peer]
 		n.seq++
 		p.send(event{at: at + p.sim.oneWay(n, o), dst: peer, src: n.id, seq: n.seq, kind: evLost})
-	}
+	})
 	n.pool.clear()
 }
 

@@ -14,8 +14,8 @@ import (
 
 // The engine is conservative parallel simulation: no message arrives sooner than
 // leastDelay, so the nodes of different partitions can go through a window of
-// that length without hearing of one another. At its end they exchange what they
-// sent. What happens does not depend on how nodes are dealt to partitions: each
+// that length without hearing of one another. What they sent is taken over at the
+// beginning of the next window, so that each costs one meeting of the workers. What happens does not depend on how nodes are dealt to partitions: each
 // node has its own randomness, and events are ordered by what caused them.
 
 // leastDelay is the least time that a message takes, and a window's length.
@@ -30,7 +30,8 @@ func clock(at int64) time.Time { return epoch.Add(time.Duration(at)) }
 type partition struct {
 	sim   *sim
 	queue eventHeap
-	out   [][]event // for each partition
+	out   [2][][]event // for each partition: of this window, and of the last one, which they take over
+	sent  int64        // the earliest event of out; math.MaxInt64: none
 	board []notice
 	free  []*message
 	meter meter
@@ -63,6 +64,8 @@ type sim struct {
 	public  []public
 	globals []global // by time
 	end     int64
+	turn    int   // which of partition.out is this window's
+	sent    int64 // the earliest event that waits to be taken over; math.MaxInt64: none
 	measure int64 // samples count from here on
 	world   world
 	census  census
@@ -76,34 +79,60 @@ func (p *partition) send(e event) {
 		p.queue.push(e)
 		return
 	}
-	p.out[to] = append(p.out[to], e)
+	o := p.out[p.sim.turn]
+	o[to] = append(o[to], e)
+	p.sent = min(p.sent, e.at)
 }
 
-// window handles the partition's events before end.
-func (p *partition) window(end int64) {
+// window takes over what the other partitions sent in the last window, and handles
+// the partition's events before end.
+func (p *partition) window(self int, end int64) {
+	p.takeOver(self, 1-p.sim.turn)
 	for len(p.queue) > 0 && p.queue[0].at < end {
 		e := p.queue.pop()
 		p.handle(&p.sim.nodes[e.dst], e)
 	}
 }
 
-// exchange takes what the other partitions sent, and publishes its own notices.
-func (p *partition) exchange(self int) {
+// takeOver takes what the others sent to partition self in one window.
+func (p *partition) takeOver(self, turn int) {
 	for _, o := range p.sim.parts {
-		for _, e := range o.out[self] {
+		for _, e := range o.out[turn][self] {
 			p.queue.push(e)
 		}
-		o.out[self] = o.out[self][:0]
+		o.out[turn][self] = o.out[turn][self][:0]
 	}
-	for _, n := range p.board {
-		p.sim.public[n.node] = n.public
+}
+
+// settle ends what happened outside of windows: nothing is on its way between
+// partitions any more.
+func (s *sim) settle() {
+	s.turned()
+	for i, p := range s.parts {
+		p.takeOver(i, 0)
+		p.takeOver(i, 1)
 	}
-	p.board = p.board[:0]
+	s.sent = math.MaxInt64
+}
+
+// turned ends a window: all may read the notices, and take over what was sent.
+func (s *sim) turned() {
+	for _, p := range s.parts {
+		for _, n := range p.board {
+			s.public[n.node] = n.public
+		}
+		p.board = p.board[:0]
+		if p.sent < math.MaxInt64 {
+			s.sent = min(s.sent, p.sent)
+			p.sent = math.MaxInt64
+		}
+	}
+	s.turn = 1 - s.turn
 }
 
 // next is the time of the earliest event.
 func (s *sim) next() int64 {
-	at := int64(math.MaxInt64)
+	at := s.sent
 	for _, p := range s.parts {
 		if len(p.queue) > 0 {
 			at = min(at, p.queue[0].at)
@@ -115,6 +144,7 @@ func (s *sim) next() int64 {
 // run goes through all events until the end or until ctx ends.
 func (s *sim) run(ctx context.Context) error {
 	slices.SortStableFunc(s.globals, func(a, b global) int { return int(a.at - b.at) })
+	s.settle()
 	crew := newCrew(len(s.parts))
 	defer crew.stop()
 	for {
@@ -127,8 +157,9 @@ func (s *sim) run(ctx context.Context) error {
 		}
 		if at < limit {
 			end := min(at+leastDelay, limit)
-			crew.each(func(i int) { s.parts[i].window(end) })
-			crew.each(func(i int) { s.parts[i].exchange(i) })
+			s.sent = math.MaxInt64 // the window takes all over
+			crew.each(func(i int) { s.parts[i].window(i, end) })
+			s.turned()
 			continue
 		}
 		if len(s.globals) == 0 || int64(s.globals[0].at) > s.end {
@@ -137,7 +168,7 @@ func (s *sim) run(ctx context.Context) error {
 		g := s.globals[0]
 		s.globals = s.globals[1:]
 		g.do(s, int64(g.at))
-		crew.each(func(i int) { s.parts[i].exchange(i) })
+		s.settle()
 	}
 }
 

@@ -40,7 +40,7 @@ func (m *meter) dialled(at int64, s *sim, msg *message) {
 	}
 	if at >= s.measure {
 		m.dials[msg.purpose]++
-		m.bytes[msg.purpose] += 2 * dialBytes
+		m.bytes[msg.purpose] += int64(dialBytes(msg.req))
 	}
 }
 

@@ -24,12 +24,30 @@ const (
 	dialLimit = int64(1500 * time.Millisecond)
 )
 
-// Sizes of what surrounds a message, in bytes: frame and session, and the
-// packets of a new session (TCP and Noise IK), each way.
+// Sizes of what surrounds a message, in bytes.
 const (
-	frameBytes = 40
-	dialBytes  = 350
+	frameBytes = 40 // frame and session
+
+	// Of a new session (docs/wire.md, section 2).
+	tcpBytes      = 7 * 40 // headers of its packets
+	message1Bytes = 2 + 1313
+	earlyBytes    = 4096 // message 1 with a question whose answer is long
+	pingBytes     = 2 + 1153 + 512
+	message2Bytes = 2 + 1153
 )
+
+// dialBytes is what the new session costs that r begins, both ways, without r and
+// its answer: reads ride in its messages, which are padded.
+func dialBytes(r *dht.Request) int {
+	n := tcpBytes + message2Bytes
+	switch r.Op {
+	case dht.OpPing:
+		return n + pingBytes
+	case dht.OpFind, dht.OpGet:
+		return n + earlyBytes
+	}
+	return n + message1Bytes
+}
 
 // message is a call on its way, there and back.
 type message struct {
@@ -43,6 +61,7 @@ type message struct {
 	lookup   *running
 	req      *dht.Request
 	resp     *dht.Response
+	own      dht.Response // what resp of an honest node is: its memory serves many messages
 	deadline int64
 }
 
@@ -194,6 +213,6 @@ func (p *partition) message() *message {
 }
 
 func (p *partition) release(m *message) {
-	*m = message{}
+	*m = message{own: dht.Response{Contacts: m.own.Contacts[:0]}}
 	p.free = append(p.free, m)
 }

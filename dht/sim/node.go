@@ -202,12 +202,12 @@ func (p *partition) requestArrives(n *node, at int64, m *message) {
 		p.back(n, served, evResponse, m)
 		return
 	}
-	resp, err := n.m.Serve(clock(at), p.sim.nodes[m.from].key, p.sim.nodes[m.from].addr.Addr(), m.req)
-	if err != nil {
+	asker := &p.sim.nodes[m.from]
+	m.resp = &m.own
+	if err := n.m.Serve(clock(at), asker.key, asker.addr.Addr(), m.req, m.resp); err != nil {
 		p.back(n, at, evFail, m)
 		return
 	}
-	m.resp = resp
 	p.meter.answered(at, p.sim, m)
 	p.back(n, served, evResponse, m)
 	if n.m.Pending() {
@@ -260,13 +260,13 @@ func (p *partition) answerArrives(n *node, at int64, kind eventKind, m *message)
 // poll lets n's machine act, and looks whether lookups have ended.
 func (p *partition) poll(n *node, at int64) {
 	now := clock(at)
-	if at-n.kept > int64(time.Minute) {
+	if at-n.kept > int64(keepEvery) {
 		n.kept = at
-		for _, c := range n.m.Pinned() {
+		n.m.Pinned(func(c *dht.Contact) {
 			if peer, ok := p.sim.world.nodeOf(c.Key); ok {
 				n.pool.keep(at, peer)
 			}
-		}
+		})
 	}
 	p.buf = n.m.Poll(now, p.buf[:0])
 	for i := range p.buf {

@@ -38,6 +38,7 @@ type Result struct {
 	PerHour     map[string]Traffic `json:"per_node_hour"`
 	Maintenance float64            `json:"maintenance_requests_per_node_hour"`
 	BytesPerSec float64            `json:"bytes_per_second_and_node"`
+	Upkeep      float64            `json:"maintenance_bytes_per_second_and_node"`
 
 	Contacts    Summary `json:"contacts"`
 	FullBuckets Share   `json:"full_buckets"`
@@ -152,6 +153,7 @@ func (s *sim) result() *Result {
 		r.BytesPerSec += float64(m.bytes[p]) / hours / 3600
 		if p != dht.PurposeLookup {
 			r.Maintenance += float64(m.calls[p]) / hours
+			r.Upkeep += float64(m.bytes[p]) / hours / 3600
 		}
 	}
 	for i := 0; i <= int(s.end/int64(stageLength)); i++ {

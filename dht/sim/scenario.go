@@ -109,7 +109,7 @@ func planChurn(o Options) (out []Variant) {
 	for _, m := range []time.Duration{24 * time.Minute, 2 * time.Hour, 8 * time.Hour, 0} {
 		c := o.config()
 		c.Session = m
-		name := "median " + m.String()
+		name := fmt.Sprintf("median %g h", m.Hours())
 		if m == 0 {
 			name = "nobody goes"
 		}
@@ -154,7 +154,7 @@ func judgeTargets(rep *Report) {
 		rep.least(v.Name, "nodes that know 15 of their 16 nearest", r.Know.Part, .95)
 		rep.least(v.Name, "replicas at the nearest 16 after an hour", r.Overlap.Part, .9)
 		rep.most(v.Name, "maintenance requests per node and hour", r.Maintenance, 600)
-		rep.most(v.Name, "bytes per second and node", r.BytesPerSec, 150)
+		rep.most(v.Name, "bytes of maintenance per second and node", r.Upkeep, 150)
 	}
 }
 

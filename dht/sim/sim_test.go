@@ -56,6 +56,26 @@ func TestDeterminism(t *testing.T) {
 	}
 }
 
+// Nor does it where nodes send between two windows: when half of them leave, and when
+// an attacker's begin.
+func TestDeterministicAttack(t *testing.T) {
+	t.Parallel()
+	under := func(workers int) Config {
+		cfg := small(60)
+		cfg.Workers, cfg.Duration = workers, time.Minute
+		cfg.attack = &flood{ids: 40, blocks: 8, perHour: 600, restart: true}
+		cfg.events = massLeave(&cfg)
+		return cfg
+	}
+	one, s1 := mustRun(t, under(1))
+	for _, workers := range []int{2, 5} {
+		many, s := mustRun(t, under(workers))
+		if a, b := fixed(t, one), fixed(t, many); a != b || s1.digest() != s.digest() {
+			t.Errorf("%d workers:\n%s\n1 worker:\n%s", workers, b, a)
+		}
+	}
+}
+
 // A quiet network finds everyone, with the newest record.
 func TestQuiet(t *testing.T) {
 	t.Parallel()
@@ -142,15 +162,22 @@ func TestHeap(t *testing.T) {
 func TestPool(t *testing.T) {
 	t.Parallel()
 	var p pool
+	at := func(i int) int64 { return int64(i) * int64(time.Millisecond) }
 	for i := range int32(poolSize) {
-		if closed := p.add(int64(i), i); closed >= 0 {
+		if closed := p.add(at(int(i)), i); closed >= 0 {
 			t.Fatalf("%d closed", closed)
 		}
 	}
-	if !p.open(1000, 0) || p.add(1001, 999) != 1 || p.open(1002, 1) || !p.open(1002, 0) {
+	if !p.open(at(1000), 0) || p.add(at(1001), 999) != 1 || p.open(at(1002), 1) || !p.open(at(1002), 0) {
 		t.Error("the session used least recently did not close")
 	}
-	if p.open(1002+int64(poolIdle)+1, 0) {
+	p.remove(7)
+	for i := range int32(poolSize) {
+		if open := i != 1 && i != 7; p.linked(at(1002), i) != open {
+			t.Errorf("session %d: open %t", i, !open)
+		}
+	}
+	if p.open(at(1003)+int64(poolIdle), 0) {
 		t.Error("an idle session is open")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -37,8 +38,11 @@ type world struct {
 // newSim makes a network in the middle of its life.
 func newSim(cfg Config) *sim {
 	s := &sim{cfg: cfg, end: int64(cfg.Warmup + cfg.Duration), measure: int64(cfg.Warmup)}
+	s.sent = math.MaxInt64
 	for range cfg.Workers {
-		s.parts = append(s.parts, &partition{sim: s, out: make([][]event, cfg.Workers)})
+		p := &partition{sim: s, sent: math.MaxInt64}
+		p.out[0], p.out[1] = make([][]event, cfg.Workers), make([][]event, cfg.Workers)
+		s.parts = append(s.parts, p)
 	}
 	rnd := rand.New(rand.NewPCG(cfg.Seed, 1))
 	s.world.addrs = newAddresses(rnd, min(max(cfg.Nodes/10, leastBlocks), mostBlocks))

@@ -12,6 +12,7 @@ type plot struct {
 	file, title, x, y string
 	lines             []line
 	yMin, yMax        float64 // 0, 0: of the data
+	xZero             bool    // the axis begins at 0
 }
 
 type line struct {
@@ -28,6 +29,7 @@ const (
 	plotLeft, plotRight    = 62, 16
 	plotTop, plotBottom    = 34, 76
 	plotTicks              = 5
+	legendRow              = 18
 	plotInnerW, plotInnerH = plotWidth - plotLeft - plotRight, plotHeight - plotTop - plotBottom
 )
 
@@ -45,7 +47,7 @@ func ticks(lo, hi float64) []float64 {
 	}
 	var out []float64
 	for v := math.Ceil(lo/step-1e-9) * step; v <= hi+step*1e-6; v += step {
-		out = append(out, math.Round(v/step)*step)
+		out = append(out, math.Round(v/step)*step+0) // -0 is 0
 	}
 	return out
 }
@@ -56,6 +58,9 @@ func (p *plot) bounds() (x0, x1, y0, y1 float64) {
 		for _, a := range l.at {
 			x0, x1, y0, y1 = min(x0, a[0]), max(x1, a[0]), min(y0, a[1]), max(y1, a[1])
 		}
+	}
+	if p.xZero {
+		x0 = min(x0, 0)
 	}
 	if p.yMax > p.yMin {
 		y0, y1 = min(p.yMin, y0), max(p.yMax, y1)
@@ -72,17 +77,37 @@ func (p *plot) bounds() (x0, x1, y0, y1 float64) {
 	return x0, x1, y0, y1
 }
 
+// lineWidth is less for each further line: those that lie on one another are all seen.
+func lineWidth(i, lines int) float64 { return 2 + 1.5*float64(lines-1-i) }
+
+// legend is where each line's name stands, and in how many rows.
+func (p *plot) legend() (places [][2]float64, rows int) {
+	x, rows := float64(plotLeft), 1
+	for _, l := range p.lines {
+		wide := 40 + 6.8*float64(len(l.name))
+		if x > plotLeft && x+wide > plotWidth {
+			x = plotLeft
+			rows++
+		}
+		places = append(places, [2]float64{x, float64(plotHeight - 12 + legendRow*(rows-1))})
+		x += wide
+	}
+	return places, rows
+}
+
 // svg draws the plot.
 func (p *plot) svg() []byte {
 	x0, x1, y0, y1 := p.bounds()
+	places, rows := p.legend()
+	height := plotHeight + legendRow*(rows-1)
 	px := func(x float64) float64 { return plotLeft + (x-x0)/(x1-x0)*plotInnerW }
 	py := func(y float64) float64 { return plotTop + (y1-y)/(y1-y0)*plotInnerH }
 	var b strings.Builder
 	text := func(x, y float64, anchor, s, more string) {
 		fmt.Fprintf(&b, `<text x="%.1f" y="%.1f" text-anchor="%s"%s>%s</text>`+"\n", x, y, anchor, more, html.EscapeString(s))
 	}
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %[1]d %[2]d" font-family="sans-serif" font-size="12" fill="#222">`+"\n", plotWidth, plotHeight)
-	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="#fff"/>`+"\n", plotWidth, plotHeight)
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %[1]d %[2]d" font-family="sans-serif" font-size="12" fill="#222">`+"\n", plotWidth, height)
+	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="#fff"/>`+"\n", plotWidth, height)
 	text(plotLeft, 20, "start", p.title, ` font-size="14" font-weight="bold"`)
 	for _, v := range ticks(y0, y1) {
 		fmt.Fprintf(&b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1[3]f" stroke="#ddd"/>`+"\n", plotLeft, plotWidth-plotRight, py(v))
@@ -95,7 +120,6 @@ func (p *plot) svg() []byte {
 	fmt.Fprintf(&b, `<path d="M%d %dV%dH%d" fill="none" stroke="#555"/>`+"\n", plotLeft, plotTop, plotTop+plotInnerH, plotWidth-plotRight)
 	text(plotLeft+plotInnerW/2, plotTop+plotInnerH+36, "middle", p.x, "")
 	text(0, 0, "middle", p.y, fmt.Sprintf(` transform="translate(14 %d) rotate(-90)"`, plotTop+plotInnerH/2))
-	legend := float64(plotLeft)
 	for i, l := range p.lines {
 		colour, dash := colours[i%len(colours)], ""
 		if l.dashed {
@@ -105,15 +129,15 @@ func (p *plot) svg() []byte {
 		for j, a := range l.at {
 			fmt.Fprintf(&d, "%c%.1f %.1f", "ML"[min(j, 1)], px(a[0]), py(a[1]))
 		}
-		fmt.Fprintf(&b, `<path d="%s" fill="none" stroke="%s" stroke-width="2"%s/>`+"\n", d.String(), colour, dash)
+		fmt.Fprintf(&b, `<path d="%s" fill="none" stroke="%s" stroke-width="%.1f"%s/>`+"\n", d.String(), colour, lineWidth(i, len(p.lines)), dash)
 		if len(l.at) <= 30 {
 			for _, a := range l.at {
 				fmt.Fprintf(&b, `<circle cx="%.1f" cy="%.1f" r="3" fill="%s"/>`+"\n", px(a[0]), py(a[1]), colour)
 			}
 		}
-		fmt.Fprintf(&b, `<path d="M%.1f %dh18" stroke="%s" stroke-width="2"%s/>`+"\n", legend, plotHeight-16, colour, dash)
-		text(legend+22, plotHeight-12, "start", l.name, "")
-		legend += 40 + 6.5*float64(len(l.name))
+		x, y := places[i][0], places[i][1]
+		fmt.Fprintf(&b, `<path d="M%.1f %.1fh18" stroke="%s" stroke-width="2"%s/>`+"\n", x, y-4, colour, dash)
+		text(x+22, y, "start", l.name, "")
 	}
 	b.WriteString("</svg>\n")
 	return []byte(b.String())
@@ -121,7 +145,7 @@ func (p *plot) svg() []byte {
 
 // plots are the pictures that a report's runs have the data for.
 func (r *Report) plots() (out []plot) {
-	latency := plot{file: "latency.svg", title: "First value of a lookup", x: "time, ms", y: "share of lookups", yMax: 1}
+	latency := plot{file: "latency.svg", title: "First value of a lookup", x: "time, ms", y: "share of lookups", yMax: 1, xZero: true}
 	for i, v := range r.Runs {
 		if len(v.Result.cdf) == 0 || v.Control || i > 0 && len(r.Runs) > len(colours) && i < len(r.Runs)-len(colours)+1 {
 			continue
@@ -151,7 +175,7 @@ func (r *Report) plots() (out []plot) {
 				l.at = append(l.at, [2]float64{v.Result.SessionH, 100 * v.Result.Found.Part})
 			}
 		}
-		out = append(out, plot{file: "churn.svg", title: "Success against churn", x: "median session, h", y: "lookups that succeed, %", lines: []line{l}, yMin: 99, yMax: 100})
+		out = append(out, plot{file: "churn.svg", title: "Success against churn", x: "median session, h", y: "lookups that succeed, %", lines: []line{l}, yMin: 99, yMax: 100, xZero: true})
 	case "malicious":
 		paths, single := line{name: "disjoint paths"}, line{name: "one path (control)", dashed: true}
 		for _, v := range r.Runs {
@@ -161,7 +185,7 @@ func (r *Report) plots() (out []plot) {
 			}
 			l.at = append(l.at, [2]float64{100 * v.Result.Malicious, 100 * v.Result.Found.Part})
 		}
-		out = append(out, plot{file: "malicious.svg", title: "Success against the malicious fraction", x: "servers that collude, %", y: "lookups that succeed, %", lines: []line{paths, single}, yMax: 100})
+		out = append(out, plot{file: "malicious.svg", title: "Success against the malicious fraction", x: "servers that collude, %", y: "lookups that succeed, %", lines: []line{paths, single}, yMin: 90, yMax: 100})
 	}
 	if minutes := r.timeline(); len(minutes.lines) > 0 {
 		out = append(out, minutes)
@@ -171,14 +195,20 @@ func (r *Report) plots() (out []plot) {
 
 // timeline is success over the time of the run, where runs are long enough.
 func (r *Report) timeline() plot {
-	p := plot{file: "time.svg", title: "Success over time", x: "virtual time, min", y: "lookups that succeed, %", yMin: 90, yMax: 100}
+	p := plot{file: "time.svg", title: "Success over time", x: "minutes since the warm-up", y: "lookups that succeed, %", yMin: 90, yMax: 100, xZero: true}
+	unit := 1.0
+	for _, v := range r.Runs {
+		if v.Result.Hours > 3 {
+			unit, p.x = 60, "hours since the warm-up"
+		}
+	}
 	for _, v := range r.Runs {
 		if len(v.Result.Stages) < 6 || len(p.lines) == len(colours) {
 			continue
 		}
 		l := line{name: v.Name, dashed: v.Control}
 		for _, s := range v.Result.Stages {
-			l.at = append(l.at, [2]float64{s.Minute, 100 * s.Found.Part})
+			l.at = append(l.at, [2]float64{(s.Minute - v.Result.warmup) / unit, 100 * s.Found.Part})
 		}
 		p.lines = append(p.lines, l)
 	}

@@ -1,0 +1,91 @@
+package dht
+
+import (
+	"math"
+	"time"
+)
+
+// stamp is a time as nanoseconds since table.base.
+type stamp int64
+
+func (t *table) stamp(at time.Time) stamp {
+	if t.base.IsZero() {
+		t.base = at
+	}
+	return stamp(at.Sub(t.base))
+}
+
+func (t *table) time(s stamp) time.Time { return t.base.Add(time.Duration(s)) }
+
+// checkAt sets the time of e's next check. If it is sooner than before, lookAgain
+// must follow.
+func (t *table) checkAt(e *entry, at time.Time) { e.nextCheck = t.stamp(at) }
+
+// due calls f for every entry that is to be checked at now, and may move its check.
+func (t *table) due(now time.Time, f func(*entry)) {
+	if now.Before(t.next) {
+		return
+	}
+	at := t.stamp(now)
+	late := at + stamp(checkMost)
+	next := late
+	for _, b := range t.buckets {
+		if b == nil || len(b.entries) == 0 {
+			continue
+		}
+		if at >= b.next {
+			b.next = late
+			for _, e := range b.entries {
+				if at >= e.nextCheck {
+					f(e)
+				}
+				b.next = min(b.next, e.nextCheck)
+			}
+		}
+		next = min(next, b.next)
+	}
+	t.next = t.time(next)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// lookAgain must follow when the check of an entry in b was moved forward.
+func (t *table) lookAgain(b *bucket) { t.next, b.next = time.Time{}, math.MinInt64 }
+
+// lookAtAll is lookAgain for all buckets.
+func (t *table) lookAtAll() {
+	for _, b := range t.buckets {
+		if b != nil {
+			t.lookAgain(b)
+		}
+	}
+}
+
+// untouched returns a bucket that was not touched for long, -1 if there is none.
+func (t *table) untouched(now time.Time, long time.Duration) int {
+	if now.Sub(t.idle) < long {
+		return -1
+	}
+	t.idle = now
+	for i, b := range t.buckets {
+		if b == nil || len(b.entries) == 0 {
+			continue
+		}
+		touched := b.touched
+		if len(b.entries) < bucketSize && len(b.replacements) == 0 && i < t.sibling {
+			touched = touched.Add(-long * 3 / 4) // it lacks what there is
+		}
+		if touched.Before(t.idle) {
+			t.idle = touched
+		}
+		if now.Sub(touched) >= long {
+			return i
+		}
+	}
+	return -1
+}
