@@ -17,7 +17,6 @@ import (
 type noticeDNA struct {
 	mu   sync.Mutex
 	took map[sdk.AgentID][]int
-	open int // notified that run, of all agents
 	most map[sdk.AgentID]int
 	now  map[sdk.AgentID]int
 }
