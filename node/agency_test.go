@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -267,7 +268,7 @@ func TestUseIsCountedOnce(t *testing.T) {
 	g := assignedTo(alice.Agent())
 	g.Uses = 100
 	addGrant(t, bob, g)
-	token := t.Name()
+	token := rand.Text() // signals are the process's
 	done := make(chan error, 1)
 	go func() {
 		_, err := step(t, alice, sdktest.Step{Op: "remote", To: bob.Agent(), Then: &sdktest.Step{Op: "gate", Text: token, Then: &sdktest.Step{Op: "commit", Text: "once"}}})

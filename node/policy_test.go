@@ -1,6 +1,7 @@
 package node
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"fmt"
 	"reflect"
@@ -81,9 +82,9 @@ func TestAgentLimits(t *testing.T) {
 	bob, alice, carol := w.start("bob"), w.start("alice"), w.start("carol")
 	change(t, bob, control.PolicyChange{Limits: []control.AgentLimit{{Name: "agent-requests", Max: 2}, {Agent: alice.Agent(), Name: "agent-bytes", Max: 10_000}}})
 	to := func(s sdktest.Step) sdktest.Step { return sdktest.Step{Op: "send", To: bob.Agent(), Then: &s} }
-	ended := make(chan error, 2)
+	ended, run := make(chan error, 2), rand.Text() // signals are the process's
 	for i := range 2 {
-		token := fmt.Sprint(t.Name(), i)
+		token := fmt.Sprint(run, i)
 		go func() {
 			_, err := step(t, alice, to(sdktest.Step{Op: "gate", Text: token, Then: &sdktest.Step{Op: "who"}}))
 			ended <- err
@@ -108,7 +109,7 @@ func TestAgentLimits(t *testing.T) {
 		t.Errorf("got %v", e)
 	}
 	for i := range 2 {
-		if _, err := step(t, bob, sdktest.Step{Op: "raise", Text: fmt.Sprint(t.Name(), i, ".open")}); err != nil {
+		if _, err := step(t, bob, sdktest.Step{Op: "raise", Text: fmt.Sprint(run, i, ".open")}); err != nil {
 			t.Fatal(err)
 		}
 	}
