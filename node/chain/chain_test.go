@@ -179,6 +179,7 @@ func TestLimits(t *testing.T) {
 		{"genesis, by the node", "", Batch{Entries: entries(genesisType, 1, 1), Cause: function(1), Own: true}},
 		{"init's mark, by the node", "", Batch{Entries: entries(initType, 1, 1), Cause: function(1), Own: true}},
 		{"long type, by the node", "", Batch{Entries: entries("parley."+long, 1, 1), Cause: function(1), Own: true}},
+		{"a handler's type, along with others", "", Batch{Entries: entries("a", 1, 1), Also: entries("a", 1, 1), Cause: function(1)}},
 	} {
 		_, err := c.Append(context.Background(), test.b)
 		e := sdkError(t, err)
