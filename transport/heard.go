@@ -55,7 +55,8 @@ func (l *heardList) last(peer PeerKey) time.Time {
 // Presence tells what is known of a peer without asking: online, that there is a
 // session with it and that it is not silent (see silentAfter); heard, when a byte of
 // it last arrived over any session, the ended ones of the last 4,096 peers included;
-// zero is never.
+// zero is never. Who asks again within two minutes has the session beat as often as
+// one that carries messages.
 func (e *Endpoint) Presence(peer PeerKey) (online bool, heard time.Time) {
 	heard = e.heard.last(peer)
 	e.mu.Lock()
@@ -67,15 +68,24 @@ func (e *Endpoint) Presence(peer PeerKey) (online bool, heard time.Time) {
 		if t := e.start.Add(time.Duration(at)); t.After(heard) {
 			heard = t
 		}
-		online = online || s.usable() && now-at <= int64(s.silentAfter())
+		online = online || s.usable() && now-at <= int64(s.silentAfter(now))
+		s.asked.Store(true)
 	}
 	return online, heard
 }
 
 // silentAfter is for how long nothing may be heard over a session before the peer
 // counts as silent: one of its heartbeats is missing then, while the session goes on
-// until DeadAfter.
-func (s *Session) silentAfter() time.Duration {
+// until DeadAfter. Over a quiet session, or one that has just woken, the peer sends
+// as often as it has announced.
+func (s *Session) silentAfter(now int64) time.Duration {
+	s.mu.Lock()
+	busy, quiet := s.live.busy, time.Duration(s.live.quiet)
+	s.mu.Unlock()
 	t := &s.ep.cfg.Times
-	return t.PingAfter + (t.DeadAfter-t.PingAfter)/2
+	after := t.PingAfter + (t.DeadAfter-t.PingAfter)/2
+	if busy == 0 || now-busy <= int64(wakeAfter) {
+		after = max(after, quiet*3/2)
+	}
+	return after
 }

@@ -34,13 +34,36 @@ func TestPresence(t *testing.T) {
 	})
 }
 
+// Over a quiet session a peer stays online while it beats as it has announced; who asks
+// has it beat more often.
+func TestPresenceOverQuietSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newMemNet()
+		a, b := memNode(t, n, 1, nil, nil), memNode(t, n, 2, nil, nil)
+		s := a.to(t, b)
+		if s.live.quiet == 0 {
+			t.Fatal("the session is never quiet, so that this says nothing")
+		}
+		for range 20 {
+			time.Sleep(10 * time.Minute)
+			if online, _ := a.Presence(b.key()); !online {
+				t.Fatal("who beats quietly is not online")
+			}
+			time.Sleep(a.cfg.PingAfter + 3*a.cfg.Tick)
+			if _, heard := a.Presence(b.key()); time.Since(heard) > a.cfg.PingAfter+3*a.cfg.Tick {
+				t.Fatalf("asked for again it was heard %s ago", time.Since(heard))
+			}
+		}
+	})
+}
+
 // A peer that falls silent is no longer online before its session counts as dead.
 func TestPresenceOfTheSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newMemNet()
 		a, b := memNode(t, n, 1, nil, nil), memNode(t, n, 2, nil, nil)
 		s := a.to(t, b)
-		silent := time.Now().Add(-s.silentAfter() - a.cfg.Tick)
+		silent := time.Now().Add(-s.silentAfter(a.clock()) - a.cfg.Tick)
 		s.stats.heard.Store(int64(silent.Sub(a.start)))
 		if online, heard := a.Presence(b.key()); online || !heard.Equal(silent) {
 			t.Errorf("online %t, heard %s ago", online, time.Since(heard))
