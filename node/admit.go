@@ -22,6 +22,11 @@ type admission struct {
 // admitted is the call that another agent's message asks for, once it is certain
 // that it may.
 func (n *Node) admitted(ctx context.Context, a *app, key messageKey, h *messageHeader, payload []byte) (*admission, *sdk.Error) {
+	if key.from != n.id.agent {
+		if e := n.policy.hears(key.from); e != nil { // since it came: it may have waited
+			return nil, e
+		}
+	}
 	call := &sdk.Call{Kind: sdk.CallReceive, ID: key.id, From: key.from, Payload: payload}
 	desc := a.described()
 	missing := ""

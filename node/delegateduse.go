@@ -31,7 +31,13 @@ func (n *Node) takeDelegated(links []sdk.Link) (*agency.DelegatedUse, *sdk.Error
 	d := n.delegated
 	d.mu.Lock()
 	use, e := d.table.Take(n.now(), links)
+	gone := d.table.Gone()
 	d.mu.Unlock()
+	if len(gone) > 0 {
+		if err := n.forgetDelegated(gone); err != nil {
+			n.cfg.Log.Warn("counts of delegations that have ended stay until the next start", "error", err.Error())
+		}
+	}
 	if e != nil || use == nil {
 		return nil, e
 	}
@@ -53,9 +59,14 @@ func (n *Node) storeDelegated(use *agency.DelegatedUse) error {
 	return n.agencyDB.update(func(tx *bolt.Tx) error {
 		for _, c := range use.Used {
 			n.delegated.mu.Lock()
-			c.Used = n.delegated.table.Used(c.ID)
+			var counted bool
+			c.Used, counted = n.delegated.table.Used(c.ID)
 			n.delegated.mu.Unlock()
-			if err := putAgency(tx, bucketDelegated, c.ID[:], encodeDelegated(&c)); err != nil {
+			var v []byte
+			if counted {
+				v = encodeDelegated(&c)
+			}
+			if err := putAgency(tx, bucketDelegated, c.ID[:], v); err != nil {
 				return err
 			}
 		}
@@ -71,7 +82,7 @@ func (n *Node) giveBackDelegated(use *agency.DelegatedUse) {
 
 // delegatedEnded is useEnded for delegations.
 func (n *Node) delegatedEnded(ctx context.Context, use *agency.DelegatedUse, e *sdk.Error) {
-	if use == nil || e == nil || e.Delivered != sdk.DeliveredNo && !n.interrupted(ctx, e) {
+	if use == nil || !n.leftNoTrace(ctx, e) {
 		return
 	}
 	n.giveBackDelegated(use)
@@ -119,6 +130,11 @@ func (n *Node) loadDelegated() error {
 	if err != nil || len(ended) == 0 {
 		return err
 	}
+	return n.forgetDelegated(ended)
+}
+
+// forgetDelegated removes the counts of delegations that have ended.
+func (n *Node) forgetDelegated(ended []sdk.Hash) error {
 	return n.agencyDB.update(func(tx *bolt.Tx) error {
 		for _, id := range ended {
 			if err := putAgency(tx, bucketDelegated, id[:], nil); err != nil {

@@ -182,10 +182,16 @@ func (n *Node) giveBack(u *grantUse) {
 	u.app.grants.book.GiveBack(u.use)
 }
 
-// useEnded is told how the call has ended that a grant let in. One that left no
-// trace counts as no use: it is sent again, or never ran.
+// leftNoTrace tells of a call that ended with e that it never ran, or is sent again:
+// it is no use of what let it in. A handler may say of a call that has had an effect
+// elsewhere that it was not delivered: such a one may not be repeated.
+func (n *Node) leftNoTrace(ctx context.Context, e *sdk.Error) bool {
+	return e != nil && e.Retry && (e.Delivered == sdk.DeliveredNo || n.interrupted(ctx, e))
+}
+
+// useEnded is told how the call has ended that a grant let in.
 func (n *Node) useEnded(ctx context.Context, u *grantUse, e *sdk.Error) {
-	if u == nil || e == nil || e.Delivered != sdk.DeliveredNo && !n.interrupted(ctx, e) {
+	if u == nil || !n.leftNoTrace(ctx, e) {
 		return
 	}
 	n.giveBack(u)

@@ -87,7 +87,7 @@ func matchReceipts(m *control.MatchResult, ofA, ofB []receiptRecord) {
 			messagesB[exchangeKey{b.receipt.Request.From, b.receipt.Request.Message}] = b.entry
 		}
 	}
-	paired := map[sdk.Hash]bool{}
+	paired, seen := map[sdk.Hash]bool{}, map[sdk.Hash]bool{}
 	add := func(state string, r *sdk.Receipt, a, b receiptRecord) {
 		q, entry := &r.Request, a.entry
 		if entry.IsZero() {
@@ -101,6 +101,10 @@ func matchReceipts(m *control.MatchResult, ofA, ofB []receiptRecord) {
 			Payload: q.Payload, Reply: r.Reply, Behalf: q.Behalf, Entry: entry, SeqA: a.seq, SeqB: b.seq})
 	}
 	for _, a := range ofA {
+		if seen[a.entry] {
+			continue // it stands there twice, and is of one exchange
+		}
+		seen[a.entry] = true
 		b, both := onB[a.entry]
 		receipt := cmp.Or(a.receipt, b.receipt)
 		switch {
@@ -127,6 +131,7 @@ func matchReceipts(m *control.MatchResult, ofA, ofB []receiptRecord) {
 		default:
 			add(control.OnlyOnB, b.receipt, receiptRecord{}, b)
 		}
+		paired[b.entry] = true
 	}
 	slices.SortStableFunc(m.Exchanges, func(x, y control.Exchange) int { return x.Time.Compare(y.Time) })
 	for _, x := range m.Exchanges {

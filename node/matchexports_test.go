@@ -102,3 +102,22 @@ func TestMatchReceiptsThatDiffer(t *testing.T) {
 		t.Errorf("%+v", m)
 	}
 }
+
+// TestMatchReceiptsTwice: who appends a receipt again has had no second exchange.
+func TestMatchReceiptsTwice(t *testing.T) {
+	t.Parallel()
+	r := func(seq uint64, message byte) receiptRecord {
+		return receiptRecord{seq, sdk.Hash{message}, &sdk.Receipt{Request: sdk.ReceiptRequest{From: sdk.AgentID{1}, To: sdk.AgentID{2}, Message: sdk.MessageID{message}}}}
+	}
+	m := control.MatchResult{A: control.VerifyResult{Author: sdk.AgentID{1}}, B: control.VerifyResult{Author: sdk.AgentID{2}}}
+	matchReceipts(&m, []receiptRecord{r(3, 1), r(4, 1), r(5, 2), r(6, 2)}, []receiptRecord{r(4, 1), r(5, 1), r(6, 3), r(7, 3)})
+	other := r(8, 1) // another answer to a message that stands on both
+	other.entry = sdk.Hash{9}
+	n := control.MatchResult{A: m.A, B: m.B}
+	if matchReceipts(&n, []receiptRecord{other, r(3, 1)}, []receiptRecord{r(4, 1)}); n.Matched != 1 || n.Wrong != 1 {
+		t.Errorf("%+v", n)
+	}
+	if m.Matched != 1 || m.OnlyA != 1 || m.OnlyB != 1 || len(m.Exchanges) != 3 {
+		t.Errorf("%+v", m)
+	}
+}

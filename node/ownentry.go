@@ -47,7 +47,7 @@ func (c *liveCall) appendOwn(ctx context.Context, e sdk.Entry) error {
 		c.effects = c.effects || handlerError(ctx, err).Code == sdk.OutcomeUnknown
 		return err
 	}
-	c.effects = true
+	c.effects, c.wrote = true, true
 	c.own = append(c.own, seq)
 	for {
 		i := slices.Index(c.own, c.base+1)

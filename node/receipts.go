@@ -76,7 +76,10 @@ func (c *liveCall) seal(staged []sdk.Entry, reply []byte) (own []sdk.Entry, answ
 		own = append(own, sdk.Entry{Type: sdk.TypeReceipt, Content: sdk.AppendReceipt(nil, &r)})
 		answer = append(append(make([]byte, 0, sdk.ReceiptReplySize+len(reply)), r.ReplySignature[:]...), reply...)
 	}
-	if len(c.call.Behalf) > 0 && len(staged)+len(own) > 0 {
+	c.mu.Lock()
+	wrote := c.wrote
+	c.mu.Unlock()
+	if len(c.call.Behalf) > 0 && (wrote || len(staged)+len(own) > 0) {
 		e := sdk.BehalfEntry{Time: c.checked, Function: c.call.Function, Proof: c.call.Behalf}
 		own = append(own, sdk.Entry{Type: sdk.TypeBehalf, Content: sdk.AppendBehalf(nil, &e)})
 	}

@@ -30,7 +30,7 @@ func (n *Node) ServeRequest(ctx context.Context, r *transport.Request) ([]byte, 
 // serveAgent serves what another agent asks, if this one hears it.
 func (n *Node) serveAgent(ctx context.Context, r *transport.Request) ([]byte, *sdk.Error) {
 	agent, amount := sdk.AgentID(r.Peer), requestAmount(len(r.Body))
-	if !n.policy.free(agent) && n.policy.hears(agent) == nil {
+	if r.Kind == kindMessage && !n.policy.free(agent) && n.policy.hears(agent) == nil {
 		if _, what, e := n.route(r.Header); e == nil && what.Notified {
 			amount[agency.Requests] = 0 // it is among the signals: arrive
 		}

@@ -55,6 +55,9 @@ type Secret [32]byte
 func (s Secret) String() string   { return "[secret]" }
 func (s Secret) GoString() string { return "[secret]" }
 
+// MarshalJSON is the placeholder too: logs are often JSON. Claim.Text passes one on.
+func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"[secret]"`), nil }
+
 // IsZero tells that there is none.
 func (s Secret) IsZero() bool { return s == Secret{} }
 

@@ -1,7 +1,9 @@
 package sdk
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"strings"
 	"testing"
@@ -28,6 +30,11 @@ func TestClaimText(t *testing.T) {
 		}
 		if shown := fmt.Sprintf("%v %+v %#v %s", c, c, c, c.Secret); strings.Contains(shown, "4, 0x0") || !strings.Contains(shown, "[secret]") {
 			t.Errorf("%s: a printed claim shows its secret: %s", name, shown)
+		}
+		var log bytes.Buffer
+		slog.New(slog.NewJSONHandler(&log, nil)).Info("got", "claim", c)
+		if strings.Contains(log.String(), "4,0") || !strings.Contains(log.String(), `"Secret":"[secret]"`) {
+			t.Errorf("%s: a log shows its secret: %s", name, &log)
 		}
 		for i := range text {
 			wrong := []byte(text)

@@ -1,6 +1,7 @@
 package agency
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -261,6 +262,12 @@ func TestWindow(t *testing.T) {
 		// It is no more than two parts in 64 stricter than it must be.
 		if least := int(20*r.N*int(step)/int(r.Per+r.Per/16+2)) * r.N; len(in) < least-r.N {
 			t.Errorf("%v: %d were let in, at least %d expected", r, len(in), least)
+		}
+	}
+	for _, per := range []time.Duration{math.MaxInt64, math.MaxInt64 / 100 * 99, math.MaxInt64 / 2} { // longer than anybody lives
+		w := NewWindow(sdk.Rate{N: 1, Per: per})
+		if w.Take(start) != 0 || w.Take(start.Add(time.Hour)) <= 0 {
+			t.Errorf("a second one within %s is let in", per)
 		}
 	}
 	none := NewWindow(sdk.Rate{})

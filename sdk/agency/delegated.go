@@ -14,6 +14,7 @@ const maxDelegatedPerOne = 1024
 // delegations. What a delegation does not bound it does not count.
 type Delegated struct {
 	most        int
+	gone        []sdk.Hash // forgotten, and not yet told by Gone
 	counts      map[sdk.Hash]*delegatedCount
 	byPresenter map[sdk.AgentID]int
 }
@@ -114,12 +115,21 @@ func (d *Delegated) Load(c DelegatedCount) {
 	d.byPresenter[c.Presenter]++
 }
 
-// Used is how often a delegation has been used by now.
-func (d *Delegated) Used(id sdk.Hash) int {
+// Used is how often a delegation has been used by now; false: it has ended, and was
+// forgotten.
+func (d *Delegated) Used(id sdk.Hash) (used int, counted bool) {
 	if c := d.counts[id]; c != nil {
-		return c.used
+		return c.used, true
 	}
-	return 0
+	return 0, false
+}
+
+// Gone are the delegations that have ended and were forgotten since it was asked
+// last: what is kept of them elsewhere may go.
+func (d *Delegated) Gone() []sdk.Hash {
+	gone := d.gone
+	d.gone = nil
+	return gone
 }
 
 // GiveBack takes a use back whose call left no trace.
@@ -130,8 +140,8 @@ func (d *Delegated) GiveBack(u *DelegatedUse) {
 	}
 }
 
-// Expire forgets delegations that have ended, and names them.
-func (d *Delegated) Expire(now time.Time) (gone []sdk.Hash) {
+// Expire forgets delegations that have ended.
+func (d *Delegated) Expire(now time.Time) {
 	for id, c := range d.counts {
 		if now.Before(c.until) {
 			continue
@@ -140,9 +150,8 @@ func (d *Delegated) Expire(now time.Time) (gone []sdk.Hash) {
 		if d.byPresenter[c.presenter]--; d.byPresenter[c.presenter] == 0 {
 			delete(d.byPresenter, c.presenter)
 		}
-		gone = append(gone, id)
+		d.gone = append(d.gone, id)
 	}
-	return gone
 }
 
 // Revoked is the refusal of a proof of which this link, from 0, was revoked.

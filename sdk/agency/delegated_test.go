@@ -35,8 +35,10 @@ func TestDelegated(t *testing.T) {
 	}
 	last := take(d, now, 0, three, two)
 	take(d, now, sdk.Refused, three, two)
-	if d.Used(three.ID()) != 2 || d.Used(two.ID()) != 2 {
-		t.Errorf("what was refused counts: %d and %d", d.Used(three.ID()), d.Used(two.ID()))
+	for _, l := range []sdk.Link{three, two} {
+		if used, counted := d.Used(l.ID()); used != 2 || !counted {
+			t.Errorf("what was refused counts: %d, %t", used, counted)
+		}
 	}
 	again := NewDelegated(100) // a restart
 	for _, c := range last.Used {
@@ -56,8 +58,12 @@ func TestDelegated(t *testing.T) {
 	}
 	take(d, now.Add(2*time.Minute), 0, often)
 
-	if gone := d.Expire(now.Add(time.Hour)); len(gone) != 3 || len(d.counts) != 0 || len(d.byPresenter) != 0 {
+	d.Expire(now.Add(time.Hour))
+	if gone := d.Gone(); len(gone) != 3 || len(d.Gone()) != 0 || len(d.counts) != 0 || len(d.byPresenter) != 0 {
 		t.Errorf("%d have ended, %d stay", len(gone), len(d.counts))
+	}
+	if used, counted := d.Used(three.ID()); used != 0 || counted {
+		t.Errorf("what has ended: %d, %t", used, counted)
 	}
 	for i := range 200 { // of everybody
 		l := link(byte(i), byte(i), 1, sdk.Rate{})

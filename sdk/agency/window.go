@@ -1,6 +1,7 @@
 package agency
 
 import (
+	"math"
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
@@ -30,9 +31,14 @@ func NewWindow(r sdk.Rate) *Window { return &Window{rate: r} }
 
 func (w *Window) width() time.Duration { return max(1, w.rate.Per/windowSlots) }
 
-// ends is when what is in a slot counts no more, since began.
+// ends is when what is in a slot counts no more, since began: never, where that is
+// more than a Duration holds.
 func (w *Window) ends(number int64) time.Duration {
-	return time.Duration(number+1)*w.width() + w.rate.Per
+	end := time.Duration(number+1)*w.width() + w.rate.Per
+	if end < w.rate.Per {
+		return math.MaxInt64
+	}
+	return end
 }
 
 // Take lets one more in, or says how long it has to wait; 0: it is in.

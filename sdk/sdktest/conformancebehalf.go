@@ -136,6 +136,11 @@ func testDelegateCall(b *bench) {
 	if got := b.ofType(b.bob, sdk.TypeBehalf); len(got) != 1 || got[0].Header.Cause.Kind != sdk.CallFunction {
 		b.Errorf("kept proofs: %+v", got)
 	}
+	// What bob's node appends for the call is in alice's name too.
+	b.do(carol, b.under("remote", p, Step{Op: "grant", Grant: &sdk.Grant{Kind: sdk.GrantAssigned, Agents: []sdk.AgentID{carol.ID()}, Functions: []string{"other"}}}))
+	if got := b.ofType(b.bob, sdk.TypeBehalf); len(got) != 2 {
+		b.Errorf("%d proofs are kept of a commit and a grant, want 2", len(got))
+	}
 }
 
 // testDelegateUses: whoever is called counts.

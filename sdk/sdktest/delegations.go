@@ -139,7 +139,10 @@ func (r *running) seal(staged []sdk.Entry, out []byte) (own []sdk.Entry, answer 
 		own = append(own, sdk.Entry{Type: sdk.TypeReceipt, Content: sdk.AppendReceipt(nil, &receipt)})
 		answer = append(receipt.ReplySignature[:], out...)
 	}
-	if len(r.call.Behalf) > 0 && len(staged)+len(own) > 0 {
+	r.mu.Lock()
+	wrote := r.wrote
+	r.mu.Unlock()
+	if len(r.call.Behalf) > 0 && (wrote || len(staged)+len(own) > 0) {
 		e := sdk.BehalfEntry{Time: r.checked, Function: r.call.Function, Proof: r.call.Behalf}
 		own = append(own, sdk.Entry{Type: sdk.TypeBehalf, Content: sdk.AppendBehalf(nil, &e)})
 	}

@@ -28,7 +28,7 @@ func (r *running) appendOwn(e sdk.Entry) error {
 	r.effects.Add(1)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.own = append(r.own, n)
+	r.wrote, r.own = true, append(r.own, n)
 	for {
 		i := slices.Index(r.own, r.base)
 		if i < 0 {
