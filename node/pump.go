@@ -37,6 +37,7 @@ func (n *Node) pump(ctx context.Context, r *outboxRun) {
 		}
 		if l == nil && len(r.letters) == 0 {
 			delete(s.boxes, r.key)
+			s.bytes -= outboxOverhead
 			s.seq = max(s.seq, r.seq)
 			s.mu.Unlock()
 			return
