@@ -43,3 +43,28 @@ func TestNotifyManyAgentsAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// The age of one that is sent again is counted from its first sending: to a receiver
+// that began to run while it waited to be sent, it can't have come before.
+func TestNotifyAgeLeavesOutTheQueue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := &Node{notices: newNotifier(), cfg: Config{}.withDefaults()}
+		r := &outboxRun{wake: make(chan struct{}, 1)}
+		l := &letter{outgoing: outgoing{app: &app{name: "d"}, began: time.Now(), header: messageHeader{Notified: true}}, deadline: time.Now().Add(time.Minute), shared: &sharedPayload{}}
+		r.push(l)
+		time.Sleep(10 * time.Second) // in the bubble: it waits to be sent
+		if f, _ := n.takeOff(r, l); f == nil {
+			t.Fatal("it is not sent")
+		}
+		l.left = true
+		r.again(time.Now(), l, 0)
+		time.Sleep(3 * time.Second)
+		if f, _ := n.takeOff(r, l); f == nil {
+			t.Fatal("it is not sent again")
+		}
+		if age := time.Since(l.began); age != 3*time.Second {
+			t.Errorf("its age is %s, since it was first sent 3 s ago", age)
+		}
+	})
+}

@@ -173,6 +173,9 @@ func (n *Node) takeOff(r *outboxRun, l *letter) (*noticeFlight, *transport.Outgo
 	if r.pick(now) != l {
 		return nil, nil
 	}
+	if !l.left { // what it waited here says nothing of when it may first have arrived
+		l.began = now
+	}
 	l.header.Order = order{run: s.run, seq: l.seq, base: r.base()}.encode()
 	header, err := l.encodeHeader(now)
 	if err != nil {
