@@ -162,6 +162,9 @@ func (n *Node) queueLocked(l *letter) *sdk.Error {
 	if l.shared.holders == 0 {
 		size += l.shared.size
 	}
+	if r == nil {
+		size += outboxOverhead
+	}
 	switch {
 	case r != nil && len(r.letters) >= limits.NotifyQueue:
 		return errQueueFull("notifications that wait for one agent", "notify-queue", len(r.letters)+1, limits.NotifyQueue)

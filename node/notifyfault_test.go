@@ -15,20 +15,25 @@ import (
 // numbers are the notes that notifications have committed, in the chain's order.
 func (c *childNode) numbers() (list []int) {
 	c.t.Helper()
-	records, err := c.control.Chain(c.t.Context(), "test", sdk.Query{Type: "note", Limit: 1000})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	for _, r := range records {
-		var m testMessage
-		err := sdk.Unmarshal(r.Content, &m)
-		n, err2 := strconv.Atoi(m.Text)
-		if err := errors.Join(err, err2); err != nil {
+	for q := (sdk.Query{Type: "note", Limit: 1000}); ; {
+		records, err := c.control.Chain(c.t.Context(), "test", q)
+		if err != nil {
 			c.t.Fatal(err)
 		}
-		list = append(list, n)
+		if len(records) == 0 {
+			return list
+		}
+		for _, r := range records {
+			var m testMessage
+			err := sdk.Unmarshal(r.Content, &m)
+			n, err2 := strconv.Atoi(m.Text)
+			if err := errors.Join(err, err2); err != nil {
+				c.t.Fatal(err)
+			}
+			list = append(list, n)
+			q.From = r.Header.Seq + 1
+		}
 	}
-	return list
 }
 
 func trafficOf(t *testing.T, n *testNode) control.Traffic {
@@ -44,7 +49,7 @@ func trafficOf(t *testing.T, n *testNode) control.Traffic {
 // notification, and none has run twice.
 func TestNotifyReceiverKilled(t *testing.T) {
 	t.Parallel()
-	const many = 600
+	const many = 3000 // a second and more of commits, of which the kill has to come in the middle
 	alice, bob, p := behindProxy(t)
 	done := make(chan []testResult, 1)
 	go func() {

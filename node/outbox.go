@@ -12,6 +12,9 @@ const (
 	notifySmall = 6 << 10
 	// notifyOverhead is what one that waits takes beside its payload, in bytes.
 	notifyOverhead = 512
+	// outboxOverhead is what an outbox takes beside its letters, in bytes, with its
+	// goroutine and what that needs to connect.
+	outboxOverhead = 8 << 10
 )
 
 // letter is one notification to one agent, from Notify to its result.

@@ -37,6 +37,7 @@ func (n *Node) pump(ctx context.Context, r *outboxRun) {
 		}
 		if l == nil && len(r.letters) == 0 {
 			delete(s.boxes, r.key)
+			s.bytes -= outboxOverhead
 			s.seq = max(s.seq, r.seq)
 			s.mu.Unlock()
 			return
@@ -171,6 +172,9 @@ func (n *Node) takeOff(r *outboxRun, l *letter) (*noticeFlight, *transport.Outgo
 	now := n.now()
 	if r.pick(now) != l {
 		return nil, nil
+	}
+	if !l.left { // what it waited here says nothing of when it may first have arrived
+		l.began = now
 	}
 	l.header.Order = order{run: s.run, seq: l.seq, base: r.base()}.encode()
 	header, err := l.encodeHeader(now)

@@ -1,6 +1,11 @@
 package sdk
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+)
 
 // Notified takes the notifications of other agents; c.From() is the proven sender.
 // One sender's come in the order in which they were sent, one at a time. An error
@@ -20,8 +25,9 @@ func Notified[In any](f func(c *Context, in In) error) Part {
 }
 
 // Notify sends v to many agents' Notified and returns at once: a slow or absent
-// agent costs the others nothing. Its error says that nothing was sent; what
-// becomes of the notifications is not told. See NotifyAndWait.
+// agent costs the others nothing. Its error says that nothing was sent, unless its
+// Delivered is unknown; what becomes of the notifications is not told. See
+// NotifyAndWait.
 func Notify(c *Context, to []AgentID, v any) error {
 	_, err := c.notify(to, v, false)
 	return err
@@ -44,19 +50,68 @@ func (c *Context) notify(to []AgentID, v any, wait bool) ([]error, error) {
 	if err != nil {
 		return nil, Fail(HandlerCodeOutput, "notify: %v", err)
 	}
-	var all []error
-	for len(to) > 0 {
-		part := to[:min(len(to), MaxNotified)]
-		results, err := c.call.host.Notify(c.under(), Notice{To: part, Payload: b, Wait: wait})
-		if err == nil && wait && len(results) != len(part) {
-			err = fmt.Errorf("notify: %d results for %d agents", len(results), len(part))
-		}
-		if err != nil {
-			return nil, hostError(err, DeliveredUnknown)
-		}
-		all, to = append(all, results...), to[len(part):]
+	if wait && len(to) > MaxNotified {
+		return c.notifyInParts(to, b)
 	}
-	return all, nil
+	for sent := false; ; sent = true {
+		part := to[:min(len(to), MaxNotified)]
+		results, err := c.notifyPart(part, b, wait)
+		if to = to[len(part):]; err != nil || len(to) == 0 {
+			return results, afterSome(err, sent)
+		}
+	}
+}
+
+// notifyInParts is NotifyAndWait to more than one Notice takes: nobody in one part
+// waits for those of another.
+func (c *Context) notifyInParts(to []AgentID, payload []byte) ([]error, error) {
+	results := make([]error, len(to))
+	parts := make([]error, (len(to)+MaxNotified-1)/MaxNotified)
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(len(parts), MaxParallel) {
+		workers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(parts); i = int(next.Add(1)) - 1 {
+				from, end := i*MaxNotified, min((i+1)*MaxNotified, len(to))
+				got, err := c.notifyPart(to[from:end], payload, true)
+				copy(results[from:end], got)
+				if parts[i] = err; err != nil {
+					for j := from; j < end; j++ {
+						results[j] = err
+					}
+				}
+			}
+		})
+	}
+	workers.Wait()
+	for _, err := range parts {
+		if err == nil {
+			return results, nil
+		}
+	}
+	return nil, parts[0]
+}
+
+func (c *Context) notifyPart(to []AgentID, payload []byte, wait bool) ([]error, error) {
+	results, err := c.call.host.Notify(c.under(), Notice{To: to, Payload: payload, Wait: wait})
+	if err == nil && wait && len(results) != len(to) {
+		err = fmt.Errorf("notify: %d results for %d agents", len(results), len(to))
+	}
+	if err != nil {
+		return nil, hostError(err, DeliveredUnknown)
+	}
+	return results, nil
+}
+
+// afterSome is the error of a Notify that was refused in a later part.
+func afterSome(err error, sent bool) error {
+	e, is := errors.AsType[*Error](err)
+	if !sent || !is {
+		return err
+	}
+	some := *e
+	some.Delivered, some.Retry = DeliveredUnknown, false
+	return &some
 }
 
 // Emit sends v to this agent's own clients that watch its DNA ("parley watch"). It

@@ -103,6 +103,13 @@ func TestGrantsOfProcesses(t *testing.T) {
 		t.Errorf("block list: %q", out)
 	}
 	cmd("block", "remove", alice.agent().String(), "--data", bob.data).ok(t)
+	cmd("allow", "add", sdk.AgentID{1}.String(), "--data", bob.data).ok(t) // and so nobody else
+	wantCode(t, noteAt(alice, bob), 13, "")
+	cmd("allow", "add", alice.agent().String(), "--data", bob.data).ok(t)
+	noteAt(alice, bob).ok(t)
+	for _, id := range []sdk.AgentID{{1}, alice.agent()} {
+		cmd("allow", "remove", id.String(), "--data", bob.data).ok(t)
+	}
 	cmd("limits", "set", "agent-bytes", "3", "--data", bob.data).ok(t)
 	wantCode(t, noteAt(alice, bob), 16, "agent-bytes")
 	if out := cmd("limits", "list", "--data", bob.data).ok(t); !strings.Contains(out, "agent-bytes  3    each agent") {
