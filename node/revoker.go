@@ -82,10 +82,10 @@ func (v *revoker) check(ctx context.Context, links []sdk.Link) *sdk.Error {
 		select {
 		case <-w.done:
 		case <-ctx.Done():
-			return errNobodyKnows(i, context.Cause(ctx))
+			return errNobodyKnows(i)
 		}
 		if w.err != nil {
-			return errNobodyKnows(i, w.err)
+			return v.nobodyKnows(i, w.err)
 		}
 		if v.known(keys[i]) {
 			return agency.Revoked(i)
@@ -110,8 +110,17 @@ func (v *revoker) known(k revocationKey) bool {
 	return v.table.of(v.node.now(), k) == isRevoked
 }
 
-func errNobodyKnows(link int, err error) *sdk.Error {
-	return agency.Refused(fmt.Sprintf("delegation %d of the proof: nobody could be asked whether it was revoked (%v), and without that it does not count; try again", link+1, err))
+// nobodyKnows logs why, which is not the sender's to know.
+func (v *revoker) nobodyKnows(link int, err error) *sdk.Error {
+	v.node.cfg.Log.Debug("revocations could not be looked up", "error", err.Error())
+	return errNobodyKnows(link)
+}
+
+// errNobodyKnows is of a proof that may be as good as ever: it may be shown again.
+func errNobodyKnows(link int) *sdk.Error {
+	return &sdk.Error{Code: sdk.Busy, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true,
+		Text:  fmt.Sprintf("delegation %d of the proof: nobody could be asked now whether it was revoked, and without that it does not count", link+1),
+		Limit: &sdk.Limit{Name: "searches for revocations", RetryAfter: time.Second}}
 }
 
 // lookLocked looks for a revocation, or joins who does.

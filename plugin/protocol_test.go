@@ -236,7 +236,7 @@ func TestRogueHandler(t *testing.T) {
 		}, 0},
 		"reply over the limit": {func(r *rogue) error { return r.reply(make([]byte, 1<<20+1)) }, sdk.TooLarge},
 		"send over the limit": {func(r *rogue) error {
-			return r.refused(&handlerpb.Callback{ID: 1, Op: handlerpb.OpSend, Payload: make([]byte, 1<<20+1)}, sdk.TooLarge)
+			return r.refused(&handlerpb.Callback{ID: 1, Op: handlerpb.OpSend, Message: sdk.Message{Payload: make([]byte, 1<<20+1)}}, sdk.TooLarge)
 		}, 0},
 		"entry over the limit": {func(r *rogue) error {
 			return r.refused(&handlerpb.Callback{ID: 1, Op: handlerpb.OpCommit, Entry: sdk.Entry{Type: "t", Content: make([]byte, 1<<20+1)}}, sdk.TooLarge)
