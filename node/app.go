@@ -32,6 +32,7 @@ type app struct {
 	header  []byte                 // of its messages when they are first sent, encoded once; see message.go
 	poster  atomic.Pointer[poster] // nil without a post_commit
 	prepare chan struct{}          // holds one while a process of it is prepared
+	grants  grants
 
 	mu       sync.Mutex // guards what follows
 	stopping bool
@@ -256,6 +257,13 @@ func (s *apps) damagedNamed(name string) *DamagedChain {
 	return s.damaged[name]
 }
 
+// runs tells whether the DNA of this hash can be called here, or is about to be.
+func (s *apps) runs(hash sdk.DNAHash) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.byHash[hash] != nil || s.inits[hash] != nil
+}
+
 // named finds an app by its DNA's name or the text form of its hash.
 func (s *apps) named(dna string) (*app, *sdk.Error) {
 	s.mu.RLock()
@@ -313,7 +321,7 @@ func (n *Node) newApp(desc sdk.Description) (a *app, err error) {
 	dna := sdk.DNA{Name: desc.Name, Integrity: desc.Integrity, NetworkSeed: settings.NetworkSeed, Properties: settings.Properties}
 	a = &app{name: desc.Name, dna: dna, hash: dna.Hash(), desc: desc,
 		log: n.cfg.Log.With("dna", desc.Name), idle: make(chan struct{}), prepare: make(chan struct{}, 1)}
-	if a.header, err = encodeHeader(a.hash, a.name, 0); err != nil {
+	if a.header, err = usual.encode(a.hash, a.name, 0); err != nil {
 		return nil, err
 	}
 	path := n.cfg.path("chains", fmt.Sprintf("%s-%x.db", a.name, a.hash[:6]))
@@ -324,6 +332,9 @@ func (n *Node) newApp(desc sdk.Description) (a *app, err error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("source chain of DNA %s: %w", a.name, err)
+	}
+	if err := n.loadGrants(a); err != nil {
+		return nil, fmt.Errorf("source chain of DNA %s: %w", a.name, errors.Join(err, a.chain.Close()))
 	}
 	return a, nil
 }

@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/parley-p2p/parley/node/chain"
 	"github.com/parley-p2p/parley/sdk"
@@ -21,11 +22,16 @@ type liveCall struct {
 	app  *app
 	in   server // where it runs
 	call *sdk.Call
-	base uint64 // the chain's head when the call began
+	// Of another agent's message: see admission.
+	checked time.Time
+	receipt *sdk.ReceiptRequest
 
 	mu      sync.Mutex // guards what follows
+	base    uint64     // the chain's head when the call began, or the last of own behind it
+	own     []uint64   // the node's entries for this call that stand behind another's: ownentry.go
 	stage   sdk.Stage  // of staged
 	staged  []sdk.Entry
+	wrote   bool // the node has appended for it: ownentry.go
 	effects bool // a send took effect elsewhere, or may have
 	sending int  // sends under way
 	ended   bool
@@ -43,13 +49,24 @@ func (n *Node) run(ctx context.Context, a *app, call *sdk.Call) ([]byte, *sdk.Er
 
 // runIn is run in a handler that is told, and says how many entries were committed.
 func (n *Node) runIn(ctx context.Context, h server, a *app, call *sdk.Call) ([]byte, int, *sdk.Error) {
+	return n.runLive(ctx, &liveCall{node: n, app: a, in: h, call: call})
+}
+
+// runAdmitted is run for another agent's message.
+func (n *Node) runAdmitted(ctx context.Context, a *app, in *admission) ([]byte, *sdk.Error) {
+	reply, _, e := n.runLive(ctx, &liveCall{node: n, app: a, in: a.handler, call: in.call, checked: in.checked, receipt: in.receipt})
+	return reply, e
+}
+
+func (n *Node) runLive(ctx context.Context, lc *liveCall) ([]byte, int, *sdk.Error) {
+	a := lc.app
 	if !a.enter() {
 		return nil, 0, errStopping(a.name)
 	}
 	defer a.leave()
-	base, _ := a.chain.Head()
-	lc := &liveCall{node: n, app: a, in: h, call: call, base: base, stage: sdk.Stage{Limits: n.cfg.commitLimits()}}
-	reply, err := a.serve(ctx, h, lc, call)
+	lc.base, _ = a.chain.Head()
+	lc.stage.Limits = n.cfg.commitLimits()
+	reply, err := a.serve(ctx, lc.in, lc, lc.call)
 	staged, effects := lc.end()
 	if err == nil {
 		reply, err = n.settle(ctx, a, lc, staged, reply)
@@ -84,11 +101,12 @@ func (a *app) serve(ctx context.Context, h server, host sdk.Host, call *sdk.Call
 
 // settle makes a successful call's outcome durable and returns its reply.
 func (n *Node) settle(ctx context.Context, a *app, lc *liveCall, staged []sdk.Entry, reply []byte) ([]byte, error) {
+	own, reply := lc.seal(staged, reply)
 	if len(reply) > n.cfg.MaxPayload {
 		return nil, tooLarge("reply", len(reply), n.cfg.MaxPayload, sdk.SideHandler, sdk.DeliveredYes)
 	}
 	init := lc.call.Kind == sdk.CallInit
-	if len(staged) == 0 && !init {
+	if len(staged) == 0 && len(own) == 0 && !init {
 		return reply, nil
 	}
 	if ctx.Err() != nil {
@@ -96,11 +114,12 @@ func (n *Node) settle(ctx context.Context, a *app, lc *liveCall, staged []sdk.En
 	}
 	batch := chain.Batch{
 		Entries: staged,
+		Also:    own,
 		Cause:   sdk.Cause{Kind: lc.call.Kind, Message: lc.call.ID, From: lc.call.From},
-		Base:    lc.base,
+		Base:    lc.began(),
 		Init:    init,
 	}
-	if lc.call.Kind == sdk.CallReceive {
+	if lc.foreign() {
 		batch.Reply, batch.KeepReply = reply, true
 	}
 	_, err := a.chain.Append(ctx, batch)
@@ -114,24 +133,36 @@ func (n *Node) settle(ctx context.Context, a *app, lc *liveCall, staged []sdk.En
 			n.publisher.grown()
 		}
 	}
-	return reply, commitError(lc.call.Kind, err)
+	return reply, lc.commitError(err)
 }
 
 // commitError keeps from another agent what the disk said, and the path in it.
 // The chain has logged both.
-func commitError(kind sdk.CallKind, err error) error {
+func (c *liveCall) commitError(err error) error {
 	var e *sdk.Error
-	if kind != sdk.CallReceive || !errors.As(err, &e) {
+	if !c.foreign() || !errors.As(err, &e) {
 		return err
 	}
 	kept := *e
 	switch {
 	case e.Code == sdk.OutcomeUnknown:
-		kept.Text = "the disk did not confirm what the receive committed; its node's log says why"
+		kept.Text = "the disk did not confirm what the call committed; its node's log says why"
 	case e.HandlerCode == sdk.HandlerCodeCommit:
-		kept.Text = "the source chain did not take what the receive committed, and nothing of it exists; its node's log says why"
+		kept.Text = "the source chain did not take what the call committed, and nothing of it exists; its node's log says why"
 	}
 	return &kept
+}
+
+// foreign tells that another agent caused the call, so that the answer, and its
+// errors, are for that one.
+func (c *liveCall) foreign() bool {
+	switch c.call.Kind {
+	case sdk.CallReceive, sdk.CallNotified:
+		return true
+	case sdk.CallFunction:
+		return c.call.From != c.node.id.agent
+	}
+	return false
 }
 
 // end closes the call: its host fails from now on.
@@ -140,6 +171,13 @@ func (c *liveCall) end() (staged []sdk.Entry, effects bool) {
 	defer c.mu.Unlock()
 	c.ended = true
 	return c.staged, c.effects || c.sending > 0
+}
+
+// began is the chain's head that a strict commit of the call rests upon.
+func (c *liveCall) began() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.base
 }
 
 // open fails once the call has returned, as a handler's goroutine that outlives
@@ -158,11 +196,14 @@ func errCallOver() *sdk.Error {
 		Text: "the call has returned: its context sends, commits and queries no more"}
 }
 
-func (c *liveCall) Send(ctx context.Context, to sdk.AgentID, payload []byte) ([]byte, error) {
+func (c *liveCall) Send(ctx context.Context, m sdk.Message) ([]byte, error) {
 	if !c.beginSend() {
 		return nil, errCallOver()
 	}
-	reply, err := c.node.send(ctx, c.app, to, payload)
+	reply, receipt, err := c.node.send(ctx, c.app, &m)
+	if receipt != nil {
+		err = c.keepReceipt(ctx, receipt)
+	}
 	c.endSend(err)
 	if err != nil {
 		return nil, err

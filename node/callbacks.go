@@ -164,7 +164,7 @@ func errPure(what string) error {
 		Text: "a validate can't " + what + ": its verdict rests on the entry alone"}
 }
 
-func (*pureHost) Send(context.Context, sdk.AgentID, []byte) ([]byte, error) {
+func (*pureHost) Send(context.Context, sdk.Message) ([]byte, error) {
 	return nil, errPure("send")
 }
 func (*pureHost) Commit(context.Context, sdk.Entry) (sdk.Hash, error) {
@@ -175,6 +175,20 @@ func (*pureHost) Query(context.Context, sdk.Query) ([]sdk.Record, error) {
 }
 func (*pureHost) Get(context.Context, sdk.Hash) (sdk.Record, error) {
 	return sdk.Record{}, errPure("get entries")
+}
+
+func (*pureHost) Notify(context.Context, sdk.Notice) ([]error, error) { return nil, errPure("notify") }
+func (*pureHost) Emit(context.Context, []byte) error                  { return errPure("emit signals") }
+func (*pureHost) Online(context.Context, sdk.AgentID) (sdk.Presence, error) {
+	return sdk.Presence{}, errPure("see who is online")
+}
+func (*pureHost) Grant(context.Context, sdk.Grant) (sdk.Claim, error) {
+	return sdk.Claim{}, errPure("grant")
+}
+func (*pureHost) Revoke(context.Context, sdk.Hash) error { return errPure("revoke") }
+func (*pureHost) Claim(context.Context, sdk.Claim) error { return errPure("claim") }
+func (*pureHost) Delegate(context.Context, sdk.Delegation) (sdk.Proof, error) {
+	return nil, errPure("delegate")
 }
 
 func (h *pureHost) Log(ctx context.Context, level slog.Level, text string, args ...any) {

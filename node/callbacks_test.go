@@ -113,6 +113,7 @@ func TestInitOnceForTwoProcesses(t *testing.T) {
 		if err := os.MkdirAll(n.cfg.path("chains"), 0o700); err != nil {
 			t.Fatal(err)
 		}
+		openAgency(t, n)
 		a, err := n.newApp(sdk.Description{Name: "raw", Integrity: "1", Init: true})
 		if err != nil {
 			t.Fatal(err)
@@ -398,7 +399,7 @@ func TestValidateHasNoHost(t *testing.T) {
 	t.Parallel()
 	var errs []error
 	n := startRaw(t, func(ctx context.Context, host sdk.Host, call *sdk.Call) ([]byte, error) {
-		_, err := host.Send(ctx, call.From, nil)
+		_, err := host.Send(ctx, sdk.Message{To: call.From})
 		_, err2 := host.Commit(ctx, sdk.Entry{Type: "x"})
 		_, err3 := host.Query(ctx, sdk.Query{})
 		_, err4 := host.Get(ctx, sdk.Hash{})

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/parley-p2p/parley/node/control"
 	"github.com/parley-p2p/parley/sdk"
 	"github.com/parley-p2p/parley/sdk/sdktest"
 )
@@ -114,6 +115,16 @@ func (n *testNode) ID() sdk.AgentID { return n.Agent() }
 
 func (n *testNode) Call(ctx context.Context, function string, payload []byte) ([]byte, error) {
 	return n.Node.Call(ctx, n.dna(), function, payload)
+}
+
+func (n *testNode) WatchSignals(ctx context.Context, began func(), tell func(payload []byte) error) error {
+	return n.Watch(ctx, control.WatchQuery{DNA: n.dna()}, func(s control.Signal) error {
+		if s.Began {
+			began()
+			return nil
+		}
+		return tell(s.Payload)
+	})
 }
 
 // dna is the one DNA that the node runs.

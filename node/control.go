@@ -150,7 +150,7 @@ func (n *Node) ExportChain(ctx context.Context, dna string, o control.ExportOpti
 	if e != nil {
 		return e
 	}
-	_, err := a.chain.ExportWith(ctx, w, chain.ExportOptions{Private: o.Private})
+	_, err := a.chain.ExportWith(ctx, w, chain.ExportOptions{Private: o.Private, Receipts: o.Receipts})
 	return err
 }
 
@@ -162,6 +162,8 @@ func (n *Node) Status(context.Context) (control.Status, error) {
 		Traffic: control.Traffic{Messages: n.traffic.messages.Load(), MessageBytes: n.traffic.messageBytes.Load(),
 			DHTRequests: n.traffic.dhtRequests.Load()},
 	}
+	n.notices.status(&s)
+	n.signals.status(&s)
 	if addr := n.Addr(); addr.IsValid() {
 		s.Listen = []netip.AddrPort{addr}
 	}
@@ -179,8 +181,11 @@ func (n *Node) Status(context.Context) (control.Status, error) {
 		{Name: "sessions", Setting: "max-sessions", Used: uint64(len(s.Sessions)), Max: uint64(n.cfg.MaxSessions)},
 		{Name: "sessions that others have dialled", Setting: "max-inbound-sessions", Used: inbound(s.Sessions),
 			Max: uint64(n.cfg.Limits.inboundSessions(n.cfg.MaxSessions))},
+		n.notices.limit(n.cfg.Limits.NotifyBytes),
 		{Name: "public entries", Setting: "public-entries", Used: uint64(s.DHT.EntriesPublished + s.DHT.EntriesWaiting), Max: uint64(n.cfg.Limits.PublicEntries)},
 		{Name: "searches for public entries", Setting: "public-searches", Used: uint64(len(n.searches)), Max: uint64(n.cfg.Limits.PublicSearches)},
+		{Name: "claims", Setting: "max-claims", Used: uint64(n.claims.count()), Max: uint64(n.cfg.Limits.MaxClaims)},
+		{Name: "agents in the lists and limits", Setting: "policy-max-agents", Used: uint64(len(n.policy.agents())), Max: uint64(n.cfg.Limits.PolicyMaxAgents)},
 	}
 	return s, nil
 }

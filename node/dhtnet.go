@@ -54,7 +54,7 @@ const maxDHTMessage = 20 << 10
 const dhtCallLimit = 5 * time.Second
 
 func (n *Node) dhtConfig() dht.Config {
-	cfg := dht.Config{Key: n.id.key, Network: dhtNetwork{n}, Addrs: n.advertised, CheckEntry: checkEntry, Log: n.cfg.Log.With("part", "dht")}
+	cfg := dht.Config{Key: n.id.key, Network: dhtNetwork{n}, Addrs: n.advertised, CheckEntry: n.checkEntry, Log: n.cfg.Log.With("part", "dht")}
 	for _, p := range n.cfg.Bootstrap {
 		if p.Agent != n.id.agent {
 			cfg.Bootstrap = append(cfg.Bootstrap, dht.Contact{Key: dht.Key(p.Agent)})

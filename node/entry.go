@@ -20,7 +20,11 @@ type entryDHT interface {
 	GetEntry(ctx context.Context, id dht.ID) (body []byte, r *dht.Result, err error)
 }
 
-const entryDomain = "dht-entry-v1"
+const (
+	entryDomain      = "dht-entry-v1"
+	revocationDomain = "dht-revocation-v1"
+	revocationShare  = "dht-revocations-v1"
+)
 
 // entryID is the position of a public entry in the DHT:
 // SHA-256("dht-entry-v1" || DNA hash || record hash).
@@ -29,16 +33,45 @@ func entryID(dna sdk.DNAHash, record sdk.Hash) dht.ID {
 	return sha256.Sum256(append(b, record[:]...))
 }
 
+// revocationID is where the revocation of an agent's delegation is found by who
+// knows no more than the delegation:
+// SHA-256("dht-revocation-v1" || author || delegation). The author's signature is
+// over both, so that nobody else can put anything there.
+func revocationID(author sdk.AgentID, delegation sdk.Hash) dht.ID {
+	b := append([]byte(revocationDomain), author[:]...)
+	return sha256.Sum256(append(b, delegation[:]...))
+}
+
+// share is against whose part of a holder's room an author's entry counts. Its
+// revocations have one of their own, which its other entries can't use up.
+func share(author sdk.AgentID, revocation bool) dht.Key {
+	if !revocation {
+		return dht.Key(author)
+	}
+	return sha256.Sum256(append([]byte(revocationShare), author[:]...))
+}
+
 // checkEntry is what a holder knows of a body, whether it runs the DNA or not: it
 // is one public entry, whole, in its one encoding, signed by an agent. What the
-// DNA's rules say of it is the reader's to find out.
-func checkEntry(body []byte) (id dht.ID, author dht.Key, err error) {
-	r, err := chain.ParsePublic(body)
-	if err != nil {
-		return id, author, err
+// DNA's rules say of it is the reader's to find out. of is against whose share it
+// counts.
+func checkEntry(body []byte) (id dht.ID, of dht.Key, err error) {
+	id, of, _, err = readEntry(body)
+	return id, of, err
+}
+
+// readEntry is checkEntry that shows the entry.
+func readEntry(body []byte) (id dht.ID, of dht.Key, r *sdk.Record, err error) {
+	if r, err = chain.ParsePublic(body); err != nil {
+		return id, of, nil, err
 	}
-	if err := transport.ValidKey(transport.PeerKey(r.Header.Author)); err != nil {
-		return id, author, fmt.Errorf("public entry: its author is no agent: %w", err)
+	author := r.Header.Author
+	if err := transport.ValidKey(transport.PeerKey(author)); err != nil {
+		return id, of, nil, fmt.Errorf("public entry: its author is no agent: %w", err)
 	}
-	return entryID(r.Header.DNA, r.Hash()), dht.Key(r.Header.Author), nil
+	if r.Header.EntryType == sdk.TypeRevocation {
+		revoked, err := sdk.ParseRevocation(r.Content)
+		return revocationID(author, revoked.Delegation), share(author, true), r, err
+	}
+	return entryID(r.Header.DNA, r.Hash()), share(author, false), r, nil
 }

@@ -47,19 +47,19 @@ func TestRetryOfAFailedCall(t *testing.T) {
 	}{
 		"nothing sent": {func(context.Context, sdk.Host, *sdk.Call) ([]byte, error) { return nil, failed }, nil, true},
 		"a send that was too large": {func(ctx context.Context, host sdk.Host, call *sdk.Call) ([]byte, error) {
-			_, err := host.Send(ctx, call.From, make([]byte, 2<<20))
+			_, err := host.Send(ctx, sdk.Message{To: call.From, Payload: make([]byte, 2<<20)})
 			return nil, err
 		}, nil, true},
 		"a send to what is no agent": {func(ctx context.Context, host sdk.Host, _ *sdk.Call) ([]byte, error) {
-			_, err := host.Send(ctx, sdk.AgentID{1}, nil)
+			_, err := host.Send(ctx, sdk.Message{To: sdk.AgentID{1}})
 			return nil, err
 		}, nil, true},
 		"a send whose receive failed": {func(ctx context.Context, host sdk.Host, call *sdk.Call) ([]byte, error) {
-			_, err := host.Send(ctx, call.From, nil)
+			_, err := host.Send(ctx, sdk.Message{To: call.From})
 			return nil, err
 		}, func(context.Context, sdk.Host, *sdk.Call) ([]byte, error) { return nil, failed }, true},
 		"a send that was answered": {func(ctx context.Context, host sdk.Host, call *sdk.Call) ([]byte, error) {
-			_, err := host.Send(ctx, call.From, nil)
+			_, err := host.Send(ctx, sdk.Message{To: call.From})
 			return nil, errors.Join(err, failed)
 		}, func(context.Context, sdk.Host, *sdk.Call) ([]byte, error) { return nil, nil }, false},
 		"a commit that nobody can tell of": {func(context.Context, sdk.Host, *sdk.Call) ([]byte, error) {
@@ -98,7 +98,7 @@ func TestCallReturnsWhileItSends(t *testing.T) {
 		}
 		host = h
 		go func() {
-			_, err := h.Send(context.WithoutCancel(ctx), call.From, nil)
+			_, err := h.Send(context.WithoutCancel(ctx), sdk.Message{To: call.From})
 			sent <- err
 		}()
 		<-received
@@ -110,7 +110,7 @@ func TestCallReturnsWhileItSends(t *testing.T) {
 	if err := <-sent; err != nil {
 		t.Errorf("the send: %v", err)
 	}
-	_, err = host.Send(t.Context(), n.Agent(), nil)
+	_, err = host.Send(t.Context(), sdk.Message{To: n.Agent()})
 	wantHandlerCode(t, err, sdk.HandlerCodeContext)
 	_, err = host.Commit(t.Context(), sdk.Entry{Type: "x"})
 	wantHandlerCode(t, err, sdk.HandlerCodeContext)
@@ -135,15 +135,16 @@ func wantHandlerCode(t *testing.T, err error, code string) {
 func TestCommitErrorForAnotherAgent(t *testing.T) {
 	t.Parallel()
 	path := "/home/bob/chains/x.db"
+	because := func(k sdk.CallKind) *liveCall { return &liveCall{node: &Node{}, call: &sdk.Call{Kind: k}} }
 	for _, e := range []*sdk.Error{
 		{Code: sdk.HandlerFailed, HandlerCode: sdk.HandlerCodeCommit, Retry: true, Text: "could not write " + path},
 		{Code: sdk.OutcomeUnknown, Text: path + " was written but the disk did not confirm it"},
 	} {
 		var got *sdk.Error
-		if !errors.As(commitError(sdk.CallReceive, e), &got) || got.Code != e.Code || got.Retry != e.Retry || strings.Contains(got.Text, path) {
+		if !errors.As(because(sdk.CallReceive).commitError(e), &got) || got.Code != e.Code || got.Retry != e.Retry || strings.Contains(got.Text, path) {
 			t.Errorf("another agent is told: %v", got)
 		}
-		if !errors.As(commitError(sdk.CallFunction, e), &got) || got != e {
+		if !errors.As(because(sdk.CallFunction).commitError(e), &got) || got != e {
 			t.Errorf("the own client is told: %v", got)
 		}
 	}
@@ -155,7 +156,7 @@ func TestCommitErrorForAnotherAgent(t *testing.T) {
 	if _, e := s.named("x"); !strings.Contains(e.Text, path) {
 		t.Errorf("the own client is told: %v", e)
 	}
-	if commitError(sdk.CallReceive, nil) != nil {
+	if because(sdk.CallReceive).commitError(nil) != nil {
 		t.Error("an error of nothing")
 	}
 }
@@ -223,7 +224,7 @@ func TestPanicInProcess(t *testing.T) {
 			}
 			panic("as asked")
 		}
-		return host.Send(ctx, call.From, nil)
+		return host.Send(ctx, sdk.Message{To: call.From})
 	})
 	_, err := n.Call(t.Context(), "f", nil)
 	e := wantError(t, err, sdk.HandlerFailed, sdk.DeliveredYes, true)

@@ -50,6 +50,20 @@ type Limits struct {
 	// are kept published, and their bytes to 2 KiB times as many; PublicSearches
 	// the searches for those of others that run at once.
 	PublicEntries, PublicSearches int
+	// PublicRevocations bounds the revoked delegations, of all DNAs together, that
+	// have not ended by themselves: their revocations are kept published until then.
+	PublicRevocations int
+
+	// MaxGrants bounds the grants of one DNA that are not over, MaxClaims the claims
+	// that are held in all, MaxClaimsPerAgent those of one agent that its node has
+	// told of, PolicyMaxAgents the agents of whom there is a rule.
+	MaxGrants, MaxClaims, MaxClaimsPerAgent, PolicyMaxAgents int
+
+	// NotifyQueue bounds the notifications that wait to be sent to one agent,
+	// NotifyBytes what all that wait take (a quarter of it those to one agent, where
+	// there is more than one), NotifyInbox those of one sender that wait for a DNA's
+	// notified.
+	NotifyQueue, NotifyBytes, NotifyInbox int
 }
 
 // DefaultLimits are what the zeros of Limits mean.
@@ -63,7 +77,9 @@ func DefaultLimits() Limits {
 		HandlerRestartWait: 5 * time.Second, HandlerInitTimeout: 30 * time.Second, HandlerStuckAfter: 30 * time.Second,
 		ChainMaxEntries: 1024, ChainMaxEntry: 4 << 20, ChainMaxBatch: 32 << 20, ChainMaxQuery: 16 << 20,
 		ChainReplyCount: 1 << 20, ChainReplyBytes: 256 << 20,
-		PublicEntries: 64, PublicSearches: 64,
+		PublicEntries: 64, PublicSearches: 64, PublicRevocations: 64,
+		MaxGrants: 4096, MaxClaims: 4096, MaxClaimsPerAgent: 64, PolicyMaxAgents: 16384,
+		NotifyQueue: 16384, NotifyBytes: 64 << 20, NotifyInbox: 256,
 	}
 }
 
@@ -94,6 +110,14 @@ func (l *Limits) sizes() []named[int] {
 		{"chain-reply-bytes", &l.ChainReplyBytes, 1, math.MaxInt32},
 		{"public-entries", &l.PublicEntries, 1, 1 << 12},
 		{"public-searches", &l.PublicSearches, 1, 1 << 12},
+		{"public-revocations", &l.PublicRevocations, 1, 1 << 12},
+		{"max-grants", &l.MaxGrants, 1, 1 << 16},
+		{"max-claims", &l.MaxClaims, 1, 1 << 16},
+		{"max-claims-per-agent", &l.MaxClaimsPerAgent, 1, 1 << 12},
+		{"policy-max-agents", &l.PolicyMaxAgents, 1, 1 << 17},
+		{"notify-queue", &l.NotifyQueue, 1, 1 << 20},
+		{"notify-bytes", &l.NotifyBytes, 1 << 16, math.MaxInt32},
+		{"notify-inbox", &l.NotifyInbox, 1, 1 << 16},
 	}
 }
 

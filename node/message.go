@@ -14,6 +14,8 @@ import (
 const (
 	kindDHT     = 1
 	kindMessage = 2
+	kindTell    = 3
+	kindRevoked = 4
 )
 
 // messageHeader is the header of a message request; the payload is its body.
@@ -24,12 +26,29 @@ type messageHeader struct {
 	// 1, where it was sent before: its outcome may stand in the source chain, or
 	// be gone with the receiver's last run.
 	Age uint64 `codec:"a,omitempty"`
+	// Function is that of the receiver's DNA that is called; empty: its receive.
+	Function string `codec:"f,omitempty"`
+	// Notified tells a notification: notified gets it, and the answer is empty.
+	Notified bool `codec:"s,omitempty"`
+	// Order is a notification's place among its sender's: see order.
+	Order []byte `codec:"o,omitempty"`
+	// Claim is of a transferable grant: the grant's name, 32 bytes, and its secret, 32.
+	Claim []byte `codec:"c,omitempty"`
+	// Behalf is an sdk.Proof.
+	Behalf []byte `codec:"b,omitempty"`
+	// Receipt asks for a matching receipt; it is the sender's part of it.
+	Receipt []byte `codec:"r,omitempty"`
 }
 
-// encodeHeader is the header of a message that is sent for the first time (age
-// 0) or again.
-func encodeHeader(hash sdk.DNAHash, name string, age time.Duration) ([]byte, error) {
-	h := messageHeader{DNA: hash[:], Name: name}
+// plain tells that only the sender, the DNA and the payload say what is asked.
+func (h *messageHeader) plain() bool {
+	return h.Function == "" && !h.Notified && len(h.Claim) == 0 && len(h.Behalf) == 0 && len(h.Receipt) == 0
+}
+
+// encode is the header of a message of this DNA that is sent for the first time
+// (age 0) or again.
+func (h messageHeader) encode(hash sdk.DNAHash, name string, age time.Duration) ([]byte, error) {
+	h.DNA, h.Name, h.Age = hash[:], name, 0
 	if age > 0 {
 		h.Age = max(1, uint64(age.Milliseconds()))
 	}
@@ -53,7 +72,34 @@ func parseHeader(b []byte) (messageHeader, error) {
 	if err := sdk.CheckName(h.Name); err != nil {
 		return h, fmt.Errorf("DNA name: %w", err)
 	}
-	return h, nil
+	return h, h.check()
+}
+
+// check tells what is wrong with what is asked.
+func (h *messageHeader) check() error {
+	if h.Function != "" {
+		if err := sdk.CheckName(h.Function); err != nil {
+			return fmt.Errorf("function name: %w", err)
+		}
+	}
+	if h.Notified {
+		if _, err := parseOrder(h.Order); err != nil {
+			return err
+		}
+	}
+	switch {
+	case !h.Notified && len(h.Order) > 0:
+		return errors.New("an order, and no notification")
+	case h.Notified && (h.Function != "" || len(h.Receipt) > 0):
+		return errors.New("a notification that wants an answer")
+	case len(h.Claim) != 0 && len(h.Claim) != 64:
+		return fmt.Errorf("claim of %d bytes", len(h.Claim))
+	case len(h.Behalf) > sdk.MaxProof:
+		return fmt.Errorf("proof of %d bytes, at most %d", len(h.Behalf), sdk.MaxProof)
+	case len(h.Receipt) > sdk.MaxReceiptRequest:
+		return fmt.Errorf("receipt of %d bytes, at most %d", len(h.Receipt), sdk.MaxReceiptRequest)
+	}
+	return nil
 }
 
 func tooLarge(what string, value, limit int, side sdk.Side, delivered sdk.Delivered) *sdk.Error {

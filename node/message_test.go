@@ -93,9 +93,9 @@ func TestMessageVectors(t *testing.T) {
 		}{name, b})
 	}
 	dna := sdk.DNA{Name: "auction", Integrity: "1"}
-	first, err := encodeHeader(dna.Hash(), dna.Name, 0)
+	first, err := usual.encode(dna.Hash(), dna.Name, 0)
 	add("message-header-first", first, err)
-	again, err := encodeHeader(dna.Hash(), dna.Name, 1500*time.Millisecond)
+	again, err := usual.encode(dna.Hash(), dna.Name, 1500*time.Millisecond)
 	add("message-header-again", again, err)
 	requests, responses := testDHTMessages(t)
 	for i, r := range requests {
@@ -146,8 +146,8 @@ func TestMaximalDHTResponseFits(t *testing.T) {
 }
 
 func FuzzMessageHeader(f *testing.F) {
-	first, _ := encodeHeader(sdk.DNAHash{1}, "auction", 0)
-	again, _ := encodeHeader(sdk.DNAHash{1}, "auction", time.Minute)
+	first, _ := usual.encode(sdk.DNAHash{1}, "auction", 0)
+	again, _ := usual.encode(sdk.DNAHash{1}, "auction", time.Minute)
 	f.Add(first)
 	f.Add(again)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -155,7 +155,7 @@ func FuzzMessageHeader(f *testing.F) {
 		if err != nil {
 			return
 		}
-		x, err := encodeHeader(sdk.DNAHash(h.DNA), h.Name, h.age())
+		x, err := usual.encode(sdk.DNAHash(h.DNA), h.Name, h.age())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -37,8 +37,17 @@ type Node struct {
 	events    *pluginEvents
 	entries   entryDHT
 	publisher *publisher
+	notices   *notifier
+	received  *received
+	signals   *signals
 	found     *entryCache
 	searches  chan struct{} // one for each search of entries that runs
+	revoker   *revoker
+	delegated *delegated
+	agencyDB  *agencyDB // set by Run before anything uses it
+	claims    *claims
+	policy    *policy
+	teller    *teller
 
 	outcomesMu sync.Mutex // guards outcomes
 	outcomes   *outcomes
@@ -92,6 +101,10 @@ func New(cfg Config) (*Node, error) {
 	if n.entries == nil {
 		n.entries = n.dht
 	}
+	n.revoker, n.delegated = newRevoker(n), newDelegated()
+	n.claims, n.policy = newClaims(&cfg.Limits), newPolicy()
+	n.teller = newTeller(n)
+	n.notices, n.received, n.signals = newNotifier(), newReceived(), newSignals()
 	n.publisher, n.searches = newPublisher(n), make(chan struct{}, cfg.Limits.PublicSearches)
 	if cfg.PluginDir != "" {
 		pins := ""
@@ -157,6 +170,13 @@ func (n *Node) run1(ctx context.Context) (err error) {
 	if err := os.MkdirAll(n.cfg.path("chains"), 0o700); err != nil {
 		return fmt.Errorf("chain directory: %w", err)
 	}
+	if n.agencyDB, err = openAgencyDB(n.cfg.path(agencyFile)); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.agencyDB.close()) }()
+	if err := errors.Join(n.loadPolicy(), n.loadClaims(), n.loadDelegated()); err != nil {
+		return err
+	}
 	if err := n.endpoint.Bind(); err != nil {
 		return err
 	}
@@ -196,9 +216,12 @@ func (n *Node) run1(ctx context.Context) (err error) {
 		startPart("dht", n.dht.Run, tell),
 		startPart("neighbours", n.keepNeighbours, tell),
 		startPart("publisher", n.publisher.run, tell),
+		startPart("publisher of revocations", n.publisher.revocations.run, tell),
 		startPart("pusher", n.keepPushing, tell),
 		startPart("control", server.Run, tell),
-		startPart("cache", n.keepCache, tell))
+		startPart("cache", n.keepCache, tell),
+		startPart("claims", n.keepClaims, tell),
+		startPart("teller", n.teller.run, tell))
 	close(n.serving)
 	parts = append(parts, startPart("handlers", n.attachAll, tell))
 	select {

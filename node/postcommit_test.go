@@ -133,6 +133,7 @@ func postApp(t *testing.T, serve func(ctx context.Context, host sdk.Host, call *
 	if err := os.MkdirAll(n.cfg.path("chains"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	openAgency(t, n)
 	a, err := n.newApp(sdk.Description{Name: "raw", Integrity: "1", Functions: []string{"f"}, PostCommit: true})
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 
 	"github.com/parley-p2p/parley/node/chain"
 	"github.com/parley-p2p/parley/node/control"
-	"github.com/parley-p2p/parley/sdk"
 )
 
 const (
@@ -28,6 +28,9 @@ type publisher struct {
 	node *Node
 	wake chan struct{} // capacity 1: a chain has grown, or a DNA has come or gone
 	plan *publishPlan  // owned by run
+	// revocations publishes those, which have room of their own and wait for nothing
+	// else; nil in itself.
+	revocations *publisher
 
 	// Owned by run.
 	failing     bool // told in the log
@@ -45,7 +48,12 @@ type publishState struct {
 }
 
 func newPublisher(n *Node) *publisher {
-	return &publisher{node: n, wake: make(chan struct{}, 1), plan: newPublishPlan(n.cfg.Limits.PublicEntries)}
+	one := func(max int) *publisher {
+		return &publisher{node: n, wake: make(chan struct{}, 1), plan: newPublishPlan(max)}
+	}
+	p := one(n.cfg.Limits.PublicEntries)
+	p.revocations = one(n.cfg.Limits.PublicRevocations)
+	return p
 }
 
 // grown is told when records are durable. It does not block.
@@ -53,6 +61,9 @@ func (p *publisher) grown() {
 	select {
 	case p.wake <- struct{}{}:
 	default:
+	}
+	if p.revocations != nil {
+		p.revocations.grown()
 	}
 }
 
@@ -88,19 +99,32 @@ func (p *publisher) run(ctx context.Context) error {
 func (p *publisher) look() {
 	var newest []publicEntry
 	var total uint64
+	now := p.node.now()
 	for _, a := range p.node.apps.all() {
-		list, n := a.chain.NewestPublic(p.plan.max)
+		list, n := p.durable(now, a)
 		total += n
 		for i := range list {
 			newest = append(newest, publicEntry{list[i], a})
 		}
 	}
-	now := p.node.now()
 	if dropped := p.plan.set(now, newest, total); dropped > 0 && (p.toldLeftOut.IsZero() || now.Sub(p.toldLeftOut) > leftOutEvery) {
 		p.toldLeftOut = now
+		setting := "public-entries"
+		if p.revocations == nil {
+			setting = "public-revocations"
+		}
 		p.node.cfg.Log.Warn("older public entries are no longer published: newer ones take their place; on the chain they stay",
-			"setting", "public-entries", "max", p.plan.max, "left_out", p.plan.leftOut)
+			"setting", setting, "max", p.plan.max, "left_out", p.plan.leftOut)
 	}
+}
+
+// durable is what of one chain this publisher publishes, and how much there is.
+func (p *publisher) durable(now time.Time, a *app) (list []chain.Public, total uint64) {
+	if p.revocations != nil {
+		return a.chain.NewestPublic(p.plan.max)
+	}
+	list = a.chain.Revocations(now)
+	return list, uint64(len(list))
 }
 
 // publish publishes an entry once.
@@ -140,11 +164,15 @@ func (p *publisher) put(ctx context.Context, e *publishing) (holders int, err er
 	if err != nil {
 		return 0, err
 	}
-	id, author, err := checkEntry(body)
+	id, of, err := checkEntry(body)
+	want := entryID(e.app.hash, e.Hash)
+	if !e.Revoked.IsZero() {
+		want = revocationID(p.node.id.agent, e.Revoked)
+	}
 	switch {
 	case err != nil:
 		return 0, err
-	case id != entryID(e.app.hash, e.Hash) || sdk.AgentID(author) != p.node.id.agent:
+	case id != want || of != share(p.node.id.agent, !e.Revoked.IsZero()):
 		return 0, errors.New("the source chain has another record there")
 	}
 	return p.node.entries.PutEntry(ctx, id, body)
@@ -162,11 +190,18 @@ func (p *publisher) tell(err *error) {
 }
 
 func (p *publisher) status(s *control.Status) {
+	all := p.now()
+	also := p.revocations.now()
+	s.DHT.EntriesPublished, s.DHT.EntriesWaiting = all.published+also.published, all.waiting+also.waiting
+	s.DHT.EntriesLeftOut = all.leftOut + also.leftOut
+	s.DHT.EntrySearches = p.node.traffic.entrySearches.Load()
+	if err := cmp.Or(also.err, all.err); err != nil {
+		s.DHT.LastEntryError = err.Error()
+	}
+}
+
+func (p *publisher) now() publishState {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.DHT.EntriesPublished, s.DHT.EntriesWaiting, s.DHT.EntriesLeftOut = p.state.published, p.state.waiting, p.state.leftOut
-	s.DHT.EntrySearches = p.node.traffic.entrySearches.Load()
-	if p.state.err != nil {
-		s.DHT.LastEntryError = p.state.err.Error()
-	}
+	return p.state
 }

@@ -38,9 +38,12 @@ func newEntryNode(t *testing.T, dir string, fake *fakeEntries, change func(*Conf
 	if err := os.MkdirAll(n.cfg.path("chains"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	closeAgency := openAgency(t, n)
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
+	n.tasks.open(ctx)
+	ended := make(chan error, 2)
 	go func() { ended <- n.publisher.run(ctx) }()
+	go func() { ended <- n.publisher.revocations.run(ctx) }()
 	e := &entryNode{Node: n, t: t, fake: fake}
 	stopped := false
 	e.stop = func() {
@@ -49,9 +52,12 @@ func newEntryNode(t *testing.T, dir string, fake *fakeEntries, change func(*Conf
 		}
 		stopped = true
 		cancel()
-		if err := errors.Join(<-ended, n.closeApps()); err != nil {
+		err := errors.Join(<-ended, <-ended)
+		n.tasks.wait()
+		if err := errors.Join(err, n.closeApps()); err != nil {
 			t.Error(err)
 		}
+		closeAgency()
 	}
 	t.Cleanup(e.stop)
 	return e

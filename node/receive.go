@@ -2,10 +2,10 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/agency"
 	"github.com/parley-p2p/parley/transport"
 )
 
@@ -17,14 +17,33 @@ func (n *Node) ServeRequest(ctx context.Context, r *transport.Request) ([]byte, 
 	switch r.Kind {
 	case kindDHT:
 		return n.serveDHT(ctx, r)
-	case kindMessage:
-		reply, err := n.serveMessage(ctx, r)
+	case kindMessage, kindTell:
+		reply, err := n.serveAgent(ctx, r)
 		if err != nil {
 			return nil, n.answerError(ctx, err)
 		}
 		return reply, nil
 	}
 	return nil, &transport.RequestError{Code: transport.Unsupported}
+}
+
+// serveAgent serves what another agent asks, if this one hears it.
+func (n *Node) serveAgent(ctx context.Context, r *transport.Request) ([]byte, *sdk.Error) {
+	agent, amount := sdk.AgentID(r.Peer), requestAmount(len(r.Body))
+	if r.Kind == kindMessage && !n.policy.free(agent) && n.policy.hears(agent) == nil {
+		if _, what, e := n.route(r.Header); e == nil && what.Notified {
+			amount[agency.Requests] = 0 // it is among the signals: arrive
+		}
+	}
+	counted, e := n.policy.begin(agent, amount)
+	if e != nil {
+		return nil, e
+	}
+	defer n.policy.end(agent, amount, counted)
+	if r.Kind == kindTell {
+		return nil, n.serveTell(ctx, r)
+	}
+	return n.serveMessage(ctx, r)
 }
 
 // answerError is how the transport is told of a message's error.
@@ -44,10 +63,13 @@ func (n *Node) interrupted(ctx context.Context, err *sdk.Error) bool {
 
 // ServeNotify takes the one-way messages that there are: of kind 1, its sender's
 // new address record; of kind 2, it cancels the receive of its sender's message of
-// that id.
+// that id; of kind 4, its sender's revocation of a delegation.
 func (n *Node) ServeNotify(_ context.Context, r *transport.Request) {
 	if r.Kind == kindDHT {
 		n.pushedTo(r)
+	}
+	if r.Kind == kindRevoked && n.policy.hears(sdk.AgentID(r.Peer)) == nil {
+		n.revoker.told(sdk.AgentID(r.Peer), r.Body)
 	}
 	if r.Kind != kindMessage {
 		return
@@ -73,9 +95,9 @@ func (n *Node) serveMessage(ctx context.Context, r *transport.Request) ([]byte, 
 	n.traffic.message(len(r.Body))
 	ctx, cancel := within(ctx, maxDeadline)
 	defer cancel()
-	a, age, err := n.route(r.Header)
+	a, h, err := n.route(r.Header)
 	if err != nil && err.Code == sdk.NoHandler && n.awaitHandlers(ctx) {
-		a, age, err = n.route(r.Header)
+		a, h, err = n.route(r.Header)
 	}
 	if err != nil {
 		return nil, err
@@ -84,36 +106,42 @@ func (n *Node) serveMessage(ctx context.Context, r *transport.Request) ([]byte, 
 		return nil, tooLarge("payload", len(r.Body), n.cfg.MaxPayload, sdk.SideNode, sdk.DeliveredNo)
 	}
 	key := messageKey{from: sdk.AgentID(r.Peer), dna: a.hash, id: sdk.MessageID(r.ID)}
-	return n.receive(ctx, r, a, key, r.Body, age)
+	if h.Notified {
+		return nil, n.serveNotified(ctx, a, r, key, h, r.Body)
+	}
+	return n.receive(ctx, r, a, key, h, r.Body, h.age())
 }
 
-// route finds the app that a message is for, and how long ago it was first
-// sent: 0 where this is the first time. A node's own headers are the canonical
-// ones, so that the usual case is one look-up.
-func (n *Node) route(header []byte) (a *app, age time.Duration, e *sdk.Error) {
+// usual is the header of most messages.
+var usual messageHeader
+
+// route finds the app that a message is for, and what its header says beside
+// that. A node's own headers are the canonical ones, so that the usual case is one
+// look-up.
+func (n *Node) route(header []byte) (a *app, what *messageHeader, e *sdk.Error) {
 	s := n.apps
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if a := s.byHeader[string(header)]; a != nil {
-		return a, 0, nil
+		return a, &usual, nil
 	}
 	h, err := parseHeader(header)
 	if err != nil {
-		return nil, 0, &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo,
+		return nil, nil, &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo,
 			Text: "the message's header can't be read: " + err.Error()}
 	}
 	hash := sdk.DNAHash(h.DNA)
 	if a := s.byHash[hash]; a != nil && a.name == h.Name {
-		return a, h.age(), nil
+		return a, &h, nil
 	}
 	if a := s.inits[hash]; a != nil && a.name == h.Name {
-		return nil, 0, errInitializing(a.name)
+		return nil, nil, errInitializing(a.name)
 	}
 	if a := s.byName[h.Name]; a != nil {
-		return nil, 0, errMissing("DNA %s is known here under another hash (%s…, not %s…): integrity version, network seed and properties must be the same on both sides",
+		return nil, nil, errMissing("DNA %s is known here under another hash (%s…, not %s…): integrity version, network seed and properties must be the same on both sides",
 			h.Name, shortHash(a.hash), shortHash(hash))
 	}
-	return nil, 0, s.missingLocked(h.Name)
+	return nil, nil, s.missingLocked(h.Name)
 }
 
 // shortHash is enough of a DNA hash to tell it from another. Who knows all of it
@@ -123,7 +151,7 @@ func shortHash(h sdk.DNAHash) string { return h.String()[:14] }
 // receive runs a message's receive once, however often the message arrives,
 // and answers every arrival with that one outcome. running ends ctx, which its
 // owner ends when receive has returned. age is as in route.
-func (n *Node) receive(ctx context.Context, running canceler, a *app, key messageKey, payload []byte, age time.Duration) ([]byte, *sdk.Error) {
+func (n *Node) receive(ctx context.Context, running canceler, a *app, key messageKey, h *messageHeader, payload []byte, age time.Duration) ([]byte, *sdk.Error) {
 	n.outcomesMu.Lock()
 	now := n.now()
 	o, first := n.outcomes.begin(now, key, running)
@@ -134,17 +162,21 @@ func (n *Node) receive(ctx context.Context, running canceler, a *app, key messag
 	}
 	n.outcomesMu.Unlock()
 	if o == nil {
-		return nil, &sdk.Error{Code: sdk.Busy, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, Text: "too many receives run for this sender",
-			Limit: &sdk.Limit{Name: "receives of one sender", Value: runningPerSender + 1, Max: runningPerSender, RetryAfter: time.Second}}
+		return nil, errTooManyReceives()
 	}
 	if !first {
 		return n.firstOutcome(ctx, a, o, ended)
 	}
-	reply, err := n.receiveOnce(ctx, a, key, payload, age, missed)
+	reply, err := n.receiveOnce(ctx, a, key, h, payload, age, missed)
 	n.outcomesMu.Lock()
 	n.outcomes.end(n.now(), o, reply, err)
 	n.outcomesMu.Unlock()
 	return reply, err
+}
+
+func errTooManyReceives() *sdk.Error {
+	return &sdk.Error{Code: sdk.Busy, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, Text: "too many receives run for this sender",
+		Limit: &sdk.Limit{Name: "receives of one sender", Value: runningPerSender + 1, Max: runningPerSender, RetryAfter: time.Second}}
 }
 
 // transit is how long a message is taken to have been under way, while its age
@@ -153,7 +185,7 @@ func transit(payload int) time.Duration { return time.Duration(payload) * time.M
 
 // receiveOnce runs the receive of a message that outcomes does not know. missed
 // tells that they might not know of its having run.
-func (n *Node) receiveOnce(ctx context.Context, a *app, key messageKey, payload []byte, age time.Duration, missed bool) ([]byte, *sdk.Error) {
+func (n *Node) receiveOnce(ctx context.Context, a *app, key messageKey, h *messageHeader, payload []byte, age time.Duration, missed bool) ([]byte, *sdk.Error) {
 	if age > 0 {
 		reply, found, err := a.chain.Reply(key.from, key.id)
 		if err != nil {
@@ -168,11 +200,14 @@ func (n *Node) receiveOnce(ctx context.Context, a *app, key messageKey, payload 
 		return nil, &sdk.Error{Code: sdk.OutcomeUnknown, Side: sdk.SideNode,
 			Text: "the message was first sent before this node began to run, or so many ago that its outcome is forgotten: it committed nothing, but nobody knows whether receive ran; ask that agent before sending it anew"}
 	}
-	if !a.described().Receives {
-		return nil, &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true,
-			Text: fmt.Sprintf("DNA %s has no receive", a.name)}
+	in, e := n.admitted(ctx, a, key, h, payload)
+	if e != nil {
+		return nil, e
 	}
-	return n.run(ctx, a, &sdk.Call{Kind: sdk.CallReceive, ID: key.id, From: key.from, Payload: payload})
+	reply, e := n.runAdmitted(ctx, a, in)
+	n.useEnded(ctx, in.use, e)
+	n.delegatedEnded(ctx, in.counted, e)
+	return reply, e
 }
 
 // firstOutcome waits for the outcome that another arrival of the message brings

@@ -25,21 +25,42 @@ type outgoing struct {
 	to      sdk.AgentID
 	id      sdk.MessageID
 	app     *app
+	header  messageHeader // what it says beside its DNA and age
 	payload []byte
 	began   time.Time
-	left    bool // some attempt may have reached the other node
+	left    bool                // some attempt may have reached the other node
+	receipt *sdk.ReceiptRequest // nil: none is asked for
 }
 
-// send runs the message cycle of one message from here to the reply.
-func (n *Node) send(ctx context.Context, a *app, to sdk.AgentID, payload []byte) ([]byte, *sdk.Error) {
-	if len(payload) > n.cfg.MaxPayload {
-		return nil, tooLarge("payload", len(payload), n.cfg.MaxPayload, sdk.SideCaller, sdk.DeliveredNo)
+// send runs the message cycle of one message from here to the reply. The receipt is
+// nil where msg asks for none.
+func (n *Node) send(ctx context.Context, a *app, msg *sdk.Message) ([]byte, *sdk.Receipt, *sdk.Error) {
+	if len(msg.Payload) > n.cfg.MaxPayload {
+		return nil, nil, tooLarge("payload", len(msg.Payload), n.cfg.MaxPayload, sdk.SideCaller, sdk.DeliveredNo)
+	}
+	if e := n.mayAct(a, msg); e != nil {
+		return nil, nil, e
 	}
 	ctx, cancel := within(ctx, n.cfg.Deadline)
 	defer cancel()
-	m := &outgoing{to: to, id: newMessageID(), app: a, payload: payload, began: n.now()}
-	if to == n.id.agent {
+	m := &outgoing{to: msg.To, id: newMessageID(), app: a, payload: msg.Payload, began: n.now(),
+		header: messageHeader{Function: msg.Function, Behalf: msg.Behalf}}
+	if msg.Receipt {
+		m.receipt = &sdk.ReceiptRequest{}
+	}
+	reply, e := n.cycle(ctx, m)
+	if e != nil || m.receipt == nil {
+		return reply, nil, e
+	}
+	return m.accept(reply)
+}
+
+func (n *Node) cycle(ctx context.Context, m *outgoing) ([]byte, *sdk.Error) {
+	if m.to == n.id.agent {
 		return n.sendToSelf(ctx, m)
+	}
+	if m.header.Function != "" {
+		return n.callRemote(ctx, m.app, m)
 	}
 	return n.deliver(ctx, m)
 }
@@ -51,7 +72,8 @@ func (n *Node) sendToSelf(ctx context.Context, m *outgoing) ([]byte, *sdk.Error)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	reply, err := n.receive(ctx, cancelFunc(cancel), m.app, messageKey{from: m.to, dna: m.app.hash, id: m.id}, m.payload, 0)
+	n.askReceipt(m)
+	reply, err := n.receive(ctx, cancelFunc(cancel), m.app, messageKey{from: m.to, dna: m.app.hash, id: m.id}, &m.header, m.payload, 0)
 	if err != nil {
 		return nil, err.Remote()
 	}
@@ -118,19 +140,29 @@ func (n *Node) attempt(ctx context.Context, m *outgoing) (reply []byte, e *sdk.E
 		}
 		s = c.session
 	}
-	header := m.app.header
-	if m.left {
-		var err error
-		if header, err = encodeHeader(m.app.hash, m.app.name, n.now().Sub(m.began)); err != nil {
-			return nil, &sdk.Error{Code: sdk.OutcomeUnknown, Side: sdk.SideNode, Text: err.Error()}, false
-		}
+	n.askReceipt(m)
+	header, err := m.encodeHeader(n.now())
+	if err != nil {
+		return nil, &sdk.Error{Code: sdk.OutcomeUnknown, Side: sdk.SideNode, Text: err.Error()}, false
 	}
-	reply, err := s.Request(ctx, transport.Outgoing{Kind: kindMessage, ID: m.id, Header: header, Body: m.payload})
+	reply, err = s.Request(ctx, transport.Outgoing{Kind: kindMessage, ID: m.id, Header: header, Body: m.payload})
 	if err == nil {
 		return reply, nil, false
 	}
 	e, lost = m.judge(err)
 	return nil, e, lost
+}
+
+// encodeHeader is the header for the next attempt.
+func (m *outgoing) encodeHeader(now time.Time) ([]byte, error) {
+	if !m.left && m.header.plain() {
+		return m.app.header, nil
+	}
+	age := time.Duration(0)
+	if m.left {
+		age = max(1, now.Sub(m.began))
+	}
+	return m.header.encode(m.app.hash, m.app.name, age)
 }
 
 // judge says what the transport's error means for m. lost tells that the session

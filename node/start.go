@@ -37,11 +37,14 @@ var _ plugin.Outcome = (*started)(nil)
 // StartRequest takes a message that arrived for the first time. It is called by
 // a session's reader.
 func (n *Node) StartRequest(ctx context.Context, r *transport.Request) bool {
-	if r.Kind != kindMessage || len(r.Body) > n.cfg.MaxPayload {
+	if r.Kind != kindMessage || len(r.Body) > n.cfg.MaxPayload || !n.policy.free(sdk.AgentID(r.Peer)) {
 		return false
 	}
-	a, age, e := n.route(r.Header)
-	if e != nil || age > 0 || !a.described().Receives {
+	a, what, e := n.route(r.Header)
+	if e == nil && what.Notified {
+		return n.startNotified(ctx, r, a, what)
+	}
+	if e != nil || what != &usual || !a.described().Receives {
 		return false
 	}
 	h, ok := a.handler.(starter)
@@ -118,10 +121,11 @@ type startedSend struct {
 var _ transport.Receiver = (*startedSend)(nil)
 
 // StartSend is Send over a live session, which does not wait: see plugin.sender.
-func (c *liveCall) StartSend(ctx context.Context, to sdk.AgentID, payload []byte, out interface{ Done([]byte, error) }) bool {
+func (c *liveCall) StartSend(ctx context.Context, msg *sdk.Message, out interface{ Done([]byte, error) }) bool {
 	n := c.node
 	end, ok := ctx.(ender)
-	if !ok || len(payload) > n.cfg.MaxPayload || to == n.id.agent {
+	to, payload := msg.To, msg.Payload
+	if !ok || len(payload) > n.cfg.MaxPayload || to == n.id.agent || msg.Function != "" || len(msg.Behalf) > 0 || msg.Receipt {
 		return false
 	}
 	now := n.now()

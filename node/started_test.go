@@ -96,7 +96,7 @@ func TestCancelledSendIsLetGo(t *testing.T) {
 		defer cancel()
 		ctx, out := &endingCtx{Context: limited}, make(outcomeOf, 1)
 		lc := &liveCall{node: alice.Node, app: a, call: &sdk.Call{}}
-		if !lc.StartSend(ctx, bob.Agent(), payload, out) {
+		if !lc.StartSend(ctx, &sdk.Message{To: bob.Agent(), Payload: payload}, out) {
 			t.Fatal("it was not started")
 		}
 		await(t, func() bool { return bob.traffic.messages.Load() > before }) // it has left, all of it
@@ -126,7 +126,7 @@ func TestNoSendAfterTheDeadline(t *testing.T) {
 	limited, cancel := context.WithTimeout(t.Context(), -time.Second)
 	defer cancel()
 	lc := &liveCall{node: alice.Node, app: alice.apps.all()[0], call: &sdk.Call{}}
-	if lc.StartSend(&endingCtx{Context: limited}, bob.Agent(), nil, make(outcomeOf, 1)) {
+	if lc.StartSend(&endingCtx{Context: limited}, &sdk.Message{To: bob.Agent()}, make(outcomeOf, 1)) {
 		t.Error("it was sent")
 	}
 }

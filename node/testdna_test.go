@@ -23,14 +23,33 @@ type testSend struct {
 	Message testMessage
 	Commit  bool          // commit the reply to the own chain
 	Within  time.Duration // 0: the call's deadline
+	Receipt bool
+	Proof   sdk.Proof
 }
 
 // testDrive asks for N messages one after another.
 type testDrive struct {
-	To     sdk.AgentID
-	N      int
-	Data   []byte
-	Commit bool
+	To      sdk.AgentID
+	N       int
+	Data    []byte
+	Commit  bool
+	Options testOptions
+}
+
+// testOptions are those of a send.
+type testOptions struct {
+	Receipt bool
+	Proof   sdk.Proof
+}
+
+func (o *testOptions) list() (out []sdk.SendOption) {
+	if o.Receipt {
+		out = append(out, sdk.WithReceipt())
+	}
+	if len(o.Proof) > 0 {
+		out = append(out, sdk.OnBehalf(o.Proof))
+	}
+	return out
 }
 
 // born tells a process from others: in a PID namespace of its own each one is 1.
@@ -46,7 +65,12 @@ func testDNANamed(name string) *sdk.Definition {
 	return sdk.Define(name, "1",
 		sdk.Function("send", testSendFunction),
 		sdk.Function("drive", testDriveFunction),
+		sdk.Function("delegate", func(c *sdk.Context, d sdk.Delegation) (sdk.Proof, error) { return c.Delegate(d) }),
+		sdk.Function("revoke", func(c *sdk.Context, id sdk.Hash) (struct{}, error) { return struct{}{}, c.Revoke(id) }),
 		sdk.Function("do", func(c *sdk.Context, m testMessage) (testMessage, error) { return testDo(c, m) }),
+		sdk.Function("notify", testNotifyFunction),
+		sdk.Function("heard", testHeardFunction),
+		sdk.Notified(testNotified),
 		sdk.Receive(testDo))
 }
 
@@ -56,7 +80,8 @@ func testSendFunction(c *sdk.Context, in testSend) (testMessage, error) {
 		defer cancel()
 		c = limited
 	}
-	reply, err := sdk.Send[testMessage](c, in.To, in.Message)
+	options := testOptions{in.Receipt, in.Proof}
+	reply, err := sdk.Send[testMessage](c, in.To, in.Message, options.list()...)
 	if err == nil && in.Commit {
 		_, err = c.Commit("reply", reply)
 	}
@@ -71,7 +96,7 @@ func testDriveFunction(c *sdk.Context, in testDrive) ([]int64, error) {
 	}
 	for range in.N {
 		began := time.Now()
-		if _, err := sdk.Send[testMessage](c, in.To, m); err != nil {
+		if _, err := sdk.Send[testMessage](c, in.To, m, in.Options.list()...); err != nil {
 			return nil, err
 		}
 		took = append(took, int64(time.Since(began)))
@@ -117,6 +142,13 @@ func testDo(c *sdk.Context, m testMessage) (testMessage, error) {
 		<-c.Done()
 		err := os.WriteFile(m.Text+".ended", nil, 0o600)
 		return m, errors.Join(c.Err(), err)
+	case "emit":
+		return m, c.Emit(m.Text)
+	case "emit and fail":
+		if err := c.Emit(m.Text); err != nil {
+			return m, err
+		}
+		return m, sdk.Fail("declined", "not today")
 	case "strict":
 		if _, err := c.Commit("note", m, sdk.AsStrict); err != nil {
 			return m, err

@@ -6,12 +6,15 @@ import (
 
 	"github.com/parley-p2p/parley/node/chain"
 	"github.com/parley-p2p/parley/node/control"
+	"github.com/parley-p2p/parley/sdk"
 )
 
 // VerifyExport checks an exported chain, from any node, and needs none that
 // runs. Damage is a result, as it is of VerifyChain; the error is one of reading.
-func VerifyExport(r io.Reader) (control.VerifyResult, error) {
-	i, err := chain.VerifyExport(r)
+func VerifyExport(r io.Reader) (control.VerifyResult, error) { return verifyExport(r, nil) }
+
+func verifyExport(r io.Reader, visit func(*sdk.Record) error) (control.VerifyResult, error) {
+	i, err := chain.VerifyExportWith(r, visit)
 	v := control.VerifyResult{DNA: i.Name, Hash: i.DNA, Author: i.Author, Records: i.Records, Withheld: i.Withheld}
 	var wrong *chain.ExportError
 	switch {

@@ -212,8 +212,8 @@ func (r *running) Ended() {
 // frame takes a frame of the call, in the stream's goroutine.
 func (r *running) frame(f handlerpb.FromHandler) error {
 	switch {
-	case f.Callback != nil && f.Callback.ID == 0: // a commit: the contract has no other
-		r.stage(f.Callback.Entry)
+	case f.Callback != nil && f.Callback.ID == 0:
+		r.unanswered(f.Callback)
 	case f.Callback != nil:
 		return r.callback(f.Callback)
 	case f.Cancel != 0:
@@ -243,18 +243,27 @@ func (r *running) result(res *handlerpb.Result) ([]byte, error) {
 	return res.Reply, nil
 }
 
-// stage performs a commit that wants no answer, in the stream's goroutine: so
-// entries keep their order, and come before the call's result. After a refusal
-// the call's entries are of no use.
-func (r *running) stage(e sdk.Entry) {
+// unanswered performs a commit, or a notification, that wants no answer, in the
+// stream's goroutine: so they keep their order, and come before the call's result.
+// After a refusal the call has failed.
+func (r *running) unanswered(cb *handlerpb.Callback) {
 	r.mu.Lock()
 	if r.ended || r.refused != nil {
 		r.mu.Unlock()
 		return
 	}
 	r.performing++ // the host is this call's until it has ended
+	r.sends = r.sends || lasting(cb.Op)
 	r.mu.Unlock()
-	_, err := r.host.Commit(r.ctx, e)
+	var err error
+	switch {
+	case cb.Op == handlerpb.OpCommit:
+		_, err = r.host.Commit(r.ctx, cb.Entry)
+	case len(cb.Notice.Payload) > r.maxPayload:
+		err = tooLarge("the notification", len(cb.Notice.Payload), r.maxPayload, sdk.SideCaller, sdk.DeliveredNo)
+	default: // the contract has no other; without Wait it does not block
+		_, err = r.host.Notify(r.ctx, cb.Notice)
+	}
 	r.mu.Lock()
 	if err != nil {
 		r.refused = asError(r.ctx, err)

@@ -14,7 +14,7 @@ import (
 type sender interface {
 	// StartSend begins a Send, and tells out what it has come to; or it returns
 	// false where it would have to wait, and has done nothing. ctx has OnEnd.
-	StartSend(ctx context.Context, to sdk.AgentID, payload []byte, out interface{ Done([]byte, error) }) bool
+	StartSend(ctx context.Context, m *sdk.Message, out interface{ Done([]byte, error) }) bool
 }
 
 // callback is one callback that runs. Its context ends with the call's: finish.
@@ -61,16 +61,25 @@ func (r *running) callback(cb *handlerpb.Callback) error {
 		r.open = make(map[uint64]*callback, 1)
 	}
 	r.open[cb.ID] = c
-	r.sends = r.sends || cb.Op == handlerpb.OpSend
+	r.sends = r.sends || lasting(cb.Op)
 	r.performing++
 	r.mu.Unlock()
-	if cb.Op == handlerpb.OpSend && len(cb.Payload) <= r.maxPayload {
-		if s, ok := r.host.(sender); ok && s.StartSend(&c.ctx, cb.To, cb.Payload, c) {
+	if cb.Op == handlerpb.OpSend && len(cb.Message.Payload) <= r.maxPayload {
+		if s, ok := r.host.(sender); ok && s.StartSend(&c.ctx, &cb.Message, c) {
 			return nil
 		}
 	}
 	r.s.workers.Do(c)
 	return nil
+}
+
+// lasting tells of an operation whose effect stays when its call fails.
+func lasting(op handlerpb.Op) bool {
+	switch op {
+	case handlerpb.OpSend, handlerpb.OpNotify, handlerpb.OpGrant, handlerpb.OpRevoke, handlerpb.OpDelegate:
+		return true
+	}
+	return false
 }
 
 func (r *running) cancelCallback(id uint64) {
@@ -148,17 +157,39 @@ func (c *callback) perform() *handlerpb.Answer {
 	var err error
 	switch cb.Op {
 	case handlerpb.OpSend:
-		if len(cb.Payload) > r.maxPayload {
-			err = tooLarge("the message", len(cb.Payload), r.maxPayload, sdk.SideCaller, sdk.DeliveredNo)
+		if len(cb.Message.Payload) > r.maxPayload {
+			err = tooLarge("the message", len(cb.Message.Payload), r.maxPayload, sdk.SideCaller, sdk.DeliveredNo)
 			break
 		}
-		a.Reply, err = r.host.Send(ctx, cb.To, cb.Payload)
+		a.Reply, err = r.host.Send(ctx, cb.Message)
 	case handlerpb.OpCommit:
 		a.Hash, err = r.host.Commit(ctx, cb.Entry)
 	case handlerpb.OpQuery:
 		a.Records, err = r.host.Query(ctx, cb.Query)
 	case handlerpb.OpGet:
 		a.Record, err = r.host.Get(ctx, cb.Record)
+	case handlerpb.OpNotify:
+		if len(cb.Notice.Payload) > r.maxPayload {
+			err = tooLarge("the notification", len(cb.Notice.Payload), r.maxPayload, sdk.SideCaller, sdk.DeliveredNo)
+			break
+		}
+		a.Results, err = r.host.Notify(ctx, cb.Notice)
+	case handlerpb.OpEmit:
+		if len(cb.Payload) > r.maxPayload {
+			err = tooLarge("the signal", len(cb.Payload), r.maxPayload, sdk.SideCaller, sdk.DeliveredNo)
+			break
+		}
+		err = r.host.Emit(ctx, cb.Payload)
+	case handlerpb.OpOnline:
+		a.Presence, err = r.host.Online(ctx, cb.Agent)
+	case handlerpb.OpGrant:
+		a.Claim, err = r.host.Grant(ctx, cb.Grant)
+	case handlerpb.OpRevoke:
+		err = r.host.Revoke(ctx, cb.Revoke)
+	case handlerpb.OpClaim:
+		err = r.host.Claim(ctx, cb.Claim)
+	case handlerpb.OpDelegate:
+		a.Proof, err = r.host.Delegate(ctx, cb.Delegate)
 	}
 	if err != nil {
 		a.Err = asError(ctx, err)

@@ -199,6 +199,8 @@ func TestMalformedWithoutID(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]*handlerpb.CallbackRequest{
 		"send":            {Op: &handlerpb.CallbackRequest_Send{Send: &handlerpb.Send{To: make([]byte, 32)}}},
+		"notify, waits":   {Op: &handlerpb.CallbackRequest_Notify{Notify: &handlerpb.Notify{To: [][]byte{make([]byte, 32)}, Wait: true}}},
+		"emit":            {Op: &handlerpb.CallbackRequest_Emit{Emit: &handlerpb.Emit{}}},
 		"query":           {Op: &handlerpb.CallbackRequest_Query{Query: &handlerpb.Query{}}},
 		"get":             {Op: &handlerpb.CallbackRequest_Get{Get: &handlerpb.Get{Record: make([]byte, 32)}}},
 		"nothing":         {},
@@ -210,6 +212,49 @@ func TestMalformedWithoutID(t *testing.T) {
 			e := wantError(t, err, sdk.HandlerCrashed, sdk.SideHandler, sdk.DeliveredYes)
 			if !strings.Contains(e.Text, "malformed") {
 				t.Errorf("got %v", e)
+			}
+		})
+	}
+}
+
+// Notifications that want no answer reach the host in order, before their call's
+// result; one that is refused fails the call.
+func TestUnansweredNotifications(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		sizes   []int
+		refused int // the first that the host refuses; 0: none
+		want    []int
+		code    sdk.Code
+	}{
+		"taken":     {[]int{1, 2, 3}, 0, []int{1, 2, 3}, 0},
+		"refused":   {[]int{1, 2, 3}, 2, []int{1}, sdk.Busy},
+		"too large": {[]int{1, 1001, 3}, 0, []int{1}, sdk.TooLarge},
+	} {
+		bothWays(t, name, func(t *testing.T, way way) {
+			p := withRogue(t, func(r *rogue) error {
+				for _, n := range c.sizes {
+					cb := &handlerpb.Callback{Op: handlerpb.OpNotify, Notice: sdk.Notice{To: []sdk.AgentID{{1}}, Payload: make([]byte, n)}}
+					if err := r.callback(cb); err != nil {
+						return err
+					}
+				}
+				return r.result()
+			})
+			var got []int
+			host := &testHost{notify: func(n sdk.Notice) error {
+				if len(n.Payload) == c.refused {
+					return &sdk.Error{Code: sdk.Busy}
+				}
+				got = append(got, len(n.Payload))
+				return nil
+			}}
+			reply, err := way.call(p, testContext(t), host, call("f", ""), 1000)
+			if c.code == 0 && (err != nil || string(reply) != "ok") || c.code != 0 && !errors.Is(err, c.code) {
+				t.Errorf("%q, %v; want %v", reply, err, c.code)
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("the host was asked for %v", got)
 			}
 		})
 	}

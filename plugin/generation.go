@@ -240,11 +240,20 @@ func (p *process) warm(ctx context.Context) error {
 // noHost is the node as the first call sees it.
 type noHost struct{}
 
-func (noHost) Send(context.Context, sdk.AgentID, []byte) ([]byte, error) { return nil, errNoHost }
-func (noHost) Commit(context.Context, sdk.Entry) (sdk.Hash, error)       { return sdk.Hash{}, errNoHost }
-func (noHost) Query(context.Context, sdk.Query) ([]sdk.Record, error)    { return nil, errNoHost }
-func (noHost) Get(context.Context, sdk.Hash) (sdk.Record, error)         { return sdk.Record{}, errNoHost }
-func (noHost) Log(context.Context, slog.Level, string, ...any)           {}
+func (noHost) Send(context.Context, sdk.Message) ([]byte, error)   { return nil, errNoHost }
+func (noHost) Notify(context.Context, sdk.Notice) ([]error, error) { return nil, errNoHost }
+func (noHost) Emit(context.Context, []byte) error                  { return errNoHost }
+func (noHost) Online(context.Context, sdk.AgentID) (sdk.Presence, error) {
+	return sdk.Presence{}, errNoHost
+}
+func (noHost) Grant(context.Context, sdk.Grant) (sdk.Claim, error)         { return sdk.Claim{}, errNoHost }
+func (noHost) Revoke(context.Context, sdk.Hash) error                      { return errNoHost }
+func (noHost) Claim(context.Context, sdk.Claim) error                      { return errNoHost }
+func (noHost) Delegate(context.Context, sdk.Delegation) (sdk.Proof, error) { return nil, errNoHost }
+func (noHost) Commit(context.Context, sdk.Entry) (sdk.Hash, error)         { return sdk.Hash{}, errNoHost }
+func (noHost) Query(context.Context, sdk.Query) ([]sdk.Record, error)      { return nil, errNoHost }
+func (noHost) Get(context.Context, sdk.Hash) (sdk.Record, error)           { return sdk.Record{}, errNoHost }
+func (noHost) Log(context.Context, slog.Level, string, ...any)             {}
 
 var errNoHost = errors.New("function " + warmFunction + " is no function of a handler")
 

@@ -215,6 +215,8 @@ func (h *Handler) knows(call *sdk.Call) error {
 		text = fmt.Sprintf("the handler of DNA %q receives no messages", h.desc.Name)
 	case call.Kind == sdk.CallFunction && !h.functions[call.Function]:
 		text = fmt.Sprintf("the handler of DNA %q has no function %q; it has %s", h.desc.Name, call.Function, some(h.desc.Functions))
+	case call.Kind == sdk.CallNotified && !h.desc.Notified:
+		text = fmt.Sprintf("the handler of DNA %q takes no notifications", h.desc.Name)
 	case call.Kind == sdk.CallInit && !h.desc.Init, call.Kind == sdk.CallValidate && !h.desc.Validate,
 		call.Kind == sdk.CallPostCommit && !h.desc.PostCommit:
 		text = fmt.Sprintf("the handler of DNA %q takes no calls of kind %d", h.desc.Name, call.Kind)

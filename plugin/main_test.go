@@ -146,7 +146,7 @@ func (h *testHandler) Serve(ctx context.Context, host sdk.Host, c *sdk.Call) ([]
 	case "version", "zzz":
 		return []byte(h.version), nil
 	case "send":
-		return host.Send(ctx, c.From, c.Payload)
+		return host.Send(ctx, sdk.Message{To: c.From, Payload: c.Payload})
 	case "commit":
 		hash, err := host.Commit(ctx, sdk.Entry{Type: "note", Visibility: sdk.Public, Content: c.Payload})
 		return hash[:], err
@@ -168,7 +168,7 @@ func (h *testHandler) Serve(ctx context.Context, host sdk.Host, c *sdk.Call) ([]
 		return []byte(fmt.Sprint(os.Getpid(), born)), nil
 	case "wait", "stuck":
 		if string(c.Payload) == "send" { // not limited, as the log is
-			_, _ = host.Send(ctx, c.From, nil)
+			_, _ = host.Send(ctx, sdk.Message{To: c.From})
 		}
 		host.Log(ctx, slog.LevelInfo, "waiting")
 		switch {
@@ -194,7 +194,9 @@ func (h *testHandler) parallel(ctx context.Context, host sdk.Host, c *sdk.Call) 
 	var wg sync.WaitGroup
 	replies, errs := make([][]byte, 100), make([]error, 100)
 	for i := range replies {
-		wg.Go(func() { replies[i], errs[i] = host.Send(ctx, c.From, fmt.Appendf(nil, "%d", i)) })
+		wg.Go(func() {
+			replies[i], errs[i] = host.Send(ctx, sdk.Message{To: c.From, Payload: fmt.Appendf(nil, "%d", i)})
+		})
 	}
 	wg.Wait()
 	for i, r := range replies {
@@ -217,7 +219,7 @@ func (h *testHandler) misbehave(ctx context.Context, host sdk.Host, c *sdk.Call)
 	case "kill":
 		selfSignal(syscall.SIGKILL)
 	case "freeze":
-		_, _ = host.Send(ctx, c.From, nil)
+		_, _ = host.Send(ctx, sdk.Message{To: c.From})
 		selfSignal(syscall.SIGSTOP)
 	case "fork":
 		return h.fork(string(c.Payload) == "setsid")
@@ -233,19 +235,19 @@ func (h *testHandler) misbehave(ctx context.Context, host sdk.Host, c *sdk.Call)
 	case "late": // a callback after the end of the call
 		go func() {
 			<-ctx.Done()
-			_, err := host.Send(context.Background(), c.From, []byte("late"))
+			_, err := host.Send(context.Background(), sdk.Message{To: c.From, Payload: []byte("late")})
 			slog.Error("late send", "error", err)
 		}()
 	case "forget": // callbacks that nobody waits for
 		for range 10 {
-			go func() { _, _ = host.Send(ctx, c.From, []byte("forgotten")) }()
+			go func() { _, _ = host.Send(ctx, sdk.Message{To: c.From, Payload: []byte("forgotten")}) }()
 		}
-		_, err := host.Send(ctx, c.From, []byte("hold"))
+		_, err := host.Send(ctx, sdk.Message{To: c.From, Payload: []byte("hold")})
 		return nil, err
 	case "shortsend":
 		short, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
 		defer cancel()
-		return host.Send(short, c.From, []byte("hold"))
+		return host.Send(short, sdk.Message{To: c.From, Payload: []byte("hold")})
 	case "env":
 		return []byte(strings.Join(os.Environ(), "\n")), nil
 	case "fds":
@@ -302,12 +304,19 @@ func openFiles() ([]byte, error) {
 
 // testHost is a node as a call sees it.
 type testHost struct {
-	send  func(context.Context, []byte) ([]byte, error)
-	logs  func(slog.Level, string, ...any)
-	stage func(*sdk.Entry) error // nil: the entries that testHandler commits
+	sdk.Host // nil: nothing else is called
+	send     func(context.Context, []byte) ([]byte, error)
+	logs     func(slog.Level, string, ...any)
+	stage    func(*sdk.Entry) error // nil: the entries that testHandler commits
+	notify   func(sdk.Notice) error
 }
 
-func (h *testHost) Send(ctx context.Context, _ sdk.AgentID, p []byte) ([]byte, error) {
+func (h *testHost) Notify(_ context.Context, n sdk.Notice) ([]error, error) {
+	return nil, h.notify(n)
+}
+
+func (h *testHost) Send(ctx context.Context, m sdk.Message) ([]byte, error) {
+	p := m.Payload
 	if h.send != nil {
 		return h.send(ctx, p)
 	}

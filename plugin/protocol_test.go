@@ -57,8 +57,8 @@ type startingHost struct{ sdk.Host }
 
 var _ sender = startingHost{}
 
-func (h startingHost) StartSend(ctx context.Context, to sdk.AgentID, payload []byte, out interface{ Done([]byte, error) }) bool {
-	go func() { out.Done(h.Send(ctx, to, payload)) }()
+func (h startingHost) StartSend(ctx context.Context, m *sdk.Message, out interface{ Done([]byte, error) }) bool {
+	go func() { out.Done(h.Send(ctx, *m)) }()
 	return true
 }
 
@@ -149,11 +149,11 @@ func TestStreamCut(t *testing.T) {
 type twice struct{ testHandler }
 
 func (h *twice) Serve(ctx context.Context, host sdk.Host, c *sdk.Call) ([]byte, error) {
-	r, err := host.Send(ctx, c.From, c.Payload)
+	r, err := host.Send(ctx, sdk.Message{To: c.From, Payload: c.Payload})
 	if err != nil {
 		return nil, err
 	}
-	return host.Send(ctx, c.From, r)
+	return host.Send(ctx, sdk.Message{To: c.From, Payload: r})
 }
 
 // rogue is a handler that speaks the contract's frames by itself. It serves
@@ -236,7 +236,7 @@ func TestRogueHandler(t *testing.T) {
 		}, 0},
 		"reply over the limit": {func(r *rogue) error { return r.reply(make([]byte, 1<<20+1)) }, sdk.TooLarge},
 		"send over the limit": {func(r *rogue) error {
-			return r.refused(&handlerpb.Callback{ID: 1, Op: handlerpb.OpSend, Payload: make([]byte, 1<<20+1)}, sdk.TooLarge)
+			return r.refused(&handlerpb.Callback{ID: 1, Op: handlerpb.OpSend, Message: sdk.Message{Payload: make([]byte, 1<<20+1)}}, sdk.TooLarge)
 		}, 0},
 		"entry over the limit": {func(r *rogue) error {
 			return r.refused(&handlerpb.Callback{ID: 1, Op: handlerpb.OpCommit, Entry: sdk.Entry{Type: "t", Content: make([]byte, 1<<20+1)}}, sdk.TooLarge)

@@ -153,7 +153,7 @@ func TestNodesOwnCalls(t *testing.T) {
 
 func TestCallKindCommits(t *testing.T) {
 	for kind, want := range map[CallKind]bool{0: false, CallFunction: true, CallReceive: true, CallInit: true,
-		CallValidate: false, CallPostCommit: true, CallPostCommit + 1: false} {
+		CallValidate: false, CallPostCommit: true, CallNotified: true, CallOperator: true, CallOperator + 1: false} {
 		if kind.Commits() != want {
 			t.Errorf("kind %d", kind)
 		}

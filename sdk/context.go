@@ -94,7 +94,8 @@ func (c *Context) under() context.Context {
 // Agent is the agent whose handler this is.
 func (c *Context) Agent() AgentID { return c.call.setup.Agent }
 
-// From is the proven sender of a message, and Agent in any other call.
+// From is the proven agent who sent the message or the notification, or who calls
+// the function, and Agent in any other call.
 func (c *Context) From() AgentID { return c.call.call.From }
 
 // MessageID names the message that is received, or this call.
@@ -129,29 +130,6 @@ func (c *Context) live(what string) error {
 		return Fail(HandlerCodeContext, "%s after the call had returned", what)
 	}
 	return nil
-}
-
-// Send sends in to another agent of the same DNA and waits for the answer of
-// its Receive. It blocks until there is one, until an error is certain, or
-// until c ends. Its error is an *Error.
-func Send[Out any](c *Context, to AgentID, in any) (out Out, err error) {
-	if err := c.live("Send"); err != nil {
-		return out, err
-	}
-	b, err := Marshal(in)
-	if err != nil {
-		return out, &Error{Code: HandlerFailed, Side: SideHandler, Delivered: DeliveredNo, HandlerCode: HandlerCodeOutput,
-			Text: "send to " + to.Short() + ": " + err.Error()}
-	}
-	b, err = c.call.host.Send(c.under(), to, b)
-	if err != nil {
-		return out, hostError(err, DeliveredUnknown)
-	}
-	if err := Unmarshal(b, &out); err != nil {
-		return out, &Error{Code: HandlerFailed, Side: SideRemoteHandler, Delivered: DeliveredYes, HandlerCode: HandlerCodeOutput,
-			Text: "answer of " + to.Short() + ": " + err.Error()}
-	}
-	return out, nil
 }
 
 // CommitOption is AsPublic or AsStrict.
@@ -292,7 +270,7 @@ func hostError(err error, d Delivered) error {
 
 // outcome is the error that a call ends with, given what its body returned.
 func (c *Context) outcome(err error) error {
-	receive := c.call.call.Kind != CallFunction
+	receive := c.call.call.Kind != CallFunction || c.From() != c.Agent()
 	if inner, ok := errors.AsType[*Error](err); ok {
 		return c.nested(err, inner, receive)
 	}

@@ -39,6 +39,7 @@ type program struct {
 	init            func(*Context) error
 	validate        func(*Candidate) error
 	postCommit      func(*Context, []Record) error
+	notified        part
 	needs           []string
 	faults          []error
 }
@@ -49,7 +50,7 @@ var _ Handler = (*Definition)(nil)
 type part func(c *Context, payload []byte) ([]byte, error)
 
 // Part is one piece of a Definition: what Function, Receive, Init, Validate,
-// PostCommit and Needs return.
+// PostCommit, Notified and Needs return.
 type Part struct{ add func(d *Definition) }
 
 // Define puts a DNA together. What is wrong with it, all of it, is what
@@ -69,8 +70,8 @@ func Define(name, integrity string, parts ...Part) *Definition {
 		}
 		p.add(d)
 	}
-	if len(d.functions) == 0 && d.receive == nil {
-		d.fault("neither a function nor a receive")
+	if len(d.functions) == 0 && d.receive == nil && d.notified == nil {
+		d.fault("neither a function nor a receive nor a notified")
 	}
 	return d
 }
@@ -154,7 +155,8 @@ func (d *Definition) Describe(context.Context) (Description, error) {
 	}
 	return Description{Name: d.name, Integrity: d.integrity, Functions: d.names(),
 		Receives: d.receive != nil, Init: d.init != nil, Validate: d.validate != nil, PostCommit: d.postCommit != nil,
-		SDK: Version, Protocol: Protocol, Needs: slices.Clone(d.needs)}, nil
+		Notified: d.notified != nil,
+		SDK:      Version, Protocol: Protocol, Needs: slices.Clone(d.needs)}, nil
 }
 
 func (d *Definition) names() []string { return slices.Sorted(maps.Keys(d.functions)) }
@@ -209,6 +211,8 @@ func (d *Definition) find(call *Call) (part, error) {
 		}
 	case CallReceive:
 		text = fmt.Sprintf("%s receives no messages: it has no receive handler", d.name)
+	case CallNotified:
+		run, text = d.notified, fmt.Sprintf("%s takes no notifications: it has no notified", d.name)
 	case CallInit, CallValidate, CallPostCommit:
 		var name string
 		run, name = d.callback(call)

@@ -16,6 +16,7 @@ import (
 
 // fakeHost answers as it is told and keeps what it was asked.
 type fakeHost struct {
+	Host    // nil: nothing else is called
 	answer  []byte
 	err     error
 	records []Record
@@ -26,10 +27,10 @@ type fakeHost struct {
 	lines  []string
 }
 
-func (h *fakeHost) Send(_ context.Context, _ AgentID, b []byte) ([]byte, error) {
+func (h *fakeHost) Send(_ context.Context, m Message) ([]byte, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.sent = append(h.sent, b)
+	h.sent = append(h.sent, m.Payload)
 	return h.answer, h.err
 }
 
@@ -83,7 +84,10 @@ func callContext(t *testing.T, ctx context.Context, d *Definition, h *fakeHost, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &Call{Kind: CallFunction, Function: function, Payload: b, From: AgentID{1}, ID: MessageID{2}}
+	c := &Call{Kind: CallFunction, Function: function, Payload: b, ID: MessageID{2}}
+	if s := d.setup.Load(); s != nil {
+		c.From = s.Agent
+	}
 	if function == "" {
 		c.Kind, c.From = CallReceive, AgentID{3}
 	}

@@ -26,6 +26,8 @@
 //	Query     records of that chain; QueryAs and All decode them
 //	Get       a public entry of any agent's, checked; GetAs decodes it
 //	Log       the node's log
+//	Delegate  another agent may act in this one's name; OnBehalfOf and Behalf say for
+//	          whom a call is made, proven
 //
 // and it is a context.Context, which ends at the caller's deadline. Calls run
 // concurrently. The handler never sees the agent's secret key: the node signs.
@@ -37,6 +39,8 @@
 //
 //	define.go, callbacks.go, context.go, get.go   the author's side, all of it
 //	errors.go               how a message can end; docs/errors.md has the table
+//	delegation.go, proof.go what a delegation is, to the byte, and the rules for a chain of them
+//	receipt.go              what both chains keep of an exchange
 //	agent.go, text.go       identifiers and their text form
 //	dna.go, record.go       what a DNA and a record of a source chain are, to the byte
 //	handler.go              Handler and Host, the contract between node and handler

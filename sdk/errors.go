@@ -135,6 +135,8 @@ const (
 	HandlerCodeOutput   = "parley.output"   // the answer could not be encoded
 	HandlerCodeCommit   = "parley.commit"   // an entry can't be staged, or the chain could not take the commits (disk full, I/O error)
 	HandlerCodeValidate = "parley.validate" // an entry is not valid: the DNA's validate says so
+	HandlerCodeReceipt  = "parley.receipt"  // there is no matching receipt, whatever became of the message: Delivered says it
+	HandlerCodeQuorum   = "parley.quorum"   // of a SendMany: fewer agents have answered than were asked for
 	HandlerCodeContext  = "parley.context"  // a call's context was used after the call had returned
 	// HandlerCodeNotFound is of a Get: the nodes that would keep the entry were
 	// asked, and none has it.

@@ -32,6 +32,8 @@ type Description struct {
 	Init       bool `json:"init"`
 	Validate   bool `json:"validate"`
 	PostCommit bool `json:"post_commit"`
+	// Notified tells whether it takes notifications.
+	Notified bool `json:"notified"`
 	// SDK is the version of the author's library, Protocol that of the handler
 	// contract that it speaks.
 	SDK      string `json:"sdk"`
@@ -54,17 +56,21 @@ type Setup struct {
 type CallKind uint8
 
 const (
-	CallFunction   CallKind = iota + 1 // one of the agent's own clients calls Function
+	CallFunction   CallKind = iota + 1 // one of the agent's own clients calls Function, or From, who has a grant
 	CallReceive                        // another agent's message arrived
 	CallInit                           // the chain's first call
 	CallValidate                       // is another agent's entry valid? The host refuses all but Log
 	CallPostCommit                     // Records are durable
+	CallNotified                       // another agent's notification arrived; nobody waits for an answer
+	// CallOperator is of no call, only of records: the operator caused them, by the
+	// control API.
+	CallOperator
 )
 
 // Commits tells whether a call of this kind may commit, and so be the cause of a
 // record.
 func (k CallKind) Commits() bool {
-	return k >= CallFunction && k <= CallPostCommit && k != CallValidate
+	return k >= CallFunction && k <= CallOperator && k != CallValidate
 }
 
 // Call is one call of a handler.
@@ -72,25 +78,52 @@ type Call struct {
 	Kind CallKind
 	// Function is the entry point's name; empty for all but a function.
 	Function string
-	// ID is the message's id for a receive, a fresh one for all others.
+	// ID is the message's id where another agent is the cause, else a fresh one.
 	ID MessageID
-	// From is the proven sender of a receive, and the agent itself for all others.
+	// From is the proven agent who sent the message or the notification, or who calls
+	// the function, and the agent itself for all others.
 	From AgentID
+	// Behalf proves in whose name From acts; nil: in From's own. The node has checked
+	// it for From, for what is asked, and for the time.
+	Behalf Proof
 	// Records are what CallPostCommit tells of, and the one record, with its
 	// content, that CallValidate asks about: no error means that it is valid,
 	// HandlerCodeValidate that it is not. They must not be changed.
 	Records []Record
 	// Payload is opaque to the node. The SDK's is msgpack. It must not be changed.
-	// Only a function and a receive have one.
+	// Only a function, a receive and a notification have one.
 	Payload []byte
 }
 
 // Host is what a node offers to a running call. Its methods may be called
 // concurrently, and fail once the call has returned.
 type Host interface {
-	// Send sends payload to another agent of the same DNA and blocks until its
-	// receive has answered, an error is certain or the deadline has passed.
-	Send(ctx context.Context, to AgentID, payload []byte) ([]byte, error)
+	// Send sends a message to another agent of the same DNA and blocks until its
+	// receive, or its function, has answered, an error is certain or the deadline
+	// has passed. The payload must not be changed meanwhile.
+	Send(ctx context.Context, m Message) ([]byte, error)
+	// Notify sends one payload to many agents and returns at once, unless it is to
+	// wait. To one agent notifications arrive in the order in which they were sent.
+	// results[i] says what became of that to n.To[i]: nil where its handler took it;
+	// results are nil where Notify did not wait: then it must not block, as Commit
+	// must not. The payload must not be changed.
+	Notify(ctx context.Context, n Notice) (results []error, err error)
+	// Emit sends a signal to the agent's own clients that watch this DNA. It
+	// returns at once; nobody may be watching. The payload must not be changed.
+	Emit(ctx context.Context, payload []byte) error
+	// Online tells what the node knows of another agent's presence, and asks nobody.
+	Online(ctx context.Context, agent AgentID) (Presence, error)
+	// Grant opens functions to others. It is durable when Grant returns, whatever
+	// becomes of the call, and those that it is assigned to are told.
+	Grant(ctx context.Context, g Grant) (Claim, error)
+	// Revoke ends a grant, or a delegation of this agent's, of that name. It is
+	// durable when Revoke returns, and effective at once here; revoked delegations
+	// are published.
+	Revoke(ctx context.Context, id Hash) error
+	// Claim keeps a grant of another agent's, for calls that need it.
+	Claim(ctx context.Context, c Claim) error
+	// Delegate signs a delegation. That it did is durable when Delegate returns.
+	Delegate(ctx context.Context, d Delegation) (Proof, error)
 	// Commit stages an entry. All entries that a call staged are appended
 	// together when it returns without an error, and only then. The hash is the
 	// entry's (EntryHash). What is refused is what a Stage refuses. Commit must

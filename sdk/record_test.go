@@ -141,7 +141,7 @@ func TestParseHeaderRefuses(t *testing.T) {
 		"kind 3":           func(b []byte) []byte { b[kind] = 3; return b },
 		"visibility 2":     func(b []byte) []byte { b[kind+1] = 2; return b },
 		"cause 4":          func(b []byte) []byte { b[kind+2] = 4; return b }, // a validate
-		"cause 6":          func(b []byte) []byte { b[kind+2] = 6; return b },
+		"cause 8":          func(b []byte) []byte { b[kind+2] = 8; return b },
 		"no entry type":    func(b []byte) []byte { b[headerFixed-1] = 0; return b[:headerFixed] },
 		"entry type of 65": func(b []byte) []byte { b[headerFixed-1] = 65; return append(b[:headerFixed], make([]byte, 65)...) },
 	} {

@@ -38,6 +38,7 @@ type Endpoint struct {
 	incoming   incomingPool
 	workers    workers
 	complaints complaints
+	heard      heardList
 	admit      *admission
 	costly     chan struct{} // a token for each incoming handshake whose arithmetic is under way
 	ran        atomic.Bool
@@ -335,6 +336,7 @@ func (e *Endpoint) unregister(s *Session, cause error) {
 	last := e.peers[s.peer] == nil
 	e.mu.Unlock()
 	if i >= 0 {
+		e.heard.note(s.peer, e.start.Add(time.Duration(s.stats.heard.Load())))
 		e.cfg.Log.Debug("session ended", "peer", s.peer, "addr", s.addr, "cause", cause)
 		if ender, ok := e.cfg.Handler.(SessionEnder); ok && last && !s.draining() {
 			ender.SessionLost(s.peer)

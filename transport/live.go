@@ -40,8 +40,12 @@ type liveness struct {
 }
 
 // look notes whether the session is quiet at now: nothing in flight in either
-// direction, and no message for keepsBusy.
-func (l *liveness) look(now int64, messages uint64, inFlight bool) {
+// direction, and no message for keepsBusy. asked tells that somebody wanted to know
+// whether the peer is there, which counts as a message.
+func (l *liveness) look(now int64, messages uint64, inFlight, asked bool) {
+	if asked {
+		l.message = now
+	}
 	if messages != l.messages {
 		l.messages, l.message = messages, now
 	}
@@ -126,7 +130,7 @@ func (s *Session) tick(now time.Time, late bool) {
 		opened: int64(s.opened.Sub(s.ep.start)) + 1, tried: s.stats.renewed.Load(),
 		heard: s.stats.heard.Load(), sent: s.stats.sent.Load(), writing: s.stats.writing.Load(), moved: s.stats.moved.Load(),
 		bytes: s.stats.bytesIn.Load() + s.stats.bytesOut.Load()}
-	s.live.look(c.now, s.use.messages, s.calls.inFlight > 0 || s.calls.waiting.head != nil || s.serve.slots > 0 || s.drain.on || s.pings.awaited())
+	s.live.look(c.now, s.use.messages, s.calls.inFlight > 0 || s.calls.waiting.head != nil || s.serve.slots > 0 || s.drain.on || s.pings.awaited(), s.asked.Swap(false))
 	c.busy, c.quiet = s.live.busy, s.live.quiet
 	if s.drain.on {
 		c.drained = int64(s.drain.since.Sub(s.ep.start)) + 1

@@ -30,12 +30,12 @@ func TestWhenASessionIsQuiet(t *testing.T) {
 		{181 * s, 2, false, 0},
 		{182 * s, 3, false, 182 * s},
 	} {
-		if l.look(c.at, c.messages, c.inFlight); l.busy != c.busy {
+		if l.look(c.at, c.messages, c.inFlight, false); l.busy != c.busy {
 			t.Errorf("%d: busy since %d, not %d", i, l.busy/s, c.busy/s)
 		}
 	}
 	old := liveness{} // the peer does not know quiet sessions
-	if old.look(7*s, 0, false); old.busy != 7*s {
+	if old.look(7*s, 0, false, false); old.busy != 7*s {
 		t.Error("quiet with a peer that is not")
 	}
 }

@@ -40,6 +40,7 @@ type Session struct {
 	pings pings
 	use   usage
 	live  liveness
+	asked atomic.Bool // Presence was asked for since the last tick
 }
 
 // stats are written by reader and writer, read by everybody.

@@ -23,13 +23,14 @@ const module = "github.com/parley-p2p/parley"
 // that package's.
 var arrows = []arrow{
 	{from: "cmd/parley", to: []string{"node", "node/control", "dht/sim", "sdk"}},
-	{from: "node", to: []string{"transport", "dht", "node/chain", "node/control", "plugin", "sdk"}, testTo: []string{"sdk/sdktest", "sdk/serve"}},
+	{from: "node", to: []string{"transport", "dht", "node/chain", "node/control", "plugin", "sdk", "sdk/agency"}, testTo: []string{"sdk/sdktest", "sdk/serve"}},
 	{from: "node/control", to: []string{"sdk"}, own: []string{"node/control/controlpb"}},
 	{from: "node/chain", to: []string{"sdk"}},
 	{from: "plugin", to: []string{"sdk", "sdk/handlerpb"}, testTo: []string{"sdk/serve", "sdk/sdktest"}},
 	{from: "sdk/serve", to: []string{"sdk", "sdk/handlerpb"}, testTo: []string{"sdk/sdktest"}},
 	{from: "sdk/handlerpb", to: []string{"sdk"}},
-	{from: "sdk/sdktest", to: []string{"sdk"}},
+	{from: "sdk/agency", to: []string{"sdk"}},
+	{from: "sdk/sdktest", to: []string{"sdk", "sdk/agency"}},
 	{from: "examples/*", to: []string{"sdk", "sdk/serve"}, testTo: []string{"sdk/sdktest"}},
 	{from: "dht/sim", to: []string{"dht"}},
 	{from: "transport"}, {from: "dht"}, {from: "sdk"},

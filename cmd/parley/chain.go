@@ -86,20 +86,30 @@ func (c *cli) chainShowCommand() *cobra.Command {
 }
 
 func (c *cli) chainVerifyCommand() *cobra.Command {
-	var file string
+	var file, with string
 	cmd := &cobra.Command{
-		Use:   "verify DNA | verify --file FILE",
-		Short: "Check a whole source chain, or an exported one",
+		Use:   "verify DNA | verify --file FILE | verify DNA-OR-FILE --with FILE",
+		Short: "Check a whole source chain, or an exported one, or two against one another",
 		Long: `Checks every record of a source chain: format, hash, link, number, author and
 signature. It names the first record that is wrong, with exit code 1. An exported
-chain is checked from its file (- is stdin); no node need run.`,
+chain is checked from its file (- is stdin); no node need run.
+
+With --with it also finds, by their matching receipts, the exchanges between the
+authors of two chains, and says of each whether both chains hold it: proof that
+both agents have signed the same request and the same answer. Both exports have to
+hold the receipts (parley chain export --receipts), or at least one of them. Exit
+code 0 means that each exchange stands on both.`,
 		Example: `  parley chain verify auction --data bob
-  parley chain verify --file bids.chain`,
+  parley chain verify --file bids.chain
+  parley chain verify alice.chain --with bob.chain`,
 		Args:              argsBetween(0, 1),
 		ValidArgsFunction: c.complete(completeDNA),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (file == "") == (len(args) == 0) {
 				return usagef("name either a DNA or a --file")
+			}
+			if with != "" {
+				return c.verifyWith(cmd.Context(), append(args, file)[0], with, file != "")
 			}
 			if file != "" {
 				return c.verifyFile(file)
@@ -114,6 +124,7 @@ chain is checked from its file (- is stdin); no node need run.`,
 		},
 	}
 	cmd.Flags().StringVar(&file, "file", "", "an exported chain; - is stdin")
+	cmd.Flags().StringVar(&with, "with", "", "another agent's exported chain: which exchanges do both hold?")
 	return cmd
 }
 
@@ -175,7 +186,9 @@ func (c *cli) chainExportCommand() *cobra.Command {
 		Long: `Writes a source chain, without the content of its private entries, to a file that
 anybody can check with parley chain verify --file. A file that is there already
 is not replaced. With --private the file holds the private entries too: an
-archive for yourself, not to be handed to others.
+archive for yourself, not to be handed to others. With --receipts it holds the
+matching receipts, which are hashes and signatures: enough for parley chain verify
+--with to prove which exchanges another agent's chain holds too.
 
 An export can be read and checked, not run. What a node can be restored from is
 a copy of its whole data directory, made while the node is stopped.`,
@@ -198,6 +211,7 @@ a copy of its whole data directory, made while the node is stopped.`,
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write; without it stdout")
 	cmd.Flags().BoolVar(&o.Private, "private", false, "with the content of private entries")
+	cmd.Flags().BoolVar(&o.Receipts, "receipts", false, "with the content of matching receipts")
 	return cmd
 }
 

@@ -53,6 +53,12 @@ func TestTwoNodes(t *testing.T) {
 	if out := cmd("ping", "--data", a, bob.agent().String()).ok(t); !strings.Contains(out, "session reused") {
 		t.Errorf("ping prints %q", out)
 	}
+	if p := okJSON[presence](t, cmd("online", "--json", "--data", a, bob.agent().String())); !p.Online || p.Agent != bob.agent() || p.LastHeard.IsZero() {
+		t.Errorf("online: %+v", p)
+	}
+	if out := cmd("online", "--data", a, bob.agent().String()).ok(t); !strings.Contains(out, " is online, last heard ") {
+		t.Errorf("online prints %q", out)
+	}
 	look := okJSON[control.LookupResult](t, cmd("lookup", "--json", "--data", a, bob.agent().String()))
 	if look.Agent != bob.agent() || len(look.Addresses) != 1 || look.Addresses[0] != ping.Address {
 		t.Errorf("lookup: %+v", look)

@@ -25,6 +25,7 @@ type docBlock struct {
 	scenario, until, needs string
 	line                   int // of the mark
 	script                 string
+	prints                 string // what it prints, "…" standing for anything; empty: not told
 }
 
 var docMark = regexp.MustCompile(`^<!-- run: ([a-z0-9-]+)(?: until: (.+?))?(?: needs: (\S+))? -->$`)
@@ -50,21 +51,62 @@ func docBlocks(text string) ([]docBlock, error) {
 			return nil, fmt.Errorf("line %d: the block has no end", i+1)
 		}
 		b.script = strings.Join(lines[i+2:i+2+end], "\n") + "\n"
-		blocks = append(blocks, b)
 		i += 2 + end
+		if next := i + 2; next < len(lines) && lines[next] == "<!-- prints -->" {
+			end := slices.Index(lines[min(next+2, len(lines)):], "```")
+			if next+1 >= len(lines) || lines[next+1] != "```text" || end < 0 || b.until != "" {
+				return nil, fmt.Errorf("line %d: a block of ```text, after commands that end, expected", next+1)
+			}
+			b.prints = strings.Join(lines[next+2:next+2+end], "\n") + "\n"
+			i = next + 2 + end
+		}
+		blocks = append(blocks, b)
 	}
 	return blocks, nil
 }
 
+// printed tells what of a text that a document shows the output does not have. Lines
+// are compared in their order, without the blanks around them.
+func printed(want, out string) (missing string) {
+	lines := strings.Split(out, "\n")
+	for w := range strings.Lines(want) {
+		w = strings.TrimSpace(w)
+		pattern := regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(w), "…", ".*") + "$")
+		at := slices.IndexFunc(lines, func(l string) bool { return pattern.MatchString(strings.TrimSpace(l)) })
+		if at < 0 {
+			return w
+		}
+		lines = lines[at+1:]
+	}
+	return ""
+}
+
+func TestPrinted(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ want, out, missing string }{
+		{"a\nb\n", "x\n a\ny\nb\n", ""},
+		{"a\nb\n", "b\na\n", "b"},
+		{"id …: (ok)\n", "id 17: (ok)\n", ""},
+		{"id …: (ok)\n", "id 17: ok\n", "id …: (ok)"},
+		{"a\n", "ab\n", "a"},
+	} {
+		if got := printed(c.want, c.out); got != c.missing {
+			t.Errorf("%q in %q: %q is missing, want %q", c.want, c.out, got, c.missing)
+		}
+	}
+}
+
 func TestDocBlocks(t *testing.T) {
 	t.Parallel()
-	const doc = "text\n<!-- run: a -->\n```sh\nx\ny\n```\n```sh\nnot marked\n```\n<!-- run: b until: it is up -->\n```sh\nz\n```\n<!-- run: c needs: curl -->\n```sh\n```\n"
+	const doc = "text\n<!-- run: a -->\n```sh\nx\ny\n```\n```sh\nnot marked\n```\n<!-- run: b until: it is up -->\n```sh\nz\n```\n<!-- run: c needs: curl -->\n```sh\n```\n" +
+		"<!-- run: d -->\n```sh\nw\n```\n\n<!-- prints -->\n```text\nit\n```\n"
 	got, err := docBlocks(doc)
-	want := []docBlock{{"a", "", "", 2, "x\ny\n"}, {"b", "it is up", "", 10, "z\n"}, {"c", "", "curl", 14, "\n"}}
+	want := []docBlock{{"a", "", "", 2, "x\ny\n", ""}, {"b", "it is up", "", 10, "z\n", ""}, {"c", "", "curl", 14, "\n", ""}, {"d", "", "", 17, "w\n", "it\n"}}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	for _, bad := range []string{"<!-- run: A -->\n```sh\n```", "<!-- run: a -->\ntext", "<!-- run: a -->\n```sh\nx"} {
+	for _, bad := range []string{"<!-- run: A -->\n```sh\n```", "<!-- run: a -->\ntext", "<!-- run: a -->\n```sh\nx",
+		"<!-- run: a -->\n```sh\n```\n\n<!-- prints -->\n```sh\n```", "<!-- run: a until: x -->\n```sh\n```\n\n<!-- prints -->\n```text\n```"} {
 		if got, err := docBlocks(bad); err == nil {
 			t.Errorf("%q gave %+v", bad, got)
 		}
@@ -74,9 +116,13 @@ func TestDocBlocks(t *testing.T) {
 // TestDocuments runs the marked commands of all documents.
 func TestDocuments(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("../../docs/*.md")
-	if err != nil {
-		t.Fatal(err)
+	var files []string
+	for _, pattern := range []string{"../../docs/*.md", "../../examples/*/README.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
 	}
 	run := 0
 	for _, file := range append(files, "../../README.md") {
@@ -100,7 +146,7 @@ func TestDocuments(t *testing.T) {
 			})
 			blocks = slices.DeleteFunc(blocks, of)
 			run++
-			t.Run(filepath.Base(file)+"/"+name, func(t *testing.T) { runScenario(t, scenario) })
+			t.Run(strings.TrimPrefix(file, "../../")+"/"+name, func(t *testing.T) { runScenario(t, scenario) })
 		}
 	}
 	if run == 0 {
@@ -136,8 +182,12 @@ func runScenario(t *testing.T, blocks []docBlock) {
 			startBlock(t, cmd, b)
 			continue
 		}
-		if out, err := cmd.CombinedOutput(); err != nil {
+		out, err := cmd.CombinedOutput()
+		if err != nil {
 			t.Fatalf("block %d, line %d: %v\n%s", i+1, b.line, err, out)
+		}
+		if missing := printed(b.prints, string(out)); missing != "" {
+			t.Errorf("block %d, line %d: it does not print %q but\n%s", i+1, b.line, missing, out)
 		}
 	}
 }

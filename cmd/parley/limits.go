@@ -34,6 +34,14 @@ func limitFlags(p *pflag.FlagSet, l *node.Limits) {
 	p.IntVar(&l.ChainReplyBytes, "chain-reply-bytes", d.ChainReplyBytes, "their bytes")
 	p.IntVar(&l.PublicEntries, "public-entries", d.PublicEntries, "newest public entries that are kept published")
 	p.IntVar(&l.PublicSearches, "public-searches", d.PublicSearches, "searches for public entries of others that run at once")
+	p.IntVar(&l.PublicRevocations, "public-revocations", d.PublicRevocations, "revoked delegations, of all DNAs, whose revocations are kept published until they would have ended")
+	p.IntVar(&l.MaxGrants, "max-grants", d.MaxGrants, "grants of one DNA that are not over")
+	p.IntVar(&l.MaxClaims, "max-claims", d.MaxClaims, "claims that are held, of all agents' grants")
+	p.IntVar(&l.MaxClaimsPerAgent, "max-claims-per-agent", d.MaxClaimsPerAgent, "those of one agent that its node has told of")
+	p.IntVar(&l.PolicyMaxAgents, "policy-max-agents", d.PolicyMaxAgents, "agents of whom the lists and limits say something")
+	p.IntVar(&l.NotifyQueue, "notify-queue", d.NotifyQueue, "notifications that wait to be sent to one agent")
+	p.IntVar(&l.NotifyBytes, "notify-bytes", d.NotifyBytes, "bytes that all notifications take that wait to be sent; those to one agent at most a quarter")
+	p.IntVar(&l.NotifyInbox, "notify-inbox", d.NotifyInbox, "notifications of one sender that wait for a DNA's notified")
 }
 
 // sandboxFlags defines the flags of the handlers' sandbox.

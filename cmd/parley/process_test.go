@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	code := m.Run()
-	for _, p := range []*plugins{&auction, &board} {
+	for _, p := range []*plugins{&auction, &board, &presenceDNA} {
 		if err := p.remove(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
@@ -66,8 +66,9 @@ type plugins struct {
 }
 
 var (
-	auction = plugins{pkg: "/examples/auction"}
-	board   = plugins{pkg: "/cmd/parley/testdata/board"}
+	auction     = plugins{pkg: "/examples/auction"}
+	board       = plugins{pkg: "/cmd/parley/testdata/board"}
+	presenceDNA = plugins{pkg: "/examples/presence"}
 )
 
 func auctionPlugins(t *testing.T) string { return auction.build(t) }

@@ -37,7 +37,9 @@ func recordsJSON(records []sdk.Record) []recordJSON {
 		j := recordJSON{Hash: r.Hash(), DNA: h.DNA, Author: h.Author, Seq: h.Seq, Prev: h.Prev, Time: h.Time, Kind: kindName(h.Kind),
 			Type: h.EntryType, Visibility: visibilityName(h.Visibility), EntryHash: h.Entry, Cause: causeName(h.Cause.Kind),
 			Message: h.Cause.Message, From: h.Cause.From, Signature: r.Signature[:], Content: r.Content}
-		if v, err := sdk.PayloadToJSON(r.Content); err == nil && r.Content != nil {
+		if own := ownJSON(h.EntryType, r.Content); own != nil {
+			j.Value = own
+		} else if v, err := sdk.PayloadToJSON(r.Content); err == nil && r.Content != nil {
 			j.Value = v
 		}
 		out = append(out, j)
@@ -50,12 +52,19 @@ func recordsText(records []sdk.Record) string {
 	for i := range records {
 		h := &records[i].Header
 		cause := orDash(causeName(h.Cause.Kind))
-		if h.Cause.Kind == sdk.CallReceive {
+		if h.Kind == sdk.KindEntry && h.Cause.From != h.Author {
 			cause += " from " + h.Cause.From.Short() + "…"
 		}
-		t.row(fmt.Sprint(h.Seq), clock(h.Time), h.EntryType, visibilityName(h.Visibility), cause, contentText(records[i].Content))
+		t.row(fmt.Sprint(h.Seq), clock(h.Time), h.EntryType, visibilityName(h.Visibility), cause, recordText(h.EntryType, records[i].Content))
 	}
 	return t.String()
+}
+
+func recordText(entryType string, content []byte) string {
+	if text, _, ok := ownEntry(entryType, content); ok {
+		return text
+	}
+	return contentText(content)
 }
 
 const shownContent = 200 // bytes of an entry in a table
@@ -100,6 +109,10 @@ func causeName(k sdk.CallKind) string {
 		return "receive"
 	case sdk.CallInit:
 		return "init"
+	case sdk.CallNotified:
+		return "notified"
+	case sdk.CallOperator:
+		return "operator"
 	case sdk.CallPostCommit:
 		return "post_commit"
 	}

@@ -62,8 +62,9 @@ version finds its node by the same --data directory.
 		panic(err) // there is no such flag
 	}
 	f.BoolVar(&c.json, "json", false, "print JSON, errors included")
-	root.AddCommand(c.initCommand(), c.runCommand(), c.idCommand(), c.callCommand(), c.pingCommand(),
-		c.lookupCommand(), c.statusCommand(), c.pluginCommand(), c.chainCommand(), c.dhtCommand(), c.demoCommand(), c.devCommand(), c.versionCommand())
+	root.AddCommand(c.initCommand(), c.runCommand(), c.idCommand(), c.callCommand(), c.watchCommand(), c.pingCommand(), c.onlineCommand(),
+		c.lookupCommand(), c.statusCommand(), c.pluginCommand(), c.chainCommand(), c.grantCommand(), c.claimCommand(), c.delegationCommand(), c.blockCommand(),
+		c.allowCommand(), c.limitsCommand(), c.dhtCommand(), c.demoCommand(), c.devCommand(), c.versionCommand())
 	return root
 }
 

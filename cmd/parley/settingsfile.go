@@ -76,6 +76,14 @@ type fileLimits struct {
 	ChainReplyBytes      *int64  `toml:"chain-reply-bytes"`
 	PublicEntries        *int64  `toml:"public-entries"`
 	PublicSearches       *int64  `toml:"public-searches"`
+	PublicRevocations    *int64  `toml:"public-revocations"`
+	MaxGrants            *int64  `toml:"max-grants"`
+	MaxClaims            *int64  `toml:"max-claims"`
+	MaxClaimsPerAgent    *int64  `toml:"max-claims-per-agent"`
+	PolicyMaxAgents      *int64  `toml:"policy-max-agents"`
+	NotifyQueue          *int64  `toml:"notify-queue"`
+	NotifyBytes          *int64  `toml:"notify-bytes"`
+	NotifyInbox          *int64  `toml:"notify-inbox"`
 }
 
 type fileDNASettings struct {

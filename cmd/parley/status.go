@@ -102,6 +102,7 @@ func overview(s *control.Status, now time.Time) string {
 	if text := entriesText(&s.DHT); text != "" {
 		t.row("public entries", text)
 	}
+	t.row("sent", fmt.Sprintf("%d notifications (%d not taken), %d signals (%d lost)", s.Traffic.Notifications, s.Traffic.NotificationsFailed, s.Traffic.Signals, s.Traffic.SignalsLost))
 	t.row("received", fmt.Sprintf("%d messages (%d bytes), %d DHT requests", s.Traffic.Messages, s.Traffic.MessageBytes, s.Traffic.DHTRequests))
 	if s.Clock != "" {
 		t.row("WARNING", s.Clock)

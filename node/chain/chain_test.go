@@ -173,7 +173,13 @@ func TestLimits(t *testing.T) {
 		{"no cause", "", Batch{Entries: entries("a", 1, 1)}},
 		{"visibility", "", Batch{Entries: []sdk.Entry{{Type: "a", Visibility: 2}}, Cause: function(1)}},
 		{"ordering", "", Batch{Entries: []sdk.Entry{{Type: "a", Ordering: 2}}, Cause: function(1)}},
-		{"kept reply of a function", "", Batch{Entries: entries("a", 1, 1), Cause: function(1), KeepReply: true}},
+		{"kept reply of a post_commit", "", Batch{Entries: entries("a", 1, 1), Cause: sdk.Cause{Kind: sdk.CallPostCommit, From: agentOf(bob)}, KeepReply: true}},
+		{"the node's type, by a handler", "", Batch{Entries: entries("parley.grant", 1, 1), Cause: function(1)}},
+		{"a handler's type, by the node", "", Batch{Entries: entries("a", 1, 1), Cause: function(1), Own: true}},
+		{"genesis, by the node", "", Batch{Entries: entries(genesisType, 1, 1), Cause: function(1), Own: true}},
+		{"init's mark, by the node", "", Batch{Entries: entries(initType, 1, 1), Cause: function(1), Own: true}},
+		{"long type, by the node", "", Batch{Entries: entries("parley."+long, 1, 1), Cause: function(1), Own: true}},
+		{"a handler's type, along with others", "", Batch{Entries: entries("a", 1, 1), Also: entries("a", 1, 1), Cause: function(1)}},
 	} {
 		_, err := c.Append(context.Background(), test.b)
 		e := sdkError(t, err)

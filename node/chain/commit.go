@@ -3,8 +3,10 @@ package chain
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +17,9 @@ import (
 // not be changed until Append has returned.
 type Batch struct {
 	Entries []sdk.Entry
+	// Also are the node's own entries that come with the call's, behind them. They
+	// are not counted against MaxEntries.
+	Also []sdk.Entry
 	// Cause names the call; it goes into each record.
 	Cause sdk.Cause
 	// Base is the head's sequence number when the call began. If an entry is
@@ -26,6 +31,9 @@ type Batch struct {
 	KeepReply bool
 	// Init appends, behind the entries, the record that says that init has run.
 	Init bool
+	// Own tells that the entries are the node's own, not a handler's: their types
+	// begin with "parley.", and no others' do.
+	Own bool
 }
 
 // A request is waiting until the committer takes it or its caller withdraws it.
@@ -117,8 +125,8 @@ func (c *Chain) request(b Batch) (*request, error) {
 	if !b.Cause.Kind.Commits() {
 		return nil, errInput("a batch has cause %d, of which no records come", b.Cause.Kind)
 	}
-	if b.KeepReply && b.Cause.Kind != sdk.CallReceive {
-		return nil, errInput("only a receive's reply can be kept")
+	if k := b.Cause.Kind; b.KeepReply && k != sdk.CallReceive && k != sdk.CallNotified && k != sdk.CallFunction {
+		return nil, errInput("only the reply to another agent can be kept")
 	}
 	if b.Init && b.Cause.Kind != sdk.CallInit {
 		return nil, errInput("only init can say that it has run")
@@ -126,10 +134,13 @@ func (c *Chain) request(b Batch) (*request, error) {
 	if n := len(b.Entries); n > c.opts.MaxEntries {
 		return nil, errTooLarge("entries of one call", "chain-max-entries", n, c.opts.MaxEntries)
 	}
-	r.hashes = make([]sdk.Hash, len(b.Entries))
-	for i := range b.Entries {
-		e := &b.Entries[i]
-		if err := sdk.CheckEntryType(e.Type); err != nil {
+	if len(b.Also) > 0 {
+		r.batch.Entries = slices.Concat(b.Entries, b.Also)
+	}
+	r.hashes = make([]sdk.Hash, len(r.batch.Entries))
+	for i := range r.batch.Entries {
+		e := &r.batch.Entries[i]
+		if err := checkType(e.Type, b.Own || i >= len(b.Entries)); err != nil {
 			return nil, errInput("entry %d: %v", i, err)
 		}
 		switch {
@@ -146,13 +157,24 @@ func (c *Chain) request(b Batch) (*request, error) {
 	}
 	if b.Init {
 		e := initEntry()
-		r.batch.Entries = append(slices.Clip(b.Entries), e)
+		r.batch.Entries = append(slices.Clip(r.batch.Entries), e)
 		r.hashes = append(r.hashes, sdk.EntryHash(e.Content))
 	}
 	if r.bytes > c.opts.MaxBatch {
 		return nil, errTooLarge("entries and reply of one call", "chain-max-batch", r.bytes, c.opts.MaxBatch)
 	}
 	return r, nil
+}
+
+// checkType also refuses the node's own types that say something of the chain.
+func checkType(entryType string, own bool) error {
+	switch {
+	case !own:
+		return sdk.CheckEntryType(entryType)
+	case !strings.HasPrefix(entryType, "parley.") || len(entryType) > sdk.MaxEntryType || entryType == genesisType || entryType == initType:
+		return fmt.Errorf("entry type %q is none of the node's for an entry of its own", entryType)
+	}
+	return nil
 }
 
 // A group is bounded so that one transaction's memory and time are.
@@ -262,7 +284,7 @@ func (c *Chain) tick(now time.Time) int64 {
 func (c *Chain) refuse(group []*request, cause error) {
 	for _, r := range group {
 		err := errStopped(c.opts.Path, cause)
-		if _, ok := c.unsure[r.replyID()]; ok && r.batch.Cause.Kind == sdk.CallReceive {
+		if _, ok := c.unsure[r.replyID()]; ok && r.batch.KeepReply {
 			err = errUnsynced(c.opts.Path, cause)
 		}
 		r.done <- outcome{err: err}
@@ -272,7 +294,7 @@ func (c *Chain) refuse(group []*request, cause error) {
 func (r *request) replyID() replyID { return replyID{r.batch.Cause.From, r.batch.Cause.Message} }
 
 func (c *Chain) duplicate(p *plan, r *request) bool {
-	if r.batch.Cause.Kind != sdk.CallReceive {
+	if !r.batch.KeepReply {
 		return false
 	}
 	_, before := c.replies.at[r.replyID()]

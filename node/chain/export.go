@@ -23,11 +23,13 @@ import (
 //	trailer  0x00 | number of records 8 | hash of the last record 32
 //	         | SHA-256 32 of all bytes before it
 //
-// Flags: 0x01 private entries are included. Nothing follows the trailer.
+// Flags: 0 neither, 0x01 private entries are included, 0x02 matching receipts
+// alone are. Nothing follows the trailer.
 const (
 	exportMagic   = "parley-export-v1"
 	exportHead    = len(exportMagic) + 1 + 32 + 32
 	flagPrivate   = 0x01
+	flagReceipts  = 0x02
 	tagTrailer    = 0x00
 	tagRecord     = 0x01
 	entryWithheld = 0x00
@@ -41,6 +43,9 @@ type ExportOptions struct {
 	// written, which is enough to verify the chain, so that the file can be
 	// handed to others.
 	Private bool
+	// Receipts includes the matching receipts (sdk.TypeReceipt), which hold hashes
+	// and signatures, and nothing else that is private.
+	Receipts bool
 }
 
 // ExportInfo says what an export holds.
@@ -49,6 +54,7 @@ type ExportInfo struct {
 	Author          sdk.AgentID
 	Name, Integrity string // of the DNA
 	Private         bool   // private entries are included
+	Receipts        bool   // matching receipts are included
 	Records         uint64
 	Withheld        uint64   // records without their entry
 	Head            sdk.Hash // of the last record
@@ -65,7 +71,7 @@ func (c *Chain) Export(w io.Writer) error {
 // a *DamagedError leaves the export without its trailer, so that it can't be
 // taken for whole. A slow w holds up no commit.
 func (c *Chain) ExportWith(ctx context.Context, w io.Writer, o ExportOptions) (ExportInfo, error) {
-	info := ExportInfo{DNA: c.dna, Author: c.author, Private: o.Private}
+	info := ExportInfo{DNA: c.dna, Author: c.author, Private: o.Private, Receipts: o.Receipts && !o.Private}
 	out := newExporter(w)
 	out.head(&info)
 	link := linker{dna: c.dna, author: c.author}
@@ -82,7 +88,7 @@ func (c *Chain) ExportWith(ctx context.Context, w io.Writer, o ExportOptions) (E
 			if err != nil {
 				return info, c.damagedAt(link.next, err.Error())
 			}
-			withhold := h.Visibility != sdk.Public && !o.Private
+			withhold := info.withholds(&h)
 			if withhold {
 				info.Withheld++
 			}
@@ -98,6 +104,11 @@ func (c *Chain) ExportWith(ctx context.Context, w io.Writer, o ExportOptions) (E
 		return info, fmt.Errorf("write export: %w", err)
 	}
 	return info, nil
+}
+
+// withholds tells whether a record stands in the export without its entry.
+func (i *ExportInfo) withholds(h *sdk.Header) bool {
+	return h.Visibility != sdk.Public && !i.Private && !(i.Receipts && h.EntryType == sdk.TypeReceipt)
 }
 
 // exporter writes the parts of an export; the first error sticks.
@@ -120,10 +131,14 @@ func (e *exporter) write(b []byte) {
 }
 
 func (e *exporter) head(i *ExportInfo) {
-	b := append([]byte(exportMagic), 0)
+	flags := byte(0)
 	if i.Private {
-		b[len(b)-1] = flagPrivate
+		flags |= flagPrivate
 	}
+	if i.Receipts {
+		flags |= flagReceipts
+	}
+	b := append([]byte(exportMagic), flags)
 	e.write(append(append(b, i.DNA[:]...), i.Author[:]...))
 }
 
@@ -167,8 +182,13 @@ func (e *ExportError) Unwrap() error { return e.Err }
 // sequence, hashes, signatures, and the trailer that tells a whole export from
 // a cut one. It needs no node. An *ExportError names the first wrong record; info
 // then tells what was read before it. Memory is bounded by the largest entry.
-func VerifyExport(r io.Reader) (ExportInfo, error) {
-	in := &importer{r: bufio.NewReaderSize(r, 64<<10), sum: sha256.New()}
+func VerifyExport(r io.Reader) (ExportInfo, error) { return VerifyExportWith(r, nil) }
+
+// VerifyExportWith is VerifyExport that shows each record to visit, without its
+// signature and without its content where that is withheld. Only when it has
+// returned without an error is any of them known to be right.
+func VerifyExportWith(r io.Reader, visit func(*sdk.Record) error) (ExportInfo, error) {
+	in := &importer{r: bufio.NewReaderSize(r, 64<<10), sum: sha256.New(), visit: visit}
 	err := in.run()
 	in.info.Records, in.info.Head = in.link.next, in.link.prev
 	in.info.Name, in.info.Integrity = in.link.name, in.link.integrity
@@ -181,6 +201,7 @@ type importer struct {
 	sum     hash.Hash
 	link    linker
 	info    ExportInfo
+	visit   func(*sdk.Record) error
 	pending []signed // signatures not yet checked; the last is of link.next-1
 }
 
@@ -211,10 +232,10 @@ func (in *importer) run() error {
 		return err
 	}
 	n := len(exportMagic)
-	if string(head[:n]) != exportMagic || head[n]&^flagPrivate != 0 {
+	if string(head[:n]) != exportMagic || head[n] > flagReceipts {
 		return in.wrong("this is no export of a known version")
 	}
-	in.info.Private = head[n]&flagPrivate != 0
+	in.info.Private, in.info.Receipts = head[n]&flagPrivate != 0, head[n]&flagReceipts != 0
 	copy(in.info.DNA[:], head[n+1:])
 	copy(in.info.Author[:], head[n+33:])
 	in.link.dna, in.link.author = in.info.DNA, in.info.Author
@@ -283,14 +304,22 @@ func (in *importer) record() error {
 	if err != nil {
 		return in.wrong("%v", err)
 	}
-	private := h.Visibility != sdk.Public
-	if withheld := mark == entryWithheld; withheld != (private && !in.info.Private) {
+	if withheld := mark == entryWithheld; withheld != in.info.withholds(&h) {
 		in.link.next--
 		return in.wrong("its entry is there or withheld against what the export's head says")
 	} else if withheld {
 		in.info.Withheld++
 	}
+	if mark == entryPresent {
+		if err := sdk.CheckOwn(&h, content); err != nil {
+			in.link.next--
+			return in.wrong("%v", err)
+		}
+	}
 	in.pending = append(in.pending, signed{hash, signature})
+	if in.visit != nil {
+		return in.visit(&sdk.Record{Header: h, Content: content})
+	}
 	return nil
 }
 

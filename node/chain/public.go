@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
@@ -19,6 +20,10 @@ type Public struct {
 	Hash sdk.Hash // of the record
 	Time time.Time
 	Size int // as it is published
+	// Revoked is the delegation whose end this is, Expires when it would end by
+	// itself; zero for the entry of a call.
+	Revoked sdk.Hash
+	Expires time.Time
 }
 
 // publicIndex knows the newest public entries.
@@ -26,24 +31,38 @@ type publicIndex struct {
 	list  []Public // oldest first
 	at    map[sdk.Hash]uint64
 	total uint64 // of the chain, those that are no longer in the list too
+	// revoked are the revocations of delegations: nobody gets them by their hash.
+	revoked []Public
 }
 
 // appendPublic appends a record if it may leave the node. What is too large was
 // committed before there was a bound.
 func appendPublic(list []Public, h *sdk.Header, hash sdk.Hash, content []byte) []Public {
-	if h.Kind != sdk.KindEntry || h.Visibility != sdk.Public || sdk.CheckEntryType(h.EntryType) != nil {
+	if h.Kind != sdk.KindEntry || h.Visibility != sdk.Public || checkPublicType(h.EntryType) != nil {
 		return list
 	}
-	size := sdk.PublicSize(h.EntryType, content)
-	if size > sdk.MaxPublic {
+	p := Public{Seq: h.Seq, Hash: hash, Time: h.Time}
+	if h.EntryType == sdk.TypeRevocation {
+		r, err := sdk.ParseRevocation(content)
+		if err != nil {
+			return list
+		}
+		p.Revoked, p.Expires = r.Delegation, r.Expires
+	}
+	if p.Size = sdk.PublicSize(h.EntryType, content); p.Size > sdk.MaxPublic {
 		return list
 	}
-	return append(list, Public{Seq: h.Seq, Hash: hash, Time: h.Time, Size: size})
+	return append(list, p)
 }
 
 // add takes in what comes next on the chain.
 func (x *publicIndex) add(list []Public) {
 	for _, p := range list {
+		if !p.Revoked.IsZero() {
+			x.revoked = append(x.revoked, p)
+			x.revoked = x.revoked[max(0, len(x.revoked)-MaxIndexedPublic):]
+			continue
+		}
 		if x.at == nil {
 			x.at = map[sdk.Hash]uint64{}
 		}
@@ -59,7 +78,7 @@ func (x *publicIndex) add(list []Public) {
 
 // NewestPublic lists the newest durable public entries, the newest first, at most
 // n, and counts all of the chain. Genesis and what is the node's own are not
-// among them.
+// among them: see Revocations.
 func (c *Chain) NewestPublic(n int) (list []Public, total uint64) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -68,6 +87,20 @@ func (c *Chain) NewestPublic(n int) (list []Public, total uint64) {
 		list = append(list, c.public.list[i])
 	}
 	return list, c.public.total
+}
+
+// Revocations lists the durable revocations of delegations that would not have
+// ended by themselves before now, the newest last, of each delegation one.
+func (c *Chain) Revocations(now time.Time) (list []Public) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	for _, p := range c.public.revoked {
+		twice := slices.ContainsFunc(list, func(q Public) bool { return q.Revoked == p.Revoked })
+		if now.Before(p.Expires) && !twice {
+			list = append(list, p)
+		}
+	}
+	return list
 }
 
 // PublicByHash is the durable public entry whose record has this hash, or
@@ -141,8 +174,13 @@ func checkPublic(r *sdk.Record) error {
 	case r.Content == nil:
 		return errors.New("public entry: its content is withheld")
 	}
-	if err := sdk.CheckEntryType(h.EntryType); err != nil {
+	if err := checkPublicType(h.EntryType); err != nil {
 		return fmt.Errorf("public entry: %w", err)
+	}
+	if h.EntryType == sdk.TypeRevocation {
+		if _, err := sdk.ParseRevocation(r.Content); err != nil {
+			return fmt.Errorf("public entry: %w", err)
+		}
 	}
 	if n := sdk.PublicSize(h.EntryType, r.Content); n > sdk.MaxPublic {
 		return fmt.Errorf("public entry: %d bytes, at most %d allowed", n, sdk.MaxPublic)
@@ -151,4 +189,13 @@ func checkPublic(r *sdk.Record) error {
 		return errors.New("public entry: the entry's hash is not the one in the header")
 	}
 	return nil
+}
+
+// checkPublicType is of what may leave the node: what a call committed, and the
+// one type of its own entries that others have to find.
+func checkPublicType(t string) error {
+	if t == sdk.TypeRevocation {
+		return nil
+	}
+	return sdk.CheckEntryType(t)
 }

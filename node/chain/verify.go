@@ -67,7 +67,12 @@ func (c *Chain) Verify(ctx context.Context) (n uint64, err error) {
 		var wrong error
 		list := make([]signed, 0, len(records))
 		for _, r := range records {
-			_, hash, err := link.step(r.header, r.content, false)
+			h, hash, err := link.step(r.header, r.content, false)
+			if err == nil {
+				if err = sdk.CheckOwn(&h, r.content); err != nil {
+					link.next--
+				}
+			}
 			if err != nil {
 				wrong = c.damagedAt(link.next, err.Error())
 				break

@@ -256,7 +256,7 @@ func (c *Client) VerifyChain(ctx context.Context, dna string) (VerifyResult, err
 // ExportChain implements Node.
 func (c *Client) ExportChain(ctx context.Context, dna string, o ExportOptions, w io.Writer) error {
 	const what = "export chain"
-	return receive(ctx, what, &controlpb.ExportChainRequest{Dna: dna, Private: o.Private}, c.rpc.ExportChain, func(m *controlpb.ExportChainResponse) error {
+	return receive(ctx, what, &controlpb.ExportChainRequest{Dna: dna, Private: o.Private, Receipts: o.Receipts}, c.rpc.ExportChain, func(m *controlpb.ExportChainResponse) error {
 		if _, err := w.Write(m.GetData()); err != nil {
 			return fmt.Errorf("%s: write: %w", what, err)
 		}

@@ -51,7 +51,7 @@ func fullStatus() Status {
 			InFlight: 1, BytesIn: 2, BytesOut: 3, ClockSkew: -time.Second}},
 		DHT: DHTStatus{Contacts: 1, Records: 2, LastPublished: testTime, LastError: "e",
 			EntriesPublished: 3, EntriesWaiting: 4, EntriesLeftOut: 5, LastEntryError: "f", EntrySearches: 6, Server: true, WhyClient: "w"},
-		Traffic: Traffic{1, 2, 3},
+		Traffic: Traffic{1, 2, 3, 4, 5, 6, 7},
 		Limits:  []LimitStatus{{"payload", "max-payload", 1, 2}},
 	}
 }

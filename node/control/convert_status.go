@@ -16,7 +16,8 @@ func statusToWire(s *Status) *controlpb.StatusResponse {
 			EntriesPublished: count(s.DHT.EntriesPublished), EntriesWaiting: count(s.DHT.EntriesWaiting), EntriesLeftOut: s.DHT.EntriesLeftOut,
 			LastEntryError: text(s.DHT.LastEntryError), EntrySearches: s.DHT.EntrySearches,
 			Server: s.DHT.Server, WhyClient: text(s.DHT.WhyClient)},
-		Traffic: &controlpb.Traffic{Messages: s.Traffic.Messages, MessageBytes: s.Traffic.MessageBytes, DhtRequests: s.Traffic.DHTRequests},
+		Traffic: &controlpb.Traffic{Messages: s.Traffic.Messages, MessageBytes: s.Traffic.MessageBytes, DhtRequests: s.Traffic.DHTRequests,
+			Notifications: s.Traffic.Notifications, NotificationsFailed: s.Traffic.NotificationsFailed, Signals: s.Traffic.Signals, SignalsLost: s.Traffic.SignalsLost},
 	}
 	for i := range s.Handlers {
 		m.Handlers = append(m.Handlers, handlerToWire(&s.Handlers[i]))
@@ -47,7 +48,8 @@ func statusFromWire(m *controlpb.StatusResponse) (Status, error) {
 			EntriesPublished: r.count("entries_published", m.GetDht().GetEntriesPublished()), EntriesWaiting: r.count("entries_waiting", m.GetDht().GetEntriesWaiting()),
 			EntriesLeftOut: m.GetDht().GetEntriesLeftOut(), LastEntryError: m.GetDht().GetLastEntryError(), EntrySearches: m.GetDht().GetEntrySearches(),
 			Server: m.GetDht().GetServer(), WhyClient: m.GetDht().GetWhyClient()},
-		Traffic: Traffic{Messages: m.GetTraffic().GetMessages(), MessageBytes: m.GetTraffic().GetMessageBytes(), DHTRequests: m.GetTraffic().GetDhtRequests()},
+		Traffic: Traffic{Messages: m.GetTraffic().GetMessages(), MessageBytes: m.GetTraffic().GetMessageBytes(), DHTRequests: m.GetTraffic().GetDhtRequests(),
+			Notifications: m.GetTraffic().GetNotifications(), NotificationsFailed: m.GetTraffic().GetNotificationsFailed(), Signals: m.GetTraffic().GetSignals(), SignalsLost: m.GetTraffic().GetSignalsLost()},
 	}
 	for _, h := range m.GetHandlers() {
 		s.Handlers = append(s.Handlers, handlerFromWire(&r, h))

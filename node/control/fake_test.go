@@ -25,9 +25,23 @@ type fakeNode struct {
 	restart func(context.Context, string) error
 	events  func(context.Context, EventQuery, func(PluginEvent) error) error
 
+	watch  func(context.Context, WatchQuery, func(Signal) error) error
+	online func(context.Context, sdk.AgentID) (sdk.Presence, error)
+
 	dhtTable  func(context.Context) (DHTTable, error)
 	dhtLookup func(context.Context, sdk.AgentID, DHTSearch) (DHTLookup, error)
 	dhtStats  func(context.Context) (DHTStats, error)
+
+	grants           func(context.Context, string) ([]Grant, error)
+	addGrant         func(context.Context, string, sdk.Grant) (sdk.Claim, error)
+	revokeGrant      func(context.Context, string, sdk.Hash) error
+	delegations      func(context.Context, string) ([]Delegation, error)
+	revokeDelegation func(context.Context, string, sdk.Hash) error
+	claims           func(context.Context, string) ([]Claim, error)
+	addClaim         func(context.Context, string, sdk.Claim) error
+	removeClaim      func(context.Context, string, sdk.Hash) error
+	policy           func(context.Context) (Policy, error)
+	change           func(context.Context, PolicyChange) (Policy, error)
 }
 
 func (n *fakeNode) unset(method string) error {
@@ -119,6 +133,20 @@ func (n *fakeNode) PluginEvents(ctx context.Context, q EventQuery, tell func(Plu
 	return n.events(ctx, q, tell)
 }
 
+func (n *fakeNode) Watch(ctx context.Context, q WatchQuery, tell func(Signal) error) error {
+	if n.watch == nil {
+		return n.unset("Watch")
+	}
+	return n.watch(ctx, q, tell)
+}
+
+func (n *fakeNode) Online(ctx context.Context, a sdk.AgentID) (sdk.Presence, error) {
+	if n.online == nil {
+		return sdk.Presence{}, n.unset("Online")
+	}
+	return n.online(ctx, a)
+}
+
 func (n *fakeNode) DHTTable(ctx context.Context) (DHTTable, error) {
 	if n.dhtTable == nil {
 		return DHTTable{}, n.unset("DHTTable")
@@ -138,6 +166,76 @@ func (n *fakeNode) DHTStats(ctx context.Context) (DHTStats, error) {
 		return DHTStats{}, n.unset("DHTStats")
 	}
 	return n.dhtStats(ctx)
+}
+
+func (n *fakeNode) Grants(ctx context.Context, dna string) ([]Grant, error) {
+	if n.grants == nil {
+		return nil, n.unset("Grants")
+	}
+	return n.grants(ctx, dna)
+}
+
+func (n *fakeNode) AddGrant(ctx context.Context, dna string, g sdk.Grant) (sdk.Claim, error) {
+	if n.addGrant == nil {
+		return sdk.Claim{}, n.unset("AddGrant")
+	}
+	return n.addGrant(ctx, dna, g)
+}
+
+func (n *fakeNode) Delegations(ctx context.Context, dna string) ([]Delegation, error) {
+	if n.delegations == nil {
+		return nil, n.unset("Delegations")
+	}
+	return n.delegations(ctx, dna)
+}
+
+func (n *fakeNode) RevokeDelegation(ctx context.Context, dna string, delegation sdk.Hash) error {
+	if n.revokeDelegation == nil {
+		return n.unset("RevokeDelegation")
+	}
+	return n.revokeDelegation(ctx, dna, delegation)
+}
+
+func (n *fakeNode) RevokeGrant(ctx context.Context, dna string, grant sdk.Hash) error {
+	if n.revokeGrant == nil {
+		return n.unset("RevokeGrant")
+	}
+	return n.revokeGrant(ctx, dna, grant)
+}
+
+func (n *fakeNode) Claims(ctx context.Context, dna string) ([]Claim, error) {
+	if n.claims == nil {
+		return nil, n.unset("Claims")
+	}
+	return n.claims(ctx, dna)
+}
+
+func (n *fakeNode) AddClaim(ctx context.Context, dna string, c sdk.Claim) error {
+	if n.addClaim == nil {
+		return n.unset("AddClaim")
+	}
+	return n.addClaim(ctx, dna, c)
+}
+
+func (n *fakeNode) RemoveClaim(ctx context.Context, dna string, grant sdk.Hash) error {
+	if n.removeClaim == nil {
+		return n.unset("RemoveClaim")
+	}
+	return n.removeClaim(ctx, dna, grant)
+}
+
+func (n *fakeNode) Policy(ctx context.Context) (Policy, error) {
+	if n.policy == nil {
+		return Policy{}, n.unset("Policy")
+	}
+	return n.policy(ctx)
+}
+
+func (n *fakeNode) ChangePolicy(ctx context.Context, c PolicyChange) (Policy, error) {
+	if n.change == nil {
+		return Policy{}, n.unset("ChangePolicy")
+	}
+	return n.change(ctx, c)
 }
 
 // start serves n until the test ends and returns a client.

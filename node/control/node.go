@@ -50,8 +50,38 @@ type Node interface {
 	// DHTLookup searches the DHT for an agent's address record. That there is none
 	// is a result, not an error.
 	DHTLookup(ctx context.Context, agent sdk.AgentID, o DHTSearch) (DHTLookup, error)
+	// Watch tells of the signals that a DNA's handler emits, named as in Call, until
+	// ctx or the node ends, or tell fails; the node's end is no error. The first one
+	// that it tells of has Began. A slow tell loses the oldest, is told how many, and
+	// holds up nobody.
+	Watch(ctx context.Context, q WatchQuery, tell func(Signal) error) error
+	// Online tells what the node knows of an agent's presence. It asks nobody.
+	Online(ctx context.Context, agent sdk.AgentID) (sdk.Presence, error)
 	// DHTStats are the DHT's counters.
 	DHTStats(ctx context.Context) (DHTStats, error)
+	// Grants lists the grants of a DNA, named as in Call, that were not revoked,
+	// the oldest first.
+	Grants(ctx context.Context, dna string) ([]Grant, error)
+	// AddGrant makes a grant. It is on the source chain when it returns nil.
+	AddGrant(ctx context.Context, dna string, g sdk.Grant) (sdk.Claim, error)
+	// RevokeGrant ends a grant, at once.
+	RevokeGrant(ctx context.Context, dna string, grant sdk.Hash) error
+	// Delegations lists those that the agent has signed in a DNA and that have not
+	// ended by themselves, the newest first, at most MaxDelegations.
+	Delegations(ctx context.Context, dna string) ([]Delegation, error)
+	// RevokeDelegation ends one of them: here at once, everywhere within a minute.
+	RevokeDelegation(ctx context.Context, dna string, delegation sdk.Hash) error
+	// Claims lists the claims that are held in a DNA, without their secrets.
+	Claims(ctx context.Context, dna string) ([]Claim, error)
+	// AddClaim keeps a claim that was passed on.
+	AddClaim(ctx context.Context, dna string, c sdk.Claim) error
+	// RemoveClaim lets the claims of a grant go.
+	RemoveClaim(ctx context.Context, dna string, grant sdk.Hash) error
+	// Policy says whom the node hears, and how much of it.
+	Policy(ctx context.Context) (Policy, error)
+	// ChangePolicy changes that, at once and for good, all of it or nothing, and
+	// returns what holds then.
+	ChangePolicy(ctx context.Context, c PolicyChange) (Policy, error)
 }
 
 // ExportOptions choose what an export holds.
@@ -59,6 +89,8 @@ type ExportOptions struct {
 	// Private includes the content of private entries. Such an export is for the
 	// agent alone; without it the file can be handed to others.
 	Private bool
+	// Receipts includes that of matching receipts: hashes and signatures.
+	Receipts bool
 }
 
 // InputError says that a request can't be carried out by any node: a malformed

@@ -192,7 +192,7 @@ func (s *service) ExportChain(ctx context.Context, r *controlpb.ExportChainReque
 	if err := checkName("dna", r.GetDna(), maxDNAText); err != nil {
 		return errorToWire(err)
 	}
-	if err := s.node.ExportChain(ctx, r.GetDna(), ExportOptions{Private: r.GetPrivate()}, &exportWriter{stream}); err != nil {
+	if err := s.node.ExportChain(ctx, r.GetDna(), ExportOptions{Private: r.GetPrivate(), Receipts: r.GetReceipts()}, &exportWriter{stream}); err != nil {
 		return errorToWire(err)
 	}
 	return nil

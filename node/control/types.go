@@ -170,11 +170,20 @@ type DHTStatus struct {
 	WhyClient string `json:"why_client,omitempty"`
 }
 
-// Traffic counts what reached this node since its start.
+// Traffic counts what reached this node, and what its handlers sent of themselves,
+// since its start.
 type Traffic struct {
 	Messages     uint64 `json:"messages"`      // for a handler's receive
 	MessageBytes uint64 `json:"message_bytes"` // of their payloads
 	DHTRequests  uint64 `json:"dht_requests"`
+	// Notifications counts those that handlers have sent, one for each agent, and
+	// NotificationsFailed those of them that no notified took.
+	Notifications       uint64 `json:"notifications"`
+	NotificationsFailed uint64 `json:"notifications_failed"`
+	// Signals counts those that handlers have emitted, SignalsLost those that a client
+	// which watched did not read in time.
+	Signals     uint64 `json:"signals"`
+	SignalsLost uint64 `json:"signals_lost"`
 }
 
 // LimitStatus is one limit of the node and how much of it is used.

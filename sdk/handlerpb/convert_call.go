@@ -36,7 +36,7 @@ func CheckCall(c *sdk.Call) error {
 			return err
 		}
 		function, payload = maxFunction, true
-	case sdk.CallReceive:
+	case sdk.CallReceive, sdk.CallNotified:
 		payload = true
 	case sdk.CallInit:
 	case sdk.CallValidate:
@@ -51,12 +51,22 @@ func CheckCall(c *sdk.Call) error {
 		return malformed("a call of kind %d names a function", c.Kind)
 	case len(c.Payload) > 0 && !payload:
 		return malformed("a call of kind %d has a payload", c.Kind)
+	case len(c.Behalf) > 0 && !payload:
+		return malformed("a call of kind %d is on behalf of somebody", c.Kind)
 	case n < records[0] || n > records[1]:
 		return malformed("a call of kind %d has %d records, %d to %d allowed", c.Kind, n, records[0], records[1])
 	case c.Kind == sdk.CallValidate && c.Records[0].Content == nil:
 		return malformed("a validate without the entry's content")
 	}
-	return nil
+	return checkProof(c.Behalf)
+}
+
+// checkMessage tells whether m may cross the contract.
+func checkMessage(m *sdk.Message) error {
+	if err := checkText("function name", m.Function, 0, maxFunction); err != nil {
+		return err
+	}
+	return checkProof(m.Behalf)
 }
 
 // CheckEntry tells whether e may cross the contract.

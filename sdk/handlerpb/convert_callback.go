@@ -6,19 +6,26 @@ import (
 	"github.com/parley-p2p/parley/sdk"
 )
 
-// errNoID is of callbacks that are answered; a commit need not be.
+// unanswered tells of a callback that needs no answer, and so no id: a commit, and a
+// notification for whose results nobody waits.
+func (c *Callback) unanswered() bool {
+	return c.Op == OpCommit || c.Op == OpNotify && !c.Notice.Wait
+}
+
+// errNoID is of the others.
 var errNoID = malformed("callback without an id")
 
 func callbackFromWire(w *CallbackRequest) (c Callback, err error) {
 	c.ID = w.GetCb()
-	op := w.GetOp()
-	if _, commit := op.(*CallbackRequest_Commit); c.ID == 0 && !commit {
-		return c, errNoID
-	}
-	switch op := op.(type) {
+	switch op := w.GetOp().(type) {
 	case *CallbackRequest_Send:
-		c.Op, c.Payload = OpSend, op.Send.GetPayload()
-		if c.To, err = fixed[sdk.AgentID]("receiver", op.Send.GetTo()); err != nil {
+		c.Op = OpSend
+		m := &c.Message
+		m.Function, m.Payload, m.Behalf, m.Receipt = op.Send.GetFunction(), op.Send.GetPayload(), proofFromWire(op.Send.GetBehalf()), op.Send.GetReceipt()
+		if m.To, err = fixed[sdk.AgentID]("receiver", op.Send.GetTo()); err != nil {
+			return c, err
+		}
+		if err = checkMessage(m); err != nil {
 			return c, err
 		}
 		c.Remaining, err = remainingFromWire(op.Send.GetRemainingMs())
@@ -40,8 +47,34 @@ func callbackFromWire(w *CallbackRequest) (c Callback, err error) {
 			return c, err
 		}
 		c.Remaining, err = remainingFromWire(op.Get.GetRemainingMs())
+	case *CallbackRequest_Notify:
+		c.Op = OpNotify
+		if c.Notice, err = noticeFromWire(op.Notify); err != nil {
+			return c, err
+		}
+		c.Remaining, err = remainingFromWire(op.Notify.GetRemainingMs())
+	case *CallbackRequest_Emit:
+		c.Op, c.Payload = OpEmit, op.Emit.GetPayload()
+	case *CallbackRequest_Online:
+		c.Op = OpOnline
+		c.Agent, err = fixed[sdk.AgentID]("agent", op.Online.GetAgent())
+	case *CallbackRequest_Grant:
+		c.Op = OpGrant
+		c.Grant, err = grantFromWire(op.Grant)
+	case *CallbackRequest_Revoke:
+		c.Op = OpRevoke
+		c.Revoke, err = fixed[sdk.Hash]("name of a grant", op.Revoke.GetId())
+	case *CallbackRequest_Claim:
+		c.Op = OpClaim
+		c.Claim, err = claimFromWire(op.Claim)
+	case *CallbackRequest_Delegate:
+		c.Op = OpDelegate
+		c.Delegate, err = delegationFromWire(op.Delegate)
 	default:
 		return c, malformed("callback of an unknown kind")
+	}
+	if err == nil && c.ID == 0 && !c.unanswered() {
+		err = errNoID
 	}
 	return c, err
 }
@@ -72,6 +105,27 @@ func answerToWire(a *Answer) (*CallbackResult, error) {
 			return nil, err
 		}
 		w.Outcome = &CallbackResult_Record{Record: r}
+	case OpNotify:
+		rs, err := resultsToWire(a.Results)
+		if err != nil {
+			return nil, err
+		}
+		w.Outcome = &CallbackResult_Notified{Notified: rs}
+	case OpOnline:
+		w.Outcome = &CallbackResult_Presence{Presence: &Presence{Online: a.Presence.Online, LastHeardUs: timeToWire(a.Presence.LastHeard)}}
+	case OpGrant:
+		c, err := claimToWire(&a.Claim)
+		if err != nil {
+			return nil, err
+		}
+		w.Outcome = &CallbackResult_Claim{Claim: c}
+	case OpDelegate:
+		if err := checkLen("proof", len(a.Proof), 1, sdk.MaxProof); err != nil {
+			return nil, err
+		}
+		w.Outcome = &CallbackResult_Proof{Proof: a.Proof}
+	case OpEmit, OpRevoke, OpClaim, OpDone:
+		w.Outcome = &CallbackResult_Done{Done: &Done{}}
 	default:
 		return nil, malformed("callback operation %d", a.Op)
 	}
@@ -95,6 +149,20 @@ func answerFromWire(w *CallbackResult) (a Answer, err error) {
 	case *CallbackResult_Record:
 		a.Op = OpGet
 		a.Record, err = foundFromWire(o.Record)
+	case *CallbackResult_Notified:
+		a.Op = OpNotify
+		a.Results, err = resultsFromWire(o.Notified)
+	case *CallbackResult_Presence:
+		a.Op = OpOnline
+		a.Presence, err = presenceFromWire(o.Presence)
+	case *CallbackResult_Claim:
+		a.Op = OpGrant
+		a.Claim, err = claimFromWire(o.Claim)
+	case *CallbackResult_Proof:
+		a.Op, a.Proof = OpDelegate, o.Proof
+		err = checkLen("proof", len(o.Proof), 1, sdk.MaxProof)
+	case *CallbackResult_Done:
+		a.Op = OpDone
 	case *CallbackResult_Error:
 		if o.Error == nil {
 			return a, malformed("answer with an empty error")

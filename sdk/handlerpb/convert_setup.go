@@ -60,7 +60,7 @@ func descriptionToWire(d sdk.Description) (*DescribeResponse, error) {
 		return nil, err
 	}
 	return &DescribeResponse{Name: d.Name, Integrity: d.Integrity, Functions: d.Functions,
-		Receives: d.Receives, Init: d.Init, Validate: d.Validate, PostCommit: d.PostCommit,
+		Receives: d.Receives, Init: d.Init, Validate: d.Validate, PostCommit: d.PostCommit, Notified: d.Notified,
 		Sdk: d.SDK, Protocol: uint32(d.Protocol), Needs: d.Needs}, nil
 }
 
@@ -69,7 +69,7 @@ func descriptionFromWire(w *DescribeResponse) (sdk.Description, error) {
 		return sdk.Description{}, malformed("protocol %d", w.Protocol)
 	}
 	d := sdk.Description{Name: w.Name, Integrity: w.Integrity, Functions: w.Functions,
-		Receives: w.Receives, Init: w.Init, Validate: w.Validate, PostCommit: w.PostCommit,
+		Receives: w.Receives, Init: w.Init, Validate: w.Validate, PostCommit: w.PostCommit, Notified: w.Notified,
 		SDK: w.Sdk, Protocol: int(w.Protocol), Needs: w.Needs}
 	if err := CheckDescription(&d); err != nil {
 		return sdk.Description{}, err

@@ -155,13 +155,15 @@ func parseStart(msg []byte) (*Start, error) {
 			ms = v
 		case startRecords:
 			c.Records, err = parseRecords(b)
+		case startBehalf:
+			c.Behalf = own(b)
 		}
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if kind > uint64(sdk.CallPostCommit) {
+	if kind > uint64(sdk.CallNotified) {
 		return nil, malformed("call kind %d", kind)
 	}
 	c.Kind = sdk.CallKind(kind)

@@ -48,6 +48,7 @@ func parseCallback(msg []byte) (*Callback, error) {
 
 func parseSend(c *Callback, msg []byte) error {
 	c.Op = OpSend
+	m := &c.Message
 	var to []byte
 	var ms uint64
 	err := fields(msg, func(n protowire.Number, v uint64, b []byte) error {
@@ -55,16 +56,25 @@ func parseSend(c *Callback, msg []byte) error {
 		case sendTo:
 			to = b
 		case sendPayload:
-			c.Payload = own(b)
+			m.Payload = own(b)
 		case sendRemaining:
 			ms = v
+		case sendFunction:
+			m.Function = string(b)
+		case sendBehalf:
+			m.Behalf = own(b)
+		case sendReceipt:
+			m.Receipt = v != 0
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if c.To, err = fixed[sdk.AgentID]("receiver", to); err != nil {
+	if m.To, err = fixed[sdk.AgentID]("receiver", to); err != nil {
+		return err
+	}
+	if err = checkMessage(m); err != nil {
 		return err
 	}
 	c.Remaining, err = remainingFromWire(ms)

@@ -41,6 +41,7 @@ const (
 	startPayload   = 5
 	startRemaining = 6
 	startRecords   = 7
+	startBehalf    = 8
 
 	resultReply = 1 // CallResult
 	resultError = 2
@@ -52,6 +53,9 @@ const (
 	sendTo        = 1 // Send
 	sendPayload   = 2
 	sendRemaining = 3
+	sendFunction  = 4
+	sendBehalf    = 5
+	sendReceipt   = 6
 
 	entryType       = 1 // Entry
 	entryVisibility = 2
@@ -63,7 +67,8 @@ const (
 	answerHash  = 3
 )
 
-// headSize is room for the head of any frame that is written by hand.
+// headSize is room for the head of any frame that is written by hand, unless
+// somebody acts on another one's behalf.
 const headSize = 192
 
 func appendUint(b []byte, field protowire.Number, v uint64) []byte {
@@ -108,6 +113,9 @@ func startHead(b []byte, call uint64, c *sdk.Call, remaining time.Duration) (hea
 	in = appendBytes(in, startFrom, c.From[:])
 	if ms := remainingToWire(remaining); ms != 0 {
 		in = appendUint(in, startRemaining, ms)
+	}
+	if len(c.Behalf) > 0 {
+		in = appendBytes(in, startBehalf, c.Behalf)
 	}
 	if len(c.Payload) > 0 {
 		in = appendLen(in, startPayload, len(c.Payload))
@@ -165,10 +173,16 @@ func callbackHead(b []byte, call uint64, c *Callback) (head, tail []byte, err er
 	switch {
 	case c.Op == OpCommit:
 		return commitHead(b, call, c)
-	case c.ID == 0:
+	case c.ID == 0 && !c.unanswered():
 		return nil, nil, errNoID
 	case c.Op == OpSend:
 		return sendHead(b, call, c)
+	case c.Op > OpGet:
+		w, err := agencyToWire(c)
+		if err != nil {
+			return nil, nil, err
+		}
+		return generic(b, call, handlerCallback, w)
 	case c.Op == OpQuery:
 		q, err := queryToWire(&c.Query)
 		if err != nil {
@@ -183,17 +197,30 @@ func callbackHead(b []byte, call uint64, c *Callback) (head, tail []byte, err er
 }
 
 func sendHead(b []byte, call uint64, c *Callback) (head, tail []byte, err error) {
+	m := &c.Message
+	if err := checkMessage(m); err != nil {
+		return nil, nil, err
+	}
 	var a, o [headSize]byte
-	in := appendBytes(a[:0], sendTo, c.To[:])
+	in := appendBytes(a[:0], sendTo, m.To[:])
 	if ms := remainingToWire(c.Remaining); ms != 0 {
 		in = appendUint(in, sendRemaining, ms)
 	}
-	if len(c.Payload) > 0 {
-		in = appendLen(in, sendPayload, len(c.Payload))
+	if m.Function != "" {
+		in = protowire.AppendString(protowire.AppendTag(in, sendFunction, protowire.BytesType), m.Function)
+	}
+	if len(m.Behalf) > 0 {
+		in = appendBytes(in, sendBehalf, m.Behalf)
+	}
+	if m.Receipt {
+		in = appendUint(in, sendReceipt, 1)
+	}
+	if len(m.Payload) > 0 {
+		in = appendLen(in, sendPayload, len(m.Payload))
 	}
 	out := appendUint(o[:0], callbackID, c.ID)
-	out = append(appendLen(out, callbackSend, len(in)+len(c.Payload)), in...)
-	return appendFrame(b, call, handlerCallback, out, len(c.Payload)), c.Payload, nil
+	out = append(appendLen(out, callbackSend, len(in)+len(m.Payload)), in...)
+	return appendFrame(b, call, handlerCallback, out, len(m.Payload)), m.Payload, nil
 }
 
 // commitHead is of a commit. Without an id it wants no answer.

@@ -15,6 +15,15 @@ const (
 	OpCommit
 	OpQuery
 	OpGet
+	OpNotify
+	OpEmit
+	OpOnline
+	OpGrant
+	OpRevoke
+	OpClaim
+	OpDelegate
+	// OpDone is of answers that only say that it was done: OpEmit, OpRevoke, OpClaim.
+	OpDone
 )
 
 // Start is a call with the time that is left; 0 means no deadline.
@@ -28,24 +37,34 @@ type Start struct {
 type Callback struct {
 	ID        uint64 // no other open callback's of its call; 0 for a commit that wants no answer
 	Op        Op
-	To        sdk.AgentID   // OpSend
-	Payload   []byte        // OpSend
-	Remaining time.Duration // OpSend, OpGet: time left if less than the call's; 0 means the call's
-	Entry     sdk.Entry     // OpCommit
-	Query     sdk.Query     // OpQuery
-	Record    sdk.Hash      // OpGet
+	Message   sdk.Message    // OpSend
+	Remaining time.Duration  // OpSend, OpGet, OpNotify: time left if less than the call's; 0 means the call's
+	Entry     sdk.Entry      // OpCommit
+	Query     sdk.Query      // OpQuery
+	Record    sdk.Hash       // OpGet
+	Notice    sdk.Notice     // OpNotify
+	Payload   []byte         // OpEmit
+	Agent     sdk.AgentID    // OpOnline
+	Grant     sdk.Grant      // OpGrant
+	Revoke    sdk.Hash       // OpRevoke
+	Claim     sdk.Claim      // OpClaim
+	Delegate  sdk.Delegation // OpDelegate
 }
 
 // Answer is the node's answer to the callback of the same ID. Err excludes
 // the other fields.
 type Answer struct {
-	ID      uint64
-	Op      Op
-	Reply   []byte       // OpSend
-	Hash    sdk.Hash     // OpCommit
-	Records []sdk.Record // OpQuery
-	Record  sdk.Record   // OpGet
-	Err     *sdk.Error
+	ID       uint64
+	Op       Op
+	Reply    []byte       // OpSend
+	Hash     sdk.Hash     // OpCommit
+	Records  []sdk.Record // OpQuery
+	Record   sdk.Record   // OpGet
+	Results  []error      // OpNotify: *sdk.Error or nil, each
+	Presence sdk.Presence // OpOnline
+	Claim    sdk.Claim    // OpGrant
+	Proof    sdk.Proof    // OpDelegate
+	Err      *sdk.Error
 }
 
 // LogRecord is one line for the node's log.

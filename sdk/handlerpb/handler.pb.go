@@ -34,6 +34,7 @@ const (
 	CallKind_CALL_KIND_INIT        CallKind = 3 // once per chain, before all others
 	CallKind_CALL_KIND_VALIDATE    CallKind = 4 // is the record's entry valid?
 	CallKind_CALL_KIND_POST_COMMIT CallKind = 5 // the records are durable
+	CallKind_CALL_KIND_NOTIFIED    CallKind = 6 // a notification arrived: the reply is dropped
 )
 
 // Enum value maps for CallKind.
@@ -45,6 +46,7 @@ var (
 		3: "CALL_KIND_INIT",
 		4: "CALL_KIND_VALIDATE",
 		5: "CALL_KIND_POST_COMMIT",
+		6: "CALL_KIND_NOTIFIED",
 	}
 	CallKind_value = map[string]int32{
 		"CALL_KIND_UNSPECIFIED": 0,
@@ -53,6 +55,7 @@ var (
 		"CALL_KIND_INIT":        3,
 		"CALL_KIND_VALIDATE":    4,
 		"CALL_KIND_POST_COMMIT": 5,
+		"CALL_KIND_NOTIFIED":    6,
 	}
 )
 
@@ -81,6 +84,58 @@ func (x CallKind) Number() protoreflect.EnumNumber {
 // Deprecated: Use CallKind.Descriptor instead.
 func (CallKind) EnumDescriptor() ([]byte, []int) {
 	return file_handler_proto_rawDescGZIP(), []int{0}
+}
+
+type GrantKind int32
+
+const (
+	GrantKind_GRANT_KIND_UNSPECIFIED  GrantKind = 0
+	GrantKind_GRANT_KIND_ASSIGNED     GrantKind = 1
+	GrantKind_GRANT_KIND_TRANSFERABLE GrantKind = 2
+	GrantKind_GRANT_KIND_UNRESTRICTED GrantKind = 3
+)
+
+// Enum value maps for GrantKind.
+var (
+	GrantKind_name = map[int32]string{
+		0: "GRANT_KIND_UNSPECIFIED",
+		1: "GRANT_KIND_ASSIGNED",
+		2: "GRANT_KIND_TRANSFERABLE",
+		3: "GRANT_KIND_UNRESTRICTED",
+	}
+	GrantKind_value = map[string]int32{
+		"GRANT_KIND_UNSPECIFIED":  0,
+		"GRANT_KIND_ASSIGNED":     1,
+		"GRANT_KIND_TRANSFERABLE": 2,
+		"GRANT_KIND_UNRESTRICTED": 3,
+	}
+)
+
+func (x GrantKind) Enum() *GrantKind {
+	p := new(GrantKind)
+	*p = x
+	return p
+}
+
+func (x GrantKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GrantKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_handler_proto_enumTypes[1].Descriptor()
+}
+
+func (GrantKind) Type() protoreflect.EnumType {
+	return &file_handler_proto_enumTypes[1]
+}
+
+func (x GrantKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GrantKind.Descriptor instead.
+func (GrantKind) EnumDescriptor() ([]byte, []int) {
+	return file_handler_proto_rawDescGZIP(), []int{1}
 }
 
 type Visibility int32
@@ -113,11 +168,11 @@ func (x Visibility) String() string {
 }
 
 func (Visibility) Descriptor() protoreflect.EnumDescriptor {
-	return file_handler_proto_enumTypes[1].Descriptor()
+	return file_handler_proto_enumTypes[2].Descriptor()
 }
 
 func (Visibility) Type() protoreflect.EnumType {
-	return &file_handler_proto_enumTypes[1]
+	return &file_handler_proto_enumTypes[2]
 }
 
 func (x Visibility) Number() protoreflect.EnumNumber {
@@ -126,7 +181,7 @@ func (x Visibility) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Visibility.Descriptor instead.
 func (Visibility) EnumDescriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{1}
+	return file_handler_proto_rawDescGZIP(), []int{2}
 }
 
 type Ordering int32
@@ -159,11 +214,11 @@ func (x Ordering) String() string {
 }
 
 func (Ordering) Descriptor() protoreflect.EnumDescriptor {
-	return file_handler_proto_enumTypes[2].Descriptor()
+	return file_handler_proto_enumTypes[3].Descriptor()
 }
 
 func (Ordering) Type() protoreflect.EnumType {
-	return &file_handler_proto_enumTypes[2]
+	return &file_handler_proto_enumTypes[3]
 }
 
 func (x Ordering) Number() protoreflect.EnumNumber {
@@ -172,7 +227,7 @@ func (x Ordering) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Ordering.Descriptor instead.
 func (Ordering) EnumDescriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{2}
+	return file_handler_proto_rawDescGZIP(), []int{3}
 }
 
 type DescribeRequest struct {
@@ -223,6 +278,7 @@ type DescribeResponse struct {
 	Init       bool `protobuf:"varint,10,opt,name=init,proto3" json:"init,omitempty"`
 	Validate   bool `protobuf:"varint,11,opt,name=validate,proto3" json:"validate,omitempty"`
 	PostCommit bool `protobuf:"varint,12,opt,name=post_commit,json=postCommit,proto3" json:"post_commit,omitempty"`
+	Notified   bool `protobuf:"varint,13,opt,name=notified,proto3" json:"notified,omitempty"` // it takes notifications of other agents
 	// needs is what the handler can't do without and a node does not give of its
 	// own accord: "network", "read:PATH", "write:PATH", "memory:BYTES" (sdk.CheckNeed).
 	Needs         []string `protobuf:"bytes,20,rep,name=needs,proto3" json:"needs,omitempty"` // at most 32, each at most 4 KiB
@@ -319,6 +375,13 @@ func (x *DescribeResponse) GetValidate() bool {
 func (x *DescribeResponse) GetPostCommit() bool {
 	if x != nil {
 		return x.PostCommit
+	}
+	return false
+}
+
+func (x *DescribeResponse) GetNotified() bool {
+	if x != nil {
+		return x.Notified
 	}
 	return false
 }
@@ -1019,10 +1082,13 @@ type CallStart struct {
 	Function    string                 `protobuf:"bytes,2,opt,name=function,proto3" json:"function,omitempty"`                           // at most 64 bytes; empty for all but a function
 	Id          []byte                 `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`                                       // 16 bytes
 	From        []byte                 `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`                                   // 32 bytes
-	Payload     []byte                 `protobuf:"bytes,5,opt,name=payload,proto3" json:"payload,omitempty"`                             // of a function and a receive only
+	Payload     []byte                 `protobuf:"bytes,5,opt,name=payload,proto3" json:"payload,omitempty"`                             // of a function, a receive and a notification only
 	RemainingMs uint64                 `protobuf:"varint,6,opt,name=remaining_ms,json=remainingMs,proto3" json:"remaining_ms,omitempty"` // time left; 0 means no deadline
 	// One, with its content, for a validate; 1 to 128 for a post_commit; else none.
-	Records       *Records `protobuf:"bytes,7,opt,name=records,proto3" json:"records,omitempty"`
+	Records *Records `protobuf:"bytes,7,opt,name=records,proto3" json:"records,omitempty"`
+	// behalf proves in whose name from acts (docs/delegation.md), at most 16 KiB;
+	// the node has verified it. Absent: in its own.
+	Behalf        []byte `protobuf:"bytes,8,opt,name=behalf,proto3" json:"behalf,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1106,6 +1172,13 @@ func (x *CallStart) GetRecords() *Records {
 	return nil
 }
 
+func (x *CallStart) GetBehalf() []byte {
+	if x != nil {
+		return x.Behalf
+	}
+	return nil
+}
+
 // CallResult ends a call, with an answer or an error.
 type CallResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1162,9 +1235,9 @@ func (x *CallResult) GetError() *Error {
 // CallbackRequest is a request of the running call to its node.
 type CallbackRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// cb names the callback among the open ones of its call. A commit of cb 0
-	// wants no answer: if the node refuses it, the call fails with that error.
-	// Other callbacks are never of cb 0.
+	// cb names the callback among the open ones of its call. A commit, or
+	// a notify without wait, of cb 0 wants no answer: if the node refuses it, the
+	// call fails with that error. Other callbacks are never of cb 0.
 	Cb uint64 `protobuf:"varint,1,opt,name=cb,proto3" json:"cb,omitempty"`
 	// Types that are valid to be assigned to Op:
 	//
@@ -1172,6 +1245,13 @@ type CallbackRequest struct {
 	//	*CallbackRequest_Commit
 	//	*CallbackRequest_Query
 	//	*CallbackRequest_Get
+	//	*CallbackRequest_Notify
+	//	*CallbackRequest_Emit
+	//	*CallbackRequest_Online
+	//	*CallbackRequest_Grant
+	//	*CallbackRequest_Revoke
+	//	*CallbackRequest_Claim
+	//	*CallbackRequest_Delegate
 	Op            isCallbackRequest_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1257,6 +1337,69 @@ func (x *CallbackRequest) GetGet() *Get {
 	return nil
 }
 
+func (x *CallbackRequest) GetNotify() *Notify {
+	if x != nil {
+		if x, ok := x.Op.(*CallbackRequest_Notify); ok {
+			return x.Notify
+		}
+	}
+	return nil
+}
+
+func (x *CallbackRequest) GetEmit() *Emit {
+	if x != nil {
+		if x, ok := x.Op.(*CallbackRequest_Emit); ok {
+			return x.Emit
+		}
+	}
+	return nil
+}
+
+func (x *CallbackRequest) GetOnline() *Online {
+	if x != nil {
+		if x, ok := x.Op.(*CallbackRequest_Online); ok {
+			return x.Online
+		}
+	}
+	return nil
+}
+
+func (x *CallbackRequest) GetGrant() *Grant {
+	if x != nil {
+		if x, ok := x.Op.(*CallbackRequest_Grant); ok {
+			return x.Grant
+		}
+	}
+	return nil
+}
+
+func (x *CallbackRequest) GetRevoke() *Revoke {
+	if x != nil {
+		if x, ok := x.Op.(*CallbackRequest_Revoke); ok {
+			return x.Revoke
+		}
+	}
+	return nil
+}
+
+func (x *CallbackRequest) GetClaim() *Claim {
+	if x != nil {
+		if x, ok := x.Op.(*CallbackRequest_Claim); ok {
+			return x.Claim
+		}
+	}
+	return nil
+}
+
+func (x *CallbackRequest) GetDelegate() *Delegate {
+	if x != nil {
+		if x, ok := x.Op.(*CallbackRequest_Delegate); ok {
+			return x.Delegate
+		}
+	}
+	return nil
+}
+
 type isCallbackRequest_Op interface {
 	isCallbackRequest_Op()
 }
@@ -1277,6 +1420,34 @@ type CallbackRequest_Get struct {
 	Get *Get `protobuf:"bytes,5,opt,name=get,proto3,oneof"`
 }
 
+type CallbackRequest_Notify struct {
+	Notify *Notify `protobuf:"bytes,6,opt,name=notify,proto3,oneof"`
+}
+
+type CallbackRequest_Emit struct {
+	Emit *Emit `protobuf:"bytes,7,opt,name=emit,proto3,oneof"`
+}
+
+type CallbackRequest_Online struct {
+	Online *Online `protobuf:"bytes,8,opt,name=online,proto3,oneof"`
+}
+
+type CallbackRequest_Grant struct {
+	Grant *Grant `protobuf:"bytes,9,opt,name=grant,proto3,oneof"`
+}
+
+type CallbackRequest_Revoke struct {
+	Revoke *Revoke `protobuf:"bytes,10,opt,name=revoke,proto3,oneof"`
+}
+
+type CallbackRequest_Claim struct {
+	Claim *Claim `protobuf:"bytes,11,opt,name=claim,proto3,oneof"`
+}
+
+type CallbackRequest_Delegate struct {
+	Delegate *Delegate `protobuf:"bytes,12,opt,name=delegate,proto3,oneof"`
+}
+
 func (*CallbackRequest_Send) isCallbackRequest_Op() {}
 
 func (*CallbackRequest_Commit) isCallbackRequest_Op() {}
@@ -1284,6 +1455,754 @@ func (*CallbackRequest_Commit) isCallbackRequest_Op() {}
 func (*CallbackRequest_Query) isCallbackRequest_Op() {}
 
 func (*CallbackRequest_Get) isCallbackRequest_Op() {}
+
+func (*CallbackRequest_Notify) isCallbackRequest_Op() {}
+
+func (*CallbackRequest_Emit) isCallbackRequest_Op() {}
+
+func (*CallbackRequest_Online) isCallbackRequest_Op() {}
+
+func (*CallbackRequest_Grant) isCallbackRequest_Op() {}
+
+func (*CallbackRequest_Revoke) isCallbackRequest_Op() {}
+
+func (*CallbackRequest_Claim) isCallbackRequest_Op() {}
+
+func (*CallbackRequest_Delegate) isCallbackRequest_Op() {}
+
+// Notify sends one payload to many agents.
+type Notify struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	To            [][]byte               `protobuf:"bytes,1,rep,name=to,proto3" json:"to,omitempty"` // 32 bytes each, 1 to 1024
+	Payload       []byte                 `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
+	Wait          bool                   `protobuf:"varint,3,opt,name=wait,proto3" json:"wait,omitempty"`                                  // answer when each one's result is certain
+	RemainingMs   uint64                 `protobuf:"varint,4,opt,name=remaining_ms,json=remainingMs,proto3" json:"remaining_ms,omitempty"` // as in Send
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Notify) Reset() {
+	*x = Notify{}
+	mi := &file_handler_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Notify) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Notify) ProtoMessage() {}
+
+func (x *Notify) ProtoReflect() protoreflect.Message {
+	mi := &file_handler_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Notify.ProtoReflect.Descriptor instead.
+func (*Notify) Descriptor() ([]byte, []int) {
+	return file_handler_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Notify) GetTo() [][]byte {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *Notify) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *Notify) GetWait() bool {
+	if x != nil {
+		return x.Wait
+	}
+	return false
+}
+
+func (x *Notify) GetRemainingMs() uint64 {
+	if x != nil {
+		return x.RemainingMs
+	}
+	return 0
+}
+
+type NotifyResults struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Results       []*NotifyResult        `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"` // in the order of to; none unless wait
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NotifyResults) Reset() {
+	*x = NotifyResults{}
+	mi := &file_handler_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NotifyResults) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NotifyResults) ProtoMessage() {}
+
+func (x *NotifyResults) ProtoReflect() protoreflect.Message {
+	mi := &file_handler_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NotifyResults.ProtoReflect.Descriptor instead.
+func (*NotifyResults) Descriptor() ([]byte, []int) {
+	return file_handler_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *NotifyResults) GetResults() []*NotifyResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+type NotifyResult struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Error         *Error                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"` // absent: its handler took it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NotifyResult) Reset() {
+	*x = NotifyResult{}
+	mi := &file_handler_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NotifyResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NotifyResult) ProtoMessage() {}
+
+func (x *NotifyResult) ProtoReflect() protoreflect.Message {
+	mi := &file_handler_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NotifyResult.ProtoReflect.Descriptor instead.
+func (*NotifyResult) Descriptor() ([]byte, []int) {
+	return file_handler_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *NotifyResult) GetError() *Error {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+// Emit sends a signal to the agent's own clients.
+type Emit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Payload       []byte                 `protobuf:"bytes,1,opt,name=payload,proto3" json:"payload,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Emit) Reset() {
+	*x = Emit{}
+	mi := &file_handler_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Emit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Emit) ProtoMessage() {}
+
+func (x *Emit) ProtoReflect() protoreflect.Message {
+	mi := &file_handler_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Emit.ProtoReflect.Descriptor instead.
+func (*Emit) Descriptor() ([]byte, []int) {
+	return file_handler_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Emit) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+type Online struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Agent         []byte                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"` // 32 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Online) Reset() {
+	*x = Online{}
+	mi := &file_handler_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Online) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Online) ProtoMessage() {}
+
+func (x *Online) ProtoReflect() protoreflect.Message {
+	mi := &file_handler_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Online.ProtoReflect.Descriptor instead.
+func (*Online) Descriptor() ([]byte, []int) {
+	return file_handler_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Online) GetAgent() []byte {
+	if x != nil {
+		return x.Agent
+	}
+	return nil
+}
+
+type Presence struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Online        bool                   `protobuf:"varint,1,opt,name=online,proto3" json:"online,omitempty"`
+	LastHeardUs   int64                  `protobuf:"varint,2,opt,name=last_heard_us,json=lastHeardUs,proto3" json:"last_heard_us,omitempty"` // Unix time in microseconds; 0: never
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Presence) Reset() {
+	*x = Presence{}
+	mi := &file_handler_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Presence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Presence) ProtoMessage() {}
+
+func (x *Presence) ProtoReflect() protoreflect.Message {
+	mi := &file_handler_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Presence.ProtoReflect.Descriptor instead.
+func (*Presence) Descriptor() ([]byte, []int) {
+	return file_handler_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Presence) GetOnline() bool {
+	if x != nil {
+		return x.Online
+	}
+	return false
+}
+
+func (x *Presence) GetLastHeardUs() int64 {
+	if x != nil {
+		return x.LastHeardUs
+	}
+	return 0
+}
+
+type Rate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	N             uint64                 `protobuf:"varint,1,opt,name=n,proto3" json:"n,omitempty"`
+	PerNs         int64                  `protobuf:"varint,2,opt,name=per_ns,json=perNs,proto3" json:"per_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rate) Reset() {
+	*x = Rate{}
+	mi := &file_handler_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rate) ProtoMessage() {}
+
+func (x *Rate) ProtoReflect() protoreflect.Message {
+	mi := &file_handler_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rate.ProtoReflect.Descriptor instead.
+func (*Rate) Descriptor() ([]byte, []int) {
+	return file_handler_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Rate) GetN() uint64 {
+	if x != nil {
+		return x.N
+	}
+	return 0
+}
+
+func (x *Rate) GetPerNs() int64 {
+	if x != nil {
+		return x.PerNs
+	}
+	return 0
+}
+
+// Grant opens functions of this agent's to others. What is 0 does not limit.
+type Grant struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          GrantKind              `protobuf:"varint,1,opt,name=kind,proto3,enum=parley.handler.v1.GrantKind" json:"kind,omitempty"`
+	Agents        [][]byte               `protobuf:"bytes,2,rep,name=agents,proto3" json:"agents,omitempty"`                         // 32 bytes each, at most 256
+	Functions     []string               `protobuf:"bytes,3,rep,name=functions,proto3" json:"functions,omitempty"`                   // at most 64; none: all
+	ExpiresUs     int64                  `protobuf:"varint,4,opt,name=expires_us,json=expiresUs,proto3" json:"expires_us,omitempty"` // Unix time in microseconds
+	Uses          uint64                 `protobuf:"varint,5,opt,name=uses,proto3" json:"uses,omitempty"`
+	Rate          *Rate                  `protobuf:"bytes,6,opt,name=rate,proto3" json:"rate,omitempty"`
+	MaxPayload    uint64                 `protobuf:"varint,7,opt,name=max_payload,json=maxPayload,proto3" json:"max_payload,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Grant) Reset() {
+	*x = Grant{}
+	mi := &file_handler_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Grant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Grant) ProtoMessage() {}
+
+func (x *Grant) ProtoReflect() protoreflect.Message {
+	mi := &file_handler_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Grant.ProtoReflect.Descriptor instead.
+func (*Grant) Descriptor() ([]byte, []int) {
+	return file_handler_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Grant) GetKind() GrantKind {
+	if x != nil {
+		return x.Kind
+	}
+	return GrantKind_GRANT_KIND_UNSPECIFIED
+}
+
+func (x *Grant) GetAgents() [][]byte {
+	if x != nil {
+		return x.Agents
+	}
+	return nil
+}
+
+func (x *Grant) GetFunctions() []string {
+	if x != nil {
+		return x.Functions
+	}
+	return nil
+}
+
+func (x *Grant) GetExpiresUs() int64 {
+	if x != nil {
+		return x.ExpiresUs
+	}
+	return 0
+}
+
+func (x *Grant) GetUses() uint64 {
+	if x != nil {
+		return x.Uses
+	}
+	return 0
+}
+
+func (x *Grant) GetRate() *Rate {
+	if x != nil {
+		return x.Rate
+	}
+	return nil
+}
+
+func (x *Grant) GetMaxPayload() uint64 {
+	if x != nil {
+		return x.MaxPayload
+	}
+	return 0
+}
+
+// Claim is a grant as its holder knows it.
+type Claim struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Grantor       []byte                 `protobuf:"bytes,1,opt,name=grantor,proto3" json:"grantor,omitempty"` // 32 bytes
+	Grant         []byte                 `protobuf:"bytes,2,opt,name=grant,proto3" json:"grant,omitempty"`     // 32 bytes
+	Secret        []byte                 `protobuf:"bytes,3,opt,name=secret,proto3" json:"secret,omitempty"`   // 32 bytes, or none
+	Functions     []string               `protobuf:"bytes,4,rep,name=functions,proto3" json:"functions,omitempty"`
+	ExpiresUs     int64                  `protobuf:"varint,5,opt,name=expires_us,json=expiresUs,proto3" json:"expires_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Claim) Reset() {
+	*x = Claim{}
+	mi := &file_handler_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Claim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Claim) ProtoMessage() {}
+
+func (x *Claim) ProtoReflect() protoreflect.Message {
+	mi := &file_handler_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Claim.ProtoReflect.Descriptor instead.
+func (*Claim) Descriptor() ([]byte, []int) {
+	return file_handler_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Claim) GetGrantor() []byte {
+	if x != nil {
+		return x.Grantor
+	}
+	return nil
+}
+
+func (x *Claim) GetGrant() []byte {
+	if x != nil {
+		return x.Grant
+	}
+	return nil
+}
+
+func (x *Claim) GetSecret() []byte {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+func (x *Claim) GetFunctions() []string {
+	if x != nil {
+		return x.Functions
+	}
+	return nil
+}
+
+func (x *Claim) GetExpiresUs() int64 {
+	if x != nil {
+		return x.ExpiresUs
+	}
+	return 0
+}
+
+// Revoke ends a grant or a delegation of this agent's.
+type Revoke struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // 32 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Revoke) Reset() {
+	*x = Revoke{}
+	mi := &file_handler_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Revoke) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Revoke) ProtoMessage() {}
+
+func (x *Revoke) ProtoReflect() protoreflect.Message {
+	mi := &file_handler_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Revoke.ProtoReflect.Descriptor instead.
+func (*Revoke) Descriptor() ([]byte, []int) {
+	return file_handler_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Revoke) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+// Delegate lets another agent act in this agent's name.
+type Delegate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	To            []byte                 `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"` // 32 bytes
+	Functions     []string               `protobuf:"bytes,2,rep,name=functions,proto3" json:"functions,omitempty"`
+	All           bool                   `protobuf:"varint,3,opt,name=all,proto3" json:"all,omitempty"`
+	Messages      bool                   `protobuf:"varint,4,opt,name=messages,proto3" json:"messages,omitempty"`
+	Agents        [][]byte               `protobuf:"bytes,5,rep,name=agents,proto3" json:"agents,omitempty"`
+	NotBeforeUs   int64                  `protobuf:"varint,6,opt,name=not_before_us,json=notBeforeUs,proto3" json:"not_before_us,omitempty"`
+	ExpiresUs     int64                  `protobuf:"varint,7,opt,name=expires_us,json=expiresUs,proto3" json:"expires_us,omitempty"`
+	Uses          uint64                 `protobuf:"varint,8,opt,name=uses,proto3" json:"uses,omitempty"`
+	Rate          *Rate                  `protobuf:"bytes,9,opt,name=rate,proto3" json:"rate,omitempty"`
+	MaxPayload    uint64                 `protobuf:"varint,10,opt,name=max_payload,json=maxPayload,proto3" json:"max_payload,omitempty"`
+	Depth         uint32                 `protobuf:"varint,11,opt,name=depth,proto3" json:"depth,omitempty"`
+	Under         []byte                 `protobuf:"bytes,12,opt,name=under,proto3" json:"under,omitempty"` // the proof of what is handed on
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Delegate) Reset() {
+	*x = Delegate{}
+	mi := &file_handler_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Delegate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Delegate) ProtoMessage() {}
+
+func (x *Delegate) ProtoReflect() protoreflect.Message {
+	mi := &file_handler_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Delegate.ProtoReflect.Descriptor instead.
+func (*Delegate) Descriptor() ([]byte, []int) {
+	return file_handler_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Delegate) GetTo() []byte {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *Delegate) GetFunctions() []string {
+	if x != nil {
+		return x.Functions
+	}
+	return nil
+}
+
+func (x *Delegate) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+func (x *Delegate) GetMessages() bool {
+	if x != nil {
+		return x.Messages
+	}
+	return false
+}
+
+func (x *Delegate) GetAgents() [][]byte {
+	if x != nil {
+		return x.Agents
+	}
+	return nil
+}
+
+func (x *Delegate) GetNotBeforeUs() int64 {
+	if x != nil {
+		return x.NotBeforeUs
+	}
+	return 0
+}
+
+func (x *Delegate) GetExpiresUs() int64 {
+	if x != nil {
+		return x.ExpiresUs
+	}
+	return 0
+}
+
+func (x *Delegate) GetUses() uint64 {
+	if x != nil {
+		return x.Uses
+	}
+	return 0
+}
+
+func (x *Delegate) GetRate() *Rate {
+	if x != nil {
+		return x.Rate
+	}
+	return nil
+}
+
+func (x *Delegate) GetMaxPayload() uint64 {
+	if x != nil {
+		return x.MaxPayload
+	}
+	return 0
+}
+
+func (x *Delegate) GetDepth() uint32 {
+	if x != nil {
+		return x.Depth
+	}
+	return 0
+}
+
+func (x *Delegate) GetUnder() []byte {
+	if x != nil {
+		return x.Under
+	}
+	return nil
+}
+
+type Done struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Done) Reset() {
+	*x = Done{}
+	mi := &file_handler_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Done) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Done) ProtoMessage() {}
+
+func (x *Done) ProtoReflect() protoreflect.Message {
+	mi := &file_handler_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Done.ProtoReflect.Descriptor instead.
+func (*Done) Descriptor() ([]byte, []int) {
+	return file_handler_proto_rawDescGZIP(), []int{27}
+}
 
 // Get asks for the public entry whose record has this hash, whoever its author is.
 type Get struct {
@@ -1296,7 +2215,7 @@ type Get struct {
 
 func (x *Get) Reset() {
 	*x = Get{}
-	mi := &file_handler_proto_msgTypes[16]
+	mi := &file_handler_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1308,7 +2227,7 @@ func (x *Get) String() string {
 func (*Get) ProtoMessage() {}
 
 func (x *Get) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[16]
+	mi := &file_handler_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1321,7 +2240,7 @@ func (x *Get) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Get.ProtoReflect.Descriptor instead.
 func (*Get) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{16}
+	return file_handler_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Get) GetRecord() []byte {
@@ -1343,13 +2262,16 @@ type Send struct {
 	To            []byte                 `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"` // 32 bytes
 	Payload       []byte                 `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
 	RemainingMs   uint64                 `protobuf:"varint,3,opt,name=remaining_ms,json=remainingMs,proto3" json:"remaining_ms,omitempty"` // time left if less than the call's; 0 means the call's
+	Function      string                 `protobuf:"bytes,4,opt,name=function,proto3" json:"function,omitempty"`                           // of the other agent's DNA; empty: its receive
+	Behalf        []byte                 `protobuf:"bytes,5,opt,name=behalf,proto3" json:"behalf,omitempty"`                               // as in CallStart
+	Receipt       bool                   `protobuf:"varint,6,opt,name=receipt,proto3" json:"receipt,omitempty"`                            // a matching receipt on both chains
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Send) Reset() {
 	*x = Send{}
-	mi := &file_handler_proto_msgTypes[17]
+	mi := &file_handler_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1361,7 +2283,7 @@ func (x *Send) String() string {
 func (*Send) ProtoMessage() {}
 
 func (x *Send) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[17]
+	mi := &file_handler_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1374,7 +2296,7 @@ func (x *Send) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Send.ProtoReflect.Descriptor instead.
 func (*Send) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{17}
+	return file_handler_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Send) GetTo() []byte {
@@ -1398,6 +2320,27 @@ func (x *Send) GetRemainingMs() uint64 {
 	return 0
 }
 
+func (x *Send) GetFunction() string {
+	if x != nil {
+		return x.Function
+	}
+	return ""
+}
+
+func (x *Send) GetBehalf() []byte {
+	if x != nil {
+		return x.Behalf
+	}
+	return nil
+}
+
+func (x *Send) GetReceipt() bool {
+	if x != nil {
+		return x.Receipt
+	}
+	return false
+}
+
 type Entry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Type          string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"` // 1 to 64 bytes
@@ -1410,7 +2353,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_handler_proto_msgTypes[18]
+	mi := &file_handler_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1422,7 +2365,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[18]
+	mi := &file_handler_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1435,7 +2378,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{18}
+	return file_handler_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Entry) GetType() string {
@@ -1479,7 +2422,7 @@ type Query struct {
 
 func (x *Query) Reset() {
 	*x = Query{}
-	mi := &file_handler_proto_msgTypes[19]
+	mi := &file_handler_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1491,7 +2434,7 @@ func (x *Query) String() string {
 func (*Query) ProtoMessage() {}
 
 func (x *Query) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[19]
+	mi := &file_handler_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1504,7 +2447,7 @@ func (x *Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Query.ProtoReflect.Descriptor instead.
 func (*Query) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{19}
+	return file_handler_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Query) GetType() string {
@@ -1553,6 +2496,11 @@ type CallbackResult struct {
 	//	*CallbackResult_Records
 	//	*CallbackResult_Error
 	//	*CallbackResult_Record
+	//	*CallbackResult_Notified
+	//	*CallbackResult_Presence
+	//	*CallbackResult_Claim
+	//	*CallbackResult_Proof
+	//	*CallbackResult_Done
 	Outcome       isCallbackResult_Outcome `protobuf_oneof:"outcome"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1560,7 +2508,7 @@ type CallbackResult struct {
 
 func (x *CallbackResult) Reset() {
 	*x = CallbackResult{}
-	mi := &file_handler_proto_msgTypes[20]
+	mi := &file_handler_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1572,7 +2520,7 @@ func (x *CallbackResult) String() string {
 func (*CallbackResult) ProtoMessage() {}
 
 func (x *CallbackResult) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[20]
+	mi := &file_handler_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1585,7 +2533,7 @@ func (x *CallbackResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallbackResult.ProtoReflect.Descriptor instead.
 func (*CallbackResult) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{20}
+	return file_handler_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CallbackResult) GetCb() uint64 {
@@ -1647,6 +2595,51 @@ func (x *CallbackResult) GetRecord() *Record {
 	return nil
 }
 
+func (x *CallbackResult) GetNotified() *NotifyResults {
+	if x != nil {
+		if x, ok := x.Outcome.(*CallbackResult_Notified); ok {
+			return x.Notified
+		}
+	}
+	return nil
+}
+
+func (x *CallbackResult) GetPresence() *Presence {
+	if x != nil {
+		if x, ok := x.Outcome.(*CallbackResult_Presence); ok {
+			return x.Presence
+		}
+	}
+	return nil
+}
+
+func (x *CallbackResult) GetClaim() *Claim {
+	if x != nil {
+		if x, ok := x.Outcome.(*CallbackResult_Claim); ok {
+			return x.Claim
+		}
+	}
+	return nil
+}
+
+func (x *CallbackResult) GetProof() []byte {
+	if x != nil {
+		if x, ok := x.Outcome.(*CallbackResult_Proof); ok {
+			return x.Proof
+		}
+	}
+	return nil
+}
+
+func (x *CallbackResult) GetDone() *Done {
+	if x != nil {
+		if x, ok := x.Outcome.(*CallbackResult_Done); ok {
+			return x.Done
+		}
+	}
+	return nil
+}
+
 type isCallbackResult_Outcome interface {
 	isCallbackResult_Outcome()
 }
@@ -1671,6 +2664,26 @@ type CallbackResult_Record struct {
 	Record *Record `protobuf:"bytes,6,opt,name=record,proto3,oneof"` // of a Get, with its content
 }
 
+type CallbackResult_Notified struct {
+	Notified *NotifyResults `protobuf:"bytes,7,opt,name=notified,proto3,oneof"`
+}
+
+type CallbackResult_Presence struct {
+	Presence *Presence `protobuf:"bytes,8,opt,name=presence,proto3,oneof"`
+}
+
+type CallbackResult_Claim struct {
+	Claim *Claim `protobuf:"bytes,9,opt,name=claim,proto3,oneof"` // of a Grant
+}
+
+type CallbackResult_Proof struct {
+	Proof []byte `protobuf:"bytes,10,opt,name=proof,proto3,oneof"` // of a Delegate
+}
+
+type CallbackResult_Done struct {
+	Done *Done `protobuf:"bytes,11,opt,name=done,proto3,oneof"` // of an Emit, a Revoke and a Claim
+}
+
 func (*CallbackResult_Reply) isCallbackResult_Outcome() {}
 
 func (*CallbackResult_Hash) isCallbackResult_Outcome() {}
@@ -1681,6 +2694,16 @@ func (*CallbackResult_Error) isCallbackResult_Outcome() {}
 
 func (*CallbackResult_Record) isCallbackResult_Outcome() {}
 
+func (*CallbackResult_Notified) isCallbackResult_Outcome() {}
+
+func (*CallbackResult_Presence) isCallbackResult_Outcome() {}
+
+func (*CallbackResult_Claim) isCallbackResult_Outcome() {}
+
+func (*CallbackResult_Proof) isCallbackResult_Outcome() {}
+
+func (*CallbackResult_Done) isCallbackResult_Outcome() {}
+
 type Records struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Records       []*Record              `protobuf:"bytes,1,rep,name=records,proto3" json:"records,omitempty"`
@@ -1690,7 +2713,7 @@ type Records struct {
 
 func (x *Records) Reset() {
 	*x = Records{}
-	mi := &file_handler_proto_msgTypes[21]
+	mi := &file_handler_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1702,7 +2725,7 @@ func (x *Records) String() string {
 func (*Records) ProtoMessage() {}
 
 func (x *Records) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[21]
+	mi := &file_handler_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1715,7 +2738,7 @@ func (x *Records) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Records.ProtoReflect.Descriptor instead.
 func (*Records) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{21}
+	return file_handler_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Records) GetRecords() []*Record {
@@ -1736,7 +2759,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_handler_proto_msgTypes[22]
+	mi := &file_handler_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +2771,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[22]
+	mi := &file_handler_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +2784,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{22}
+	return file_handler_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Record) GetHeader() []byte {
@@ -1796,7 +2819,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_handler_proto_msgTypes[23]
+	mi := &file_handler_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1808,7 +2831,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[23]
+	mi := &file_handler_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1821,7 +2844,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{23}
+	return file_handler_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *LogLine) GetLevel() int32 {
@@ -1855,7 +2878,7 @@ type Attr struct {
 
 func (x *Attr) Reset() {
 	*x = Attr{}
-	mi := &file_handler_proto_msgTypes[24]
+	mi := &file_handler_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1867,7 +2890,7 @@ func (x *Attr) String() string {
 func (*Attr) ProtoMessage() {}
 
 func (x *Attr) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[24]
+	mi := &file_handler_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1880,7 +2903,7 @@ func (x *Attr) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attr.ProtoReflect.Descriptor instead.
 func (*Attr) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{24}
+	return file_handler_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Attr) GetKey() string {
@@ -1914,7 +2937,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_handler_proto_msgTypes[25]
+	mi := &file_handler_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1926,7 +2949,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[25]
+	mi := &file_handler_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1939,7 +2962,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{25}
+	return file_handler_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Error) GetCode() uint32 {
@@ -2011,7 +3034,7 @@ type Limit struct {
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_handler_proto_msgTypes[26]
+	mi := &file_handler_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2023,7 +3046,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[26]
+	mi := &file_handler_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2036,7 +3059,7 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{26}
+	return file_handler_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Limit) GetName() string {
@@ -2084,7 +3107,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_handler_proto_msgTypes[27]
+	mi := &file_handler_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2096,7 +3119,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[27]
+	mi := &file_handler_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2109,7 +3132,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{27}
+	return file_handler_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Attempt) GetAddress() string {
@@ -2131,7 +3154,7 @@ var File_handler_proto protoreflect.FileDescriptor
 const file_handler_proto_rawDesc = "" +
 	"\n" +
 	"\rhandler.proto\x12\x11parley.handler.v1\"\x11\n" +
-	"\x0fDescribeRequest\"\x93\x02\n" +
+	"\x0fDescribeRequest\"\xaf\x02\n" +
 	"\x10DescribeResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\tintegrity\x18\x02 \x01(\tR\tintegrity\x12\x1c\n" +
@@ -2143,7 +3166,8 @@ const file_handler_proto_rawDesc = "" +
 	" \x01(\bR\x04init\x12\x1a\n" +
 	"\bvalidate\x18\v \x01(\bR\bvalidate\x12\x1f\n" +
 	"\vpost_commit\x18\f \x01(\bR\n" +
-	"postCommit\x12\x14\n" +
+	"postCommit\x12\x1a\n" +
+	"\bnotified\x18\r \x01(\bR\bnotified\x12\x14\n" +
 	"\x05needs\x18\x14 \x03(\tR\x05needs\"\x91\x01\n" +
 	"\fSetupRequest\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\fR\x05agent\x12\x10\n" +
@@ -2182,7 +3206,7 @@ const file_handler_proto_rawDesc = "" +
 	"\bcallback\x18\x03 \x01(\v2\".parley.handler.v1.CallbackRequestH\x00R\bcallback\x12\x18\n" +
 	"\x06cancel\x18\x04 \x01(\x04H\x00R\x06cancel\x12.\n" +
 	"\x03log\x18\x05 \x01(\v2\x1a.parley.handler.v1.LogLineH\x00R\x03logB\t\n" +
-	"\amessage\"\xef\x01\n" +
+	"\amessage\"\x87\x02\n" +
 	"\tCallStart\x12/\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1b.parley.handler.v1.CallKindR\x04kind\x12\x1a\n" +
 	"\bfunction\x18\x02 \x01(\tR\bfunction\x12\x0e\n" +
@@ -2190,25 +3214,92 @@ const file_handler_proto_rawDesc = "" +
 	"\x04from\x18\x04 \x01(\fR\x04from\x12\x18\n" +
 	"\apayload\x18\x05 \x01(\fR\apayload\x12!\n" +
 	"\fremaining_ms\x18\x06 \x01(\x04R\vremainingMs\x124\n" +
-	"\arecords\x18\a \x01(\v2\x1a.parley.handler.v1.RecordsR\arecords\"R\n" +
+	"\arecords\x18\a \x01(\v2\x1a.parley.handler.v1.RecordsR\arecords\x12\x16\n" +
+	"\x06behalf\x18\b \x01(\fR\x06behalf\"R\n" +
 	"\n" +
 	"CallResult\x12\x14\n" +
 	"\x05reply\x18\x01 \x01(\fR\x05reply\x12.\n" +
-	"\x05error\x18\x02 \x01(\v2\x18.parley.handler.v1.ErrorR\x05error\"\xe8\x01\n" +
+	"\x05error\x18\x02 \x01(\v2\x18.parley.handler.v1.ErrorR\x05error\"\xd5\x04\n" +
 	"\x0fCallbackRequest\x12\x0e\n" +
 	"\x02cb\x18\x01 \x01(\x04R\x02cb\x12-\n" +
 	"\x04send\x18\x02 \x01(\v2\x17.parley.handler.v1.SendH\x00R\x04send\x122\n" +
 	"\x06commit\x18\x03 \x01(\v2\x18.parley.handler.v1.EntryH\x00R\x06commit\x120\n" +
 	"\x05query\x18\x04 \x01(\v2\x18.parley.handler.v1.QueryH\x00R\x05query\x12*\n" +
-	"\x03get\x18\x05 \x01(\v2\x16.parley.handler.v1.GetH\x00R\x03getB\x04\n" +
-	"\x02op\"@\n" +
+	"\x03get\x18\x05 \x01(\v2\x16.parley.handler.v1.GetH\x00R\x03get\x123\n" +
+	"\x06notify\x18\x06 \x01(\v2\x19.parley.handler.v1.NotifyH\x00R\x06notify\x12-\n" +
+	"\x04emit\x18\a \x01(\v2\x17.parley.handler.v1.EmitH\x00R\x04emit\x123\n" +
+	"\x06online\x18\b \x01(\v2\x19.parley.handler.v1.OnlineH\x00R\x06online\x120\n" +
+	"\x05grant\x18\t \x01(\v2\x18.parley.handler.v1.GrantH\x00R\x05grant\x123\n" +
+	"\x06revoke\x18\n" +
+	" \x01(\v2\x19.parley.handler.v1.RevokeH\x00R\x06revoke\x120\n" +
+	"\x05claim\x18\v \x01(\v2\x18.parley.handler.v1.ClaimH\x00R\x05claim\x129\n" +
+	"\bdelegate\x18\f \x01(\v2\x1b.parley.handler.v1.DelegateH\x00R\bdelegateB\x04\n" +
+	"\x02op\"i\n" +
+	"\x06Notify\x12\x0e\n" +
+	"\x02to\x18\x01 \x03(\fR\x02to\x12\x18\n" +
+	"\apayload\x18\x02 \x01(\fR\apayload\x12\x12\n" +
+	"\x04wait\x18\x03 \x01(\bR\x04wait\x12!\n" +
+	"\fremaining_ms\x18\x04 \x01(\x04R\vremainingMs\"J\n" +
+	"\rNotifyResults\x129\n" +
+	"\aresults\x18\x01 \x03(\v2\x1f.parley.handler.v1.NotifyResultR\aresults\">\n" +
+	"\fNotifyResult\x12.\n" +
+	"\x05error\x18\x01 \x01(\v2\x18.parley.handler.v1.ErrorR\x05error\" \n" +
+	"\x04Emit\x12\x18\n" +
+	"\apayload\x18\x01 \x01(\fR\apayload\"\x1e\n" +
+	"\x06Online\x12\x14\n" +
+	"\x05agent\x18\x01 \x01(\fR\x05agent\"F\n" +
+	"\bPresence\x12\x16\n" +
+	"\x06online\x18\x01 \x01(\bR\x06online\x12\"\n" +
+	"\rlast_heard_us\x18\x02 \x01(\x03R\vlastHeardUs\"+\n" +
+	"\x04Rate\x12\f\n" +
+	"\x01n\x18\x01 \x01(\x04R\x01n\x12\x15\n" +
+	"\x06per_ns\x18\x02 \x01(\x03R\x05perNs\"\xf0\x01\n" +
+	"\x05Grant\x120\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1c.parley.handler.v1.GrantKindR\x04kind\x12\x16\n" +
+	"\x06agents\x18\x02 \x03(\fR\x06agents\x12\x1c\n" +
+	"\tfunctions\x18\x03 \x03(\tR\tfunctions\x12\x1d\n" +
+	"\n" +
+	"expires_us\x18\x04 \x01(\x03R\texpiresUs\x12\x12\n" +
+	"\x04uses\x18\x05 \x01(\x04R\x04uses\x12+\n" +
+	"\x04rate\x18\x06 \x01(\v2\x17.parley.handler.v1.RateR\x04rate\x12\x1f\n" +
+	"\vmax_payload\x18\a \x01(\x04R\n" +
+	"maxPayload\"\x8c\x01\n" +
+	"\x05Claim\x12\x18\n" +
+	"\agrantor\x18\x01 \x01(\fR\agrantor\x12\x14\n" +
+	"\x05grant\x18\x02 \x01(\fR\x05grant\x12\x16\n" +
+	"\x06secret\x18\x03 \x01(\fR\x06secret\x12\x1c\n" +
+	"\tfunctions\x18\x04 \x03(\tR\tfunctions\x12\x1d\n" +
+	"\n" +
+	"expires_us\x18\x05 \x01(\x03R\texpiresUs\"\x18\n" +
+	"\x06Revoke\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\"\xcf\x02\n" +
+	"\bDelegate\x12\x0e\n" +
+	"\x02to\x18\x01 \x01(\fR\x02to\x12\x1c\n" +
+	"\tfunctions\x18\x02 \x03(\tR\tfunctions\x12\x10\n" +
+	"\x03all\x18\x03 \x01(\bR\x03all\x12\x1a\n" +
+	"\bmessages\x18\x04 \x01(\bR\bmessages\x12\x16\n" +
+	"\x06agents\x18\x05 \x03(\fR\x06agents\x12\"\n" +
+	"\rnot_before_us\x18\x06 \x01(\x03R\vnotBeforeUs\x12\x1d\n" +
+	"\n" +
+	"expires_us\x18\a \x01(\x03R\texpiresUs\x12\x12\n" +
+	"\x04uses\x18\b \x01(\x04R\x04uses\x12+\n" +
+	"\x04rate\x18\t \x01(\v2\x17.parley.handler.v1.RateR\x04rate\x12\x1f\n" +
+	"\vmax_payload\x18\n" +
+	" \x01(\x04R\n" +
+	"maxPayload\x12\x14\n" +
+	"\x05depth\x18\v \x01(\rR\x05depth\x12\x14\n" +
+	"\x05under\x18\f \x01(\fR\x05under\"\x06\n" +
+	"\x04Done\"@\n" +
 	"\x03Get\x12\x16\n" +
 	"\x06record\x18\x01 \x01(\fR\x06record\x12!\n" +
-	"\fremaining_ms\x18\x02 \x01(\x04R\vremainingMs\"S\n" +
+	"\fremaining_ms\x18\x02 \x01(\x04R\vremainingMs\"\xa1\x01\n" +
 	"\x04Send\x12\x0e\n" +
 	"\x02to\x18\x01 \x01(\fR\x02to\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12!\n" +
-	"\fremaining_ms\x18\x03 \x01(\x04R\vremainingMs\"\xad\x01\n" +
+	"\fremaining_ms\x18\x03 \x01(\x04R\vremainingMs\x12\x1a\n" +
+	"\bfunction\x18\x04 \x01(\tR\bfunction\x12\x16\n" +
+	"\x06behalf\x18\x05 \x01(\fR\x06behalf\x12\x18\n" +
+	"\areceipt\x18\x06 \x01(\bR\areceipt\"\xad\x01\n" +
 	"\x05Entry\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12=\n" +
 	"\n" +
@@ -2221,14 +3312,20 @@ const file_handler_proto_rawDesc = "" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x0e\n" +
 	"\x02to\x18\x03 \x01(\x04R\x02to\x12\x18\n" +
 	"\areverse\x18\x04 \x01(\bR\areverse\x12\x14\n" +
-	"\x05limit\x18\x05 \x01(\rR\x05limit\"\xf8\x01\n" +
+	"\x05limit\x18\x05 \x01(\rR\x05limit\"\xec\x03\n" +
 	"\x0eCallbackResult\x12\x0e\n" +
 	"\x02cb\x18\x01 \x01(\x04R\x02cb\x12\x16\n" +
 	"\x05reply\x18\x02 \x01(\fH\x00R\x05reply\x12\x14\n" +
 	"\x04hash\x18\x03 \x01(\fH\x00R\x04hash\x126\n" +
 	"\arecords\x18\x04 \x01(\v2\x1a.parley.handler.v1.RecordsH\x00R\arecords\x120\n" +
 	"\x05error\x18\x05 \x01(\v2\x18.parley.handler.v1.ErrorH\x00R\x05error\x123\n" +
-	"\x06record\x18\x06 \x01(\v2\x19.parley.handler.v1.RecordH\x00R\x06recordB\t\n" +
+	"\x06record\x18\x06 \x01(\v2\x19.parley.handler.v1.RecordH\x00R\x06record\x12>\n" +
+	"\bnotified\x18\a \x01(\v2 .parley.handler.v1.NotifyResultsH\x00R\bnotified\x129\n" +
+	"\bpresence\x18\b \x01(\v2\x1b.parley.handler.v1.PresenceH\x00R\bpresence\x120\n" +
+	"\x05claim\x18\t \x01(\v2\x18.parley.handler.v1.ClaimH\x00R\x05claim\x12\x16\n" +
+	"\x05proof\x18\n" +
+	" \x01(\fH\x00R\x05proof\x12-\n" +
+	"\x04done\x18\v \x01(\v2\x17.parley.handler.v1.DoneH\x00R\x04doneB\t\n" +
 	"\aoutcome\">\n" +
 	"\aRecords\x123\n" +
 	"\arecords\x18\x01 \x03(\v2\x19.parley.handler.v1.RecordR\arecords\"i\n" +
@@ -2262,14 +3359,20 @@ const file_handler_proto_rawDesc = "" +
 	"\x0eretry_after_ns\x18\x05 \x01(\x03R\fretryAfterNs\"9\n" +
 	"\aAttempt\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x14\n" +
-	"\x05cause\x18\x02 \x01(\tR\x05cause*\x9b\x01\n" +
+	"\x05cause\x18\x02 \x01(\tR\x05cause*\xb3\x01\n" +
 	"\bCallKind\x12\x19\n" +
 	"\x15CALL_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12CALL_KIND_FUNCTION\x10\x01\x12\x15\n" +
 	"\x11CALL_KIND_RECEIVE\x10\x02\x12\x12\n" +
 	"\x0eCALL_KIND_INIT\x10\x03\x12\x16\n" +
 	"\x12CALL_KIND_VALIDATE\x10\x04\x12\x19\n" +
-	"\x15CALL_KIND_POST_COMMIT\x10\x05*;\n" +
+	"\x15CALL_KIND_POST_COMMIT\x10\x05\x12\x16\n" +
+	"\x12CALL_KIND_NOTIFIED\x10\x06*z\n" +
+	"\tGrantKind\x12\x1a\n" +
+	"\x16GRANT_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13GRANT_KIND_ASSIGNED\x10\x01\x12\x1b\n" +
+	"\x17GRANT_KIND_TRANSFERABLE\x10\x02\x12\x1b\n" +
+	"\x17GRANT_KIND_UNRESTRICTED\x10\x03*;\n" +
 	"\n" +
 	"Visibility\x12\x16\n" +
 	"\x12VISIBILITY_PRIVATE\x10\x00\x12\x15\n" +
@@ -2295,80 +3398,109 @@ func file_handler_proto_rawDescGZIP() []byte {
 	return file_handler_proto_rawDescData
 }
 
-var file_handler_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_handler_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_handler_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_handler_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_handler_proto_goTypes = []any{
 	(CallKind)(0),            // 0: parley.handler.v1.CallKind
-	(Visibility)(0),          // 1: parley.handler.v1.Visibility
-	(Ordering)(0),            // 2: parley.handler.v1.Ordering
-	(*DescribeRequest)(nil),  // 3: parley.handler.v1.DescribeRequest
-	(*DescribeResponse)(nil), // 4: parley.handler.v1.DescribeResponse
-	(*SetupRequest)(nil),     // 5: parley.handler.v1.SetupRequest
-	(*CommitLimits)(nil),     // 6: parley.handler.v1.CommitLimits
-	(*SetupResponse)(nil),    // 7: parley.handler.v1.SetupResponse
-	(*DrainRequest)(nil),     // 8: parley.handler.v1.DrainRequest
-	(*DrainResponse)(nil),    // 9: parley.handler.v1.DrainResponse
-	(*ControlRequest)(nil),   // 10: parley.handler.v1.ControlRequest
-	(*ControlEvent)(nil),     // 11: parley.handler.v1.ControlEvent
-	(*HostBatch)(nil),        // 12: parley.handler.v1.HostBatch
-	(*HandlerBatch)(nil),     // 13: parley.handler.v1.HandlerBatch
-	(*HostMessage)(nil),      // 14: parley.handler.v1.HostMessage
-	(*HandlerMessage)(nil),   // 15: parley.handler.v1.HandlerMessage
-	(*CallStart)(nil),        // 16: parley.handler.v1.CallStart
-	(*CallResult)(nil),       // 17: parley.handler.v1.CallResult
-	(*CallbackRequest)(nil),  // 18: parley.handler.v1.CallbackRequest
-	(*Get)(nil),              // 19: parley.handler.v1.Get
-	(*Send)(nil),             // 20: parley.handler.v1.Send
-	(*Entry)(nil),            // 21: parley.handler.v1.Entry
-	(*Query)(nil),            // 22: parley.handler.v1.Query
-	(*CallbackResult)(nil),   // 23: parley.handler.v1.CallbackResult
-	(*Records)(nil),          // 24: parley.handler.v1.Records
-	(*Record)(nil),           // 25: parley.handler.v1.Record
-	(*LogLine)(nil),          // 26: parley.handler.v1.LogLine
-	(*Attr)(nil),             // 27: parley.handler.v1.Attr
-	(*Error)(nil),            // 28: parley.handler.v1.Error
-	(*Limit)(nil),            // 29: parley.handler.v1.Limit
-	(*Attempt)(nil),          // 30: parley.handler.v1.Attempt
+	(GrantKind)(0),           // 1: parley.handler.v1.GrantKind
+	(Visibility)(0),          // 2: parley.handler.v1.Visibility
+	(Ordering)(0),            // 3: parley.handler.v1.Ordering
+	(*DescribeRequest)(nil),  // 4: parley.handler.v1.DescribeRequest
+	(*DescribeResponse)(nil), // 5: parley.handler.v1.DescribeResponse
+	(*SetupRequest)(nil),     // 6: parley.handler.v1.SetupRequest
+	(*CommitLimits)(nil),     // 7: parley.handler.v1.CommitLimits
+	(*SetupResponse)(nil),    // 8: parley.handler.v1.SetupResponse
+	(*DrainRequest)(nil),     // 9: parley.handler.v1.DrainRequest
+	(*DrainResponse)(nil),    // 10: parley.handler.v1.DrainResponse
+	(*ControlRequest)(nil),   // 11: parley.handler.v1.ControlRequest
+	(*ControlEvent)(nil),     // 12: parley.handler.v1.ControlEvent
+	(*HostBatch)(nil),        // 13: parley.handler.v1.HostBatch
+	(*HandlerBatch)(nil),     // 14: parley.handler.v1.HandlerBatch
+	(*HostMessage)(nil),      // 15: parley.handler.v1.HostMessage
+	(*HandlerMessage)(nil),   // 16: parley.handler.v1.HandlerMessage
+	(*CallStart)(nil),        // 17: parley.handler.v1.CallStart
+	(*CallResult)(nil),       // 18: parley.handler.v1.CallResult
+	(*CallbackRequest)(nil),  // 19: parley.handler.v1.CallbackRequest
+	(*Notify)(nil),           // 20: parley.handler.v1.Notify
+	(*NotifyResults)(nil),    // 21: parley.handler.v1.NotifyResults
+	(*NotifyResult)(nil),     // 22: parley.handler.v1.NotifyResult
+	(*Emit)(nil),             // 23: parley.handler.v1.Emit
+	(*Online)(nil),           // 24: parley.handler.v1.Online
+	(*Presence)(nil),         // 25: parley.handler.v1.Presence
+	(*Rate)(nil),             // 26: parley.handler.v1.Rate
+	(*Grant)(nil),            // 27: parley.handler.v1.Grant
+	(*Claim)(nil),            // 28: parley.handler.v1.Claim
+	(*Revoke)(nil),           // 29: parley.handler.v1.Revoke
+	(*Delegate)(nil),         // 30: parley.handler.v1.Delegate
+	(*Done)(nil),             // 31: parley.handler.v1.Done
+	(*Get)(nil),              // 32: parley.handler.v1.Get
+	(*Send)(nil),             // 33: parley.handler.v1.Send
+	(*Entry)(nil),            // 34: parley.handler.v1.Entry
+	(*Query)(nil),            // 35: parley.handler.v1.Query
+	(*CallbackResult)(nil),   // 36: parley.handler.v1.CallbackResult
+	(*Records)(nil),          // 37: parley.handler.v1.Records
+	(*Record)(nil),           // 38: parley.handler.v1.Record
+	(*LogLine)(nil),          // 39: parley.handler.v1.LogLine
+	(*Attr)(nil),             // 40: parley.handler.v1.Attr
+	(*Error)(nil),            // 41: parley.handler.v1.Error
+	(*Limit)(nil),            // 42: parley.handler.v1.Limit
+	(*Attempt)(nil),          // 43: parley.handler.v1.Attempt
 }
 var file_handler_proto_depIdxs = []int32{
-	6,  // 0: parley.handler.v1.SetupRequest.commits:type_name -> parley.handler.v1.CommitLimits
-	28, // 1: parley.handler.v1.SetupResponse.error:type_name -> parley.handler.v1.Error
-	14, // 2: parley.handler.v1.HostBatch.frames:type_name -> parley.handler.v1.HostMessage
-	15, // 3: parley.handler.v1.HandlerBatch.frames:type_name -> parley.handler.v1.HandlerMessage
-	16, // 4: parley.handler.v1.HostMessage.start:type_name -> parley.handler.v1.CallStart
-	23, // 5: parley.handler.v1.HostMessage.result:type_name -> parley.handler.v1.CallbackResult
-	17, // 6: parley.handler.v1.HandlerMessage.result:type_name -> parley.handler.v1.CallResult
-	18, // 7: parley.handler.v1.HandlerMessage.callback:type_name -> parley.handler.v1.CallbackRequest
-	26, // 8: parley.handler.v1.HandlerMessage.log:type_name -> parley.handler.v1.LogLine
+	7,  // 0: parley.handler.v1.SetupRequest.commits:type_name -> parley.handler.v1.CommitLimits
+	41, // 1: parley.handler.v1.SetupResponse.error:type_name -> parley.handler.v1.Error
+	15, // 2: parley.handler.v1.HostBatch.frames:type_name -> parley.handler.v1.HostMessage
+	16, // 3: parley.handler.v1.HandlerBatch.frames:type_name -> parley.handler.v1.HandlerMessage
+	17, // 4: parley.handler.v1.HostMessage.start:type_name -> parley.handler.v1.CallStart
+	36, // 5: parley.handler.v1.HostMessage.result:type_name -> parley.handler.v1.CallbackResult
+	18, // 6: parley.handler.v1.HandlerMessage.result:type_name -> parley.handler.v1.CallResult
+	19, // 7: parley.handler.v1.HandlerMessage.callback:type_name -> parley.handler.v1.CallbackRequest
+	39, // 8: parley.handler.v1.HandlerMessage.log:type_name -> parley.handler.v1.LogLine
 	0,  // 9: parley.handler.v1.CallStart.kind:type_name -> parley.handler.v1.CallKind
-	24, // 10: parley.handler.v1.CallStart.records:type_name -> parley.handler.v1.Records
-	28, // 11: parley.handler.v1.CallResult.error:type_name -> parley.handler.v1.Error
-	20, // 12: parley.handler.v1.CallbackRequest.send:type_name -> parley.handler.v1.Send
-	21, // 13: parley.handler.v1.CallbackRequest.commit:type_name -> parley.handler.v1.Entry
-	22, // 14: parley.handler.v1.CallbackRequest.query:type_name -> parley.handler.v1.Query
-	19, // 15: parley.handler.v1.CallbackRequest.get:type_name -> parley.handler.v1.Get
-	1,  // 16: parley.handler.v1.Entry.visibility:type_name -> parley.handler.v1.Visibility
-	2,  // 17: parley.handler.v1.Entry.ordering:type_name -> parley.handler.v1.Ordering
-	24, // 18: parley.handler.v1.CallbackResult.records:type_name -> parley.handler.v1.Records
-	28, // 19: parley.handler.v1.CallbackResult.error:type_name -> parley.handler.v1.Error
-	25, // 20: parley.handler.v1.CallbackResult.record:type_name -> parley.handler.v1.Record
-	25, // 21: parley.handler.v1.Records.records:type_name -> parley.handler.v1.Record
-	27, // 22: parley.handler.v1.LogLine.attrs:type_name -> parley.handler.v1.Attr
-	29, // 23: parley.handler.v1.Error.limit:type_name -> parley.handler.v1.Limit
-	30, // 24: parley.handler.v1.Error.attempts:type_name -> parley.handler.v1.Attempt
-	3,  // 25: parley.handler.v1.Handler.Describe:input_type -> parley.handler.v1.DescribeRequest
-	5,  // 26: parley.handler.v1.Handler.Setup:input_type -> parley.handler.v1.SetupRequest
-	8,  // 27: parley.handler.v1.Handler.Drain:input_type -> parley.handler.v1.DrainRequest
-	10, // 28: parley.handler.v1.Handler.Control:input_type -> parley.handler.v1.ControlRequest
-	4,  // 29: parley.handler.v1.Handler.Describe:output_type -> parley.handler.v1.DescribeResponse
-	7,  // 30: parley.handler.v1.Handler.Setup:output_type -> parley.handler.v1.SetupResponse
-	9,  // 31: parley.handler.v1.Handler.Drain:output_type -> parley.handler.v1.DrainResponse
-	11, // 32: parley.handler.v1.Handler.Control:output_type -> parley.handler.v1.ControlEvent
-	29, // [29:33] is the sub-list for method output_type
-	25, // [25:29] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	37, // 10: parley.handler.v1.CallStart.records:type_name -> parley.handler.v1.Records
+	41, // 11: parley.handler.v1.CallResult.error:type_name -> parley.handler.v1.Error
+	33, // 12: parley.handler.v1.CallbackRequest.send:type_name -> parley.handler.v1.Send
+	34, // 13: parley.handler.v1.CallbackRequest.commit:type_name -> parley.handler.v1.Entry
+	35, // 14: parley.handler.v1.CallbackRequest.query:type_name -> parley.handler.v1.Query
+	32, // 15: parley.handler.v1.CallbackRequest.get:type_name -> parley.handler.v1.Get
+	20, // 16: parley.handler.v1.CallbackRequest.notify:type_name -> parley.handler.v1.Notify
+	23, // 17: parley.handler.v1.CallbackRequest.emit:type_name -> parley.handler.v1.Emit
+	24, // 18: parley.handler.v1.CallbackRequest.online:type_name -> parley.handler.v1.Online
+	27, // 19: parley.handler.v1.CallbackRequest.grant:type_name -> parley.handler.v1.Grant
+	29, // 20: parley.handler.v1.CallbackRequest.revoke:type_name -> parley.handler.v1.Revoke
+	28, // 21: parley.handler.v1.CallbackRequest.claim:type_name -> parley.handler.v1.Claim
+	30, // 22: parley.handler.v1.CallbackRequest.delegate:type_name -> parley.handler.v1.Delegate
+	22, // 23: parley.handler.v1.NotifyResults.results:type_name -> parley.handler.v1.NotifyResult
+	41, // 24: parley.handler.v1.NotifyResult.error:type_name -> parley.handler.v1.Error
+	1,  // 25: parley.handler.v1.Grant.kind:type_name -> parley.handler.v1.GrantKind
+	26, // 26: parley.handler.v1.Grant.rate:type_name -> parley.handler.v1.Rate
+	26, // 27: parley.handler.v1.Delegate.rate:type_name -> parley.handler.v1.Rate
+	2,  // 28: parley.handler.v1.Entry.visibility:type_name -> parley.handler.v1.Visibility
+	3,  // 29: parley.handler.v1.Entry.ordering:type_name -> parley.handler.v1.Ordering
+	37, // 30: parley.handler.v1.CallbackResult.records:type_name -> parley.handler.v1.Records
+	41, // 31: parley.handler.v1.CallbackResult.error:type_name -> parley.handler.v1.Error
+	38, // 32: parley.handler.v1.CallbackResult.record:type_name -> parley.handler.v1.Record
+	21, // 33: parley.handler.v1.CallbackResult.notified:type_name -> parley.handler.v1.NotifyResults
+	25, // 34: parley.handler.v1.CallbackResult.presence:type_name -> parley.handler.v1.Presence
+	28, // 35: parley.handler.v1.CallbackResult.claim:type_name -> parley.handler.v1.Claim
+	31, // 36: parley.handler.v1.CallbackResult.done:type_name -> parley.handler.v1.Done
+	38, // 37: parley.handler.v1.Records.records:type_name -> parley.handler.v1.Record
+	40, // 38: parley.handler.v1.LogLine.attrs:type_name -> parley.handler.v1.Attr
+	42, // 39: parley.handler.v1.Error.limit:type_name -> parley.handler.v1.Limit
+	43, // 40: parley.handler.v1.Error.attempts:type_name -> parley.handler.v1.Attempt
+	4,  // 41: parley.handler.v1.Handler.Describe:input_type -> parley.handler.v1.DescribeRequest
+	6,  // 42: parley.handler.v1.Handler.Setup:input_type -> parley.handler.v1.SetupRequest
+	9,  // 43: parley.handler.v1.Handler.Drain:input_type -> parley.handler.v1.DrainRequest
+	11, // 44: parley.handler.v1.Handler.Control:input_type -> parley.handler.v1.ControlRequest
+	5,  // 45: parley.handler.v1.Handler.Describe:output_type -> parley.handler.v1.DescribeResponse
+	8,  // 46: parley.handler.v1.Handler.Setup:output_type -> parley.handler.v1.SetupResponse
+	10, // 47: parley.handler.v1.Handler.Drain:output_type -> parley.handler.v1.DrainResponse
+	12, // 48: parley.handler.v1.Handler.Control:output_type -> parley.handler.v1.ControlEvent
+	45, // [45:49] is the sub-list for method output_type
+	41, // [41:45] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_handler_proto_init() }
@@ -2392,22 +3524,34 @@ func file_handler_proto_init() {
 		(*CallbackRequest_Commit)(nil),
 		(*CallbackRequest_Query)(nil),
 		(*CallbackRequest_Get)(nil),
+		(*CallbackRequest_Notify)(nil),
+		(*CallbackRequest_Emit)(nil),
+		(*CallbackRequest_Online)(nil),
+		(*CallbackRequest_Grant)(nil),
+		(*CallbackRequest_Revoke)(nil),
+		(*CallbackRequest_Claim)(nil),
+		(*CallbackRequest_Delegate)(nil),
 	}
-	file_handler_proto_msgTypes[20].OneofWrappers = []any{
+	file_handler_proto_msgTypes[32].OneofWrappers = []any{
 		(*CallbackResult_Reply)(nil),
 		(*CallbackResult_Hash)(nil),
 		(*CallbackResult_Records)(nil),
 		(*CallbackResult_Error)(nil),
 		(*CallbackResult_Record)(nil),
+		(*CallbackResult_Notified)(nil),
+		(*CallbackResult_Presence)(nil),
+		(*CallbackResult_Claim)(nil),
+		(*CallbackResult_Proof)(nil),
+		(*CallbackResult_Done)(nil),
 	}
-	file_handler_proto_msgTypes[22].OneofWrappers = []any{}
+	file_handler_proto_msgTypes[34].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_handler_proto_rawDesc), len(file_handler_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   28,
+			NumEnums:      4,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

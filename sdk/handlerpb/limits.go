@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/parley-p2p/parley/sdk"
 )
 
 // Bounds of the contract. docs/handlers.md repeats them for other languages.
@@ -14,7 +16,7 @@ const (
 	// DefaultMaxPayload is the payload limit where the node sets none.
 	DefaultMaxPayload = 16 << 20
 	// MaxCallbacks bounds the callbacks of one call that are open at once.
-	MaxCallbacks = 64
+	MaxCallbacks = sdk.MaxParallel
 	// MaxOpenCalls bounds the calls that have not ended, those included that the
 	// node has given up and that don't heed their context. A process that would
 	// exceed it is replaced.

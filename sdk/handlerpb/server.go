@@ -154,6 +154,21 @@ func (s *HandlerStream) Commit(ctx context.Context, id uint64, e *sdk.Entry) (qu
 	return true, nil
 }
 
+// Notify queues a notification of the call id for whose results nobody waits. It
+// arrives before whatever is sent next. A large one would be overtaken: it is not
+// queued, and is a Callback's. Where the queue is full it waits for ctx.
+func (s *HandlerStream) Notify(ctx context.Context, id uint64, n *sdk.Notice) (queued bool, err error) {
+	var a [3 * headSize]byte
+	head, tail, err := callbackHead(a[:0], id, &Callback{Op: OpNotify, Notice: *n})
+	if err != nil || len(head)+len(tail) > SmallFrame {
+		return false, err
+	}
+	if _, err := s.w.put(ctx, head, tail, false); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
 // Cancel says that nobody waits for a callback's answer any more. It tells
 // whether the callback is on its way; if it is not, it is not sent either.
 func (s *HandlerStream) Cancel(id, cb uint64, t Ticket) (onItsWay bool, err error) {

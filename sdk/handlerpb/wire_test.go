@@ -41,6 +41,9 @@ func testRecord() sdk.Record {
 		Signature: seq[[64]byte](9), Content: []byte("content")}
 }
 
+var testClaim = sdk.Claim{Grantor: seq[sdk.AgentID](1), Grant: seq[sdk.Hash](2), Secret: seq[sdk.Secret](3), Functions: []string{"read"},
+	Expires: time.UnixMicro(1_700_000_000_000_005).UTC()}
+
 // vector is a frame in both forms. node tells who sends it.
 type vector struct {
 	name, comment string
@@ -58,6 +61,10 @@ func vectors() []vector {
 			Function: "place_bid", ID: seq[sdk.MessageID](1), From: seq[sdk.AgentID](2), Payload: []byte("payload")}, Remaining: 1500 * time.Millisecond}}},
 		{"call-receive", "a receive without a deadline", true, &FromNode{ID: 300, Start: &Start{Call: sdk.Call{Kind: sdk.CallReceive,
 			ID: seq[sdk.MessageID](1), From: seq[sdk.AgentID](2), Payload: []byte("payload")}}}},
+		{"call-behalf", "a receive from one who acts on behalf of another", true, &FromNode{ID: 300, Start: &Start{Call: sdk.Call{Kind: sdk.CallReceive,
+			ID: seq[sdk.MessageID](1), From: seq[sdk.AgentID](2), Behalf: []byte("proof"), Payload: []byte("payload")}}}},
+		{"call-notified", "a notification", true, &FromNode{ID: 300, Start: &Start{Call: sdk.Call{Kind: sdk.CallNotified,
+			ID: seq[sdk.MessageID](1), From: seq[sdk.AgentID](2), Payload: []byte("payload")}}}},
 		{"call-init", "an init with 30 s left", true, &FromNode{ID: 1, Start: &Start{Call: sdk.Call{Kind: sdk.CallInit,
 			ID: seq[sdk.MessageID](1), From: seq[sdk.AgentID](2)}, Remaining: 30 * time.Second}}},
 		{"call-validate", "is this record's entry valid?", true, &FromNode{ID: 9, Start: &Start{Call: sdk.Call{Kind: sdk.CallValidate,
@@ -73,11 +80,34 @@ func vectors() []vector {
 			&FromNode{ID: 9, Answer: &Answer{ID: 3, Op: OpQuery, Records: []sdk.Record{testRecord(), withheld, empty}}}},
 		{"answer-get", "the record for callback 5", true, &FromNode{ID: 9, Answer: &Answer{ID: 5, Op: OpGet, Record: testRecord()}}},
 		{"answer-get-empty", "a record whose entry is empty", true, &FromNode{ID: 9, Answer: &Answer{ID: 5, Op: OpGet, Record: empty}}},
+		{"answer-notify", "callback 6: the first agent's notified took it, the second one has an error", true,
+			&FromNode{ID: 9, Answer: &Answer{ID: 6, Op: OpNotify, Results: []error{nil, fullError}}}},
+		{"answer-online", "callback 8: heard at that time", true, &FromNode{ID: 9, Answer: &Answer{ID: 8, Op: OpOnline,
+			Presence: sdk.Presence{Online: true, LastHeard: time.UnixMicro(1_700_000_000_000_005).UTC()}}}},
+		{"answer-grant", "callback 9: the claim of a transferable grant", true, &FromNode{ID: 9, Answer: &Answer{ID: 9, Op: OpGrant, Claim: testClaim}}},
+		{"answer-delegate", "callback 12: the proof", true, &FromNode{ID: 9, Answer: &Answer{ID: 12, Op: OpDelegate, Proof: []byte("proof")}}},
+		{"answer-done", "callback 7, 10 or 11: it was done", true, &FromNode{ID: 9, Answer: &Answer{ID: 7, Op: OpDone}}},
 		{"answer-error", "an error with every field for callback 4", true, &FromNode{ID: 9, Answer: &Answer{ID: 4, Err: fullError}}},
 		{"result-reply", "the end of a call", false, &FromHandler{ID: 9, Result: &Result{Reply: []byte("reply")}}},
 		{"result-error", "the end of a call with an error", false, &FromHandler{ID: 9, Result: &Result{Err: fullError}}},
-		{"callback-send", "a send with 2 s of its own", false, &FromHandler{ID: 9, Callback: &Callback{ID: 1, Op: OpSend, To: seq[sdk.AgentID](1),
-			Payload: []byte("payload"), Remaining: 2 * time.Second}}},
+		{"callback-send", "a send with 2 s of its own", false, &FromHandler{ID: 9, Callback: &Callback{ID: 1, Op: OpSend, Message: sdk.Message{To: seq[sdk.AgentID](1),
+			Payload: []byte("payload")}, Remaining: 2 * time.Second}}},
+		{"callback-call-remote", "a call of another agent's function on behalf of a third one, with a matching receipt", false, &FromHandler{ID: 9, Callback: &Callback{ID: 1, Op: OpSend,
+			Message: sdk.Message{To: seq[sdk.AgentID](1), Function: "read", Behalf: []byte("proof"), Payload: []byte("payload"), Receipt: true}}}},
+		{"callback-notify", "a notification to two agents, whose results are waited for", false, &FromHandler{ID: 9, Callback: &Callback{ID: 6, Op: OpNotify, Remaining: time.Second,
+			Notice: sdk.Notice{To: []sdk.AgentID{seq[sdk.AgentID](1), seq[sdk.AgentID](2)}, Payload: []byte("payload"), Wait: true}}}},
+		{"callback-notify-unanswered", "a notification to one agent that wants no answer (no cb)", false, &FromHandler{ID: 9, Callback: &Callback{Op: OpNotify,
+			Notice: sdk.Notice{To: []sdk.AgentID{seq[sdk.AgentID](1)}, Payload: []byte("payload")}}}},
+		{"callback-emit", "a signal to the agent's own clients", false, &FromHandler{ID: 9, Callback: &Callback{ID: 7, Op: OpEmit, Payload: []byte("payload")}}},
+		{"callback-online", "can this agent be heard?", false, &FromHandler{ID: 9, Callback: &Callback{ID: 8, Op: OpOnline, Agent: seq[sdk.AgentID](1)}}},
+		{"callback-grant", "an assigned grant with every bound", false, &FromHandler{ID: 9, Callback: &Callback{ID: 9, Op: OpGrant, Grant: sdk.Grant{Kind: sdk.GrantAssigned,
+			Agents: []sdk.AgentID{seq[sdk.AgentID](1)}, Functions: []string{"read", "list"}, Expires: time.UnixMicro(1_700_000_000_000_005).UTC(), Uses: 3,
+			Rate: sdk.Rate{N: 10, Per: time.Minute}, MaxPayload: 1000}}}},
+		{"callback-revoke", "the end of a grant", false, &FromHandler{ID: 9, Callback: &Callback{ID: 10, Op: OpRevoke, Revoke: seq[sdk.Hash](1)}}},
+		{"callback-claim", "a transferable grant that was passed on", false, &FromHandler{ID: 9, Callback: &Callback{ID: 11, Op: OpClaim, Claim: testClaim}}},
+		{"callback-delegate", "a delegation with every bound, handed on", false, &FromHandler{ID: 9, Callback: &Callback{ID: 12, Op: OpDelegate, Delegate: sdk.Delegation{To: seq[sdk.AgentID](1),
+			Functions: []string{"place_bid"}, Messages: true, Agents: []sdk.AgentID{seq[sdk.AgentID](2)}, NotBefore: time.UnixMicro(1_700_000_000_000_005).UTC(),
+			Expires: time.UnixMicro(1_800_000_000_000_005).UTC(), Uses: 3, Rate: sdk.Rate{N: 10, Per: time.Minute}, MaxPayload: 1000, Depth: 1, Under: []byte("proof")}}}},
 		{"callback-commit", "a public entry, strict ordering", false, &FromHandler{ID: 9, Callback: &Callback{ID: 2, Op: OpCommit,
 			Entry: sdk.Entry{Type: "bid", Visibility: sdk.Public, Ordering: sdk.Strict, Content: []byte("content")}}}},
 		{"callback-commit-unanswered", "a private entry that wants no answer (no cb)", false, &FromHandler{ID: 9, Callback: &Callback{Op: OpCommit,

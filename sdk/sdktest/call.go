@@ -17,12 +17,16 @@ import (
 type running struct {
 	node *Node
 	call *sdk.Call
-	base uint64 // records when the call began, for strict ordering
 	ctx  context.Context
 	stop context.CancelCauseFunc
 	// release frees the deadline's timer.
 	release context.CancelFunc
 	done    chan struct{} // closed when out and err are final
+
+	// Of another agent's message.
+	checked time.Time // when behalf was found to hold
+	behalf  *sdk.Behalf
+	receipt *sdk.ReceiptRequest // nil: none is asked for
 
 	// effects counts the messages sent that may have taken effect.
 	effects atomic.Int32
@@ -31,6 +35,9 @@ type running struct {
 	err     *sdk.Error
 
 	mu     sync.Mutex // guards what follows
+	base   uint64     // records when the call began, or up to the last of own behind them, for strict ordering
+	own    []uint64   // numbers of the node's records for this call that stand behind another's
+	wrote  bool       // the node has appended for it
 	ended  bool
 	stage  sdk.Stage // of staged
 	staged []sdk.Entry
@@ -43,7 +50,13 @@ var errCrashed = errors.New("the handler crashed")
 // start begins a call in a goroutine of its own. The caller waits on done; the
 // Net waits for the goroutine.
 func (x *Node) start(deadline time.Time, call *sdk.Call) (*running, *sdk.Error) {
-	r := &running{node: x, call: call, base: x.chain.len(), done: make(chan struct{}), stage: sdk.Stage{Limits: x.net.options.commitLimits()}}
+	return x.startCall(deadline, &running{call: call})
+}
+
+// startCall is start for a call that more is known of.
+func (x *Node) startCall(deadline time.Time, r *running) (*running, *sdk.Error) {
+	call := r.call
+	r.node, r.base, r.done, r.stage.Limits = x, x.chain.len(), make(chan struct{}), x.net.options.commitLimits()
 	x.mu.Lock()
 	own := call.Kind != sdk.CallFunction && call.Kind != sdk.CallReceive // a node lets those wait
 	if max := x.net.options.MaxCalls; len(x.running) >= max && !own {
@@ -93,12 +106,14 @@ func (r *running) finish(out []byte, err error) {
 		case err != nil:
 			r.err = handlerError(err)
 		default:
+			var own []sdk.Entry
+			own, out = r.seal(staged, out)
 			if r.err = r.node.net.tooLarge("answer", len(out)); r.err != nil {
 				r.err.Delivered = sdk.DeliveredYes
 				break
 			}
 			cause := sdk.Cause{Kind: r.call.Kind, Message: r.call.ID, From: r.call.From}
-			if r.err = r.node.chain.append(staged, cause, r.base); r.err == nil {
+			if r.err = r.node.chain.append(append(staged, own...), cause, r.began()); r.err == nil {
 				r.out = out
 				r.node.net.changed()
 			}
@@ -133,10 +148,10 @@ func (r *running) settle() {
 	r.release()
 }
 
-// delivered is what can be said of a call that was given up: a receive has
-// the message, a function may or may not have sent some.
+// delivered is what can be said of a call that was given up: another agent's has
+// arrived, a function may or may not have sent some.
 func (r *running) delivered() sdk.Delivered {
-	if r.call.Kind == sdk.CallReceive {
+	if r.call.Kind == sdk.CallReceive || r.call.Kind == sdk.CallNotified || r.call.From != r.node.id {
 		return sdk.DeliveredYes
 	}
 	return sdk.DeliveredUnknown
@@ -150,6 +165,13 @@ func (r *running) cancel(ctx context.Context) {
 		r.err = ctxError(ctx, r.delivered())
 		r.settle()
 	})
+}
+
+// began is the chain's length that a strict commit of the call rests upon.
+func (r *running) began() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.base
 }
 
 // end makes the Host refuse, and takes what was staged.

@@ -83,9 +83,9 @@ func (x *Node) Validate(author *Node, entryType string, v any) error {
 	return nil
 }
 
-// Settle waits until every post_commit has run: of what was committed before,
-// and of what these commit in their turn, at whichever node. Nodes that are
-// stopped are left out.
+// Settle waits until every post_commit has run, and until no notification waits or
+// runs: of what was committed and sent before, and of what these commit and send in
+// their turn, at whichever node. Nodes that are stopped are left out.
 func (n *Net) Settle() {
 	n.posts.L.Lock()
 	defer n.posts.L.Unlock()
@@ -102,6 +102,9 @@ func (n *Net) settledLocked() bool {
 	n.mu.Unlock()
 	for _, x := range nodes {
 		if x.desc.PostCommit && x.posted < x.chain.len() && !x.isStopped() {
+			return false
+		}
+		if !x.idle() {
 			return false
 		}
 	}

@@ -103,6 +103,18 @@ func (c *chain) append(entries []sdk.Entry, cause sdk.Cause, base uint64) *sdk.E
 	return nil
 }
 
+// appendOwn adds one entry of the node's own and returns its number.
+func (c *chain) appendOwn(e sdk.Entry, cause sdk.Cause) (uint64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fault != nil {
+		return 0, &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideNode, Delivered: sdk.DeliveredYes, Retry: true,
+			HandlerCode: sdk.HandlerCodeCommit, Text: "commit: " + c.fault.Error()}
+	}
+	c.addLocked(sdk.Header{Kind: sdk.KindEntry, EntryType: e.Type, Visibility: e.Visibility, Cause: cause}, e.Content)
+	return uint64(len(c.records)) - 1, nil
+}
+
 // query follows sdk.Query. It stops before the records' bytes exceed maxBytes,
 // but returns at least one that matches.
 func (c *chain) query(q sdk.Query, maxBytes int) []sdk.Record {

@@ -53,6 +53,12 @@ func TestHost(t *testing.T, start func(t *testing.T) Network) {
 		{"back to the sender", testBack}, {"to oneself", testSelf}, {"too large", testTooLarge},
 		{"concurrent", testConcurrent}, {"context after return", testLater}, {"crash", testCrash},
 		{"init", testInit}, {"validate", testValidate}, {"get", testGet}, {"post commit", testPostCommit},
+		{"grant", testGrant}, {"grant to others", testGrantNobody}, {"grant transferable", testGrantTransferable},
+		{"delegate", testDelegate}, {"delegate on", testDelegateOn}, {"delegate and call", testDelegateCall}, {"delegate uses", testDelegateUses},
+		{"revoke delegation", testRevokeDelegation}, {"receipt", testReceipt}, {"receipt and failure", testReceiptFails},
+		{"grant limits", testGrantLimits}, {"grant and call", testGrantAndCall}, {"remote errors", testRemoteErrors},
+		{"notify", testNotify}, {"notify results", testNotifyResults}, {"notify one by one", testNotifyOneByOne},
+		{"emit", testEmit}, {"online", testOnline}, {"send to many", testMany},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
 			n := start(t)

@@ -26,7 +26,8 @@ type Step struct {
 	//	fail      fail with handler code Text
 	//	panic     panic
 	//	big       answer N bytes of text
-	//	send      send Then to To and answer its answer
+	//	send      send Then to To and answer its answer, under Proof and with a receipt
+	//	          where Receipt says so; remote likewise
 	//	deadline  answer the nanoseconds until the call's deadline
 	//	hang      raise Text+".begun", wait for the call's end, raise Text+".ended"
 	//	get       answer the note in the public entry Record, and its author as From
@@ -37,15 +38,44 @@ type Step struct {
 	//	later     use the call's context once the call has returned, then raise
 	//	          Text+".refused" if that failed with HandlerCodeContext
 	//	leak      stage an entry, fail with an error that is no *sdk.Error
+	//	then      send, then fail with handler code "my.code"
+	//	delegate  sign Delegate and answer its proof
+	//	grant     make the grant Grant, then do Then; answer its claim
+	//	revoke    revoke the grant Record
+	//	claim     keep Claim
+	//	remote    have To do Then by a CallRemote of its function "do", or of Text
+	//	notify    have Agents notified of Then, N+1 times, numbered in its Text
+	//	results   have Agents notified of Then, and answer what became of each
+	//	emit      emit the signal Text to the agent's own clients, then do Then
+	//	online    answer "online" if To is, else "heard" if it ever was
+	//	many      send Then to Agents, of which N are enough; answer what became of each
 	Op     string
-	Text   string      `codec:",omitempty"`
-	N      int         `codec:",omitempty"`
-	Strict bool        `codec:",omitempty"`
-	Public bool        `codec:",omitempty"`
-	Record sdk.Hash    `codec:",omitempty"`
-	Spoil  string      `codec:",omitempty"`
-	To     sdk.AgentID `codec:",omitempty"`
-	Then   *Step       `codec:",omitempty"`
+	Text   string        `codec:",omitempty"`
+	N      int           `codec:",omitempty"`
+	Strict bool          `codec:",omitempty"`
+	Public bool          `codec:",omitempty"`
+	Record sdk.Hash      `codec:",omitempty"`
+	Spoil  string        `codec:",omitempty"`
+	To     sdk.AgentID   `codec:",omitempty"`
+	Then   *Step         `codec:",omitempty"`
+	Agents []sdk.AgentID `codec:",omitempty"`
+	Grant  *sdk.Grant    `codec:",omitempty"`
+	Claim  *sdk.Claim    `codec:",omitempty"`
+
+	Delegate *sdk.Delegation `codec:",omitempty"`
+	Proof    sdk.Proof       `codec:",omitempty"`
+	Receipt  bool            `codec:",omitempty"`
+}
+
+// options are those of a Step's send.
+func (s *Step) options() (list []sdk.SendOption) {
+	if len(s.Proof) > 0 {
+		list = append(list, sdk.OnBehalf(s.Proof))
+	}
+	if s.Receipt {
+		list = append(list, sdk.WithReceipt())
+	}
+	return list
 }
 
 // Result is a Step's answer.
@@ -56,6 +86,11 @@ type Result struct {
 	Message     sdk.MessageID `codec:",omitempty"`
 	DNA         sdk.DNAHash   `codec:",omitempty"`
 	Left        time.Duration `codec:",omitempty"`
+	Claim       *sdk.Claim    `codec:",omitempty"`
+	Proof       sdk.Proof     `codec:",omitempty"`
+	// Chain are the agents of the proof under which the call runs: the principal,
+	// then to whom each link is given.
+	Chain []sdk.AgentID `codec:",omitempty"`
 }
 
 // TestHost knows by signals what post_commit did: that it heard of a note "tell:X"
@@ -69,6 +104,10 @@ func ConformanceDNA() *sdk.Definition {
 	return sdk.Define("conformance", "1",
 		sdk.Function("do", do),
 		sdk.Receive(do),
+		sdk.Notified(func(c *sdk.Context, s Step) error {
+			_, err := do(c, s)
+			return err
+		}),
 		sdk.Init(func(*sdk.Context) error { return nil }),
 		sdk.Validate(func(e *sdk.Candidate) error {
 			var text string
@@ -87,6 +126,7 @@ func do(c *sdk.Context, s Step) (r Result, err error) {
 		r.Text = s.Text
 	case "who":
 		r.Agent, r.From, r.Message, r.DNA = c.Agent(), c.From(), c.MessageID(), c.DNA()
+		return whoFor(c, r)
 	case "commit":
 		return doCommit(c, s)
 	case "try":
@@ -113,15 +153,63 @@ func do(c *sdk.Context, s Step) (r Result, err error) {
 		_, _ = rand.Read(b) // never fails
 		r.Text = hex.EncodeToString(b)[:s.N]
 	case "send":
-		return sdk.Send[Result](c, s.To, s.Then)
+		return sdk.Send[Result](c, s.To, s.Then, s.options()...)
+	case "then":
+		if _, err := sdk.Send[Result](c, s.To, s.Then, s.options()...); err != nil {
+			return r, err
+		}
+		return r, sdk.Fail("my.code", "as told, after it was sent")
+	case "delegate":
+		r.Proof, err = c.Delegate(*s.Delegate)
+		return r, err
 	case "deadline":
 		if at, ok := c.Deadline(); ok {
 			r.Left = time.Until(at)
 		}
+	case "grant", "revoke", "claim", "remote":
+		return doGrant(c, s)
 	default:
 		return doSignal(c, s)
 	}
 	return r, nil
+}
+
+// whoFor adds in whose name the call is made.
+func whoFor(c *sdk.Context, r Result) (Result, error) {
+	links, err := c.Behalf()
+	principal, acts := c.OnBehalfOf()
+	if err != nil || acts != (len(links) > 0) || acts && principal != links[0].From {
+		return r, fmt.Errorf("on behalf of %s, %t, by %d links, %w", principal, acts, len(links), err)
+	}
+	for i, l := range links {
+		if i == 0 {
+			r.Chain = append(r.Chain, l.From)
+		}
+		r.Chain = append(r.Chain, l.To)
+	}
+	return r, nil
+}
+
+func doGrant(c *sdk.Context, s Step) (r Result, err error) {
+	switch s.Op {
+	case "grant":
+		claim, err := c.Grant(*s.Grant)
+		if err != nil || s.Then == nil {
+			return Result{Claim: &claim}, err
+		}
+		r, err = do(c, *s.Then)
+		r.Claim = &claim
+		return r, err
+	case "revoke":
+		return r, c.Revoke(s.Record)
+	case "claim":
+		return r, c.Claim(*s.Claim)
+	}
+	function := "do"
+	if s.Text != "" {
+		function = s.Text
+	}
+	return sdk.CallRemote[Result](c, s.To, function, s.Then, s.options()...)
 }
 
 func hear(_ *sdk.Context, records []sdk.Record) error {
@@ -215,7 +303,7 @@ func doSignal(c *sdk.Context, s Step) (r Result, err error) {
 		go later(c, s.Text)
 		return r, nil
 	}
-	return r, sdk.Fail("conformance.op", "unknown op %q", s.Op)
+	return doNotice(c, s)
 }
 
 // later outlives its call on purpose; it ends as soon as the call does.

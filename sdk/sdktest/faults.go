@@ -15,6 +15,8 @@ type link struct{ a, b sdk.AgentID }
 type linkState struct {
 	delay time.Duration
 	cut   chan struct{} // closed while the link is cut; made anew by Heal
+	met   bool          // there is a session
+	heard time.Time     // the end of the last one
 }
 
 func (n *Net) linkLocked(a, b *Node) *linkState {
@@ -44,6 +46,7 @@ func (n *Net) Cut(a, b *Node) {
 	defer n.mu.Unlock()
 	if l := n.linkLocked(a, b); !isClosed(l.cut) {
 		close(l.cut)
+		l.part()
 	}
 }
 
@@ -98,6 +101,13 @@ func (n *Net) Stop(x *Node) {
 	x.mu.Lock()
 	x.stopped = true
 	x.mu.Unlock()
+	n.mu.Lock()
+	for k, l := range n.links {
+		if k.a == x.id || k.b == x.id {
+			l.part()
+		}
+	}
+	n.mu.Unlock()
 	n.Crash(x)
 	n.changed() // Settle leaves it out
 }

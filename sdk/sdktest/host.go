@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/agency"
 )
 
 func (r *running) live(what string) *sdk.Error {
@@ -55,12 +56,22 @@ func (r *running) Log(_ context.Context, level slog.Level, text string, args ...
 }
 
 // Send carries a message to another node of the Net, as sdk.Host says.
-func (r *running) Send(ctx context.Context, to sdk.AgentID, payload []byte) ([]byte, error) {
+func (r *running) Send(ctx context.Context, m sdk.Message) ([]byte, error) {
 	if err := r.live("Send"); err != nil {
 		return nil, err
 	}
 	r.effects.Add(1)
-	out, err := r.node.send(ctx, to, slices.Clone(payload))
+	m.Payload = slices.Clone(m.Payload)
+	id := newMessageID()
+	var request *sdk.ReceiptRequest
+	if m.Receipt {
+		signed := sdk.SignReceiptRequest(r.node.chain.key, r.node.dna.Hash(), id, &m, time.Now())
+		request = &signed
+	}
+	out, err := r.node.send(ctx, id, &m, request)
+	if err == nil && request != nil {
+		out, err = r.accept(request, out)
+	}
 	if err != nil {
 		if err.Retry { // it took no effect
 			r.effects.Add(-1)
@@ -70,14 +81,17 @@ func (r *running) Send(ctx context.Context, to sdk.AgentID, payload []byte) ([]b
 	return out, nil
 }
 
-func (x *Node) send(ctx context.Context, to sdk.AgentID, payload []byte) ([]byte, *sdk.Error) {
+func (x *Node) send(ctx context.Context, id sdk.MessageID, m *sdk.Message, request *sdk.ReceiptRequest) ([]byte, *sdk.Error) {
 	if ctx.Err() != nil {
 		return nil, ctxError(ctx, sdk.DeliveredNo)
 	}
-	if err := x.net.tooLarge("payload", len(payload)); err != nil {
+	if err := x.net.tooLarge("payload", len(m.Payload)); err != nil {
 		return nil, err
 	}
-	y, l, err := x.route(to)
+	if _, err := x.mayAct(x.id, m, time.Now()); err != nil {
+		return nil, err
+	}
+	y, l, err := x.route(m.To)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +106,8 @@ func (x *Node) send(ctx context.Context, to sdk.AgentID, payload []byte) ([]byte
 	if limit := time.Now().Add(x.net.options.Timeout); !ok || deadline.After(limit) {
 		deadline = limit
 	}
-	r, err := y.admit(deadline, x, payload)
+	x.net.meet(x, y)
+	r, err := y.admit(deadline, x, id, m, request)
 	if err != nil {
 		return nil, err.Remote()
 	}
@@ -125,9 +140,9 @@ func (x *Node) route(to sdk.AgentID) (*Node, linkState, *sdk.Error) {
 
 // admit is the receiving node's side: it begins the receive, or refuses. Its
 // errors are as that node sees them.
-func (y *Node) admit(deadline time.Time, from *Node, payload []byte) (*running, *sdk.Error) {
+func (y *Node) admit(deadline time.Time, from *Node, id sdk.MessageID, m *sdk.Message, request *sdk.ReceiptRequest) (*running, *sdk.Error) {
 	if y.isBlocked(from.id) {
-		return nil, &sdk.Error{Code: sdk.Refused, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Text: "the sender is blocked"}
+		return nil, agency.Refused("blocked")
 	}
 	if y.dna.Hash() != from.dna.Hash() {
 		text := fmt.Sprintf("DNA %q is not running there", from.dna.Name)
@@ -139,7 +154,30 @@ func (y *Node) admit(deadline time.Time, from *Node, payload []byte) (*running, 
 	if e := y.errInitializing(); e != nil {
 		return nil, e
 	}
-	return y.start(deadline, &sdk.Call{Kind: sdk.CallReceive, ID: newMessageID(), From: from.id, Payload: payload})
+	call := &sdk.Call{Kind: sdk.CallReceive, ID: id, From: from.id, Behalf: slices.Clone(m.Behalf), Payload: m.Payload}
+	in := &running{call: call, receipt: request}
+	who, e := y.authority(from.id, m, in)
+	if e != nil {
+		return nil, e
+	}
+	release := func() {}
+	if m.Function != "" {
+		call.Kind, call.Function = sdk.CallFunction, m.Function
+		if release, e = y.granted(who, from, m); e != nil {
+			return nil, e
+		}
+	}
+	giveBack, e := y.counted(in.behalf)
+	if e != nil {
+		release()
+		return nil, e
+	}
+	r, e := y.startCall(deadline, in)
+	if e != nil {
+		release()
+		giveBack()
+	}
+	return r, e
 }
 
 // await waits for a receive's outcome and carries it back.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/agency"
 )
 
 // Options are the limits of a Net. The zero value has a node's defaults.
@@ -64,6 +65,8 @@ type Net struct {
 	ending bool
 	nodes  map[sdk.AgentID]*Node
 	links  map[link]*linkState
+	// revocations are the revoked delegations of all nodes.
+	revocations map[revocation]bool
 
 	posts *sync.Cond // its lock guards each Node's posted; it is taken before all others
 }
@@ -76,7 +79,7 @@ func New(t testing.TB, options ...Options) *Net {
 		o = options[0]
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	n := &Net{t: t, options: o.withDefaults(), ctx: ctx, nodes: map[sdk.AgentID]*Node{}, links: map[link]*linkState{}, posts: sync.NewCond(new(sync.Mutex))}
+	n := &Net{t: t, options: o.withDefaults(), ctx: ctx, nodes: map[sdk.AgentID]*Node{}, links: map[link]*linkState{}, revocations: map[revocation]bool{}, posts: sync.NewCond(new(sync.Mutex))}
 	t.Cleanup(func() {
 		n.mu.Lock()
 		n.ending = true // from here on begin refuses, so that Wait is not overtaken by Add
@@ -132,6 +135,7 @@ func (n *Net) newNode(name string, h sdk.Handler, options []NodeOptions) (*Node,
 	}
 	key := Key(name)
 	x := &Node{net: n, name: name, handler: h, desc: desc, posted: 1, initializing: desc.Init, running: map[*running]bool{}, blocked: map[sdk.AgentID]bool{},
+		book: agency.NewBook(maxGrants), delegated: agency.NewDelegated(maxDelegated), claims: agency.NewClaims(maxClaims, maxClaimsPerOne),
 		dna: sdk.DNA{Name: desc.Name, Integrity: desc.Integrity, NetworkSeed: o.NetworkSeed, Properties: o.Properties}}
 	copy(x.id[:], key.Public().(ed25519.PublicKey))
 	x.chain = newChain(key, x.dna)

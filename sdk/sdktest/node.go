@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/agency"
 )
 
 // Node is one agent of a Net, its handler and its source chain.
@@ -27,6 +28,11 @@ type Node struct {
 	initializing bool
 	running      map[*running]bool
 	blocked      map[sdk.AgentID]bool
+	book         *agency.Book
+	claims       *agency.Claims
+	delegated    *agency.Delegated
+	outboxes     map[sdk.AgentID]*outbox // of notifications
+	signals      signalled
 }
 
 // ID is the node's agent.

@@ -17,11 +17,11 @@ var errEnded = &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideHandler, Delive
 
 var _ sdk.Host = (*call)(nil)
 
-func (c *call) Send(ctx context.Context, to sdk.AgentID, payload []byte) ([]byte, error) {
-	if len(payload) > c.s.v.maxPayload {
-		return nil, tooLarge("the message", len(payload), c.s.v.maxPayload, sdk.SideCaller, sdk.DeliveredNo)
+func (c *call) Send(ctx context.Context, m sdk.Message) ([]byte, error) {
+	if len(m.Payload) > c.s.v.maxPayload {
+		return nil, tooLarge("the message", len(m.Payload), c.s.v.maxPayload, sdk.SideCaller, sdk.DeliveredNo)
 	}
-	a, err := c.ask(ctx, &handlerpb.Callback{Op: handlerpb.OpSend, To: to, Payload: payload, Remaining: c.remaining(ctx)})
+	a, err := c.ask(ctx, &handlerpb.Callback{Op: handlerpb.OpSend, Message: m, Remaining: c.remaining(ctx)})
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +135,7 @@ func (c *call) ask(ctx context.Context, cb *handlerpb.Callback) (*handlerpb.Answ
 		return nil, c.failed(cb.Op, err, cb.ID != 0)
 	case a.Err != nil:
 		return nil, a.Err
-	case a.Op != cb.Op:
+	case a.Op != cb.Op && (a.Op != handlerpb.OpDone || !onlyDone(cb.Op)):
 		return nil, callbackError(cb.Op, fmt.Errorf("%w: the answer is to another operation", handlerpb.ErrMalformed), true)
 	}
 	return a, nil
@@ -149,7 +149,14 @@ func (c *call) failed(op handlerpb.Op, err error, sent bool) error {
 	return callbackError(op, err, sent)
 }
 
-var opNames = map[handlerpb.Op]string{handlerpb.OpSend: "send", handlerpb.OpCommit: "commit", handlerpb.OpQuery: "query", handlerpb.OpGet: "get"}
+var opNames = map[handlerpb.Op]string{handlerpb.OpSend: "send", handlerpb.OpCommit: "commit", handlerpb.OpQuery: "query", handlerpb.OpGet: "get",
+	handlerpb.OpNotify: "notify", handlerpb.OpEmit: "emit", handlerpb.OpOnline: "online", handlerpb.OpGrant: "grant",
+	handlerpb.OpRevoke: "revoke", handlerpb.OpClaim: "claim", handlerpb.OpDelegate: "delegate"}
+
+// onlyDone tells of an operation whose answer says no more than that it was done.
+func onlyDone(op handlerpb.Op) bool {
+	return op == handlerpb.OpEmit || op == handlerpb.OpRevoke || op == handlerpb.OpClaim
+}
 
 // callbackError says why a callback has no answer. sent tells whether the node
 // may have seen it.
@@ -170,7 +177,7 @@ func callbackError(op handlerpb.Op, err error, sent bool) error {
 	default:
 		e.Code, e.HandlerCode, e.Side = sdk.OutcomeUnknown, "", sdk.SideNode
 	}
-	if sent && op == handlerpb.OpSend {
+	if sent && (op == handlerpb.OpSend || op == handlerpb.OpNotify) {
 		e.Delivered = sdk.DeliveredUnknown
 	}
 	return e

@@ -173,7 +173,7 @@ func TestParallelCallbacks(t *testing.T) {
 					ctx, cancel = context.WithCancel(ctx)
 					defer cancel()
 				}
-				got, err := host.Send(ctx, sdk.AgentID{}, fmt.Append(nil, i))
+				got, err := host.Send(ctx, sdk.Message{Payload: fmt.Append(nil, i)})
 				if want := fmt.Sprintf("%d!", i); err != nil || string(got) != want {
 					errs[i] = fmt.Errorf("%q, %w; want %q", got, err, want)
 				}
@@ -193,7 +193,7 @@ func TestParallelCallbacks(t *testing.T) {
 			if round%2 == 0 {
 				i = len(cbs) - 1 - i
 			}
-			n.reply(cbs[i].ID, string(cbs[i].Payload)+"!")
+			n.reply(cbs[i].ID, string(cbs[i].Message.Payload)+"!")
 		}
 		n.wantResult("ok")
 	}
@@ -204,7 +204,7 @@ func TestSequentialCallbacks(t *testing.T) {
 	t.Parallel()
 	c := connect(t, handlerFunc(func(ctx context.Context, host sdk.Host, c *sdk.Call) (out []byte, err error) {
 		for range 3 {
-			r, err := host.Send(ctx, sdk.AgentID{}, c.Payload)
+			r, err := host.Send(ctx, sdk.Message{Payload: c.Payload})
 			if err != nil {
 				return nil, err
 			}
@@ -222,7 +222,7 @@ func TestSequentialCallbacks(t *testing.T) {
 				t.Fatalf("callback %d after %d", cb.ID, last)
 			}
 			last = cb.ID
-			n.reply(cb.ID, string(cb.Payload))
+			n.reply(cb.ID, string(cb.Message.Payload))
 		}
 		n.wantResult(fmt.Sprint(i, i, i)[:1] + fmt.Sprint(i) + fmt.Sprint(i))
 	}
@@ -235,7 +235,7 @@ func TestLeftovers(t *testing.T) {
 	left := make(chan error, 100)
 	c := connect(t, handlerFunc(func(ctx context.Context, host sdk.Host, c *sdk.Call) ([]byte, error) {
 		if string(c.Payload) == "clean" {
-			return host.Send(ctx, sdk.AgentID{}, []byte("x"))
+			return host.Send(ctx, sdk.Message{Payload: []byte("x")})
 		}
 		sent := make(chan struct{}, 2)
 		for i := range 2 {
@@ -246,7 +246,7 @@ func TestLeftovers(t *testing.T) {
 					cbCtx = ctx
 				}
 				sent <- struct{}{}
-				_, err := host.Send(cbCtx, sdk.AgentID{}, []byte("left"))
+				_, err := host.Send(cbCtx, sdk.Message{Payload: []byte("left")})
 				left <- err
 			}()
 		}
@@ -293,11 +293,11 @@ func TestGiveUpCallback(t *testing.T) {
 	c := connect(t, handlerFunc(func(ctx context.Context, host sdk.Host, c *sdk.Call) ([]byte, error) {
 		short, cancel := context.WithTimeout(ctx, 30*time.Second) // less than the stream has
 		go func() { <-seen; cancel() }()
-		_, err := host.Send(short, sdk.AgentID{}, nil)
+		_, err := host.Send(short, sdk.Message{})
 		if !errors.Is(err, sdk.Canceled) {
 			return nil, fmt.Errorf("error %w, want a cancel", err)
 		}
-		return host.Send(ctx, sdk.AgentID{}, nil)
+		return host.Send(ctx, sdk.Message{})
 	}), 1<<20)
 	n := open(t, c)
 	n.start("")
@@ -331,7 +331,7 @@ func TestErrors(t *testing.T) {
 		case "large":
 			return make([]byte, 1001), nil
 		case "large send":
-			return host.Send(ctx, sdk.AgentID{}, make([]byte, 1001))
+			return host.Send(ctx, sdk.Message{Payload: make([]byte, 1001)})
 		case "bad entry":
 			_, err := host.Commit(ctx, sdk.Entry{})
 			return nil, err
@@ -371,7 +371,7 @@ func TestBadNode(t *testing.T) {
 			return []byte("fine"), nil
 		}
 		entered <- struct{}{}
-		_, err := host.Send(ctx, sdk.AgentID{}, nil)
+		_, err := host.Send(ctx, sdk.Message{})
 		return nil, err
 	}), 1<<20)
 	n := open(t, c)
@@ -401,12 +401,12 @@ func TestCancel(t *testing.T) {
 		case "fine":
 			return []byte("fine"), nil
 		case "send":
-			_, err := host.Send(context.Background(), sdk.AgentID{}, nil) // not with the call's context
+			_, err := host.Send(context.Background(), sdk.Message{}) // not with the call's context
 			return nil, err
 		}
 		host.Log(ctx, slog.LevelInfo, "waiting")
 		<-ctx.Done()
-		_, err := host.Send(context.Background(), sdk.AgentID{}, nil)
+		_, err := host.Send(context.Background(), sdk.Message{})
 		return nil, err
 	}), 1<<20)
 	n := open(t, c)
@@ -477,7 +477,7 @@ func TestBrokenStream(t *testing.T) {
 				close(entered)
 				defer func() { ended <- ctx.Err() }()
 				for range 3 {
-					if _, err := host.Send(ctx, sdk.AgentID{}, nil); err != nil {
+					if _, err := host.Send(ctx, sdk.Message{}); err != nil {
 						return nil, err
 					}
 				}
@@ -635,10 +635,52 @@ func TestByHand(t *testing.T) {
 }
 
 // described are the names of --describe's JSON. They only become more.
-var described = []string{"name", "integrity", "functions", "receives", "sdk", "protocol", "init", "validate", "post_commit"}
+var described = []string{"name", "integrity", "functions", "receives", "sdk", "protocol", "init", "validate", "post_commit", "notified"}
 
 type badHandler struct{ handlerFunc }
 
 func (badHandler) Describe(context.Context) (sdk.Description, error) {
 	return sdk.Description{Name: "Bad Name"}, nil
+}
+
+// A small notification for whose results nobody waits needs nothing from the node;
+// any other one is answered, so that they keep their order.
+func TestNotify(t *testing.T) {
+	t.Parallel()
+	to := []sdk.AgentID{{1}}
+	p := connect(t, handlerFunc(func(ctx context.Context, host sdk.Host, _ *sdk.Call) ([]byte, error) {
+		for _, n := range []sdk.Notice{{To: to}, {To: to, Payload: make([]byte, large)}, {To: to, Wait: true}, {To: to, Payload: []byte("x")}} {
+			if results, err := host.Notify(ctx, n); err != nil || len(results) != 0 && !n.Wait {
+				return nil, fmt.Errorf("results %v, %w", results, err)
+			}
+		}
+		if _, err := host.Notify(ctx, sdk.Notice{To: to, Payload: make([]byte, 1<<20+1)}); !errors.Is(err, sdk.TooLarge) {
+			return nil, fmt.Errorf("one that is too large: %w", err)
+		}
+		over, cancel := context.WithCancel(ctx)
+		cancel()
+		if _, err := host.Notify(over, sdk.Notice{To: to}); !errors.Is(err, sdk.Canceled) {
+			return nil, fmt.Errorf("after the end of its context: %w", err)
+		}
+		return []byte("ok"), nil
+	}), 1<<20)
+	n := open(t, p)
+	n.start("")
+	for i, answered := range []bool{false, true, true, false} {
+		c := n.callback()
+		if c.Op != handlerpb.OpNotify || (c.ID != 0) != answered {
+			t.Fatalf("%d: callback %+v", i, c)
+		}
+		if !answered {
+			continue
+		}
+		a := &handlerpb.Answer{ID: c.ID, Op: handlerpb.OpNotify}
+		if c.Notice.Wait {
+			a.Results = []error{nil}
+		}
+		if err := n.Answer(testContext(t), n.call, a, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.wantResult("ok")
 }

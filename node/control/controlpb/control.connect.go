@@ -67,8 +67,33 @@ const (
 	ControlDHTTableProcedure = "/parley.control.v1.Control/DHTTable"
 	// ControlDHTLookupProcedure is the fully-qualified name of the Control's DHTLookup RPC.
 	ControlDHTLookupProcedure = "/parley.control.v1.Control/DHTLookup"
+	// ControlWatchProcedure is the fully-qualified name of the Control's Watch RPC.
+	ControlWatchProcedure = "/parley.control.v1.Control/Watch"
+	// ControlOnlineProcedure is the fully-qualified name of the Control's Online RPC.
+	ControlOnlineProcedure = "/parley.control.v1.Control/Online"
 	// ControlDHTStatsProcedure is the fully-qualified name of the Control's DHTStats RPC.
 	ControlDHTStatsProcedure = "/parley.control.v1.Control/DHTStats"
+	// ControlGrantsProcedure is the fully-qualified name of the Control's Grants RPC.
+	ControlGrantsProcedure = "/parley.control.v1.Control/Grants"
+	// ControlAddGrantProcedure is the fully-qualified name of the Control's AddGrant RPC.
+	ControlAddGrantProcedure = "/parley.control.v1.Control/AddGrant"
+	// ControlRevokeGrantProcedure is the fully-qualified name of the Control's RevokeGrant RPC.
+	ControlRevokeGrantProcedure = "/parley.control.v1.Control/RevokeGrant"
+	// ControlDelegationsProcedure is the fully-qualified name of the Control's Delegations RPC.
+	ControlDelegationsProcedure = "/parley.control.v1.Control/Delegations"
+	// ControlRevokeDelegationProcedure is the fully-qualified name of the Control's RevokeDelegation
+	// RPC.
+	ControlRevokeDelegationProcedure = "/parley.control.v1.Control/RevokeDelegation"
+	// ControlClaimsProcedure is the fully-qualified name of the Control's Claims RPC.
+	ControlClaimsProcedure = "/parley.control.v1.Control/Claims"
+	// ControlAddClaimProcedure is the fully-qualified name of the Control's AddClaim RPC.
+	ControlAddClaimProcedure = "/parley.control.v1.Control/AddClaim"
+	// ControlRemoveClaimProcedure is the fully-qualified name of the Control's RemoveClaim RPC.
+	ControlRemoveClaimProcedure = "/parley.control.v1.Control/RemoveClaim"
+	// ControlPolicyProcedure is the fully-qualified name of the Control's Policy RPC.
+	ControlPolicyProcedure = "/parley.control.v1.Control/Policy"
+	// ControlChangePolicyProcedure is the fully-qualified name of the Control's ChangePolicy RPC.
+	ControlChangePolicyProcedure = "/parley.control.v1.Control/ChangePolicy"
 )
 
 // ControlClient is a client for the parley.control.v1.Control service.
@@ -106,8 +131,35 @@ type ControlClient interface {
 	// Searches the DHT for an agent's address record and tells of each step. That
 	// there is none is an answer, not an error.
 	DHTLookup(context.Context, *DHTLookupRequest) (*DHTLookupResponse, error)
+	// Tells of the signals that a DNA's handler emits, from now on, until the caller
+	// gives up or the node stops. What a caller does not read in time is lost, the
+	// oldest first, and it is told how many.
+	Watch(context.Context, *WatchRequest) (*connect.ServerStreamForClient[WatchResponse], error)
+	// Tells whether an agent can be heard over a live session. It asks nobody.
+	Online(context.Context, *OnlineRequest) (*OnlineResponse, error)
 	// The DHT's counters.
 	DHTStats(context.Context, *DHTStatsRequest) (*DHTStatsResponse, error)
+	// Lists the grants of a DNA that were not revoked.
+	Grants(context.Context, *GrantsRequest) (*GrantsResponse, error)
+	// Makes a grant. It is on the source chain when this answers.
+	AddGrant(context.Context, *AddGrantRequest) (*AddGrantResponse, error)
+	// Ends a grant, at once.
+	RevokeGrant(context.Context, *RevokeGrantRequest) (*RevokeGrantResponse, error)
+	// Tells of the delegations that the agent has signed and that have not ended by
+	// themselves, the newest first, at most 1000.
+	Delegations(context.Context, *DelegationsRequest) (*DelegationsResponse, error)
+	// Ends a delegation. It is effective here at once, and everywhere within a minute.
+	RevokeDelegation(context.Context, *RevokeDelegationRequest) (*RevokeDelegationResponse, error)
+	// Lists the claims that are held in a DNA.
+	Claims(context.Context, *ClaimsRequest) (*ClaimsResponse, error)
+	// Keeps a claim that was passed on.
+	AddClaim(context.Context, *AddClaimRequest) (*AddClaimResponse, error)
+	// Lets the claims of a grant go.
+	RemoveClaim(context.Context, *RemoveClaimRequest) (*RemoveClaimResponse, error)
+	// Whom the node hears, and how much of it.
+	Policy(context.Context, *PolicyRequest) (*PolicyResponse, error)
+	// Changes that, at once and for good, and answers what holds then.
+	ChangePolicy(context.Context, *ChangePolicyRequest) (*PolicyResponse, error)
 }
 
 // NewControlClient constructs a client for the parley.control.v1.Control service. By default, it
@@ -205,10 +257,82 @@ func NewControlClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 			connect.WithSchema(controlMethods.ByName("DHTLookup")),
 			connect.WithClientOptions(opts...),
 		),
+		watch: connect.NewClient[WatchRequest, WatchResponse](
+			httpClient,
+			baseURL+ControlWatchProcedure,
+			connect.WithSchema(controlMethods.ByName("Watch")),
+			connect.WithClientOptions(opts...),
+		),
+		online: connect.NewClient[OnlineRequest, OnlineResponse](
+			httpClient,
+			baseURL+ControlOnlineProcedure,
+			connect.WithSchema(controlMethods.ByName("Online")),
+			connect.WithClientOptions(opts...),
+		),
 		dHTStats: connect.NewClient[DHTStatsRequest, DHTStatsResponse](
 			httpClient,
 			baseURL+ControlDHTStatsProcedure,
 			connect.WithSchema(controlMethods.ByName("DHTStats")),
+			connect.WithClientOptions(opts...),
+		),
+		grants: connect.NewClient[GrantsRequest, GrantsResponse](
+			httpClient,
+			baseURL+ControlGrantsProcedure,
+			connect.WithSchema(controlMethods.ByName("Grants")),
+			connect.WithClientOptions(opts...),
+		),
+		addGrant: connect.NewClient[AddGrantRequest, AddGrantResponse](
+			httpClient,
+			baseURL+ControlAddGrantProcedure,
+			connect.WithSchema(controlMethods.ByName("AddGrant")),
+			connect.WithClientOptions(opts...),
+		),
+		revokeGrant: connect.NewClient[RevokeGrantRequest, RevokeGrantResponse](
+			httpClient,
+			baseURL+ControlRevokeGrantProcedure,
+			connect.WithSchema(controlMethods.ByName("RevokeGrant")),
+			connect.WithClientOptions(opts...),
+		),
+		delegations: connect.NewClient[DelegationsRequest, DelegationsResponse](
+			httpClient,
+			baseURL+ControlDelegationsProcedure,
+			connect.WithSchema(controlMethods.ByName("Delegations")),
+			connect.WithClientOptions(opts...),
+		),
+		revokeDelegation: connect.NewClient[RevokeDelegationRequest, RevokeDelegationResponse](
+			httpClient,
+			baseURL+ControlRevokeDelegationProcedure,
+			connect.WithSchema(controlMethods.ByName("RevokeDelegation")),
+			connect.WithClientOptions(opts...),
+		),
+		claims: connect.NewClient[ClaimsRequest, ClaimsResponse](
+			httpClient,
+			baseURL+ControlClaimsProcedure,
+			connect.WithSchema(controlMethods.ByName("Claims")),
+			connect.WithClientOptions(opts...),
+		),
+		addClaim: connect.NewClient[AddClaimRequest, AddClaimResponse](
+			httpClient,
+			baseURL+ControlAddClaimProcedure,
+			connect.WithSchema(controlMethods.ByName("AddClaim")),
+			connect.WithClientOptions(opts...),
+		),
+		removeClaim: connect.NewClient[RemoveClaimRequest, RemoveClaimResponse](
+			httpClient,
+			baseURL+ControlRemoveClaimProcedure,
+			connect.WithSchema(controlMethods.ByName("RemoveClaim")),
+			connect.WithClientOptions(opts...),
+		),
+		policy: connect.NewClient[PolicyRequest, PolicyResponse](
+			httpClient,
+			baseURL+ControlPolicyProcedure,
+			connect.WithSchema(controlMethods.ByName("Policy")),
+			connect.WithClientOptions(opts...),
+		),
+		changePolicy: connect.NewClient[ChangePolicyRequest, PolicyResponse](
+			httpClient,
+			baseURL+ControlChangePolicyProcedure,
+			connect.WithSchema(controlMethods.ByName("ChangePolicy")),
 			connect.WithClientOptions(opts...),
 		),
 	}
@@ -216,21 +340,33 @@ func NewControlClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 
 // controlClient implements ControlClient.
 type controlClient struct {
-	status        *connect.Client[StatusRequest, StatusResponse]
-	call          *connect.Client[CallRequest, CallResponse]
-	ping          *connect.Client[PingRequest, PingResponse]
-	lookup        *connect.Client[LookupRequest, LookupResponse]
-	chains        *connect.Client[ChainsRequest, ChainsResponse]
-	chain         *connect.Client[ChainRequest, ChainResponse]
-	getEntry      *connect.Client[GetEntryRequest, GetEntryResponse]
-	verifyChain   *connect.Client[VerifyChainRequest, VerifyChainResponse]
-	exportChain   *connect.Client[ExportChainRequest, ExportChainResponse]
-	plugins       *connect.Client[PluginsRequest, PluginsResponse]
-	restartPlugin *connect.Client[RestartPluginRequest, RestartPluginResponse]
-	pluginEvents  *connect.Client[PluginEventsRequest, PluginEventsResponse]
-	dHTTable      *connect.Client[DHTTableRequest, DHTTableResponse]
-	dHTLookup     *connect.Client[DHTLookupRequest, DHTLookupResponse]
-	dHTStats      *connect.Client[DHTStatsRequest, DHTStatsResponse]
+	status           *connect.Client[StatusRequest, StatusResponse]
+	call             *connect.Client[CallRequest, CallResponse]
+	ping             *connect.Client[PingRequest, PingResponse]
+	lookup           *connect.Client[LookupRequest, LookupResponse]
+	chains           *connect.Client[ChainsRequest, ChainsResponse]
+	chain            *connect.Client[ChainRequest, ChainResponse]
+	getEntry         *connect.Client[GetEntryRequest, GetEntryResponse]
+	verifyChain      *connect.Client[VerifyChainRequest, VerifyChainResponse]
+	exportChain      *connect.Client[ExportChainRequest, ExportChainResponse]
+	plugins          *connect.Client[PluginsRequest, PluginsResponse]
+	restartPlugin    *connect.Client[RestartPluginRequest, RestartPluginResponse]
+	pluginEvents     *connect.Client[PluginEventsRequest, PluginEventsResponse]
+	dHTTable         *connect.Client[DHTTableRequest, DHTTableResponse]
+	dHTLookup        *connect.Client[DHTLookupRequest, DHTLookupResponse]
+	watch            *connect.Client[WatchRequest, WatchResponse]
+	online           *connect.Client[OnlineRequest, OnlineResponse]
+	dHTStats         *connect.Client[DHTStatsRequest, DHTStatsResponse]
+	grants           *connect.Client[GrantsRequest, GrantsResponse]
+	addGrant         *connect.Client[AddGrantRequest, AddGrantResponse]
+	revokeGrant      *connect.Client[RevokeGrantRequest, RevokeGrantResponse]
+	delegations      *connect.Client[DelegationsRequest, DelegationsResponse]
+	revokeDelegation *connect.Client[RevokeDelegationRequest, RevokeDelegationResponse]
+	claims           *connect.Client[ClaimsRequest, ClaimsResponse]
+	addClaim         *connect.Client[AddClaimRequest, AddClaimResponse]
+	removeClaim      *connect.Client[RemoveClaimRequest, RemoveClaimResponse]
+	policy           *connect.Client[PolicyRequest, PolicyResponse]
+	changePolicy     *connect.Client[ChangePolicyRequest, PolicyResponse]
 }
 
 // Status calls parley.control.v1.Control.Status.
@@ -351,9 +487,113 @@ func (c *controlClient) DHTLookup(ctx context.Context, req *DHTLookupRequest) (*
 	return nil, err
 }
 
+// Watch calls parley.control.v1.Control.Watch.
+func (c *controlClient) Watch(ctx context.Context, req *WatchRequest) (*connect.ServerStreamForClient[WatchResponse], error) {
+	return c.watch.CallServerStream(ctx, connect.NewRequest(req))
+}
+
+// Online calls parley.control.v1.Control.Online.
+func (c *controlClient) Online(ctx context.Context, req *OnlineRequest) (*OnlineResponse, error) {
+	response, err := c.online.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // DHTStats calls parley.control.v1.Control.DHTStats.
 func (c *controlClient) DHTStats(ctx context.Context, req *DHTStatsRequest) (*DHTStatsResponse, error) {
 	response, err := c.dHTStats.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Grants calls parley.control.v1.Control.Grants.
+func (c *controlClient) Grants(ctx context.Context, req *GrantsRequest) (*GrantsResponse, error) {
+	response, err := c.grants.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// AddGrant calls parley.control.v1.Control.AddGrant.
+func (c *controlClient) AddGrant(ctx context.Context, req *AddGrantRequest) (*AddGrantResponse, error) {
+	response, err := c.addGrant.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RevokeGrant calls parley.control.v1.Control.RevokeGrant.
+func (c *controlClient) RevokeGrant(ctx context.Context, req *RevokeGrantRequest) (*RevokeGrantResponse, error) {
+	response, err := c.revokeGrant.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Delegations calls parley.control.v1.Control.Delegations.
+func (c *controlClient) Delegations(ctx context.Context, req *DelegationsRequest) (*DelegationsResponse, error) {
+	response, err := c.delegations.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RevokeDelegation calls parley.control.v1.Control.RevokeDelegation.
+func (c *controlClient) RevokeDelegation(ctx context.Context, req *RevokeDelegationRequest) (*RevokeDelegationResponse, error) {
+	response, err := c.revokeDelegation.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Claims calls parley.control.v1.Control.Claims.
+func (c *controlClient) Claims(ctx context.Context, req *ClaimsRequest) (*ClaimsResponse, error) {
+	response, err := c.claims.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// AddClaim calls parley.control.v1.Control.AddClaim.
+func (c *controlClient) AddClaim(ctx context.Context, req *AddClaimRequest) (*AddClaimResponse, error) {
+	response, err := c.addClaim.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RemoveClaim calls parley.control.v1.Control.RemoveClaim.
+func (c *controlClient) RemoveClaim(ctx context.Context, req *RemoveClaimRequest) (*RemoveClaimResponse, error) {
+	response, err := c.removeClaim.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Policy calls parley.control.v1.Control.Policy.
+func (c *controlClient) Policy(ctx context.Context, req *PolicyRequest) (*PolicyResponse, error) {
+	response, err := c.policy.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ChangePolicy calls parley.control.v1.Control.ChangePolicy.
+func (c *controlClient) ChangePolicy(ctx context.Context, req *ChangePolicyRequest) (*PolicyResponse, error) {
+	response, err := c.changePolicy.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -395,8 +635,35 @@ type ControlHandler interface {
 	// Searches the DHT for an agent's address record and tells of each step. That
 	// there is none is an answer, not an error.
 	DHTLookup(context.Context, *DHTLookupRequest) (*DHTLookupResponse, error)
+	// Tells of the signals that a DNA's handler emits, from now on, until the caller
+	// gives up or the node stops. What a caller does not read in time is lost, the
+	// oldest first, and it is told how many.
+	Watch(context.Context, *WatchRequest, *connect.ServerStream[WatchResponse]) error
+	// Tells whether an agent can be heard over a live session. It asks nobody.
+	Online(context.Context, *OnlineRequest) (*OnlineResponse, error)
 	// The DHT's counters.
 	DHTStats(context.Context, *DHTStatsRequest) (*DHTStatsResponse, error)
+	// Lists the grants of a DNA that were not revoked.
+	Grants(context.Context, *GrantsRequest) (*GrantsResponse, error)
+	// Makes a grant. It is on the source chain when this answers.
+	AddGrant(context.Context, *AddGrantRequest) (*AddGrantResponse, error)
+	// Ends a grant, at once.
+	RevokeGrant(context.Context, *RevokeGrantRequest) (*RevokeGrantResponse, error)
+	// Tells of the delegations that the agent has signed and that have not ended by
+	// themselves, the newest first, at most 1000.
+	Delegations(context.Context, *DelegationsRequest) (*DelegationsResponse, error)
+	// Ends a delegation. It is effective here at once, and everywhere within a minute.
+	RevokeDelegation(context.Context, *RevokeDelegationRequest) (*RevokeDelegationResponse, error)
+	// Lists the claims that are held in a DNA.
+	Claims(context.Context, *ClaimsRequest) (*ClaimsResponse, error)
+	// Keeps a claim that was passed on.
+	AddClaim(context.Context, *AddClaimRequest) (*AddClaimResponse, error)
+	// Lets the claims of a grant go.
+	RemoveClaim(context.Context, *RemoveClaimRequest) (*RemoveClaimResponse, error)
+	// Whom the node hears, and how much of it.
+	Policy(context.Context, *PolicyRequest) (*PolicyResponse, error)
+	// Changes that, at once and for good, and answers what holds then.
+	ChangePolicy(context.Context, *ChangePolicyRequest) (*PolicyResponse, error)
 }
 
 // NewControlHandler builds an HTTP handler from the service implementation. It returns the path on
@@ -490,10 +757,82 @@ func NewControlHandler(svc ControlHandler, opts ...connect.HandlerOption) (strin
 		connect.WithSchema(controlMethods.ByName("DHTLookup")),
 		connect.WithHandlerOptions(opts...),
 	)
+	controlWatchHandler := connect.NewServerStreamHandlerSimple(
+		ControlWatchProcedure,
+		svc.Watch,
+		connect.WithSchema(controlMethods.ByName("Watch")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlOnlineHandler := connect.NewUnaryHandlerSimple(
+		ControlOnlineProcedure,
+		svc.Online,
+		connect.WithSchema(controlMethods.ByName("Online")),
+		connect.WithHandlerOptions(opts...),
+	)
 	controlDHTStatsHandler := connect.NewUnaryHandlerSimple(
 		ControlDHTStatsProcedure,
 		svc.DHTStats,
 		connect.WithSchema(controlMethods.ByName("DHTStats")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlGrantsHandler := connect.NewUnaryHandlerSimple(
+		ControlGrantsProcedure,
+		svc.Grants,
+		connect.WithSchema(controlMethods.ByName("Grants")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlAddGrantHandler := connect.NewUnaryHandlerSimple(
+		ControlAddGrantProcedure,
+		svc.AddGrant,
+		connect.WithSchema(controlMethods.ByName("AddGrant")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlRevokeGrantHandler := connect.NewUnaryHandlerSimple(
+		ControlRevokeGrantProcedure,
+		svc.RevokeGrant,
+		connect.WithSchema(controlMethods.ByName("RevokeGrant")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlDelegationsHandler := connect.NewUnaryHandlerSimple(
+		ControlDelegationsProcedure,
+		svc.Delegations,
+		connect.WithSchema(controlMethods.ByName("Delegations")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlRevokeDelegationHandler := connect.NewUnaryHandlerSimple(
+		ControlRevokeDelegationProcedure,
+		svc.RevokeDelegation,
+		connect.WithSchema(controlMethods.ByName("RevokeDelegation")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlClaimsHandler := connect.NewUnaryHandlerSimple(
+		ControlClaimsProcedure,
+		svc.Claims,
+		connect.WithSchema(controlMethods.ByName("Claims")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlAddClaimHandler := connect.NewUnaryHandlerSimple(
+		ControlAddClaimProcedure,
+		svc.AddClaim,
+		connect.WithSchema(controlMethods.ByName("AddClaim")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlRemoveClaimHandler := connect.NewUnaryHandlerSimple(
+		ControlRemoveClaimProcedure,
+		svc.RemoveClaim,
+		connect.WithSchema(controlMethods.ByName("RemoveClaim")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlPolicyHandler := connect.NewUnaryHandlerSimple(
+		ControlPolicyProcedure,
+		svc.Policy,
+		connect.WithSchema(controlMethods.ByName("Policy")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlChangePolicyHandler := connect.NewUnaryHandlerSimple(
+		ControlChangePolicyProcedure,
+		svc.ChangePolicy,
+		connect.WithSchema(controlMethods.ByName("ChangePolicy")),
 		connect.WithHandlerOptions(opts...),
 	)
 	return "/parley.control.v1.Control/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -526,8 +865,32 @@ func NewControlHandler(svc ControlHandler, opts ...connect.HandlerOption) (strin
 			controlDHTTableHandler.ServeHTTP(w, r)
 		case ControlDHTLookupProcedure:
 			controlDHTLookupHandler.ServeHTTP(w, r)
+		case ControlWatchProcedure:
+			controlWatchHandler.ServeHTTP(w, r)
+		case ControlOnlineProcedure:
+			controlOnlineHandler.ServeHTTP(w, r)
 		case ControlDHTStatsProcedure:
 			controlDHTStatsHandler.ServeHTTP(w, r)
+		case ControlGrantsProcedure:
+			controlGrantsHandler.ServeHTTP(w, r)
+		case ControlAddGrantProcedure:
+			controlAddGrantHandler.ServeHTTP(w, r)
+		case ControlRevokeGrantProcedure:
+			controlRevokeGrantHandler.ServeHTTP(w, r)
+		case ControlDelegationsProcedure:
+			controlDelegationsHandler.ServeHTTP(w, r)
+		case ControlRevokeDelegationProcedure:
+			controlRevokeDelegationHandler.ServeHTTP(w, r)
+		case ControlClaimsProcedure:
+			controlClaimsHandler.ServeHTTP(w, r)
+		case ControlAddClaimProcedure:
+			controlAddClaimHandler.ServeHTTP(w, r)
+		case ControlRemoveClaimProcedure:
+			controlRemoveClaimHandler.ServeHTTP(w, r)
+		case ControlPolicyProcedure:
+			controlPolicyHandler.ServeHTTP(w, r)
+		case ControlChangePolicyProcedure:
+			controlChangePolicyHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -593,6 +956,54 @@ func (UnimplementedControlHandler) DHTLookup(context.Context, *DHTLookupRequest)
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.DHTLookup is not implemented"))
 }
 
+func (UnimplementedControlHandler) Watch(context.Context, *WatchRequest, *connect.ServerStream[WatchResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.Watch is not implemented"))
+}
+
+func (UnimplementedControlHandler) Online(context.Context, *OnlineRequest) (*OnlineResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.Online is not implemented"))
+}
+
 func (UnimplementedControlHandler) DHTStats(context.Context, *DHTStatsRequest) (*DHTStatsResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.DHTStats is not implemented"))
+}
+
+func (UnimplementedControlHandler) Grants(context.Context, *GrantsRequest) (*GrantsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.Grants is not implemented"))
+}
+
+func (UnimplementedControlHandler) AddGrant(context.Context, *AddGrantRequest) (*AddGrantResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.AddGrant is not implemented"))
+}
+
+func (UnimplementedControlHandler) RevokeGrant(context.Context, *RevokeGrantRequest) (*RevokeGrantResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.RevokeGrant is not implemented"))
+}
+
+func (UnimplementedControlHandler) Delegations(context.Context, *DelegationsRequest) (*DelegationsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.Delegations is not implemented"))
+}
+
+func (UnimplementedControlHandler) RevokeDelegation(context.Context, *RevokeDelegationRequest) (*RevokeDelegationResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.RevokeDelegation is not implemented"))
+}
+
+func (UnimplementedControlHandler) Claims(context.Context, *ClaimsRequest) (*ClaimsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.Claims is not implemented"))
+}
+
+func (UnimplementedControlHandler) AddClaim(context.Context, *AddClaimRequest) (*AddClaimResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.AddClaim is not implemented"))
+}
+
+func (UnimplementedControlHandler) RemoveClaim(context.Context, *RemoveClaimRequest) (*RemoveClaimResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.RemoveClaim is not implemented"))
+}
+
+func (UnimplementedControlHandler) Policy(context.Context, *PolicyRequest) (*PolicyResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.Policy is not implemented"))
+}
+
+func (UnimplementedControlHandler) ChangePolicy(context.Context, *ChangePolicyRequest) (*PolicyResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("parley.control.v1.Control.ChangePolicy is not implemented"))
 }

@@ -88,6 +88,8 @@ const (
 	CauseKind_CAUSE_KIND_RECEIVE     CauseKind = 2
 	CauseKind_CAUSE_KIND_INIT        CauseKind = 3
 	CauseKind_CAUSE_KIND_POST_COMMIT CauseKind = 5
+	CauseKind_CAUSE_KIND_NOTIFIED    CauseKind = 6
+	CauseKind_CAUSE_KIND_OPERATOR    CauseKind = 7
 )
 
 // Enum value maps for CauseKind.
@@ -98,6 +100,8 @@ var (
 		2: "CAUSE_KIND_RECEIVE",
 		3: "CAUSE_KIND_INIT",
 		5: "CAUSE_KIND_POST_COMMIT",
+		6: "CAUSE_KIND_NOTIFIED",
+		7: "CAUSE_KIND_OPERATOR",
 	}
 	CauseKind_value = map[string]int32{
 		"CAUSE_KIND_UNSPECIFIED": 0,
@@ -105,6 +109,8 @@ var (
 		"CAUSE_KIND_RECEIVE":     2,
 		"CAUSE_KIND_INIT":        3,
 		"CAUSE_KIND_POST_COMMIT": 5,
+		"CAUSE_KIND_NOTIFIED":    6,
+		"CAUSE_KIND_OPERATOR":    7,
 	}
 )
 
@@ -861,12 +867,16 @@ func (x *DHT) GetEntrySearches() uint64 {
 }
 
 type Traffic struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Messages      uint64                 `protobuf:"varint,1,opt,name=messages,proto3" json:"messages,omitempty"`
-	MessageBytes  uint64                 `protobuf:"varint,2,opt,name=message_bytes,json=messageBytes,proto3" json:"message_bytes,omitempty"`
-	DhtRequests   uint64                 `protobuf:"varint,3,opt,name=dht_requests,json=dhtRequests,proto3" json:"dht_requests,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state               protoimpl.MessageState `protogen:"open.v1"`
+	Messages            uint64                 `protobuf:"varint,1,opt,name=messages,proto3" json:"messages,omitempty"`
+	MessageBytes        uint64                 `protobuf:"varint,2,opt,name=message_bytes,json=messageBytes,proto3" json:"message_bytes,omitempty"`
+	DhtRequests         uint64                 `protobuf:"varint,3,opt,name=dht_requests,json=dhtRequests,proto3" json:"dht_requests,omitempty"`
+	Notifications       uint64                 `protobuf:"varint,4,opt,name=notifications,proto3" json:"notifications,omitempty"`                                        // that handlers have sent, one for each agent
+	NotificationsFailed uint64                 `protobuf:"varint,5,opt,name=notifications_failed,json=notificationsFailed,proto3" json:"notifications_failed,omitempty"` // of those
+	Signals             uint64                 `protobuf:"varint,6,opt,name=signals,proto3" json:"signals,omitempty"`                                                    // that handlers have emitted
+	SignalsLost         uint64                 `protobuf:"varint,7,opt,name=signals_lost,json=signalsLost,proto3" json:"signals_lost,omitempty"`                         // that a client which watched did not read in time
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *Traffic) Reset() {
@@ -916,6 +926,34 @@ func (x *Traffic) GetMessageBytes() uint64 {
 func (x *Traffic) GetDhtRequests() uint64 {
 	if x != nil {
 		return x.DhtRequests
+	}
+	return 0
+}
+
+func (x *Traffic) GetNotifications() uint64 {
+	if x != nil {
+		return x.Notifications
+	}
+	return 0
+}
+
+func (x *Traffic) GetNotificationsFailed() uint64 {
+	if x != nil {
+		return x.NotificationsFailed
+	}
+	return 0
+}
+
+func (x *Traffic) GetSignals() uint64 {
+	if x != nil {
+		return x.Signals
+	}
+	return 0
+}
+
+func (x *Traffic) GetSignalsLost() uint64 {
+	if x != nil {
+		return x.SignalsLost
 	}
 	return 0
 }
@@ -2164,7 +2202,8 @@ func (x *VerifyChainResponse) GetReason() string {
 type ExportChainRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Dna           string                 `protobuf:"bytes,1,opt,name=dna,proto3" json:"dna,omitempty"`
-	Private       bool                   `protobuf:"varint,2,opt,name=private,proto3" json:"private,omitempty"` // with the content of private entries: for the agent alone
+	Private       bool                   `protobuf:"varint,2,opt,name=private,proto3" json:"private,omitempty"`   // with the content of private entries: for the agent alone
+	Receipts      bool                   `protobuf:"varint,3,opt,name=receipts,proto3" json:"receipts,omitempty"` // with that of matching receipts, which are hashes and signatures
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2209,6 +2248,13 @@ func (x *ExportChainRequest) GetDna() string {
 func (x *ExportChainRequest) GetPrivate() bool {
 	if x != nil {
 		return x.Private
+	}
+	return false
+}
+
+func (x *ExportChainRequest) GetReceipts() bool {
+	if x != nil {
+		return x.Receipts
 	}
 	return false
 }
@@ -3839,6 +3885,1257 @@ func (x *DHTStatsResponse) GetOwnCalls() int32 {
 	return 0
 }
 
+type GrantsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dna           string                 `protobuf:"bytes,1,opt,name=dna,proto3" json:"dna,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantsRequest) Reset() {
+	*x = GrantsRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantsRequest) ProtoMessage() {}
+
+func (x *GrantsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantsRequest.ProtoReflect.Descriptor instead.
+func (*GrantsRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *GrantsRequest) GetDna() string {
+	if x != nil {
+		return x.Dna
+	}
+	return ""
+}
+
+type GrantsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Grants        []*Grant               `protobuf:"bytes,1,rep,name=grants,proto3" json:"grants,omitempty"` // the oldest first
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantsResponse) Reset() {
+	*x = GrantsResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantsResponse) ProtoMessage() {}
+
+func (x *GrantsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantsResponse.ProtoReflect.Descriptor instead.
+func (*GrantsResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *GrantsResponse) GetGrants() []*Grant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+// Grant lets other agents call functions. What is 0 or empty does not limit.
+type Grant struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Grant         string                 `protobuf:"bytes,1,opt,name=grant,proto3" json:"grant,omitempty"` // its name: the hash of its entry
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`   // assigned, transferable, unrestricted
+	Agents        []string               `protobuf:"bytes,3,rep,name=agents,proto3" json:"agents,omitempty"`
+	Functions     []string               `protobuf:"bytes,4,rep,name=functions,proto3" json:"functions,omitempty"`
+	Expires       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expires,proto3" json:"expires,omitempty"`
+	Uses          int64                  `protobuf:"varint,6,opt,name=uses,proto3" json:"uses,omitempty"`
+	Used          int64                  `protobuf:"varint,7,opt,name=used,proto3" json:"used,omitempty"`
+	Rate          int64                  `protobuf:"varint,8,opt,name=rate,proto3" json:"rate,omitempty"`                                // so many calls …
+	Per           *durationpb.Duration   `protobuf:"bytes,9,opt,name=per,proto3" json:"per,omitempty"`                                   // … in each of these times
+	MaxPayload    int64                  `protobuf:"varint,10,opt,name=max_payload,json=maxPayload,proto3" json:"max_payload,omitempty"` // bytes
+	Since         *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=since,proto3" json:"since,omitempty"`
+	Expired       bool                   `protobuf:"varint,12,opt,name=expired,proto3" json:"expired,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Grant) Reset() {
+	*x = Grant{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Grant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Grant) ProtoMessage() {}
+
+func (x *Grant) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Grant.ProtoReflect.Descriptor instead.
+func (*Grant) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *Grant) GetGrant() string {
+	if x != nil {
+		return x.Grant
+	}
+	return ""
+}
+
+func (x *Grant) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Grant) GetAgents() []string {
+	if x != nil {
+		return x.Agents
+	}
+	return nil
+}
+
+func (x *Grant) GetFunctions() []string {
+	if x != nil {
+		return x.Functions
+	}
+	return nil
+}
+
+func (x *Grant) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
+func (x *Grant) GetUses() int64 {
+	if x != nil {
+		return x.Uses
+	}
+	return 0
+}
+
+func (x *Grant) GetUsed() int64 {
+	if x != nil {
+		return x.Used
+	}
+	return 0
+}
+
+func (x *Grant) GetRate() int64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *Grant) GetPer() *durationpb.Duration {
+	if x != nil {
+		return x.Per
+	}
+	return nil
+}
+
+func (x *Grant) GetMaxPayload() int64 {
+	if x != nil {
+		return x.MaxPayload
+	}
+	return 0
+}
+
+func (x *Grant) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Grant) GetExpired() bool {
+	if x != nil {
+		return x.Expired
+	}
+	return false
+}
+
+type AddGrantRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dna           string                 `protobuf:"bytes,1,opt,name=dna,proto3" json:"dna,omitempty"`
+	Grant         *Grant                 `protobuf:"bytes,2,opt,name=grant,proto3" json:"grant,omitempty"` // without grant, used, since and expired
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddGrantRequest) Reset() {
+	*x = AddGrantRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddGrantRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddGrantRequest) ProtoMessage() {}
+
+func (x *AddGrantRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddGrantRequest.ProtoReflect.Descriptor instead.
+func (*AddGrantRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *AddGrantRequest) GetDna() string {
+	if x != nil {
+		return x.Dna
+	}
+	return ""
+}
+
+func (x *AddGrantRequest) GetGrant() *Grant {
+	if x != nil {
+		return x.Grant
+	}
+	return nil
+}
+
+type AddGrantResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Grant string                 `protobuf:"bytes,1,opt,name=grant,proto3" json:"grant,omitempty"`
+	// claim1…, to be passed on. That of a transferable grant holds its secret, and
+	// is told this once.
+	Claim         string `protobuf:"bytes,2,opt,name=claim,proto3" json:"claim,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddGrantResponse) Reset() {
+	*x = AddGrantResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddGrantResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddGrantResponse) ProtoMessage() {}
+
+func (x *AddGrantResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddGrantResponse.ProtoReflect.Descriptor instead.
+func (*AddGrantResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *AddGrantResponse) GetGrant() string {
+	if x != nil {
+		return x.Grant
+	}
+	return ""
+}
+
+func (x *AddGrantResponse) GetClaim() string {
+	if x != nil {
+		return x.Claim
+	}
+	return ""
+}
+
+type RevokeGrantRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dna           string                 `protobuf:"bytes,1,opt,name=dna,proto3" json:"dna,omitempty"`
+	Grant         string                 `protobuf:"bytes,2,opt,name=grant,proto3" json:"grant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeGrantRequest) Reset() {
+	*x = RevokeGrantRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeGrantRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeGrantRequest) ProtoMessage() {}
+
+func (x *RevokeGrantRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeGrantRequest.ProtoReflect.Descriptor instead.
+func (*RevokeGrantRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *RevokeGrantRequest) GetDna() string {
+	if x != nil {
+		return x.Dna
+	}
+	return ""
+}
+
+func (x *RevokeGrantRequest) GetGrant() string {
+	if x != nil {
+		return x.Grant
+	}
+	return ""
+}
+
+type RevokeGrantResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeGrantResponse) Reset() {
+	*x = RevokeGrantResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeGrantResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeGrantResponse) ProtoMessage() {}
+
+func (x *RevokeGrantResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeGrantResponse.ProtoReflect.Descriptor instead.
+func (*RevokeGrantResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{53}
+}
+
+type DelegationsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dna           string                 `protobuf:"bytes,1,opt,name=dna,proto3" json:"dna,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DelegationsRequest) Reset() {
+	*x = DelegationsRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DelegationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DelegationsRequest) ProtoMessage() {}
+
+func (x *DelegationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DelegationsRequest.ProtoReflect.Descriptor instead.
+func (*DelegationsRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *DelegationsRequest) GetDna() string {
+	if x != nil {
+		return x.Dna
+	}
+	return ""
+}
+
+type DelegationsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Delegations   []*Delegation          `protobuf:"bytes,1,rep,name=delegations,proto3" json:"delegations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DelegationsResponse) Reset() {
+	*x = DelegationsResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DelegationsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DelegationsResponse) ProtoMessage() {}
+
+func (x *DelegationsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DelegationsResponse.ProtoReflect.Descriptor instead.
+func (*DelegationsResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *DelegationsResponse) GetDelegations() []*Delegation {
+	if x != nil {
+		return x.Delegations
+	}
+	return nil
+}
+
+// Delegation is one that this agent has signed: the last one of its proof.
+type Delegation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Proof         []byte                 `protobuf:"bytes,1,opt,name=proof,proto3" json:"proof,omitempty"` // docs/delegation.md
+	Since         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	Revoked       bool                   `protobuf:"varint,3,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Delegation) Reset() {
+	*x = Delegation{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Delegation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Delegation) ProtoMessage() {}
+
+func (x *Delegation) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Delegation.ProtoReflect.Descriptor instead.
+func (*Delegation) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *Delegation) GetProof() []byte {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+func (x *Delegation) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Delegation) GetRevoked() bool {
+	if x != nil {
+		return x.Revoked
+	}
+	return false
+}
+
+type RevokeDelegationRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dna           string                 `protobuf:"bytes,1,opt,name=dna,proto3" json:"dna,omitempty"`
+	Delegation    string                 `protobuf:"bytes,2,opt,name=delegation,proto3" json:"delegation,omitempty"` // its name
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeDelegationRequest) Reset() {
+	*x = RevokeDelegationRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeDelegationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeDelegationRequest) ProtoMessage() {}
+
+func (x *RevokeDelegationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeDelegationRequest.ProtoReflect.Descriptor instead.
+func (*RevokeDelegationRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *RevokeDelegationRequest) GetDna() string {
+	if x != nil {
+		return x.Dna
+	}
+	return ""
+}
+
+func (x *RevokeDelegationRequest) GetDelegation() string {
+	if x != nil {
+		return x.Delegation
+	}
+	return ""
+}
+
+type RevokeDelegationResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeDelegationResponse) Reset() {
+	*x = RevokeDelegationResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeDelegationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeDelegationResponse) ProtoMessage() {}
+
+func (x *RevokeDelegationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeDelegationResponse.ProtoReflect.Descriptor instead.
+func (*RevokeDelegationResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{58}
+}
+
+type ClaimsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dna           string                 `protobuf:"bytes,1,opt,name=dna,proto3" json:"dna,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClaimsRequest) Reset() {
+	*x = ClaimsRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClaimsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClaimsRequest) ProtoMessage() {}
+
+func (x *ClaimsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClaimsRequest.ProtoReflect.Descriptor instead.
+func (*ClaimsRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *ClaimsRequest) GetDna() string {
+	if x != nil {
+		return x.Dna
+	}
+	return ""
+}
+
+type ClaimsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Claims        []*Claim               `protobuf:"bytes,1,rep,name=claims,proto3" json:"claims,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClaimsResponse) Reset() {
+	*x = ClaimsResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClaimsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClaimsResponse) ProtoMessage() {}
+
+func (x *ClaimsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClaimsResponse.ProtoReflect.Descriptor instead.
+func (*ClaimsResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *ClaimsResponse) GetClaims() []*Claim {
+	if x != nil {
+		return x.Claims
+	}
+	return nil
+}
+
+// Claim is another agent's grant as its holder knows it, without its secret.
+type Claim struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Grantor       string                 `protobuf:"bytes,1,opt,name=grantor,proto3" json:"grantor,omitempty"`
+	Grant         string                 `protobuf:"bytes,2,opt,name=grant,proto3" json:"grant,omitempty"`
+	Functions     []string               `protobuf:"bytes,3,rep,name=functions,proto3" json:"functions,omitempty"`
+	Expires       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires,proto3" json:"expires,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
+	Told          bool                   `protobuf:"varint,6,opt,name=told,proto3" json:"told,omitempty"`      // by the grantor's node; else the handler or the operator added it
+	Secret        bool                   `protobuf:"varint,7,opt,name=secret,proto3" json:"secret,omitempty"`  // it has one: the grant is transferable
+	Refused       string                 `protobuf:"bytes,8,opt,name=refused,proto3" json:"refused,omitempty"` // why the grantor's node refused it the last time
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Claim) Reset() {
+	*x = Claim{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Claim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Claim) ProtoMessage() {}
+
+func (x *Claim) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Claim.ProtoReflect.Descriptor instead.
+func (*Claim) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *Claim) GetGrantor() string {
+	if x != nil {
+		return x.Grantor
+	}
+	return ""
+}
+
+func (x *Claim) GetGrant() string {
+	if x != nil {
+		return x.Grant
+	}
+	return ""
+}
+
+func (x *Claim) GetFunctions() []string {
+	if x != nil {
+		return x.Functions
+	}
+	return nil
+}
+
+func (x *Claim) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
+func (x *Claim) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Claim) GetTold() bool {
+	if x != nil {
+		return x.Told
+	}
+	return false
+}
+
+func (x *Claim) GetSecret() bool {
+	if x != nil {
+		return x.Secret
+	}
+	return false
+}
+
+func (x *Claim) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
+}
+
+type AddClaimRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dna           string                 `protobuf:"bytes,1,opt,name=dna,proto3" json:"dna,omitempty"`
+	Claim         string                 `protobuf:"bytes,2,opt,name=claim,proto3" json:"claim,omitempty"` // claim1…
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddClaimRequest) Reset() {
+	*x = AddClaimRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddClaimRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddClaimRequest) ProtoMessage() {}
+
+func (x *AddClaimRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddClaimRequest.ProtoReflect.Descriptor instead.
+func (*AddClaimRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *AddClaimRequest) GetDna() string {
+	if x != nil {
+		return x.Dna
+	}
+	return ""
+}
+
+func (x *AddClaimRequest) GetClaim() string {
+	if x != nil {
+		return x.Claim
+	}
+	return ""
+}
+
+type AddClaimResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddClaimResponse) Reset() {
+	*x = AddClaimResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddClaimResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddClaimResponse) ProtoMessage() {}
+
+func (x *AddClaimResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddClaimResponse.ProtoReflect.Descriptor instead.
+func (*AddClaimResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{63}
+}
+
+type RemoveClaimRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dna           string                 `protobuf:"bytes,1,opt,name=dna,proto3" json:"dna,omitempty"`
+	Grant         string                 `protobuf:"bytes,2,opt,name=grant,proto3" json:"grant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveClaimRequest) Reset() {
+	*x = RemoveClaimRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveClaimRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveClaimRequest) ProtoMessage() {}
+
+func (x *RemoveClaimRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveClaimRequest.ProtoReflect.Descriptor instead.
+func (*RemoveClaimRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *RemoveClaimRequest) GetDna() string {
+	if x != nil {
+		return x.Dna
+	}
+	return ""
+}
+
+func (x *RemoveClaimRequest) GetGrant() string {
+	if x != nil {
+		return x.Grant
+	}
+	return ""
+}
+
+type RemoveClaimResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveClaimResponse) Reset() {
+	*x = RemoveClaimResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveClaimResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveClaimResponse) ProtoMessage() {}
+
+func (x *RemoveClaimResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveClaimResponse.ProtoReflect.Descriptor instead.
+func (*RemoveClaimResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{65}
+}
+
+type PolicyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyRequest) Reset() {
+	*x = PolicyRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyRequest) ProtoMessage() {}
+
+func (x *PolicyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyRequest.ProtoReflect.Descriptor instead.
+func (*PolicyRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{66}
+}
+
+type PolicyResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Blocked []string               `protobuf:"bytes,1,rep,name=blocked,proto3" json:"blocked,omitempty"`
+	// Where there are any, only these are heard.
+	Allowed       []string      `protobuf:"bytes,2,rep,name=allowed,proto3" json:"allowed,omitempty"`
+	Limits        []*AgentLimit `protobuf:"bytes,3,rep,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyResponse) Reset() {
+	*x = PolicyResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyResponse) ProtoMessage() {}
+
+func (x *PolicyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyResponse.ProtoReflect.Descriptor instead.
+func (*PolicyResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *PolicyResponse) GetBlocked() []string {
+	if x != nil {
+		return x.Blocked
+	}
+	return nil
+}
+
+func (x *PolicyResponse) GetAllowed() []string {
+	if x != nil {
+		return x.Allowed
+	}
+	return nil
+}
+
+func (x *PolicyResponse) GetLimits() []*AgentLimit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// AgentLimit bounds what one agent may have under way here.
+type AgentLimit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Agent         string                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"` // empty: of each agent of which nothing else is said
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`   // agent-requests, agent-bytes, agent-signals
+	Max           int64                  `protobuf:"varint,3,opt,name=max,proto3" json:"max,omitempty"`    // -1: none; in a change 0: as of all agents
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentLimit) Reset() {
+	*x = AgentLimit{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentLimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentLimit) ProtoMessage() {}
+
+func (x *AgentLimit) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentLimit.ProtoReflect.Descriptor instead.
+func (*AgentLimit) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *AgentLimit) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *AgentLimit) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AgentLimit) GetMax() int64 {
+	if x != nil {
+		return x.Max
+	}
+	return 0
+}
+
+type ChangePolicyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Block         []string               `protobuf:"bytes,1,rep,name=block,proto3" json:"block,omitempty"`
+	Unblock       []string               `protobuf:"bytes,2,rep,name=unblock,proto3" json:"unblock,omitempty"`
+	Allow         []string               `protobuf:"bytes,3,rep,name=allow,proto3" json:"allow,omitempty"`
+	Disallow      []string               `protobuf:"bytes,4,rep,name=disallow,proto3" json:"disallow,omitempty"`
+	Limits        []*AgentLimit          `protobuf:"bytes,5,rep,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangePolicyRequest) Reset() {
+	*x = ChangePolicyRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangePolicyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangePolicyRequest) ProtoMessage() {}
+
+func (x *ChangePolicyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangePolicyRequest.ProtoReflect.Descriptor instead.
+func (*ChangePolicyRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *ChangePolicyRequest) GetBlock() []string {
+	if x != nil {
+		return x.Block
+	}
+	return nil
+}
+
+func (x *ChangePolicyRequest) GetUnblock() []string {
+	if x != nil {
+		return x.Unblock
+	}
+	return nil
+}
+
+func (x *ChangePolicyRequest) GetAllow() []string {
+	if x != nil {
+		return x.Allow
+	}
+	return nil
+}
+
+func (x *ChangePolicyRequest) GetDisallow() []string {
+	if x != nil {
+		return x.Disallow
+	}
+	return nil
+}
+
+func (x *ChangePolicyRequest) GetLimits() []*AgentLimit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
 // Error is one of the closed set of errors of docs/promises.md.
 type Error struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3856,7 +5153,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[47]
+	mi := &file_parley_control_v1_control_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3868,7 +5165,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[47]
+	mi := &file_parley_control_v1_control_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3881,7 +5178,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{47}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Error) GetCode() string {
@@ -3953,7 +5250,7 @@ type ErrorLimit struct {
 
 func (x *ErrorLimit) Reset() {
 	*x = ErrorLimit{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[48]
+	mi := &file_parley_control_v1_control_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3965,7 +5262,7 @@ func (x *ErrorLimit) String() string {
 func (*ErrorLimit) ProtoMessage() {}
 
 func (x *ErrorLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[48]
+	mi := &file_parley_control_v1_control_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3978,7 +5275,7 @@ func (x *ErrorLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorLimit.ProtoReflect.Descriptor instead.
 func (*ErrorLimit) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{48}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ErrorLimit) GetName() string {
@@ -4026,7 +5323,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_parley_control_v1_control_proto_msgTypes[49]
+	mi := &file_parley_control_v1_control_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4038,7 +5335,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_control_v1_control_proto_msgTypes[49]
+	mi := &file_parley_control_v1_control_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4051,7 +5348,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{49}
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Attempt) GetAddress() string {
@@ -4066,6 +5363,257 @@ func (x *Attempt) GetCause() string {
 		return x.Cause
 	}
 	return ""
+}
+
+type WatchRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dna           string                 `protobuf:"bytes,1,opt,name=dna,proto3" json:"dna,omitempty"`        // its name, or the text form of its hash
+	Buffer        int32                  `protobuf:"varint,2,opt,name=buffer,proto3" json:"buffer,omitempty"` // signals that are kept for this caller; 0: 1024, at most 16384
+	Json          bool                   `protobuf:"varint,3,opt,name=json,proto3" json:"json,omitempty"`     // signals as JSON
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRequest) Reset() {
+	*x = WatchRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRequest) ProtoMessage() {}
+
+func (x *WatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
+func (*WatchRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *WatchRequest) GetDna() string {
+	if x != nil {
+		return x.Dna
+	}
+	return ""
+}
+
+func (x *WatchRequest) GetBuffer() int32 {
+	if x != nil {
+		return x.Buffer
+	}
+	return 0
+}
+
+func (x *WatchRequest) GetJson() bool {
+	if x != nil {
+		return x.Json
+	}
+	return false
+}
+
+type WatchResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Seq   uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"` // counts the DNA's signals from 1 at the node's start
+	Time  *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	Dna   string                 `protobuf:"bytes,3,opt,name=dna,proto3" json:"dna,omitempty"` // its name
+	// The signal as JSON, where that was asked for and it has such a form; else as
+	// the handler emitted it.
+	Payload []byte `protobuf:"bytes,4,opt,name=payload,proto3" json:"payload,omitempty"`
+	Json    string `protobuf:"bytes,5,opt,name=json,proto3" json:"json,omitempty"`
+	Lost    uint64 `protobuf:"varint,6,opt,name=lost,proto3" json:"lost,omitempty"` // signals dropped for this caller since the response before
+	// The first response, which is no signal: seq is the number of the last one before.
+	Began         bool `protobuf:"varint,7,opt,name=began,proto3" json:"began,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchResponse) Reset() {
+	*x = WatchResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchResponse) ProtoMessage() {}
+
+func (x *WatchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
+func (*WatchResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{74}
+}
+
+func (x *WatchResponse) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *WatchResponse) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetDna() string {
+	if x != nil {
+		return x.Dna
+	}
+	return ""
+}
+
+func (x *WatchResponse) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetJson() string {
+	if x != nil {
+		return x.Json
+	}
+	return ""
+}
+
+func (x *WatchResponse) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
+func (x *WatchResponse) GetBegan() bool {
+	if x != nil {
+		return x.Began
+	}
+	return false
+}
+
+type OnlineRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Agent         string                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OnlineRequest) Reset() {
+	*x = OnlineRequest{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OnlineRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OnlineRequest) ProtoMessage() {}
+
+func (x *OnlineRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OnlineRequest.ProtoReflect.Descriptor instead.
+func (*OnlineRequest) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{75}
+}
+
+func (x *OnlineRequest) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+type OnlineResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Online        bool                   `protobuf:"varint,1,opt,name=online,proto3" json:"online,omitempty"`                       // there is a session, and it is not silent
+	LastHeard     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=last_heard,json=lastHeard,proto3" json:"last_heard,omitempty"` // unset: never, as far as the node remembers
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OnlineResponse) Reset() {
+	*x = OnlineResponse{}
+	mi := &file_parley_control_v1_control_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OnlineResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OnlineResponse) ProtoMessage() {}
+
+func (x *OnlineResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_control_v1_control_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OnlineResponse.ProtoReflect.Descriptor instead.
+func (*OnlineResponse) Descriptor() ([]byte, []int) {
+	return file_parley_control_v1_control_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *OnlineResponse) GetOnline() bool {
+	if x != nil {
+		return x.Online
+	}
+	return false
+}
+
+func (x *OnlineResponse) GetLastHeard() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastHeard
+	}
+	return nil
 }
 
 var File_parley_control_v1_control_proto protoreflect.FileDescriptor
@@ -4147,11 +5695,15 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\x0fentries_waiting\x18\x15 \x01(\x05R\x0eentriesWaiting\x12(\n" +
 	"\x10entries_left_out\x18\x16 \x01(\x04R\x0eentriesLeftOut\x12(\n" +
 	"\x10last_entry_error\x18\x17 \x01(\tR\x0elastEntryError\x12%\n" +
-	"\x0eentry_searches\x18\x18 \x01(\x04R\rentrySearches\"m\n" +
+	"\x0eentry_searches\x18\x18 \x01(\x04R\rentrySearches\"\x83\x02\n" +
 	"\aTraffic\x12\x1a\n" +
 	"\bmessages\x18\x01 \x01(\x04R\bmessages\x12#\n" +
 	"\rmessage_bytes\x18\x02 \x01(\x04R\fmessageBytes\x12!\n" +
-	"\fdht_requests\x18\x03 \x01(\x04R\vdhtRequests\"[\n" +
+	"\fdht_requests\x18\x03 \x01(\x04R\vdhtRequests\x12$\n" +
+	"\rnotifications\x18\x04 \x01(\x04R\rnotifications\x121\n" +
+	"\x14notifications_failed\x18\x05 \x01(\x04R\x13notificationsFailed\x12\x18\n" +
+	"\asignals\x18\x06 \x01(\x04R\asignals\x12!\n" +
+	"\fsignals_lost\x18\a \x01(\x04R\vsignalsLost\"[\n" +
 	"\x05Limit\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\asetting\x18\x02 \x01(\tR\asetting\x12\x12\n" +
@@ -4244,10 +5796,11 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\x04head\x18\x06 \x01(\tR\x04head\x12\x14\n" +
 	"\x05valid\x18\a \x01(\bR\x05valid\x12\x14\n" +
 	"\x05wrong\x18\b \x01(\x04R\x05wrong\x12\x16\n" +
-	"\x06reason\x18\t \x01(\tR\x06reason\"@\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\"\\\n" +
 	"\x12ExportChainRequest\x12\x10\n" +
 	"\x03dna\x18\x01 \x01(\tR\x03dna\x12\x18\n" +
-	"\aprivate\x18\x02 \x01(\bR\aprivate\")\n" +
+	"\aprivate\x18\x02 \x01(\bR\aprivate\x12\x1a\n" +
+	"\breceipts\x18\x03 \x01(\bR\breceipts\")\n" +
 	"\x13ExportChainResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"\x10\n" +
 	"\x0ePluginsRequest\"F\n" +
@@ -4391,7 +5944,88 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\vuplink_down\x18\x1c \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"uplinkDown\x12-\n" +
 	"\x04late\x18\x1d \x01(\v2\x19.google.protobuf.DurationR\x04late\x12\x1b\n" +
-	"\town_calls\x18\x1e \x01(\x05R\bownCalls\"\x87\x02\n" +
+	"\town_calls\x18\x1e \x01(\x05R\bownCalls\"!\n" +
+	"\rGrantsRequest\x12\x10\n" +
+	"\x03dna\x18\x01 \x01(\tR\x03dna\"B\n" +
+	"\x0eGrantsResponse\x120\n" +
+	"\x06grants\x18\x01 \x03(\v2\x18.parley.control.v1.GrantR\x06grants\"\xf3\x02\n" +
+	"\x05Grant\x12\x14\n" +
+	"\x05grant\x18\x01 \x01(\tR\x05grant\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06agents\x18\x03 \x03(\tR\x06agents\x12\x1c\n" +
+	"\tfunctions\x18\x04 \x03(\tR\tfunctions\x124\n" +
+	"\aexpires\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x12\x12\n" +
+	"\x04uses\x18\x06 \x01(\x03R\x04uses\x12\x12\n" +
+	"\x04used\x18\a \x01(\x03R\x04used\x12\x12\n" +
+	"\x04rate\x18\b \x01(\x03R\x04rate\x12+\n" +
+	"\x03per\x18\t \x01(\v2\x19.google.protobuf.DurationR\x03per\x12\x1f\n" +
+	"\vmax_payload\x18\n" +
+	" \x01(\x03R\n" +
+	"maxPayload\x120\n" +
+	"\x05since\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x18\n" +
+	"\aexpired\x18\f \x01(\bR\aexpired\"S\n" +
+	"\x0fAddGrantRequest\x12\x10\n" +
+	"\x03dna\x18\x01 \x01(\tR\x03dna\x12.\n" +
+	"\x05grant\x18\x02 \x01(\v2\x18.parley.control.v1.GrantR\x05grant\">\n" +
+	"\x10AddGrantResponse\x12\x14\n" +
+	"\x05grant\x18\x01 \x01(\tR\x05grant\x12\x14\n" +
+	"\x05claim\x18\x02 \x01(\tR\x05claim\"<\n" +
+	"\x12RevokeGrantRequest\x12\x10\n" +
+	"\x03dna\x18\x01 \x01(\tR\x03dna\x12\x14\n" +
+	"\x05grant\x18\x02 \x01(\tR\x05grant\"\x15\n" +
+	"\x13RevokeGrantResponse\"&\n" +
+	"\x12DelegationsRequest\x12\x10\n" +
+	"\x03dna\x18\x01 \x01(\tR\x03dna\"V\n" +
+	"\x13DelegationsResponse\x12?\n" +
+	"\vdelegations\x18\x01 \x03(\v2\x1d.parley.control.v1.DelegationR\vdelegations\"n\n" +
+	"\n" +
+	"Delegation\x12\x14\n" +
+	"\x05proof\x18\x01 \x01(\fR\x05proof\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x18\n" +
+	"\arevoked\x18\x03 \x01(\bR\arevoked\"K\n" +
+	"\x17RevokeDelegationRequest\x12\x10\n" +
+	"\x03dna\x18\x01 \x01(\tR\x03dna\x12\x1e\n" +
+	"\n" +
+	"delegation\x18\x02 \x01(\tR\n" +
+	"delegation\"\x1a\n" +
+	"\x18RevokeDelegationResponse\"!\n" +
+	"\rClaimsRequest\x12\x10\n" +
+	"\x03dna\x18\x01 \x01(\tR\x03dna\"B\n" +
+	"\x0eClaimsResponse\x120\n" +
+	"\x06claims\x18\x01 \x03(\v2\x18.parley.control.v1.ClaimR\x06claims\"\x83\x02\n" +
+	"\x05Claim\x12\x18\n" +
+	"\agrantor\x18\x01 \x01(\tR\agrantor\x12\x14\n" +
+	"\x05grant\x18\x02 \x01(\tR\x05grant\x12\x1c\n" +
+	"\tfunctions\x18\x03 \x03(\tR\tfunctions\x124\n" +
+	"\aexpires\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x120\n" +
+	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x12\n" +
+	"\x04told\x18\x06 \x01(\bR\x04told\x12\x16\n" +
+	"\x06secret\x18\a \x01(\bR\x06secret\x12\x18\n" +
+	"\arefused\x18\b \x01(\tR\arefused\"9\n" +
+	"\x0fAddClaimRequest\x12\x10\n" +
+	"\x03dna\x18\x01 \x01(\tR\x03dna\x12\x14\n" +
+	"\x05claim\x18\x02 \x01(\tR\x05claim\"\x12\n" +
+	"\x10AddClaimResponse\"<\n" +
+	"\x12RemoveClaimRequest\x12\x10\n" +
+	"\x03dna\x18\x01 \x01(\tR\x03dna\x12\x14\n" +
+	"\x05grant\x18\x02 \x01(\tR\x05grant\"\x15\n" +
+	"\x13RemoveClaimResponse\"\x0f\n" +
+	"\rPolicyRequest\"{\n" +
+	"\x0ePolicyResponse\x12\x18\n" +
+	"\ablocked\x18\x01 \x03(\tR\ablocked\x12\x18\n" +
+	"\aallowed\x18\x02 \x03(\tR\aallowed\x125\n" +
+	"\x06limits\x18\x03 \x03(\v2\x1d.parley.control.v1.AgentLimitR\x06limits\"H\n" +
+	"\n" +
+	"AgentLimit\x12\x14\n" +
+	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
+	"\x03max\x18\x03 \x01(\x03R\x03max\"\xae\x01\n" +
+	"\x13ChangePolicyRequest\x12\x14\n" +
+	"\x05block\x18\x01 \x03(\tR\x05block\x12\x18\n" +
+	"\aunblock\x18\x02 \x03(\tR\aunblock\x12\x14\n" +
+	"\x05allow\x18\x03 \x03(\tR\x05allow\x12\x1a\n" +
+	"\bdisallow\x18\x04 \x03(\tR\bdisallow\x125\n" +
+	"\x06limits\x18\x05 \x03(\v2\x1d.parley.control.v1.AgentLimitR\x06limits\"\x87\x02\n" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x12\n" +
 	"\x04side\x18\x02 \x01(\tR\x04side\x12\x1c\n" +
@@ -4411,19 +6045,38 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"retryAfter\"9\n" +
 	"\aAttempt\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x14\n" +
-	"\x05cause\x18\x02 \x01(\tR\x05cause*Y\n" +
+	"\x05cause\x18\x02 \x01(\tR\x05cause\"L\n" +
+	"\fWatchRequest\x12\x10\n" +
+	"\x03dna\x18\x01 \x01(\tR\x03dna\x12\x16\n" +
+	"\x06buffer\x18\x02 \x01(\x05R\x06buffer\x12\x12\n" +
+	"\x04json\x18\x03 \x01(\bR\x04json\"\xbb\x01\n" +
+	"\rWatchResponse\x12\x10\n" +
+	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x10\n" +
+	"\x03dna\x18\x03 \x01(\tR\x03dna\x12\x18\n" +
+	"\apayload\x18\x04 \x01(\fR\apayload\x12\x12\n" +
+	"\x04json\x18\x05 \x01(\tR\x04json\x12\x12\n" +
+	"\x04lost\x18\x06 \x01(\x04R\x04lost\x12\x14\n" +
+	"\x05began\x18\a \x01(\bR\x05began\"%\n" +
+	"\rOnlineRequest\x12\x14\n" +
+	"\x05agent\x18\x01 \x01(\tR\x05agent\"c\n" +
+	"\x0eOnlineResponse\x12\x16\n" +
+	"\x06online\x18\x01 \x01(\bR\x06online\x129\n" +
+	"\n" +
+	"last_heard\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tlastHeard*Y\n" +
 	"\n" +
 	"RecordKind\x12\x1b\n" +
 	"\x17RECORD_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13RECORD_KIND_GENESIS\x10\x01\x12\x15\n" +
-	"\x11RECORD_KIND_ENTRY\x10\x02*\x89\x01\n" +
+	"\x11RECORD_KIND_ENTRY\x10\x02*\xbb\x01\n" +
 	"\tCauseKind\x12\x1a\n" +
 	"\x16CAUSE_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13CAUSE_KIND_FUNCTION\x10\x01\x12\x16\n" +
 	"\x12CAUSE_KIND_RECEIVE\x10\x02\x12\x13\n" +
 	"\x0fCAUSE_KIND_INIT\x10\x03\x12\x1a\n" +
-	"\x16CAUSE_KIND_POST_COMMIT\x10\x052\x82\n" +
-	"\n" +
+	"\x16CAUSE_KIND_POST_COMMIT\x10\x05\x12\x17\n" +
+	"\x13CAUSE_KIND_NOTIFIED\x10\x06\x12\x17\n" +
+	"\x13CAUSE_KIND_OPERATOR\x10\a2\x98\x12\n" +
 	"\aControl\x12M\n" +
 	"\x06Status\x12 .parley.control.v1.StatusRequest\x1a!.parley.control.v1.StatusResponse\x12G\n" +
 	"\x04Call\x12\x1e.parley.control.v1.CallRequest\x1a\x1f.parley.control.v1.CallResponse\x12G\n" +
@@ -4438,8 +6091,20 @@ const file_parley_control_v1_control_proto_rawDesc = "" +
 	"\rRestartPlugin\x12'.parley.control.v1.RestartPluginRequest\x1a(.parley.control.v1.RestartPluginResponse\x12a\n" +
 	"\fPluginEvents\x12&.parley.control.v1.PluginEventsRequest\x1a'.parley.control.v1.PluginEventsResponse0\x01\x12S\n" +
 	"\bDHTTable\x12\".parley.control.v1.DHTTableRequest\x1a#.parley.control.v1.DHTTableResponse\x12V\n" +
-	"\tDHTLookup\x12#.parley.control.v1.DHTLookupRequest\x1a$.parley.control.v1.DHTLookupResponse\x12S\n" +
-	"\bDHTStats\x12\".parley.control.v1.DHTStatsRequest\x1a#.parley.control.v1.DHTStatsResponseB?Z=github.com/parley-p2p/parley/node/control/controlpb;controlpbb\x06proto3"
+	"\tDHTLookup\x12#.parley.control.v1.DHTLookupRequest\x1a$.parley.control.v1.DHTLookupResponse\x12L\n" +
+	"\x05Watch\x12\x1f.parley.control.v1.WatchRequest\x1a .parley.control.v1.WatchResponse0\x01\x12M\n" +
+	"\x06Online\x12 .parley.control.v1.OnlineRequest\x1a!.parley.control.v1.OnlineResponse\x12S\n" +
+	"\bDHTStats\x12\".parley.control.v1.DHTStatsRequest\x1a#.parley.control.v1.DHTStatsResponse\x12M\n" +
+	"\x06Grants\x12 .parley.control.v1.GrantsRequest\x1a!.parley.control.v1.GrantsResponse\x12S\n" +
+	"\bAddGrant\x12\".parley.control.v1.AddGrantRequest\x1a#.parley.control.v1.AddGrantResponse\x12\\\n" +
+	"\vRevokeGrant\x12%.parley.control.v1.RevokeGrantRequest\x1a&.parley.control.v1.RevokeGrantResponse\x12\\\n" +
+	"\vDelegations\x12%.parley.control.v1.DelegationsRequest\x1a&.parley.control.v1.DelegationsResponse\x12k\n" +
+	"\x10RevokeDelegation\x12*.parley.control.v1.RevokeDelegationRequest\x1a+.parley.control.v1.RevokeDelegationResponse\x12M\n" +
+	"\x06Claims\x12 .parley.control.v1.ClaimsRequest\x1a!.parley.control.v1.ClaimsResponse\x12S\n" +
+	"\bAddClaim\x12\".parley.control.v1.AddClaimRequest\x1a#.parley.control.v1.AddClaimResponse\x12\\\n" +
+	"\vRemoveClaim\x12%.parley.control.v1.RemoveClaimRequest\x1a&.parley.control.v1.RemoveClaimResponse\x12M\n" +
+	"\x06Policy\x12 .parley.control.v1.PolicyRequest\x1a!.parley.control.v1.PolicyResponse\x12Y\n" +
+	"\fChangePolicy\x12&.parley.control.v1.ChangePolicyRequest\x1a!.parley.control.v1.PolicyResponseB?Z=github.com/parley-p2p/parley/node/control/controlpb;controlpbb\x06proto3"
 
 var (
 	file_parley_control_v1_control_proto_rawDescOnce sync.Once
@@ -4454,65 +6119,92 @@ func file_parley_control_v1_control_proto_rawDescGZIP() []byte {
 }
 
 var file_parley_control_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_parley_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_parley_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 77)
 var file_parley_control_v1_control_proto_goTypes = []any{
-	(RecordKind)(0),               // 0: parley.control.v1.RecordKind
-	(CauseKind)(0),                // 1: parley.control.v1.CauseKind
-	(*StatusRequest)(nil),         // 2: parley.control.v1.StatusRequest
-	(*StatusResponse)(nil),        // 3: parley.control.v1.StatusResponse
-	(*Handler)(nil),               // 4: parley.control.v1.Handler
-	(*RejectedFile)(nil),          // 5: parley.control.v1.RejectedFile
-	(*DamagedChain)(nil),          // 6: parley.control.v1.DamagedChain
-	(*Session)(nil),               // 7: parley.control.v1.Session
-	(*DHT)(nil),                   // 8: parley.control.v1.DHT
-	(*Traffic)(nil),               // 9: parley.control.v1.Traffic
-	(*Limit)(nil),                 // 10: parley.control.v1.Limit
-	(*CallRequest)(nil),           // 11: parley.control.v1.CallRequest
-	(*CallResponse)(nil),          // 12: parley.control.v1.CallResponse
-	(*PingRequest)(nil),           // 13: parley.control.v1.PingRequest
-	(*PingResponse)(nil),          // 14: parley.control.v1.PingResponse
-	(*LookupRequest)(nil),         // 15: parley.control.v1.LookupRequest
-	(*LookupResponse)(nil),        // 16: parley.control.v1.LookupResponse
-	(*RouteStep)(nil),             // 17: parley.control.v1.RouteStep
-	(*ChainsRequest)(nil),         // 18: parley.control.v1.ChainsRequest
-	(*ChainsResponse)(nil),        // 19: parley.control.v1.ChainsResponse
-	(*ChainInfo)(nil),             // 20: parley.control.v1.ChainInfo
-	(*ChainRequest)(nil),          // 21: parley.control.v1.ChainRequest
-	(*ChainResponse)(nil),         // 22: parley.control.v1.ChainResponse
-	(*Record)(nil),                // 23: parley.control.v1.Record
-	(*GetEntryRequest)(nil),       // 24: parley.control.v1.GetEntryRequest
-	(*GetEntryResponse)(nil),      // 25: parley.control.v1.GetEntryResponse
-	(*VerifyChainRequest)(nil),    // 26: parley.control.v1.VerifyChainRequest
-	(*VerifyChainResponse)(nil),   // 27: parley.control.v1.VerifyChainResponse
-	(*ExportChainRequest)(nil),    // 28: parley.control.v1.ExportChainRequest
-	(*ExportChainResponse)(nil),   // 29: parley.control.v1.ExportChainResponse
-	(*PluginsRequest)(nil),        // 30: parley.control.v1.PluginsRequest
-	(*PluginsResponse)(nil),       // 31: parley.control.v1.PluginsResponse
-	(*Plugin)(nil),                // 32: parley.control.v1.Plugin
-	(*DrainingPlugin)(nil),        // 33: parley.control.v1.DrainingPlugin
-	(*QuarantinedPlugin)(nil),     // 34: parley.control.v1.QuarantinedPlugin
-	(*PluginLayer)(nil),           // 35: parley.control.v1.PluginLayer
-	(*RestartPluginRequest)(nil),  // 36: parley.control.v1.RestartPluginRequest
-	(*RestartPluginResponse)(nil), // 37: parley.control.v1.RestartPluginResponse
-	(*PluginEventsRequest)(nil),   // 38: parley.control.v1.PluginEventsRequest
-	(*PluginEventsResponse)(nil),  // 39: parley.control.v1.PluginEventsResponse
-	(*DHTTableRequest)(nil),       // 40: parley.control.v1.DHTTableRequest
-	(*DHTTableResponse)(nil),      // 41: parley.control.v1.DHTTableResponse
-	(*DHTBucket)(nil),             // 42: parley.control.v1.DHTBucket
-	(*DHTContact)(nil),            // 43: parley.control.v1.DHTContact
-	(*DHTLookupRequest)(nil),      // 44: parley.control.v1.DHTLookupRequest
-	(*DHTLookupResponse)(nil),     // 45: parley.control.v1.DHTLookupResponse
-	(*DHTStep)(nil),               // 46: parley.control.v1.DHTStep
-	(*DHTStatsRequest)(nil),       // 47: parley.control.v1.DHTStatsRequest
-	(*DHTStatsResponse)(nil),      // 48: parley.control.v1.DHTStatsResponse
-	(*Error)(nil),                 // 49: parley.control.v1.Error
-	(*ErrorLimit)(nil),            // 50: parley.control.v1.ErrorLimit
-	(*Attempt)(nil),               // 51: parley.control.v1.Attempt
-	(*timestamppb.Timestamp)(nil), // 52: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 53: google.protobuf.Duration
+	(RecordKind)(0),                  // 0: parley.control.v1.RecordKind
+	(CauseKind)(0),                   // 1: parley.control.v1.CauseKind
+	(*StatusRequest)(nil),            // 2: parley.control.v1.StatusRequest
+	(*StatusResponse)(nil),           // 3: parley.control.v1.StatusResponse
+	(*Handler)(nil),                  // 4: parley.control.v1.Handler
+	(*RejectedFile)(nil),             // 5: parley.control.v1.RejectedFile
+	(*DamagedChain)(nil),             // 6: parley.control.v1.DamagedChain
+	(*Session)(nil),                  // 7: parley.control.v1.Session
+	(*DHT)(nil),                      // 8: parley.control.v1.DHT
+	(*Traffic)(nil),                  // 9: parley.control.v1.Traffic
+	(*Limit)(nil),                    // 10: parley.control.v1.Limit
+	(*CallRequest)(nil),              // 11: parley.control.v1.CallRequest
+	(*CallResponse)(nil),             // 12: parley.control.v1.CallResponse
+	(*PingRequest)(nil),              // 13: parley.control.v1.PingRequest
+	(*PingResponse)(nil),             // 14: parley.control.v1.PingResponse
+	(*LookupRequest)(nil),            // 15: parley.control.v1.LookupRequest
+	(*LookupResponse)(nil),           // 16: parley.control.v1.LookupResponse
+	(*RouteStep)(nil),                // 17: parley.control.v1.RouteStep
+	(*ChainsRequest)(nil),            // 18: parley.control.v1.ChainsRequest
+	(*ChainsResponse)(nil),           // 19: parley.control.v1.ChainsResponse
+	(*ChainInfo)(nil),                // 20: parley.control.v1.ChainInfo
+	(*ChainRequest)(nil),             // 21: parley.control.v1.ChainRequest
+	(*ChainResponse)(nil),            // 22: parley.control.v1.ChainResponse
+	(*Record)(nil),                   // 23: parley.control.v1.Record
+	(*GetEntryRequest)(nil),          // 24: parley.control.v1.GetEntryRequest
+	(*GetEntryResponse)(nil),         // 25: parley.control.v1.GetEntryResponse
+	(*VerifyChainRequest)(nil),       // 26: parley.control.v1.VerifyChainRequest
+	(*VerifyChainResponse)(nil),      // 27: parley.control.v1.VerifyChainResponse
+	(*ExportChainRequest)(nil),       // 28: parley.control.v1.ExportChainRequest
+	(*ExportChainResponse)(nil),      // 29: parley.control.v1.ExportChainResponse
+	(*PluginsRequest)(nil),           // 30: parley.control.v1.PluginsRequest
+	(*PluginsResponse)(nil),          // 31: parley.control.v1.PluginsResponse
+	(*Plugin)(nil),                   // 32: parley.control.v1.Plugin
+	(*DrainingPlugin)(nil),           // 33: parley.control.v1.DrainingPlugin
+	(*QuarantinedPlugin)(nil),        // 34: parley.control.v1.QuarantinedPlugin
+	(*PluginLayer)(nil),              // 35: parley.control.v1.PluginLayer
+	(*RestartPluginRequest)(nil),     // 36: parley.control.v1.RestartPluginRequest
+	(*RestartPluginResponse)(nil),    // 37: parley.control.v1.RestartPluginResponse
+	(*PluginEventsRequest)(nil),      // 38: parley.control.v1.PluginEventsRequest
+	(*PluginEventsResponse)(nil),     // 39: parley.control.v1.PluginEventsResponse
+	(*DHTTableRequest)(nil),          // 40: parley.control.v1.DHTTableRequest
+	(*DHTTableResponse)(nil),         // 41: parley.control.v1.DHTTableResponse
+	(*DHTBucket)(nil),                // 42: parley.control.v1.DHTBucket
+	(*DHTContact)(nil),               // 43: parley.control.v1.DHTContact
+	(*DHTLookupRequest)(nil),         // 44: parley.control.v1.DHTLookupRequest
+	(*DHTLookupResponse)(nil),        // 45: parley.control.v1.DHTLookupResponse
+	(*DHTStep)(nil),                  // 46: parley.control.v1.DHTStep
+	(*DHTStatsRequest)(nil),          // 47: parley.control.v1.DHTStatsRequest
+	(*DHTStatsResponse)(nil),         // 48: parley.control.v1.DHTStatsResponse
+	(*GrantsRequest)(nil),            // 49: parley.control.v1.GrantsRequest
+	(*GrantsResponse)(nil),           // 50: parley.control.v1.GrantsResponse
+	(*Grant)(nil),                    // 51: parley.control.v1.Grant
+	(*AddGrantRequest)(nil),          // 52: parley.control.v1.AddGrantRequest
+	(*AddGrantResponse)(nil),         // 53: parley.control.v1.AddGrantResponse
+	(*RevokeGrantRequest)(nil),       // 54: parley.control.v1.RevokeGrantRequest
+	(*RevokeGrantResponse)(nil),      // 55: parley.control.v1.RevokeGrantResponse
+	(*DelegationsRequest)(nil),       // 56: parley.control.v1.DelegationsRequest
+	(*DelegationsResponse)(nil),      // 57: parley.control.v1.DelegationsResponse
+	(*Delegation)(nil),               // 58: parley.control.v1.Delegation
+	(*RevokeDelegationRequest)(nil),  // 59: parley.control.v1.RevokeDelegationRequest
+	(*RevokeDelegationResponse)(nil), // 60: parley.control.v1.RevokeDelegationResponse
+	(*ClaimsRequest)(nil),            // 61: parley.control.v1.ClaimsRequest
+	(*ClaimsResponse)(nil),           // 62: parley.control.v1.ClaimsResponse
+	(*Claim)(nil),                    // 63: parley.control.v1.Claim
+	(*AddClaimRequest)(nil),          // 64: parley.control.v1.AddClaimRequest
+	(*AddClaimResponse)(nil),         // 65: parley.control.v1.AddClaimResponse
+	(*RemoveClaimRequest)(nil),       // 66: parley.control.v1.RemoveClaimRequest
+	(*RemoveClaimResponse)(nil),      // 67: parley.control.v1.RemoveClaimResponse
+	(*PolicyRequest)(nil),            // 68: parley.control.v1.PolicyRequest
+	(*PolicyResponse)(nil),           // 69: parley.control.v1.PolicyResponse
+	(*AgentLimit)(nil),               // 70: parley.control.v1.AgentLimit
+	(*ChangePolicyRequest)(nil),      // 71: parley.control.v1.ChangePolicyRequest
+	(*Error)(nil),                    // 72: parley.control.v1.Error
+	(*ErrorLimit)(nil),               // 73: parley.control.v1.ErrorLimit
+	(*Attempt)(nil),                  // 74: parley.control.v1.Attempt
+	(*WatchRequest)(nil),             // 75: parley.control.v1.WatchRequest
+	(*WatchResponse)(nil),            // 76: parley.control.v1.WatchResponse
+	(*OnlineRequest)(nil),            // 77: parley.control.v1.OnlineRequest
+	(*OnlineResponse)(nil),           // 78: parley.control.v1.OnlineResponse
+	(*timestamppb.Timestamp)(nil),    // 79: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 80: google.protobuf.Duration
 }
 var file_parley_control_v1_control_proto_depIdxs = []int32{
-	52, // 0: parley.control.v1.StatusResponse.since:type_name -> google.protobuf.Timestamp
+	79, // 0: parley.control.v1.StatusResponse.since:type_name -> google.protobuf.Timestamp
 	4,  // 1: parley.control.v1.StatusResponse.handlers:type_name -> parley.control.v1.Handler
 	5,  // 2: parley.control.v1.StatusResponse.rejected:type_name -> parley.control.v1.RejectedFile
 	6,  // 3: parley.control.v1.StatusResponse.damaged:type_name -> parley.control.v1.DamagedChain
@@ -4520,87 +6212,125 @@ var file_parley_control_v1_control_proto_depIdxs = []int32{
 	8,  // 5: parley.control.v1.StatusResponse.dht:type_name -> parley.control.v1.DHT
 	9,  // 6: parley.control.v1.StatusResponse.traffic:type_name -> parley.control.v1.Traffic
 	10, // 7: parley.control.v1.StatusResponse.limits:type_name -> parley.control.v1.Limit
-	52, // 8: parley.control.v1.Handler.since:type_name -> google.protobuf.Timestamp
-	52, // 9: parley.control.v1.Session.since:type_name -> google.protobuf.Timestamp
-	52, // 10: parley.control.v1.Session.last_heard:type_name -> google.protobuf.Timestamp
-	53, // 11: parley.control.v1.Session.clock_skew:type_name -> google.protobuf.Duration
-	52, // 12: parley.control.v1.DHT.last_published:type_name -> google.protobuf.Timestamp
-	53, // 13: parley.control.v1.PingResponse.time:type_name -> google.protobuf.Duration
-	52, // 14: parley.control.v1.LookupResponse.expires:type_name -> google.protobuf.Timestamp
+	79, // 8: parley.control.v1.Handler.since:type_name -> google.protobuf.Timestamp
+	79, // 9: parley.control.v1.Session.since:type_name -> google.protobuf.Timestamp
+	79, // 10: parley.control.v1.Session.last_heard:type_name -> google.protobuf.Timestamp
+	80, // 11: parley.control.v1.Session.clock_skew:type_name -> google.protobuf.Duration
+	79, // 12: parley.control.v1.DHT.last_published:type_name -> google.protobuf.Timestamp
+	80, // 13: parley.control.v1.PingResponse.time:type_name -> google.protobuf.Duration
+	79, // 14: parley.control.v1.LookupResponse.expires:type_name -> google.protobuf.Timestamp
 	17, // 15: parley.control.v1.LookupResponse.route:type_name -> parley.control.v1.RouteStep
-	53, // 16: parley.control.v1.RouteStep.time:type_name -> google.protobuf.Duration
+	80, // 16: parley.control.v1.RouteStep.time:type_name -> google.protobuf.Duration
 	20, // 17: parley.control.v1.ChainsResponse.chains:type_name -> parley.control.v1.ChainInfo
 	23, // 18: parley.control.v1.ChainResponse.records:type_name -> parley.control.v1.Record
-	52, // 19: parley.control.v1.Record.time:type_name -> google.protobuf.Timestamp
+	79, // 19: parley.control.v1.Record.time:type_name -> google.protobuf.Timestamp
 	0,  // 20: parley.control.v1.Record.kind:type_name -> parley.control.v1.RecordKind
 	1,  // 21: parley.control.v1.Record.cause:type_name -> parley.control.v1.CauseKind
 	23, // 22: parley.control.v1.GetEntryResponse.record:type_name -> parley.control.v1.Record
 	32, // 23: parley.control.v1.PluginsResponse.plugins:type_name -> parley.control.v1.Plugin
-	52, // 24: parley.control.v1.Plugin.since:type_name -> google.protobuf.Timestamp
-	52, // 25: parley.control.v1.Plugin.started:type_name -> google.protobuf.Timestamp
-	52, // 26: parley.control.v1.Plugin.probation:type_name -> google.protobuf.Timestamp
+	79, // 24: parley.control.v1.Plugin.since:type_name -> google.protobuf.Timestamp
+	79, // 25: parley.control.v1.Plugin.started:type_name -> google.protobuf.Timestamp
+	79, // 26: parley.control.v1.Plugin.probation:type_name -> google.protobuf.Timestamp
 	33, // 27: parley.control.v1.Plugin.draining:type_name -> parley.control.v1.DrainingPlugin
 	34, // 28: parley.control.v1.Plugin.quarantined:type_name -> parley.control.v1.QuarantinedPlugin
 	35, // 29: parley.control.v1.Plugin.layers:type_name -> parley.control.v1.PluginLayer
-	52, // 30: parley.control.v1.DrainingPlugin.until:type_name -> google.protobuf.Timestamp
-	52, // 31: parley.control.v1.QuarantinedPlugin.since:type_name -> google.protobuf.Timestamp
-	52, // 32: parley.control.v1.PluginEventsResponse.time:type_name -> google.protobuf.Timestamp
+	79, // 30: parley.control.v1.DrainingPlugin.until:type_name -> google.protobuf.Timestamp
+	79, // 31: parley.control.v1.QuarantinedPlugin.since:type_name -> google.protobuf.Timestamp
+	79, // 32: parley.control.v1.PluginEventsResponse.time:type_name -> google.protobuf.Timestamp
 	42, // 33: parley.control.v1.DHTTableResponse.buckets:type_name -> parley.control.v1.DHTBucket
 	43, // 34: parley.control.v1.DHTTableResponse.contacts:type_name -> parley.control.v1.DHTContact
-	52, // 35: parley.control.v1.DHTBucket.touched:type_name -> google.protobuf.Timestamp
-	52, // 36: parley.control.v1.DHTContact.since:type_name -> google.protobuf.Timestamp
-	53, // 37: parley.control.v1.DHTContact.rtt:type_name -> google.protobuf.Duration
-	52, // 38: parley.control.v1.DHTLookupResponse.issued:type_name -> google.protobuf.Timestamp
-	52, // 39: parley.control.v1.DHTLookupResponse.expires:type_name -> google.protobuf.Timestamp
-	53, // 40: parley.control.v1.DHTLookupResponse.took:type_name -> google.protobuf.Duration
+	79, // 35: parley.control.v1.DHTBucket.touched:type_name -> google.protobuf.Timestamp
+	79, // 36: parley.control.v1.DHTContact.since:type_name -> google.protobuf.Timestamp
+	80, // 37: parley.control.v1.DHTContact.rtt:type_name -> google.protobuf.Duration
+	79, // 38: parley.control.v1.DHTLookupResponse.issued:type_name -> google.protobuf.Timestamp
+	79, // 39: parley.control.v1.DHTLookupResponse.expires:type_name -> google.protobuf.Timestamp
+	80, // 40: parley.control.v1.DHTLookupResponse.took:type_name -> google.protobuf.Duration
 	46, // 41: parley.control.v1.DHTLookupResponse.steps:type_name -> parley.control.v1.DHTStep
-	53, // 42: parley.control.v1.DHTStep.start:type_name -> google.protobuf.Duration
-	53, // 43: parley.control.v1.DHTStep.took:type_name -> google.protobuf.Duration
-	52, // 44: parley.control.v1.DHTStatsResponse.published:type_name -> google.protobuf.Timestamp
-	53, // 45: parley.control.v1.DHTStatsResponse.publish_took:type_name -> google.protobuf.Duration
-	52, // 46: parley.control.v1.DHTStatsResponse.read_back_until:type_name -> google.protobuf.Timestamp
-	53, // 47: parley.control.v1.DHTStatsResponse.clock_off:type_name -> google.protobuf.Duration
-	53, // 48: parley.control.v1.DHTStatsResponse.session:type_name -> google.protobuf.Duration
-	52, // 49: parley.control.v1.DHTStatsResponse.uplink_down:type_name -> google.protobuf.Timestamp
-	53, // 50: parley.control.v1.DHTStatsResponse.late:type_name -> google.protobuf.Duration
-	50, // 51: parley.control.v1.Error.limit:type_name -> parley.control.v1.ErrorLimit
-	51, // 52: parley.control.v1.Error.attempts:type_name -> parley.control.v1.Attempt
-	53, // 53: parley.control.v1.ErrorLimit.retry_after:type_name -> google.protobuf.Duration
-	2,  // 54: parley.control.v1.Control.Status:input_type -> parley.control.v1.StatusRequest
-	11, // 55: parley.control.v1.Control.Call:input_type -> parley.control.v1.CallRequest
-	13, // 56: parley.control.v1.Control.Ping:input_type -> parley.control.v1.PingRequest
-	15, // 57: parley.control.v1.Control.Lookup:input_type -> parley.control.v1.LookupRequest
-	18, // 58: parley.control.v1.Control.Chains:input_type -> parley.control.v1.ChainsRequest
-	21, // 59: parley.control.v1.Control.Chain:input_type -> parley.control.v1.ChainRequest
-	24, // 60: parley.control.v1.Control.GetEntry:input_type -> parley.control.v1.GetEntryRequest
-	26, // 61: parley.control.v1.Control.VerifyChain:input_type -> parley.control.v1.VerifyChainRequest
-	28, // 62: parley.control.v1.Control.ExportChain:input_type -> parley.control.v1.ExportChainRequest
-	30, // 63: parley.control.v1.Control.Plugins:input_type -> parley.control.v1.PluginsRequest
-	36, // 64: parley.control.v1.Control.RestartPlugin:input_type -> parley.control.v1.RestartPluginRequest
-	38, // 65: parley.control.v1.Control.PluginEvents:input_type -> parley.control.v1.PluginEventsRequest
-	40, // 66: parley.control.v1.Control.DHTTable:input_type -> parley.control.v1.DHTTableRequest
-	44, // 67: parley.control.v1.Control.DHTLookup:input_type -> parley.control.v1.DHTLookupRequest
-	47, // 68: parley.control.v1.Control.DHTStats:input_type -> parley.control.v1.DHTStatsRequest
-	3,  // 69: parley.control.v1.Control.Status:output_type -> parley.control.v1.StatusResponse
-	12, // 70: parley.control.v1.Control.Call:output_type -> parley.control.v1.CallResponse
-	14, // 71: parley.control.v1.Control.Ping:output_type -> parley.control.v1.PingResponse
-	16, // 72: parley.control.v1.Control.Lookup:output_type -> parley.control.v1.LookupResponse
-	19, // 73: parley.control.v1.Control.Chains:output_type -> parley.control.v1.ChainsResponse
-	22, // 74: parley.control.v1.Control.Chain:output_type -> parley.control.v1.ChainResponse
-	25, // 75: parley.control.v1.Control.GetEntry:output_type -> parley.control.v1.GetEntryResponse
-	27, // 76: parley.control.v1.Control.VerifyChain:output_type -> parley.control.v1.VerifyChainResponse
-	29, // 77: parley.control.v1.Control.ExportChain:output_type -> parley.control.v1.ExportChainResponse
-	31, // 78: parley.control.v1.Control.Plugins:output_type -> parley.control.v1.PluginsResponse
-	37, // 79: parley.control.v1.Control.RestartPlugin:output_type -> parley.control.v1.RestartPluginResponse
-	39, // 80: parley.control.v1.Control.PluginEvents:output_type -> parley.control.v1.PluginEventsResponse
-	41, // 81: parley.control.v1.Control.DHTTable:output_type -> parley.control.v1.DHTTableResponse
-	45, // 82: parley.control.v1.Control.DHTLookup:output_type -> parley.control.v1.DHTLookupResponse
-	48, // 83: parley.control.v1.Control.DHTStats:output_type -> parley.control.v1.DHTStatsResponse
-	69, // [69:84] is the sub-list for method output_type
-	54, // [54:69] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	80, // 42: parley.control.v1.DHTStep.start:type_name -> google.protobuf.Duration
+	80, // 43: parley.control.v1.DHTStep.took:type_name -> google.protobuf.Duration
+	79, // 44: parley.control.v1.DHTStatsResponse.published:type_name -> google.protobuf.Timestamp
+	80, // 45: parley.control.v1.DHTStatsResponse.publish_took:type_name -> google.protobuf.Duration
+	79, // 46: parley.control.v1.DHTStatsResponse.read_back_until:type_name -> google.protobuf.Timestamp
+	80, // 47: parley.control.v1.DHTStatsResponse.clock_off:type_name -> google.protobuf.Duration
+	80, // 48: parley.control.v1.DHTStatsResponse.session:type_name -> google.protobuf.Duration
+	79, // 49: parley.control.v1.DHTStatsResponse.uplink_down:type_name -> google.protobuf.Timestamp
+	80, // 50: parley.control.v1.DHTStatsResponse.late:type_name -> google.protobuf.Duration
+	51, // 51: parley.control.v1.GrantsResponse.grants:type_name -> parley.control.v1.Grant
+	79, // 52: parley.control.v1.Grant.expires:type_name -> google.protobuf.Timestamp
+	80, // 53: parley.control.v1.Grant.per:type_name -> google.protobuf.Duration
+	79, // 54: parley.control.v1.Grant.since:type_name -> google.protobuf.Timestamp
+	51, // 55: parley.control.v1.AddGrantRequest.grant:type_name -> parley.control.v1.Grant
+	58, // 56: parley.control.v1.DelegationsResponse.delegations:type_name -> parley.control.v1.Delegation
+	79, // 57: parley.control.v1.Delegation.since:type_name -> google.protobuf.Timestamp
+	63, // 58: parley.control.v1.ClaimsResponse.claims:type_name -> parley.control.v1.Claim
+	79, // 59: parley.control.v1.Claim.expires:type_name -> google.protobuf.Timestamp
+	79, // 60: parley.control.v1.Claim.since:type_name -> google.protobuf.Timestamp
+	70, // 61: parley.control.v1.PolicyResponse.limits:type_name -> parley.control.v1.AgentLimit
+	70, // 62: parley.control.v1.ChangePolicyRequest.limits:type_name -> parley.control.v1.AgentLimit
+	73, // 63: parley.control.v1.Error.limit:type_name -> parley.control.v1.ErrorLimit
+	74, // 64: parley.control.v1.Error.attempts:type_name -> parley.control.v1.Attempt
+	80, // 65: parley.control.v1.ErrorLimit.retry_after:type_name -> google.protobuf.Duration
+	79, // 66: parley.control.v1.WatchResponse.time:type_name -> google.protobuf.Timestamp
+	79, // 67: parley.control.v1.OnlineResponse.last_heard:type_name -> google.protobuf.Timestamp
+	2,  // 68: parley.control.v1.Control.Status:input_type -> parley.control.v1.StatusRequest
+	11, // 69: parley.control.v1.Control.Call:input_type -> parley.control.v1.CallRequest
+	13, // 70: parley.control.v1.Control.Ping:input_type -> parley.control.v1.PingRequest
+	15, // 71: parley.control.v1.Control.Lookup:input_type -> parley.control.v1.LookupRequest
+	18, // 72: parley.control.v1.Control.Chains:input_type -> parley.control.v1.ChainsRequest
+	21, // 73: parley.control.v1.Control.Chain:input_type -> parley.control.v1.ChainRequest
+	24, // 74: parley.control.v1.Control.GetEntry:input_type -> parley.control.v1.GetEntryRequest
+	26, // 75: parley.control.v1.Control.VerifyChain:input_type -> parley.control.v1.VerifyChainRequest
+	28, // 76: parley.control.v1.Control.ExportChain:input_type -> parley.control.v1.ExportChainRequest
+	30, // 77: parley.control.v1.Control.Plugins:input_type -> parley.control.v1.PluginsRequest
+	36, // 78: parley.control.v1.Control.RestartPlugin:input_type -> parley.control.v1.RestartPluginRequest
+	38, // 79: parley.control.v1.Control.PluginEvents:input_type -> parley.control.v1.PluginEventsRequest
+	40, // 80: parley.control.v1.Control.DHTTable:input_type -> parley.control.v1.DHTTableRequest
+	44, // 81: parley.control.v1.Control.DHTLookup:input_type -> parley.control.v1.DHTLookupRequest
+	75, // 82: parley.control.v1.Control.Watch:input_type -> parley.control.v1.WatchRequest
+	77, // 83: parley.control.v1.Control.Online:input_type -> parley.control.v1.OnlineRequest
+	47, // 84: parley.control.v1.Control.DHTStats:input_type -> parley.control.v1.DHTStatsRequest
+	49, // 85: parley.control.v1.Control.Grants:input_type -> parley.control.v1.GrantsRequest
+	52, // 86: parley.control.v1.Control.AddGrant:input_type -> parley.control.v1.AddGrantRequest
+	54, // 87: parley.control.v1.Control.RevokeGrant:input_type -> parley.control.v1.RevokeGrantRequest
+	56, // 88: parley.control.v1.Control.Delegations:input_type -> parley.control.v1.DelegationsRequest
+	59, // 89: parley.control.v1.Control.RevokeDelegation:input_type -> parley.control.v1.RevokeDelegationRequest
+	61, // 90: parley.control.v1.Control.Claims:input_type -> parley.control.v1.ClaimsRequest
+	64, // 91: parley.control.v1.Control.AddClaim:input_type -> parley.control.v1.AddClaimRequest
+	66, // 92: parley.control.v1.Control.RemoveClaim:input_type -> parley.control.v1.RemoveClaimRequest
+	68, // 93: parley.control.v1.Control.Policy:input_type -> parley.control.v1.PolicyRequest
+	71, // 94: parley.control.v1.Control.ChangePolicy:input_type -> parley.control.v1.ChangePolicyRequest
+	3,  // 95: parley.control.v1.Control.Status:output_type -> parley.control.v1.StatusResponse
+	12, // 96: parley.control.v1.Control.Call:output_type -> parley.control.v1.CallResponse
+	14, // 97: parley.control.v1.Control.Ping:output_type -> parley.control.v1.PingResponse
+	16, // 98: parley.control.v1.Control.Lookup:output_type -> parley.control.v1.LookupResponse
+	19, // 99: parley.control.v1.Control.Chains:output_type -> parley.control.v1.ChainsResponse
+	22, // 100: parley.control.v1.Control.Chain:output_type -> parley.control.v1.ChainResponse
+	25, // 101: parley.control.v1.Control.GetEntry:output_type -> parley.control.v1.GetEntryResponse
+	27, // 102: parley.control.v1.Control.VerifyChain:output_type -> parley.control.v1.VerifyChainResponse
+	29, // 103: parley.control.v1.Control.ExportChain:output_type -> parley.control.v1.ExportChainResponse
+	31, // 104: parley.control.v1.Control.Plugins:output_type -> parley.control.v1.PluginsResponse
+	37, // 105: parley.control.v1.Control.RestartPlugin:output_type -> parley.control.v1.RestartPluginResponse
+	39, // 106: parley.control.v1.Control.PluginEvents:output_type -> parley.control.v1.PluginEventsResponse
+	41, // 107: parley.control.v1.Control.DHTTable:output_type -> parley.control.v1.DHTTableResponse
+	45, // 108: parley.control.v1.Control.DHTLookup:output_type -> parley.control.v1.DHTLookupResponse
+	76, // 109: parley.control.v1.Control.Watch:output_type -> parley.control.v1.WatchResponse
+	78, // 110: parley.control.v1.Control.Online:output_type -> parley.control.v1.OnlineResponse
+	48, // 111: parley.control.v1.Control.DHTStats:output_type -> parley.control.v1.DHTStatsResponse
+	50, // 112: parley.control.v1.Control.Grants:output_type -> parley.control.v1.GrantsResponse
+	53, // 113: parley.control.v1.Control.AddGrant:output_type -> parley.control.v1.AddGrantResponse
+	55, // 114: parley.control.v1.Control.RevokeGrant:output_type -> parley.control.v1.RevokeGrantResponse
+	57, // 115: parley.control.v1.Control.Delegations:output_type -> parley.control.v1.DelegationsResponse
+	60, // 116: parley.control.v1.Control.RevokeDelegation:output_type -> parley.control.v1.RevokeDelegationResponse
+	62, // 117: parley.control.v1.Control.Claims:output_type -> parley.control.v1.ClaimsResponse
+	65, // 118: parley.control.v1.Control.AddClaim:output_type -> parley.control.v1.AddClaimResponse
+	67, // 119: parley.control.v1.Control.RemoveClaim:output_type -> parley.control.v1.RemoveClaimResponse
+	69, // 120: parley.control.v1.Control.Policy:output_type -> parley.control.v1.PolicyResponse
+	69, // 121: parley.control.v1.Control.ChangePolicy:output_type -> parley.control.v1.PolicyResponse
+	95, // [95:122] is the sub-list for method output_type
+	68, // [68:95] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_parley_control_v1_control_proto_init() }
@@ -4618,7 +6348,7 @@ func file_parley_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_parley_control_v1_control_proto_rawDesc), len(file_parley_control_v1_control_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   50,
+			NumMessages:   77,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

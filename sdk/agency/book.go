@@ -1,0 +1,181 @@
+package agency
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/parley-p2p/parley/sdk"
+)
+
+const (
+	// maxEnded bounds the grants that a Book knows to be over, so that it can say so.
+	maxEnded = 1024
+	// maxUsers bounds the users of one transferable grant who are told of its end.
+	maxUsers = 256
+	// ClaimSize is that of a claim on the wire: the grant's name and its secret.
+	ClaimSize = 64
+)
+
+// Book is one agent's grants in one DNA.
+type Book struct {
+	most    int // grants that are not over
+	live    int
+	grants  map[sdk.Hash]*held
+	byAgent map[sdk.AgentID][]*held // assigned ones
+	open    []*held                 // unrestricted ones
+	ended   []*held                 // oldest first
+}
+
+type held struct {
+	name   sdk.Hash
+	entry  Entry
+	since  time.Time
+	used   int
+	window *Window
+	end    ending
+	users  []sdk.AgentID // of a transferable one
+}
+
+type ending uint8
+
+const (
+	lasting ending = iota
+	endRevoked
+	endExpired
+)
+
+// NewBook is a Book that holds at most so many grants that are not over.
+func NewBook(most int) *Book {
+	return &Book{most: most, grants: map[sdk.Hash]*held{}, byAgent: map[sdk.AgentID][]*held{}}
+}
+
+// Full tells whether there is no room for more grants, besides some that are on
+// their way.
+func (b *Book) Full(now time.Time, coming int) *sdk.Error {
+	if b.live+coming < b.most {
+		return nil
+	}
+	b.expire(now)
+	if b.live+coming < b.most {
+		return nil
+	}
+	return &sdk.Error{Code: sdk.Busy, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, Text: "too many grants: revoke some",
+		Limit: &sdk.Limit{Name: "grants of a DNA", Setting: "max-grants", Value: uint64(b.live + coming + 1), Max: uint64(b.most)}}
+}
+
+// Add holds a grant of this name, made at that time, that was used so often. One
+// that is there already stays as it is.
+func (b *Book) Add(name sdk.Hash, e Entry, since time.Time, used int) {
+	if b.grants[name] != nil {
+		return
+	}
+	h := &held{name: name, entry: e, since: since, used: used, window: NewWindow(e.Grant.Rate)}
+	b.grants[name] = h
+	b.live++
+	switch e.Grant.Kind {
+	case sdk.GrantUnrestricted:
+		b.open = append(b.open, h)
+	case sdk.GrantAssigned:
+		for _, a := range e.Grant.Agents {
+			if !slices.Contains(b.byAgent[a], h) {
+				b.byAgent[a] = append(b.byAgent[a], h)
+			}
+		}
+	}
+}
+
+// Known tells whether a grant of this name is there, and whether it is not over.
+func (b *Book) Known(now time.Time, name sdk.Hash) (known, lasts bool) {
+	h := b.grants[name]
+	return h != nil, h != nil && h.at(now) == lasting
+}
+
+// Used is how often a grant was used that is for a number of uses.
+func (b *Book) Used(name sdk.Hash) int {
+	if h := b.grants[name]; h != nil {
+		return h.used
+	}
+	return 0
+}
+
+// Revoke ends a grant; false if there is none that lasts. holders are those who
+// are to be told.
+func (b *Book) Revoke(now time.Time, name sdk.Hash) (holders []sdk.AgentID, ok bool) {
+	h := b.grants[name]
+	if h == nil || h.at(now) != lasting {
+		return nil, false
+	}
+	b.over(h, endRevoked)
+	return slices.Concat(h.entry.Grant.Agents, h.users), true
+}
+
+// at is how the grant is at that time.
+func (h *held) at(now time.Time) ending {
+	if t := h.entry.Grant.Expires; h.end == lasting && !t.IsZero() && !now.Before(t) {
+		return endExpired
+	}
+	return h.end
+}
+
+func (b *Book) over(h *held, e ending) {
+	h.end, h.window = e, nil
+	b.live--
+	b.ended = append(b.ended, h)
+	if len(b.ended) > maxEnded {
+		b.forget(b.ended[0])
+		b.ended = slices.Delete(b.ended, 0, 1)
+	}
+}
+
+func (b *Book) forget(h *held) {
+	is := func(other *held) bool { return other == h }
+	delete(b.grants, h.name)
+	b.open = slices.DeleteFunc(b.open, is)
+	for _, a := range h.entry.Grant.Agents {
+		if b.byAgent[a] = slices.DeleteFunc(b.byAgent[a], is); len(b.byAgent[a]) == 0 {
+			delete(b.byAgent, a)
+		}
+	}
+}
+
+func (b *Book) expire(now time.Time) {
+	for _, h := range b.sorted() {
+		if h.end == lasting && h.at(now) == endExpired {
+			b.over(h, endExpired)
+		}
+	}
+}
+
+// sorted are the grants, the oldest first.
+func (b *Book) sorted() []*held {
+	list := make([]*held, 0, len(b.grants))
+	for _, h := range b.grants {
+		list = append(list, h)
+	}
+	slices.SortFunc(list, func(x, y *held) int {
+		return cmp.Or(x.since.Compare(y.since), bytes.Compare(x.name[:], y.name[:]))
+	})
+	return list
+}
+
+// Status is a grant as its grantor's operator sees it.
+type Status struct {
+	ID sdk.Hash
+	sdk.Grant
+	Since   time.Time
+	Used    int
+	Expired bool
+}
+
+// List are the grants that were not revoked, the oldest first.
+func (b *Book) List(now time.Time) []Status {
+	var out []Status
+	for _, h := range b.sorted() {
+		if end := h.at(now); end != endRevoked {
+			out = append(out, Status{h.name, h.entry.Grant, h.since, h.used, end == endExpired})
+		}
+	}
+	return out
+}

@@ -1,0 +1,221 @@
+package sdktest
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/parley-p2p/parley/sdk"
+)
+
+// maxNotices is a node's default of notify-queue.
+const maxNotices = 16384
+
+// notice is one notification to one agent.
+type notice struct {
+	payload  []byte
+	posted   time.Time
+	deadline time.Time
+	result   func(e *sdk.Error) // nil: nobody waits
+	recalled bool               // guarded by Node.mu, as outbox is
+}
+
+// outbox are a node's notifications to one agent, the first one under way. A
+// goroutine of the Net's takes them in turn while there are any.
+type outbox struct{ waits []*notice }
+
+// Notify sends notifications to other nodes of the Net, as sdk.Host says.
+func (r *running) Notify(ctx context.Context, n sdk.Notice) ([]error, error) {
+	if err := r.live("Notify"); err != nil {
+		return nil, err
+	}
+	x := r.node
+	if err := x.net.tooLarge("payload", len(n.Payload)); err != nil {
+		return nil, err
+	}
+	if len(n.To) > sdk.MaxNotified {
+		return nil, &sdk.Error{Code: sdk.TooLarge, Side: sdk.SideCaller, Delivered: sdk.DeliveredNo, Retry: true, Text: "a notification to too many agents at once",
+			Limit: &sdk.Limit{Name: "agents of one Notify", Value: uint64(len(n.To)), Max: sdk.MaxNotified}}
+	}
+	if ctx.Err() != nil {
+		return nil, ctxError(ctx, sdk.DeliveredNo)
+	}
+	r.effects.Add(1)
+	now := time.Now()
+	deadline := now.Add(x.net.options.Timeout)
+	if d, ok := ctx.Deadline(); ok && n.Wait && d.Before(deadline) {
+		deadline = d
+	}
+	payload := slices.Clone(n.Payload)
+	type result struct {
+		i int
+		e *sdk.Error
+	}
+	results := make(chan result, len(n.To))
+	var posted []*notice
+	for i, to := range n.To {
+		one := &notice{payload: payload, posted: now, deadline: deadline}
+		if n.Wait {
+			one.result = func(e *sdk.Error) { results <- result{i, e} }
+		}
+		posted = append(posted, one)
+		x.queue(to, one)
+	}
+	if !n.Wait {
+		return nil, nil
+	}
+	all, known := make([]error, len(n.To)), make([]bool, len(n.To))
+	for range n.To {
+		select {
+		case got := <-results:
+			known[got.i] = true
+			if got.e != nil {
+				all[got.i] = got.e
+			}
+			continue
+		case <-ctx.Done():
+		}
+		break
+	}
+	for i, one := range posted {
+		if !known[i] {
+			all[i] = ctxError(ctx, x.recall(n.To[i], one))
+		}
+	}
+	return all, nil
+}
+
+// queue adds a notification to those that wait.
+func (x *Node) queue(to sdk.AgentID, one *notice) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	b := x.outboxes[to]
+	if b != nil && len(b.waits) >= maxNotices {
+		one.tell(&sdk.Error{Code: sdk.Busy, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, Text: "too much waits to be sent",
+			Limit: &sdk.Limit{Name: "notifications that wait for one agent", Setting: "notify-queue", Value: maxNotices + 1, Max: maxNotices, RetryAfter: time.Second}})
+		return
+	}
+	if b != nil {
+		b.waits = append(b.waits, one)
+		return
+	}
+	if !x.net.begin() {
+		one.tell(&sdk.Error{Code: sdk.Canceled, Side: sdk.SideCaller, Delivered: sdk.DeliveredNo, Text: "the test is over"})
+		return
+	}
+	b = &outbox{waits: []*notice{one}}
+	if x.outboxes == nil {
+		x.outboxes = map[sdk.AgentID]*outbox{}
+	}
+	x.outboxes[to] = b
+	go x.empty(to, b)
+}
+
+func (n *notice) tell(e *sdk.Error) {
+	if n.result != nil {
+		n.result(e)
+	}
+}
+
+// recall takes back a notification for which nobody waits any more, if it has not left.
+func (x *Node) recall(to sdk.AgentID, one *notice) sdk.Delivered {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if b := x.outboxes[to]; b != nil && slices.Contains(b.waits[1:], one) {
+		one.recalled = true
+		return sdk.DeliveredNo
+	}
+	return sdk.DeliveredUnknown
+}
+
+// empty sends what waits for one agent, one after the other.
+func (x *Node) empty(to sdk.AgentID, b *outbox) {
+	defer x.net.calls.Done()
+	for {
+		x.mu.Lock()
+		one := b.waits[0]
+		recalled := one.recalled
+		x.mu.Unlock()
+		if !recalled {
+			x.notify(to, one)
+		}
+		x.mu.Lock()
+		b.waits[0] = nil
+		b.waits = b.waits[1:]
+		if len(b.waits) == 0 {
+			delete(x.outboxes, to)
+			x.mu.Unlock()
+			x.net.changed()
+			return
+		}
+		x.mu.Unlock()
+	}
+}
+
+// notify brings one notification to its end.
+func (x *Node) notify(to sdk.AgentID, one *notice) {
+	ctx, cancel := context.WithDeadline(x.net.ctx, one.deadline)
+	defer func() { cancel() }()
+	if ctx.Err() != nil {
+		one.tell(ctxError(ctx, sdk.DeliveredNo))
+		return
+	}
+	y, l, err := x.route(to)
+	if err != nil {
+		one.tell(err)
+		return
+	}
+	way := l
+	way.delay = max(0, l.delay-time.Since(one.posted)) // those that are under way together wait together
+	if !way.pause(ctx) {
+		if ctx.Err() != nil {
+			one.tell(ctxError(ctx, sdk.DeliveredNo))
+			return
+		}
+		one.tell(x.unknown(y))
+		return
+	}
+	x.net.meet(x, y)
+	r, err := y.admitNotice(one.deadline, x, one.payload)
+	if err != nil {
+		one.tell(err.Remote())
+		return
+	}
+	if !x.net.begin() {
+		r.cancel(ctx)
+		one.tell(ctxError(ctx, sdk.DeliveredUnknown))
+		return
+	}
+	release := cancel
+	cancel = func() {}
+	go func() { // the result is under way while the next one runs
+		defer x.net.calls.Done()
+		defer release()
+		_, e := x.await(ctx, r, y, l)
+		one.tell(e)
+	}()
+	<-r.done
+}
+
+// admitNotice is the receiving node's side of a notification.
+func (y *Node) admitNotice(deadline time.Time, from *Node, payload []byte) (*running, *sdk.Error) {
+	switch {
+	case y.isBlocked(from.id):
+		return nil, &sdk.Error{Code: sdk.Refused, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, Text: "blocked"}
+	case y.dna.Hash() != from.dna.Hash():
+		return nil, &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, Text: "DNA " + from.dna.Name + " is not running there, or under another hash"}
+	case !y.desc.Notified:
+		return nil, &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, Text: "DNA " + y.dna.Name + " has no notified"}
+	}
+	if e := y.errInitializing(); e != nil {
+		return nil, e
+	}
+	return y.start(deadline, &sdk.Call{Kind: sdk.CallNotified, ID: newMessageID(), From: from.id, Payload: payload})
+}
+
+// idle tells that nothing of the node's waits to be sent.
+func (x *Node) idle() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.outboxes) == 0
+}
