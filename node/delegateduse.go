@@ -28,9 +28,9 @@ func newDelegated() *delegated { return &delegated{table: agency.NewDelegated(ma
 // takeDelegated counts a message under a verified proof, durably, or says why it is
 // one too many. Nil: nothing counts.
 func (n *Node) takeDelegated(links []sdk.Link) (*agency.DelegatedUse, *sdk.Error) {
-	d := n.delegated
+	d, known := n.delegated, n.knows(links)
 	d.mu.Lock()
-	use, e := d.table.Take(n.now(), links)
+	use, e := d.table.Take(n.now(), links, known)
 	gone := d.table.Gone()
 	d.mu.Unlock()
 	if len(gone) > 0 {

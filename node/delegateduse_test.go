@@ -14,7 +14,7 @@ import (
 // each once, does not fill agency.db.
 func TestEndedDelegationsLeaveTheDisk(t *testing.T) {
 	t.Parallel()
-	n := &Node{cfg: Config{DataDir: t.TempDir()}, delegated: newDelegated()}
+	n := &Node{cfg: Config{DataDir: t.TempDir()}, delegated: newDelegated(), apps: newApps(), policy: newPolicy()}
 	openAgency(t, n)
 	n.delegated.table = agency.NewDelegated(4)
 	kept := func() (count int) {

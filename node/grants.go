@@ -138,6 +138,26 @@ func (n *Node) revokeGrant(ctx context.Context, a *app, id sdk.Hash, put ownAppe
 	return true, nil
 }
 
+// knows tells whether a proof's principal or presenter is more than a stranger: a
+// grant of this agent's names him, or the allow list does.
+func (n *Node) knows(links []sdk.Link) bool {
+	now, apps, rules := n.now(), n.apps.all(), n.policy.rules.Load()
+	for _, agent := range []sdk.AgentID{links[0].From, links[len(links)-1].To} {
+		if rules.Rule(agent).Allowed || agent == n.id.agent {
+			return true
+		}
+		for _, a := range apps {
+			a.grants.mu.Lock()
+			named := a.grants.book.Names(now, agent)
+			a.grants.mu.Unlock()
+			if named {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // takeGrant finds a grant of this agent's that lets a call of a function in, and
 // counts the use: durably, where the grant is for a number of uses.
 func (n *Node) takeGrant(a *app, ask *agency.Ask) (*grantUse, *sdk.Error) {

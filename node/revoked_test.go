@@ -13,6 +13,7 @@ import (
 	"github.com/parley-p2p/parley/dht"
 	"github.com/parley-p2p/parley/node/chain"
 	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/agency"
 	"github.com/parley-p2p/parley/sdk/sdktest"
 )
 
@@ -267,6 +268,41 @@ func TestRevocationsPublished(t *testing.T) {
 	})
 }
 
+// TestRevokerLooksOfStrangers: strangers, however many, leave half of the looks to
+// those whom this agent knows.
+func TestRevokerLooksOfStrangers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		fake := newFakeEntries()
+		wait := make(chan struct{})
+		fake.set(func(f *fakeEntries) { f.wait = wait })
+		n := newEntryNode(t, t.TempDir(), fake, nil)
+		ended := make(chan *sdk.Error, lookAtOnce)
+		from := func(i byte) []sdk.Link {
+			links := proofToBob(t, i)
+			links[0].To = sdk.AgentID{i}
+			return links
+		}
+		for i := range byte(lookAtOnce / 2) {
+			go func() { ended <- n.revoker.check(t.Context(), from(i)) }()
+		}
+		synctest.Wait()
+		if e := n.revoker.check(t.Context(), from(200)); e == nil || e.Code != sdk.Busy {
+			t.Errorf("one more stranger: %v", e)
+		}
+		n.policy.rules.Store((*agency.Rules)(nil).With(sdk.AgentID{201}, agency.Rule{Allowed: true}))
+		go func() { ended <- n.revoker.check(t.Context(), from(201)) }()
+		synctest.Wait()
+		close(wait)
+		for range lookAtOnce/2 + 1 {
+			if e := <-ended; e != nil {
+				t.Error(e)
+			}
+		}
+		synctest.Wait()
+	})
+}
+
 // TestRevokerLooksAreBounded: one sender's proofs can't take all looks.
 func TestRevokerLooksAreBounded(t *testing.T) {
 	t.Parallel()
@@ -295,7 +331,7 @@ func TestRevokerLooksAreBounded(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		if len(n.revoker.looking)+len(n.revoker.running)+len(n.revoker.looks) != 0 {
+		if len(n.revoker.looking)+len(n.revoker.running)+len(n.revoker.looks)+n.revoker.strange != 0 {
 			t.Error("looks that have ended are counted")
 		}
 	})

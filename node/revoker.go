@@ -16,7 +16,8 @@ import (
 
 const (
 	// lookLimit bounds one look for a revocation, lookAtOnce those that run, and
-	// lookPerPresenter those that run for the proofs of one agent: nobody can have all.
+	// lookPerPresenter those that run for the proofs of one agent: nobody can have
+	// all. Strangers together have half of them.
 	lookLimit        = 5 * time.Second
 	lookAtOnce       = 64
 	lookPerPresenter = 2 * sdk.MaxDelegations
@@ -36,13 +37,15 @@ type revoker struct {
 	table   *revocations
 	running map[revocationKey]*look
 	looking map[sdk.AgentID]int // looks that run, by presenter
+	strange int                 // those of strangers
 }
 
 // look is one search, shared by all who wait for it. err is written before done is
 // closed.
 type look struct {
-	done chan struct{}
-	err  error
+	done    chan struct{}
+	strange bool // begun for a stranger
+	err     error
 }
 
 func newRevoker(n *Node) *revoker {
@@ -57,7 +60,7 @@ func (v *revoker) check(ctx context.Context, links []sdk.Link) *sdk.Error {
 	defer cancel()
 	waits := make([]*look, len(links))
 	keys := make([]revocationKey, len(links))
-	now, presenter := v.node.now(), links[len(links)-1].To
+	now, presenter, known := v.node.now(), links[len(links)-1].To, v.node.knows(links)
 	for i := range links {
 		keys[i] = revocationKey{links[i].From, links[i].ID()}
 	}
@@ -69,9 +72,9 @@ func (v *revoker) check(ctx context.Context, links []sdk.Link) *sdk.Error {
 			v.mu.Unlock()
 			return agency.Revoked(i)
 		case unknown:
-			waits[i] = v.lookLocked(presenter, k, links[i].Expires)
+			waits[i] = v.lookLocked(presenter, known, k, links[i].Expires)
 		case inForceAsk:
-			v.lookLocked(presenter, k, links[i].Expires)
+			v.lookLocked(presenter, known, k, links[i].Expires)
 		}
 	}
 	v.mu.Unlock()
@@ -124,7 +127,7 @@ func errNobodyKnows(link int) *sdk.Error {
 }
 
 // lookLocked looks for a revocation, or joins who does.
-func (v *revoker) lookLocked(presenter sdk.AgentID, k revocationKey, until time.Time) *look {
+func (v *revoker) lookLocked(presenter sdk.AgentID, known bool, k revocationKey, until time.Time) *look {
 	if l := v.running[k]; l != nil {
 		return l
 	}
@@ -133,6 +136,9 @@ func (v *revoker) lookLocked(presenter sdk.AgentID, k revocationKey, until time.
 		l.err = err
 		close(l.done)
 		return l
+	}
+	if !known && v.strange >= lookAtOnce/2 {
+		return fail(fmt.Errorf("%d revocations are looked for already for strangers", lookAtOnce/2))
 	}
 	if v.looking[presenter] >= lookPerPresenter {
 		return fail(fmt.Errorf("%d revocations are looked for already for this sender", lookPerPresenter))
@@ -144,16 +150,22 @@ func (v *revoker) lookLocked(presenter sdk.AgentID, k revocationKey, until time.
 	}
 	v.running[k] = l
 	v.looking[presenter]++
+	if l.strange = !known; l.strange {
+		v.strange++
+	}
 	if v.node.tasks.start(func(ctx context.Context) { v.run(ctx, presenter, k, l, until) }) {
 		return l
 	}
 	<-v.looks
-	v.endLocked(presenter, k)
+	v.endLocked(presenter, k, l)
 	return fail(errors.New("this node is stopping"))
 }
 
-func (v *revoker) endLocked(presenter sdk.AgentID, k revocationKey) {
+func (v *revoker) endLocked(presenter sdk.AgentID, k revocationKey, l *look) {
 	delete(v.running, k)
+	if l.strange {
+		v.strange--
+	}
 	if v.looking[presenter]--; v.looking[presenter] == 0 {
 		delete(v.looking, presenter)
 	}
@@ -167,7 +179,7 @@ func (v *revoker) run(ctx context.Context, presenter sdk.AgentID, k revocationKe
 	<-v.looks
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.endLocked(presenter, k)
+	v.endLocked(presenter, k, l)
 	if err == nil {
 		v.table.looked(began, k, revoked, until)
 	}

@@ -92,6 +92,11 @@ func (b *Book) Known(now time.Time, name sdk.Hash) (known, lasts bool) {
 	return h != nil, h != nil && h.at(now) == lasting
 }
 
+// Names tells whether a grant that lasts is assigned to an agent.
+func (b *Book) Names(now time.Time, agent sdk.AgentID) bool {
+	return slices.ContainsFunc(b.byAgent[agent], func(h *held) bool { return h.at(now) == lasting })
+}
+
 // Used is how often a grant was used that is for a number of uses.
 func (b *Book) Used(name sdk.Hash) int {
 	if h := b.grants[name]; h != nil {

@@ -7,8 +7,12 @@ import (
 	"github.com/parley-p2p/parley/sdk"
 )
 
-// maxDelegatedPerOne bounds the delegations of one presenter that are counted.
-const maxDelegatedPerOne = 1024
+// maxDelegatedPerOne bounds the delegations of one presenter that are counted;
+// maxDelegatedOfStranger those of one presenter where nobody is known: see Take.
+const (
+	maxDelegatedPerOne     = 1024
+	maxDelegatedOfStranger = 64
+)
 
 // Delegated counts, for the agent that is called, the uses of other agents'
 // delegations. What a delegation does not bound it does not count.
@@ -17,11 +21,13 @@ type Delegated struct {
 	gone        []sdk.Hash // forgotten, and not yet told by Gone
 	counts      map[sdk.Hash]*delegatedCount
 	byPresenter map[sdk.AgentID]int
+	strange     int // counts of strangers
 }
 
 type delegatedCount struct {
 	presenter sdk.AgentID // who used it first
 	until     time.Time   // the delegation's end
+	strange   bool
 	used      int
 	window    *Window
 }
@@ -48,7 +54,11 @@ func NewDelegated(most int) *Delegated {
 
 // Take counts a message under each link of a verified proof, or says why it is one
 // too many: then none of them has counted it. A nil use means that nothing counts.
-func (d *Delegated) Take(now time.Time, links []sdk.Link) (*DelegatedUse, *sdk.Error) {
+//
+// known tells that the agent who is called knows the presenter or the principal.
+// Keys cost nothing: the delegations of strangers take half of the table at most,
+// so that however many there are, those who are known find a place.
+func (d *Delegated) Take(now time.Time, links []sdk.Link, known bool) (*DelegatedUse, *sdk.Error) {
 	var use *DelegatedUse
 	for i := range links {
 		l := &links[i]
@@ -58,7 +68,7 @@ func (d *Delegated) Take(now time.Time, links []sdk.Link) (*DelegatedUse, *sdk.E
 		if use == nil {
 			use = &DelegatedUse{}
 		}
-		c, e := d.count(now, l, links[len(links)-1].To)
+		c, e := d.count(now, l, links[len(links)-1].To, known)
 		if e == nil {
 			e = c.take(now, l, i)
 		}
@@ -87,7 +97,7 @@ func (c *delegatedCount) take(now time.Time, l *sdk.Link, i int) *sdk.Error {
 	return nil
 }
 
-func (d *Delegated) count(now time.Time, l *sdk.Link, presenter sdk.AgentID) (*delegatedCount, *sdk.Error) {
+func (d *Delegated) count(now time.Time, l *sdk.Link, presenter sdk.AgentID, known bool) (*delegatedCount, *sdk.Error) {
 	id := l.ID()
 	if c := d.counts[id]; c != nil {
 		if c.window == nil {
@@ -95,23 +105,36 @@ func (d *Delegated) count(now time.Time, l *sdk.Link, presenter sdk.AgentID) (*d
 		}
 		return c, nil
 	}
-	if len(d.counts) >= d.most || d.byPresenter[presenter] >= maxDelegatedPerOne {
+	if d.full(presenter, known) {
 		d.Expire(now)
 	}
-	if n := len(d.counts); n >= d.most || d.byPresenter[presenter] >= maxDelegatedPerOne {
+	if n := len(d.counts); d.full(presenter, known) {
 		return nil, &sdk.Error{Code: sdk.Busy, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true,
 			Text:  "too many delegations are counted: this one bounds its uses",
 			Limit: &sdk.Limit{Name: "delegations that are counted", Value: uint64(n) + 1, Max: uint64(d.most), RetryAfter: time.Minute}}
 	}
-	c := &delegatedCount{presenter: presenter, until: l.Expires, window: NewWindow(l.Rate)}
+	c := &delegatedCount{presenter: presenter, until: l.Expires, window: NewWindow(l.Rate), strange: !known}
 	d.counts[id] = c
 	d.byPresenter[presenter]++
+	if c.strange {
+		d.strange++
+	}
 	return c, nil
 }
 
-// Load is what was counted before a restart. Rates begin anew.
+// full tells whether there is no place for one more delegation.
+func (d *Delegated) full(presenter sdk.AgentID, known bool) bool {
+	if !known && (d.strange >= d.most/2 || d.byPresenter[presenter] >= maxDelegatedOfStranger) {
+		return true
+	}
+	return len(d.counts) >= d.most || d.byPresenter[presenter] >= maxDelegatedPerOne
+}
+
+// Load is what was counted before a restart. Rates begin anew, and whose it is counts
+// as a stranger: who has filled that half before does not get the other one now.
 func (d *Delegated) Load(c DelegatedCount) {
-	d.counts[c.ID] = &delegatedCount{presenter: c.Presenter, until: c.Until, used: c.Used}
+	d.counts[c.ID] = &delegatedCount{presenter: c.Presenter, until: c.Until, used: c.Used, strange: true}
+	d.strange++
 	d.byPresenter[c.Presenter]++
 }
 
@@ -147,6 +170,9 @@ func (d *Delegated) Expire(now time.Time) {
 			continue
 		}
 		delete(d.counts, id)
+		if c.strange {
+			d.strange--
+		}
 		if d.byPresenter[c.presenter]--; d.byPresenter[c.presenter] == 0 {
 			delete(d.byPresenter, c.presenter)
 		}

@@ -20,7 +20,7 @@ func TestDelegated(t *testing.T) {
 	d := NewDelegated(100)
 	take := func(d *Delegated, at time.Time, want sdk.Code, links ...sdk.Link) *DelegatedUse {
 		t.Helper()
-		use, e := d.Take(at, links)
+		use, e := d.Take(at, links, true)
 		if (e == nil) != (want == 0) || e != nil && (!errors.Is(e, want) || !e.Retry || e.Delivered != sdk.DeliveredNo) {
 			t.Fatalf("got %v, want %v", e, want)
 		}
@@ -53,7 +53,7 @@ func TestDelegated(t *testing.T) {
 	often := link(4, 1, 0, sdk.Rate{N: 2, Per: time.Minute})
 	take(d, now, 0, often)
 	take(d, now, 0, often)
-	if _, e := d.Take(now, []sdk.Link{often}); e == nil || e.Code != sdk.Busy || e.Limit == nil || e.Limit.RetryAfter < time.Minute/2 {
+	if _, e := d.Take(now, []sdk.Link{often}, true); e == nil || e.Code != sdk.Busy || e.Limit == nil || e.Limit.RetryAfter < time.Minute/2 {
 		t.Errorf("too often: %v", e)
 	}
 	take(d, now.Add(2*time.Minute), 0, often)
@@ -67,7 +67,7 @@ func TestDelegated(t *testing.T) {
 	}
 	for i := range 200 { // of everybody
 		l := link(byte(i), byte(i), 1, sdk.Rate{})
-		use, e := d.Take(now, []sdk.Link{l})
+		use, e := d.Take(now, []sdk.Link{l}, true)
 		if (e == nil) != (i < 100) || e != nil && e.Code != sdk.Busy || use == nil != (e != nil) {
 			t.Fatalf("%d: %v", i, e)
 		}
@@ -76,8 +76,58 @@ func TestDelegated(t *testing.T) {
 	for i := range maxDelegatedPerOne + 1 { // of one
 		l := link(byte(i), 1, 1, sdk.Rate{})
 		l.Nonce[1] = byte(i >> 8)
-		if _, e := d.Take(now, []sdk.Link{l}); (e == nil) != (i < maxDelegatedPerOne) {
+		if _, e := d.Take(now, []sdk.Link{l}, true); (e == nil) != (i < maxDelegatedPerOne) {
 			t.Fatalf("%d: %v", i, e)
 		}
+	}
+}
+
+// However many strangers there are, and after a restart too, those who are known find
+// a place; and nobody among the strangers has all of theirs.
+func TestDelegatedOfStrangers(t *testing.T) {
+	now := time.Unix(1000, 0)
+	const most = 4 * maxDelegatedOfStranger
+	fresh := byte(0)
+	take := func(d *Delegated, presenter, n byte, known bool) (*DelegatedUse, *sdk.Error) {
+		fresh++
+		return d.Take(now, []sdk.Link{{From: sdk.AgentID{9}, To: sdk.AgentID{presenter}, Nonce: [16]byte{n, fresh, presenter}, Uses: 3, Expires: now.Add(time.Hour)}}, known)
+	}
+	d := NewDelegated(most)
+	var kept []DelegatedCount
+	for i := range maxDelegatedOfStranger + 1 {
+		for presenter := range byte(3) {
+			use, e := take(d, presenter, byte(i), false)
+			if want := i < maxDelegatedOfStranger && (int(presenter)+3*i < most/2); (e == nil) != want {
+				t.Fatalf("delegation %d of stranger %d: %v", i, presenter, e)
+			}
+			if use != nil {
+				kept = append(kept, use.Used...)
+			}
+		}
+	}
+	if len(kept) != most/2 {
+		t.Fatalf("%d of strangers are counted", len(kept))
+	}
+	again := NewDelegated(most)
+	for _, c := range kept {
+		again.Load(c)
+	}
+	for _, d := range []*Delegated{d, again} {
+		if _, e := take(d, 100, 1, false); e == nil || e.Code != sdk.Busy {
+			t.Errorf("one more stranger: %v", e)
+		}
+		for i := range most / 2 {
+			if _, e := take(d, 200, byte(i), true); e != nil {
+				t.Fatalf("who is known, delegation %d: %v", i, e)
+			}
+		}
+		if _, e := take(d, 201, 1, true); e == nil {
+			t.Error("the table has no bound")
+		}
+		now = now.Add(2 * time.Hour)
+		if _, e := take(d, 100, 1, false); e != nil {
+			t.Errorf("a stranger, when all have ended: %v", e)
+		}
+		now = now.Add(-2 * time.Hour)
 	}
 }

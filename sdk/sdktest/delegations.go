@@ -120,7 +120,7 @@ func (y *Node) counted(b *sdk.Behalf) (release func(), e *sdk.Error) {
 	}
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	use, e := y.delegated.Take(time.Now(), b.Links)
+	use, e := y.delegated.Take(time.Now(), b.Links, y.book.Names(time.Now(), b.Links[0].From))
 	if use != nil {
 		release = func() {
 			y.mu.Lock()
