@@ -341,6 +341,7 @@ func (n *Node) detach(h *plugin.Handler) {
 	if err := a.stop(); err != nil {
 		a.log.Error("source chain did not close", "error", err.Error())
 	}
+	n.signals.removed(a.hash) // its last calls may have emitted until now
 }
 
 func (n *Node) closeApps() error {

@@ -39,6 +39,7 @@ type watcher struct {
 	queue []control.Signal // the oldest first
 	bytes int
 	lost  uint64        // dropped before the first of queue, and not told
+	over  bool          // the DNA is gone
 	wake  chan struct{} // capacity 1
 }
 
@@ -100,10 +101,28 @@ func (w *watcher) pop() (sig control.Signal, ok bool) {
 	return sig, true
 }
 
-func (s *signals) pop(w *watcher) (control.Signal, bool) {
+// pop takes a watcher's oldest signal. over tells, where there is none, that none
+// will come.
+func (s *signals) pop(w *watcher) (sig control.Signal, ok, over bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return w.pop()
+	sig, ok = w.pop()
+	return sig, ok, !ok && w.over
+}
+
+// removed ends what watches a DNA.
+func (s *signals) removed(dna sdk.DNAHash) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.byDNA[dna]; e != nil {
+		for w := range e.watchers {
+			w.over = true
+			select {
+			case w.wake <- struct{}{}:
+			default:
+			}
+		}
+	}
 }
 
 // join makes a watcher, and tells the number of the last signal before it.
@@ -135,8 +154,8 @@ func (c *liveCall) Emit(_ context.Context, payload []byte) error {
 	return nil
 }
 
-// Watch tells of a DNA's signals from now on, until ctx or the node ends, or tell
-// fails.
+// Watch tells of a DNA's signals from now on, until ctx or the node ends, tell fails,
+// or the DNA's last handler is removed, which is NoHandler.
 func (n *Node) Watch(ctx context.Context, q control.WatchQuery, tell func(control.Signal) error) error {
 	a, e := n.apps.named(q.DNA)
 	if e != nil && n.awaitHandlers(ctx) {
@@ -158,10 +177,15 @@ func (n *Node) Watch(ctx context.Context, q control.WatchQuery, tell func(contro
 		return err
 	}
 	for {
-		for sig, ok := n.signals.pop(w); ok; sig, ok = n.signals.pop(w) {
+		sig, ok, over := n.signals.pop(w)
+		if ok {
 			if err := tell(sig); err != nil {
 				return err
 			}
+			continue
+		}
+		if over {
+			return errMissing("the handler of DNA %s was removed, and emits no more", a.name)
 		}
 		select {
 		case <-w.wake:

@@ -15,7 +15,7 @@ import (
 
 // take reads everything that a watcher has.
 func take(s *signals, w *watcher) (seqs []uint64, lost uint64) {
-	for sig, ok := s.pop(w); ok; sig, ok = s.pop(w) {
+	for sig, ok, _ := s.pop(w); ok; sig, ok, _ = s.pop(w) {
 		seqs = append(seqs, sig.Seq)
 		lost += sig.Lost
 	}
@@ -103,6 +103,29 @@ func TestWatchSlowClient(t *testing.T) {
 		n.end(nil)
 		if err := <-ended; err != nil {
 			t.Errorf("at the node's end: %v", err)
+		}
+	})
+}
+
+// Who watches a DNA hears what was emitted before its handler was removed, and then
+// that there is no more.
+func TestWatchEndsWithTheDNA(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &Node{signals: newSignals(), apps: newApps(), attached: make(chan struct{}), cfg: Config{}.withDefaults()}
+		n.life, n.end = context.WithCancelCause(context.Background())
+		close(n.attached)
+		a := &app{name: "d", hash: sdk.DNAHash{1}}
+		n.apps.byName["d"] = a
+		told := 0
+		ended := make(chan error)
+		go func() {
+			ended <- n.Watch(t.Context(), control.WatchQuery{DNA: "d"}, func(control.Signal) error { told++; return nil })
+		}()
+		synctest.Wait()
+		n.signals.emit(time.Now(), a, nil)
+		n.signals.removed(a.hash)
+		if err := <-ended; !errors.Is(err, sdk.NoHandler) || told != 2 {
+			t.Errorf("told %d times, then %v", told, err)
 		}
 	})
 }
