@@ -49,16 +49,10 @@ func TestGrantsOfProcesses(t *testing.T) {
 	if out := noteAt(alice, bob).ok(t); !strings.Contains(out, alice.agent().String()) {
 		t.Errorf("bob's function was called by %s", out)
 	}
-	for { // the holder's node is told in the background
+	eventually(t, "the holder's node is told, in the background", func() (bool, any) {
 		list := okJSON[[]control.Claim](t, cmd("claim", "list", "remote", "--data", alice.data, "--json"))
-		if len(list) == 1 && list[0].Grant == made.Grant && list[0].Grantor == bob.agent() && list[0].Told {
-			break
-		}
-		if t.Context().Err() != nil {
-			t.Fatalf("claims: %+v", list)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		return len(list) == 1 && list[0].Grant == made.Grant && list[0].Grantor == bob.agent() && list[0].Told, list
+	})
 
 	bob.signal(syscall.SIGKILL)
 	<-bob.ended

@@ -289,16 +289,26 @@ func (n *runningNode) await(what string, is func(*control.Status) bool) {
 		n.t.Fatal(err)
 	}
 	defer c.Close()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		s, err := c.Status(n.t.Context())
-		if err != nil {
+	var s control.Status
+	eventually(n.t, what, func() (bool, any) {
+		if s, err = c.Status(n.t.Context()); err != nil {
 			n.t.Fatal(err)
 		}
-		if is(&s) {
+		return is(&s), s
+	})
+}
+
+// eventually looks at another process, which tells nobody when it changes, until it
+// is as it should be; what it saw last is shown where that takes a minute.
+func eventually(t *testing.T, what string, look func() (so bool, seen any)) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		so, seen := look()
+		if so {
 			return
 		}
 		if time.Now().After(deadline) {
-			n.t.Fatalf("not so after a minute: %s: %+v", what, s)
+			t.Fatalf("not so after a minute: %s: %+v", what, seen)
 		}
 	}
 }
