@@ -47,6 +47,7 @@ func (s *sim) away(n *node, at int64) int64 {
 func (p *partition) goDown(n *node, at int64, silent bool) {
 	if n.m != nil {
 		n.snap = n.m.Snapshot()
+		p.meter.putOut += n.m.PutOut()
 	}
 	n.m, n.up, n.refuse, n.moved = nil, false, !silent, 0
 	n.pending = nil
@@ -57,19 +58,20 @@ func (p *partition) goDown(n *node, at int64, silent bool) {
 	n.self(p, event{at: n.upAt, kind: evUp})
 }
 
-// closeAll ends n's sessions. The other ends are told by n's host, or notice by its
-// silence (docs/promises.md).
+// closeAll ends n's sessions. The other ends are told by n's host, or notice by the
+// beats that are missing (docs/wire.md, section 5).
 func (p *partition) closeAll(n *node, at int64, silent bool) {
-	now := at
-	if silent {
-		at += int64(noticed)
-	}
-	n.pool.each(now, func(peer int32) {
+	n.pool.each(func(peer int32) {
 		o := &p.sim.nodes[peer]
+		then := at + p.sim.oneWay(n, o)
+		if silent {
+			then += n.rnd.Int64N(int64(beatEvery)) + int64(beatLate+deadAfter)
+		}
 		n.seq++
-		p.send(event{at: at + p.sim.oneWay(n, o), dst: peer, src: n.id, seq: n.seq, kind: evLost})
+		p.send(event{at: then, dst: peer, src: n.id, seq: n.seq, kind: evLost, life: n.life})
 	})
 	n.pool.clear()
+	n.life++
 }
 
 // goUp begins n's next life, with its key and what it knew.
