@@ -158,7 +158,7 @@ func (s *Session) inherit(now int64, old []*Session) {
 		o.mu.Lock()
 		o.use.sample(now, o.use.seenRequests)
 		s.use.message = max(s.use.message, o.use.message)
-		s.live.message = max(s.live.message, o.live.message)
+		s.live.inherit(now, &o.live, o.use.messages)
 		o.mu.Unlock()
 	}
 }

@@ -100,6 +100,9 @@ func (e *Endpoint) newSession(conn net.Conn, peer PeerKey, k *keys, initiator bo
 	t := e.clock()
 	s.stats.heard.Store(t)
 	s.stats.sent.Store(t)
+	if e.cfg.Background == 0 {
+		s.live.spoke = t // all that it may carry are messages
+	}
 	return s, nil
 }
 
