@@ -55,7 +55,7 @@ type Limits struct {
 	MaxInbound, MaxInboundPerNet int
 	// MaxBackground bounds the sessions that this node has dialled and that carried only
 	// Background requests (256), MaxBackgroundInbound such that peers have
-	// dialled (1,024). Beyond it the longest unused ones are closed.
+	// dialled (1,024). Beyond it the longest unused ones are closed, kept ones last.
 	MaxBackground, MaxBackgroundInbound int
 	// MaxRequests bounds the requests of one peer that are being served on one
 	// session (256). The peer learns it in the handshake and holds more back.
@@ -122,7 +122,7 @@ type Times struct {
 	// RenewBytes is how many bytes, both ways, do the same (64 GiB).
 	RenewBytes uint64
 	// BackgroundIdle is how long a session that this node has dialled and that carried only
-	// Background requests is kept without one (10 min).
+	// Background requests stays without one (10 min); see Pin.
 	BackgroundIdle time.Duration
 	// DrainTimeout bounds how long a replaced session may finish what is in
 	// flight, counted anew with each part of a message that passes (2 min).

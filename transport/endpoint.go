@@ -52,8 +52,8 @@ type Endpoint struct {
 	listener net.Listener
 	peers    map[PeerKey][]*Session // oldest first
 	sessions int
-	inbound  int              // of sessions: those that peers have dialled
-	pins     map[PeerKey]bool // replaced, never changed
+	inbound  int               // of sessions: those that peers have dialled
+	worth    map[PeerKey]worth // replaced, never changed
 
 	inboundByNet map[string]int
 	dials        map[PeerKey]*dialing

@@ -37,7 +37,8 @@ func TestSurplus(t *testing.T) {
 			"used":          out,
 			"idle":          with(out, func(p *pooled) { p.used = ago(10) }),
 			"in flight":     with(out, func(p *pooled) { p.used, p.busy = ago(500), true }),
-			"pinned":        with(out, func(p *pooled) { p.used, p.pinned = ago(500), true }),
+			"pinned":        with(out, func(p *pooled) { p.used, p.worth = ago(500), pinned }),
+			"kept":          with(out, func(p *pooled) { p.used, p.worth = ago(500), kept }),
 			"with messages": with(out, func(p *pooled) { p.used, p.message = ago(500), ago(500) }),
 			"others'":       with(in, func(p *pooled) { p.used = ago(500) }),
 		}, []string{"idle"}},
@@ -66,10 +67,21 @@ func TestSurplus(t *testing.T) {
 		"too many of one network":  {many(4, in), []string{"3"}},
 		"of none that is limited":  {many(4, with(in, func(p *pooled) { p.net = "" })), nil},
 		"pinned count, and are kept": {func() set {
-			all := many(5, with(out, func(p *pooled) { p.pinned = true }))
+			all := many(5, with(out, func(p *pooled) { p.worth = pinned }))
 			all["one"] = out
 			return all
 		}(), []string{"one"}},
+		"kept count, and go": {many(6, with(out, func(p *pooled) { p.worth = kept })), []string{"4", "5"}},
+		"kept, after all others": {func() set {
+			all := many(5, with(out, func(p *pooled) { p.used, p.worth = ago(500), kept }))
+			all["new"] = out
+			return all
+		}(), []string{"4", "new"}},
+		"kept of others go last": {func() set {
+			all := many(5, with(in, func(p *pooled) { p.net, p.used, p.worth = "", ago(500), kept }))
+			all["new"] = with(in, func(p *pooled) { p.net = "" })
+			return all
+		}(), []string{"new"}},
 	} {
 		cfg := &Config{Limits: Limits{MaxSessions: 100, MaxInbound: 8, MaxInboundPerNet: 4, MaxBackground: 4, MaxBackgroundInbound: 5}}
 		*cfg = cfg.withDefaults()
@@ -130,16 +142,16 @@ func TestUnusedSessionsAreClosed(t *testing.T) {
 			return nil, nil
 		}}
 		a := memNode(t, n, 1, nil, pooling)
-		var to [6]*node
+		var to [7]*node
 		for i := range to {
 			to[i] = memNode(t, n, 2+i, h, pooling)
 			a.to(t, to[i])
 		}
 		idle, used, message, busy, pinned, dialled := to[0], to[1], to[2], to[3], to[4], memNode(t, n, 20, nil, pooling)
-		heard := to[5]
+		heard, kept := to[5], to[6]
 		dialled.to(t, a) // its own to close
-		dialled.Pin([]PeerKey{a.key()})
-		a.Pin([]PeerKey{pinned.key()})
+		dialled.Pin([]PeerKey{a.key()}, nil)
+		a.Pin([]PeerKey{pinned.key()}, []PeerKey{kept.key()})
 		request := func(from, to *node, o Outgoing) {
 			t.Helper()
 			s, _ := from.Live(to.key())
@@ -159,7 +171,7 @@ func TestUnusedSessionsAreClosed(t *testing.T) {
 		}
 		synctest.Wait()
 		got := a.connected()
-		for _, x := range []*node{used, heard, message, busy, pinned, dialled} {
+		for _, x := range []*node{used, heard, message, busy, pinned, kept, dialled} {
 			if !got[x.key()] {
 				t.Errorf("a session is gone: %s", x.Addr())
 			}
@@ -178,14 +190,113 @@ func TestUnusedSessionsAreClosed(t *testing.T) {
 		if _, _, err := a.Ask(t.Context(), idle.key(), []netip.AddrPort{idle.Addr()}, Outgoing{Kind: 1}); err != nil || time.Since(began) != 0 {
 			t.Errorf("another after %s: %v", time.Since(began), err)
 		}
-		dialled.Pin(nil)
+		dialled.Pin(nil, nil)
 		time.Sleep(11 * time.Minute)
-		if got := a.connected(); got[dialled.key()] || got[used.key()] || got[busy.key()] || !got[message.key()] || !got[pinned.key()] {
+		if got := a.connected(); got[dialled.key()] || got[used.key()] || got[busy.key()] || !got[message.key()] || !got[pinned.key()] || !got[kept.key()] {
 			t.Errorf("%d sessions are left", len(got))
 		}
 		stopAll(append(to[:], a, dialled)...)
 	})
 }
+
+// TestUnusedSessionsOverSockets: of sessions over TCP those are closed that nobody has
+// asked to keep, with a goodbye that lets neither side take the other for lost. The
+// clock alone is not the real one.
+func TestUnusedSessionsOverSockets(t *testing.T) {
+	t.Parallel()
+	lost := make(chan PeerKey, 10)
+	start := func() *node {
+		c := testConfig(t, lossHandler{lost: lost})
+		c.Background, c.MaxBackground = 1, 3
+		c.Tick = 24 * time.Hour // the test is the clock
+		return startNode(t, c)
+	}
+	a := start()
+	var to [6]*node
+	sessions := make(map[*node]*Session)
+	for i := range to {
+		to[i] = start()
+		sessions[to[i]] = a.to(t, to[i])
+		if _, err := sessions[to[i]].Request(t.Context(), Outgoing{Kind: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := sessions[to[0]].Request(t.Context(), Outgoing{Kind: 2}); err != nil {
+		t.Fatal(err)
+	}
+	look := func(after time.Duration) {
+		t.Helper()
+		a.mu.Lock()
+		all := a.allLocked()
+		a.mu.Unlock()
+		a.pool(int64(time.Since(a.start)+after), all)
+	}
+	open := func(want ...*node) {
+		t.Helper()
+		for i, n := range to {
+			s := sessions[n]
+			if slices.Contains(want, n) {
+				if _, err := s.Request(t.Context(), Outgoing{Kind: 1}); err != nil {
+					t.Errorf("%d: %v", i, err)
+				}
+				continue
+			}
+			select {
+			case <-s.Done():
+			case <-time.After(20 * time.Second):
+				t.Fatalf("%d is still open", i)
+			}
+			for i := 0; len(n.Sessions()) > 0 && i < 2000; i++ {
+				time.Sleep(10 * time.Millisecond)
+			}
+			if len(n.Sessions()) > 0 {
+				t.Errorf("%d has not heard of the end", i)
+			}
+		}
+	}
+	keys := func(ns ...*node) (keys []PeerKey) {
+		for _, n := range ns {
+			keys = append(keys, n.key())
+		}
+		return keys
+	}
+	a.Pin(keys(to[1]), keys(to[2:5]...))
+	look(poolEvery)
+	look(9 * time.Minute) // 5 of the DHT's are 2 too many: the one that is not kept, and one that is
+	var left []*node
+	for _, n := range to {
+		if sessions[n].usable() {
+			left = append(left, n)
+		}
+	}
+	if len(left) != 4 || left[0] != to[0] || left[1] != to[1] || slices.Contains(left, to[5]) {
+		t.Fatalf("%d are left", len(left))
+	}
+	open(left...)
+	look(time.Hour)
+	look(2 * time.Hour) // kept ones stay however long they are idle
+	open(left...)
+	a.Pin(keys(to[1]), nil)
+	look(3 * time.Hour) // it sees those requests
+	look(4 * time.Hour)
+	open(to[0], to[1])
+	for _, n := range append(to[:], a) {
+		n.stop()
+	}
+	select {
+	case p := <-lost:
+		t.Errorf("%s counts as lost", p)
+	default:
+	}
+}
+
+// lossHandler is told of peers that are lost.
+type lossHandler struct {
+	handlerFunc
+	lost chan<- PeerKey
+}
+
+func (h lossHandler) SessionLost(peer PeerKey) { h.lost <- peer }
 
 // TestRenewedSessionKeepsItsWorth: what a session has carried its successor inherits.
 func TestRenewedSessionKeepsItsWorth(t *testing.T) {
