@@ -52,7 +52,7 @@ func (c condition) pings(t *Times) bool {
 	if c.busy == 0 {
 		after := c.every
 		if c.initiator { // before the other side, whose pong then does for its ping
-			after -= after / 10
+			after -= min(after/10, int64(beatsFirst))
 		}
 		overdue := max(c.quiet/4*5, int64(t.PingAfter))
 		return c.now-c.sent > after || c.pinged == 0 && c.now-c.heard > overdue

@@ -9,6 +9,8 @@ const (
 	// wakeAfter is how long a peer may be silent on a session that was quiet, when
 	// something is sent over it again. Both ping then, and have ticks of a second.
 	wakeAfter = 5 * time.Second
+	// beatsFirst is how much earlier than the other side the initiator pings at most.
+	beatsFirst = 10 * time.Second
 	// maxQuiet bounds QuietPingAfter and BackgroundPingAfter, and what is believed of the peer's.
 	maxQuiet = 15 * time.Minute
 )
