@@ -11,7 +11,7 @@ import (
 // clock alone is not the real one.
 func TestUnusedSessionsOverSockets(t *testing.T) {
 	t.Parallel()
-	lost := make(chan PeerKey, 10)
+	lost := make(chan PeerKey, 64)
 	start := func() *node {
 		c := testConfig(t, lossHandler{lost: lost})
 		c.Background, c.MaxBackground = 1, 3
