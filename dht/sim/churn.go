@@ -65,7 +65,7 @@ func (p *partition) closeAll(n *node, at int64, silent bool) {
 		o := &p.sim.nodes[peer]
 		then := at + p.sim.oneWay(n, o)
 		if silent {
-			then += n.rnd.Int64N(int64(beatEvery)) + int64(beatLate+deadAfter)
+			then += n.rnd.Int64N(int64(beatEvery)) + int64(deadAfter)
 		}
 		n.seq++
 		p.send(event{at: then, dst: peer, src: n.id, seq: n.seq, kind: evLost, life: n.life})

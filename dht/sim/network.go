@@ -24,14 +24,12 @@ const (
 	dialLimit = int64(1500 * time.Millisecond)
 )
 
-// Heartbeats of sessions that nobody uses (docs/wire.md, section 5). A beat that is missing is
-// noticed when it is a quarter of its time late and a ping has no answer either.
+// Heartbeats of sessions that nobody uses (docs/wire.md, section 5): a ping, that must be answered.
 const (
-	beatEvery  = 10 * time.Minute
-	beatLate   = beatEvery / 4
+	beatEvery  = 590 * time.Second
 	deadAfter  = 20 * time.Second
-	beatBytes  = 96 // each way, headers included
-	renewHours = 24 // after which a new handshake renews a session
+	beatBytes  = (134 + 82) / 2 // of each side, headers included
+	renewHours = 24             // after which a new handshake renews a session
 )
 
 // Sizes of what surrounds a message, in bytes.
