@@ -456,10 +456,15 @@ func (c *core) getError(o *op) error {
 	case l.best != nil:
 		o.result.Record = nil
 		return withdrawnError(l.best)
-	case l.replies > 0, alone, l.ended:
+	case alone, l.ended:
 		return ErrNotFound
+	case l.replies == 0:
+		return ErrNoAnswer
 	}
-	return ErrNoAnswer
+	if asked, answered := l.turnout(bucketSize); 2*answered < asked {
+		return &SilentError{Asked: asked, Answered: answered}
+	}
+	return ErrNotFound
 }
 
 // cancel gives an operation up. Its calls run to their ends.
