@@ -35,7 +35,7 @@ func (p *partition) say(n *node, at int64, to int32, req *dht.Request) {
 	m := p.message()
 	m.from, m.fromInc, m.to, m.req, m.purpose = n.id, n.inc, to, req, dht.Purposes
 	m.fromLife = n.life
-	m.deadline, m.addr = at+dialLimit, p.sim.nodes[to].addr
+	m.deadline, m.addr, m.src = at+dialLimit, p.sim.public[to].addr, n.addr.Addr()
 	if n.pool.use(at, to) {
 		p.dispatch(n, &p.sim.nodes[to], at, evRequest, m)
 		return

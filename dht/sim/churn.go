@@ -53,7 +53,7 @@ func (p *partition) goDown(n *node, at int64, silent bool) {
 	n.pending = nil
 	p.closeAll(n, at, silent)
 	n.dialing = nil
-	p.board = append(p.board, notice{n.id, public{}})
+	p.notice(n, false, 0)
 	n.upAt = max(at+int64(time.Second), at+p.sim.away(n, at))
 	n.self(p, event{at: n.upAt, kind: evUp})
 }
@@ -91,7 +91,7 @@ func (p *partition) goUp(n *node, at int64) {
 		panic(err) // it is what Snapshot made
 	}
 	n.snap, n.published, n.wake, n.begun = nil, time.Time{}, 0, clock(at)
-	p.board = append(p.board, notice{n.id, public{up: true}})
+	p.notice(n, true, 0)
 	n.m.SetAddrs(clock(at), n.addrs())
 	p.poll(n, at)
 }
@@ -108,6 +108,7 @@ func (p *partition) move(n *node, at int64) {
 	s := p.sim
 	n.self(p, event{at: at + int64(n.rnd.ExpFloat64()*float64(time.Hour)/s.cfg.Moves), kind: evMove})
 	n.addr = s.world.addrs.random(n.rnd)
+	p.notice(n, n.up, s.public[n.id].seq)
 	if !n.up || n.m == nil || n.nat {
 		return
 	}

@@ -73,6 +73,7 @@ type message struct {
 	cold     bool  // a new session
 	retried  bool  // dialled anew because the session was gone
 	addr     netip.AddrPort
+	src      netip.Addr // from's
 	id       uint64
 	purpose  dht.Purpose
 	lookup   *running
@@ -127,7 +128,7 @@ func (p *partition) begin(n *node, at int64, c *dht.Call) {
 	s := p.sim
 	to, known := s.world.nodeOf(c.To.Key)
 	m := p.message()
-	m.fromLife = n.life
+	m.fromLife, m.src = n.life, n.addr.Addr()
 	m.from, m.fromInc, m.id, m.purpose, m.req = n.id, n.inc, c.ID, c.Purpose, c.Req
 	m.deadline = at + int64(c.Timeout)
 	m.addr, m.to = netip.AddrPort{}, to

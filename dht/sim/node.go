@@ -71,6 +71,7 @@ type node struct {
 	moved     int64 // when it got the address that is not published yet; 0: none
 	published time.Time
 	begun     time.Time // this life
+	task      int32     // its number and 1 in the tasks of a window, while they are made
 	at        int64     // now, for the machine's callbacks
 	kept      int64     // when the sessions with neighbours were last kept open
 }
@@ -210,7 +211,7 @@ func (p *partition) requestArrives(n *node, at int64, m *message) {
 	}
 	asker := &p.sim.nodes[m.from]
 	m.resp = &m.own
-	if err := n.m.Serve(clock(at), asker.key, asker.addr.Addr(), m.req, m.resp); err != nil {
+	if err := n.m.Serve(clock(at), asker.key, m.src, m.req, m.resp); err != nil {
 		p.back(n, at, evFail, m)
 		return
 	}
@@ -318,7 +319,7 @@ func (p *partition) watchPublication(n *node, at int64) {
 	if r == nil {
 		return
 	}
-	p.board = append(p.board, notice{n.id, public{true, r.Seq}})
+	p.notice(n, true, r.Seq)
 	if n.moved != 0 {
 		p.meter.published(at, p.sim, at-n.moved)
 		n.moved = 0

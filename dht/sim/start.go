@@ -40,7 +40,8 @@ func newSim(cfg Config) *sim {
 	s := &sim{cfg: cfg, end: int64(cfg.Warmup + cfg.Duration), measure: int64(cfg.Warmup)}
 	s.sent = math.MaxInt64
 	for range cfg.Workers {
-		p := &partition{sim: s, sent: math.MaxInt64}
+		p := &partition{sim: s, self: len(s.parts), sent: math.MaxInt64}
+		p.of = -1
 		p.out[0], p.out[1] = make([][]event, cfg.Workers), make([][]event, cfg.Workers)
 		s.parts = append(s.parts, p)
 	}
@@ -72,6 +73,9 @@ func newSim(cfg Config) *sim {
 		cfg.attack.prepare(s, rnd)
 	}
 	s.public = make([]public, len(s.nodes))
+	for i := range s.nodes {
+		s.public[i].addr = s.nodes[i].addr
+	}
 	s.globals = slices.Clone(s.cfg.events)
 	for at := liarsRenew; int64(at) < s.end; at += liarsRenew {
 		s.globals = append(s.globals, global{at, renewLiars})
@@ -221,7 +225,7 @@ func (s *sim) prime(rnd *rand.Rand) {
 		n.m, n.begun = s.machine(n, 0), epoch.Add(-time.Hour)
 		n.m.Prime(epoch, epoch.Add(-time.Duration(age)), len(servers.who), n.addrs())
 		records[i] = n.m.Record()
-		s.public[i] = public{up: true}
+		s.public[i].up = true
 		if records[i] != nil {
 			s.public[i].seq = records[i].Seq
 		}
