@@ -17,12 +17,19 @@ func (t *table) mayCome(k Key) bool {
 	return n < max(smallTable/8, t.n/20)
 }
 
+// hearing is one answer whose contacts are heard.
+type hearing struct {
+	by    uint32                      // the network of who gives it
+	least int                         // the farthest bucket that it may tell of
+	dead  func(*Contact, uint32) bool // whom not to keep
+}
+
 // heard keeps a contact that somebody named, to be checked when there is room, if
-// it is not known to be dead; by is the network of who named it. It tells whether it is new and there may be room.
-func (t *table) heard(c *Contact, by uint32, dead func(*Contact, uint32) bool) bool {
+// it is not known to be dead. It tells whether it is new and there may be room.
+func (t *table) heard(h *hearing, c *Contact) bool {
 	id := c.id()
 	p := prefixLen(t.self, id)
-	if p == 8*len(id) {
+	if p == 8*len(id) || p < h.least {
 		return false
 	}
 	if len(c.Addresses()) == 0 || c.Record != nil && !c.Record.serves() {
@@ -35,10 +42,10 @@ func (t *table) heard(c *Contact, by uint32, dead func(*Contact, uint32) bool) b
 		}
 	}
 	b := t.bucket(id)
-	if b.spare(id.top(), c.Key) < 0 && dead(c, by) {
+	if b.spare(id.top(), c.Key) < 0 && h.dead(c, h.by) {
 		return false
 	}
-	return b.replace(c, by, id) && (len(b.entries) < bucketSize || p >= t.sibling && t.nearer(id) < siblingSize)
+	return b.replace(c, h.by, id) && (len(b.entries) < bucketSize || p >= t.sibling && t.nearer(id) < siblingSize)
 }
 
 // replace tells whether c is new among the replacements.

@@ -17,7 +17,7 @@ func (t *table) stamp(at time.Time) stamp {
 
 func (t *table) time(s stamp) time.Time { return t.base.Add(time.Duration(s)) }
 
-// checkAt sets the time of e's next check. If it is sooner than before, lookAgain
+// checkAt sets the time of e's next check. If it is sooner than before, sooner
 // must follow.
 func (t *table) checkAt(e *entry, at time.Time) { e.nextCheck = t.stamp(at) }
 
@@ -54,14 +54,18 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// lookAgain must follow when the check of an entry in b was moved forward.
-func (t *table) lookAgain(b *bucket) { t.next, b.next = time.Time{}, math.MinInt64 }
+// sooner must follow when the check of e, an entry in b, was moved forward.
+func (t *table) sooner(b *bucket, e *entry) {
+	b.next = min(b.next, e.nextCheck)
+	t.next = earlier(t.next, t.time(e.nextCheck))
+}
 
-// lookAtAll is lookAgain for all buckets.
+// lookAtAll is sooner for all entries.
 func (t *table) lookAtAll() {
+	t.next = time.Time{}
 	for _, b := range t.buckets {
 		if b != nil {
-			t.lookAgain(b)
+			b.next = math.MinInt64
 		}
 	}
 }

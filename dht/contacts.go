@@ -62,14 +62,16 @@ func (c *core) alive(now time.Time, cl *call, resp *Response) {
 	if e != nil && e.called && c.table.n >= smallTable && !c.off.JoinFirst {
 		return // whom nobody vouches for vouches for nobody
 	}
-	by := c.network(cl.to)
-	dead := func(ct *Contact, by uint32) bool { return c.isDead(now, ct, by) }
+	h := hearing{by: c.network(cl.to), dead: func(ct *Contact, by uint32) bool { return c.isDead(now, ct, by) }}
+	if cl.req.Op == OpFind && cl.req.Target == c.id {
+		h.least = prefixLen(c.id, cl.to.id()) // whoever is as near knows enough others who are
+	}
 	for i := range resp.Contacts {
 		named := &resp.Contacts[i]
 		switch {
-		case c.off.Probe && !dead(named, by):
+		case c.off.Probe && !h.dead(named, h.by):
 			c.table.succeeded(now, *named, firstHedge, checkFirst)
-		case !c.off.Probe && c.table.heard(named, by, dead):
+		case !c.off.Probe && c.table.heard(&h, named):
 			c.sched.candidates = true
 		}
 	}

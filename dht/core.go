@@ -150,7 +150,12 @@ func (c *core) startOp(now time.Time, o *op, target ID) *op {
 		cfg.get, cfg.minSeq = true, seqOf(c.own.rec)
 	case opPublish:
 		cfg.paths, o.rec = pathsPut, c.own.rec
+	case opSelf:
+		if c.sched.filled { // its neighbours are known: who else is there?
+			cfg.brief, cfg.paths = true, 1
+		}
 	case opRefresh:
+		cfg.brief = true
 		cfg.paths = 1 // nobody knows the target beforehand
 	case opPutEntry:
 		cfg.paths = pathsPut
@@ -232,11 +237,11 @@ func (c *core) seeds(now time.Time, target ID) []Contact {
 	return out
 }
 
-func (c *core) contact(id ID) (Contact, bool) {
+func (c *core) contact(id ID) (ct Contact, called, ok bool) {
 	if e := c.table.getID(id); e != nil {
-		return e.Contact, true
+		return e.Contact, e.called, true
 	}
-	return Contact{}, false
+	return Contact{}, false, false
 }
 
 func (c *core) patience(k Key) (timeout, hedge time.Duration) {
@@ -451,10 +456,15 @@ func (c *core) getError(o *op) error {
 	case l.best != nil:
 		o.result.Record = nil
 		return withdrawnError(l.best)
-	case l.replies > 0, alone, l.ended:
+	case alone, l.ended:
 		return ErrNotFound
+	case l.replies == 0:
+		return ErrNoAnswer
 	}
-	return ErrNoAnswer
+	if asked, answered := l.turnout(bucketSize); 2*answered < asked {
+		return &SilentError{Asked: asked, Answered: answered}
+	}
+	return ErrNotFound
 }
 
 // cancel gives an operation up. Its calls run to their ends.

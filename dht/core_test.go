@@ -63,7 +63,7 @@ func TestCoreStrangers(t *testing.T) {
 	}
 	flood()
 	waiting := c.poll(now)
-	c.table.heard(&Contact{Key: candidate.Key, Record: candidate}, 0, allAlive)
+	c.table.heard(&hearing{dead: allAlive}, &Contact{Key: candidate.Key, Record: candidate})
 	c.sched.candidates = true
 	asked := map[Key]bool{}
 	for round := 0; !asked[contact.Key] || !asked[candidate.Key]; round++ {

@@ -7,11 +7,11 @@ import (
 )
 
 var (
-	// ErrNotFound: nobody of those asked holds a valid record of the agent, and
-	// at least one of them answered, or this node is alone in its network.
+	// ErrNotFound: nobody of those asked holds a valid record of the agent, and half of
+	// the k nearest of them answered, or this node is alone in its network.
 	ErrNotFound = errors.New("no address record")
-	// ErrNoAnswer: this node knows nobody to ask, or nobody that it asked
-	// answered. Whether a record exists is unknown; trying again may help.
+	// ErrNoAnswer: this node knows nobody to ask, nobody that it asked answered, or
+	// too few (see SilentError). Whether a record exists is unknown; trying again may help.
 	ErrNoAnswer = errors.New("no node of the network answered")
 	// ErrBusy: MaxLookups searches are under way. Trying again later helps.
 	ErrBusy = errors.New("too many lookups at once")
@@ -59,3 +59,17 @@ func recordErrorf(format string, args ...any) error {
 func messageErrorf(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrMessage, fmt.Errorf(format, args...))
 }
+
+// SilentError says that nobody who answered holds the record, but that most of those who
+// would did not answer. It is an ErrNoAnswer.
+type SilentError struct {
+	Asked    int // of the nearest nodes, at most k
+	Answered int // of these
+}
+
+func (e *SilentError) Error() string {
+	return fmt.Sprintf("nobody who answered has it, but of the %d nearest nodes only %d did", e.Asked, e.Answered)
+}
+
+// Unwrap returns ErrNoAnswer.
+func (e *SilentError) Unwrap() error { return ErrNoAnswer }

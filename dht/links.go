@@ -24,7 +24,7 @@ func (d *DHT) Suspect(k Key) {
 func (c *core) suspect(now time.Time, k Key) {
 	if e := c.table.get(k); e != nil && e.fails == 0 && now.Before(c.table.time(e.nextCheck)) {
 		c.table.checkAt(e, now)
-		c.table.lookAgain(c.table.bucket(e.id))
+		c.table.sooner(c.table.bucket(e.id), e)
 		c.sched.check = now
 	}
 }

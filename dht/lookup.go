@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"encoding/binary"
 	"slices"
 	"time"
 )
@@ -30,6 +31,7 @@ type lookupConfig struct {
 	target   ID
 	get      bool   // ask for the record, not for nodes alone
 	known    uint64 // seq of the record that is known already
+	brief    bool   // a FIND asks for contacts that are not known yet, nobody waits for it
 	paths    int
 	alpha    int    // calls in flight per path; 0: alpha
 	maxNew   int    // contacts taken of one response; 0: maxNew
@@ -39,10 +41,10 @@ type lookupConfig struct {
 	verify   func(*Record) error
 	check    func([]byte) bool // the body of the entry looked for; nil: a record is
 	patience func(Key) (timeout, hedge time.Duration)
-	dialAll  bool                             // Ablation.LeaveAlone
-	skip     func(c *Contact, by uint32) bool // contacts that failed a moment ago, as by names them
-	contact  func(ID) (Contact, bool)         // what the table knows
-	network  func(Contact) uint32             // of who names others
+	dialAll  bool                                  // Ablation.LeaveAlone
+	skip     func(c *Contact, by uint32) bool      // contacts that failed a moment ago, as by names them
+	contact  func(ID) (c Contact, called, ok bool) // what the table knows: see entry.called
+	network  func(Contact) uint32                  // of who names others
 }
 
 // nodesAtOnce is how many nodes are made with one allocation.
@@ -66,6 +68,7 @@ type node struct {
 	path  int    // that asked it
 	again bool   // it is asked a second time, by a newer record
 	known bool   // the table has it
+	vouch bool   // but nobody has named it yet: see entry.called
 	gave  uint64 // seq of the record that it gave
 	asked time.Time
 	hedge time.Time // after it the path goes on without waiting
@@ -161,6 +164,9 @@ func (l *lookup) ask(now time.Time, path int, n *node) query {
 	p := l.paths[path]
 	p.asked++
 	req := &Request{Op: OpFind, Target: p.target}
+	if l.brief {
+		req.Known = l.nearestKnown(p.target)
+	}
 	if l.get {
 		req.Op, req.KnownSeq, req.Target = OpGet, l.known, l.target
 		if p.target != l.target {
@@ -168,6 +174,25 @@ func (l *lookup) ask(now time.Time, path int, n *node) query {
 		}
 	}
 	return query{to: n.Contact, req: req, timeout: timeout}
+}
+
+// nearestKnown are the nodes around target that need not be named again: those that answered,
+// now or at an earlier time. Who was only named may have been named wrongly, and who has failed may have moved.
+func (l *lookup) nearestKnown(target ID) []byte {
+	var near []*node
+	for _, p := range l.paths {
+		for _, n := range p.list[:min(len(p.list), 2*MaxKnown)] {
+			if (n.known || n.state == nodeAnswered) && n.state != nodeFailed && !n.vouch && !slices.Contains(near, n) {
+				near = append(near, n)
+			}
+		}
+	}
+	slices.SortFunc(near, func(a, b *node) int { return compare(target, a.id, b.id) })
+	b := make([]byte, 0, MaxKnown*KnownSize)
+	for _, n := range near[:min(len(near), MaxKnown)] {
+		b = binary.BigEndian.AppendUint64(b, n.id.top())
+	}
+	return b
 }
 
 // satisfied tells whether it has found what it looks for.
@@ -283,6 +308,24 @@ func (l *lookup) failed(now time.Time, k Key, err error) {
 
 func (l *lookup) step(now time.Time, n *node) Step {
 	return Step{Key: n.Key, Addrs: n.Addresses(), Path: n.path, Hop: n.hop, Start: n.asked.Sub(l.start), Took: now.Sub(n.asked)}
+}
+
+// turnout is how many of the k nearest nodes that were asked there are, and how many of these answered.
+func (l *lookup) turnout(k int) (asked, answered int) {
+	var nodes []*node
+	for _, n := range l.all {
+		if n.state == nodeAnswered || n.state == nodeFailed || n.state == nodeAsked {
+			nodes = append(nodes, n)
+		}
+	}
+	slices.SortFunc(nodes, func(a, b *node) int { return compare(l.target, a.id, b.id) })
+	nodes = nodes[:min(k, len(nodes))]
+	for _, n := range nodes {
+		if n.state == nodeAnswered {
+			answered++
+		}
+	}
+	return len(nodes), answered
 }
 
 // nearest returns the k nearest nodes that answered.

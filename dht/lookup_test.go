@@ -17,7 +17,7 @@ func testLookup(get bool, paths, seeds int, target ID) (*lookup, []Contact) {
 		verify:   (*Record).Verify,
 		patience: func(Key) (time.Duration, time.Duration) { return time.Second, 100 * time.Millisecond },
 		skip:     allAlive,
-		contact:  func(ID) (Contact, bool) { return Contact{}, false }}, cs), cs
+		contact:  func(ID) (Contact, bool, bool) { return Contact{}, false, false }}, cs), cs
 }
 
 // drive answers every call by answer until the lookup is done, and returns who was asked.
@@ -226,8 +226,8 @@ func TestLookupKnownContact(t *testing.T) {
 	t.Parallel()
 	l, seeds := testLookup(false, 1, 1, NodeID(Key{1}))
 	honest := testRecord(t, 7, 5, epoch)
-	l.contact = func(id ID) (Contact, bool) {
-		return Contact{Key: honest.Key, Record: honest}, id == NodeID(honest.Key)
+	l.contact = func(id ID) (Contact, bool, bool) {
+		return Contact{Key: honest.Key, Record: honest}, false, id == NodeID(honest.Key)
 	}
 	l.next(epoch, 1)
 	l.answered(epoch, seeds[0].Key, &Response{Contacts: []Contact{at(honest.Key, "203.0.113.5:1")}})

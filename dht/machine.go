@@ -3,6 +3,7 @@ package dht
 import (
 	"crypto/ed25519"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -250,10 +251,14 @@ func (m *Machine) Table(f func(TableEntry)) {
 	}
 }
 
+// PutOut is how many live contacts have given way to others: none, unless that is what
+// Ablation.KeepLive switches off.
+func (m *Machine) PutOut() uint64 { return m.core.table.putOut }
+
 // Prime puts a new node into the middle of its life: it has joined, and its own
 // record was made at issued and published. A simulation so starts with a network
 // instead of building one; Meet and Keep do the rest.
-func (m *Machine) Prime(now, issued time.Time, addrs []netip.AddrPort) {
+func (m *Machine) Prime(now, issued time.Time, nodes int, addrs []netip.AddrPort) {
 	c, s := m.core, &m.core.sched
 	s.joined, s.filled, s.filling = true, true, -1
 	s.started = now.Add(-24 * time.Hour)
@@ -265,6 +270,10 @@ func (m *Machine) Prime(now, issued time.Time, addrs []netip.AddrPort) {
 		s.publish = issued.Add(m.cfg.TTL / 2)
 	}
 	c.own.ready = true
+	for range sizeEnough {
+		c.sizes.add(now, float64(nodes)*math.Exp(c.rnd.NormFloat64()/math.Sqrt(bucketSize)))
+	}
+	s.sample = now.Add(time.Duration(c.rnd.Int64N(int64(sampleEvery))))
 }
 
 // Meet notes that a contact answered a call some time ago. It tells whether the
@@ -276,8 +285,9 @@ func (m *Machine) Meet(now time.Time, ct Contact, rtt time.Duration) bool {
 	}
 	e := c.table.getID(ct.id())
 	c.table.checkAt(e, now.Add(time.Duration(c.rnd.Int64N(int64(checkMost)))))
-	c.table.lookAgain(c.table.bucket(e.id))
+	c.table.sooner(c.table.bucket(e.id), e)
 	c.table.bucket(e.id).touched = now.Add(-time.Duration(c.rnd.Int64N(int64(refreshAfter))))
+	c.table.idle = time.Time{}
 	return true
 }
 

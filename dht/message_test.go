@@ -7,6 +7,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -27,6 +28,10 @@ func TestValidateRequest(t *testing.T) {
 		{"op 0", &Request{}, false},
 		{"op 7", &Request{Op: opEnd}, false},
 		{"get near", &Request{Op: OpGet, Target: ID{1}, Near: ID{2}}, true},
+		{"find with known contacts", &Request{Op: OpFind, Target: ID{1}, Known: make([]byte, MaxKnown*KnownSize)}, true},
+		{"find with too many", &Request{Op: OpFind, Target: ID{1}, Known: make([]byte, (MaxKnown+1)*KnownSize)}, false},
+		{"find with half a contact", &Request{Op: OpFind, Target: ID{1}, Known: make([]byte, KnownSize-1)}, false},
+		{"get with known contacts", &Request{Op: OpGet, Target: ID{1}, Known: make([]byte, KnownSize)}, false},
 		{"find near", &Request{Op: OpFind, Target: ID{1}, Near: ID{2}}, false},
 		{"put of an entry", &Request{Op: OpPut, Entry: []byte("e")}, true},
 		{"put of both", &Request{Op: OpPut, Entry: []byte("e"), Record: rec}, false},
@@ -107,6 +112,7 @@ func FuzzServe(f *testing.F) {
 		f.Add(op, []byte(nil), uint64(0), uint64(9), goldenRecords(f)["ipv4"].Bytes(), []byte(nil), []byte("near"))
 		f.Add(op, []byte(nil), uint64(0), uint64(0), []byte(nil), testEntry(Key{5}, 1), []byte(nil))
 		f.Add(op, []byte(nil), uint64(0), uint64(0), []byte(nil), make([]byte, 2*DigestSize), []byte(nil))
+		f.Add(op, []byte("target"), uint64(0), uint64(0), []byte(nil), make([]byte, MaxKnown*KnownSize), []byte(nil))
 		f.Add(op, []byte(nil), uint64(0), uint64(0), []byte(nil), []byte(nil), []byte{127, 0, 0, 9, 15, 160})
 	}
 	m := newMemNet()
@@ -121,6 +127,8 @@ func FuzzServe(f *testing.F) {
 		switch {
 		case len(kept) > 0 && req.Op == OpSync:
 			req.Have = kept
+		case len(kept) > 0 && req.Op == OpFind:
+			req.Known = kept
 		case len(kept) > 0:
 			req.Entry = kept
 		}
@@ -157,6 +165,24 @@ func FuzzServe(f *testing.F) {
 	})
 }
 
+// snapshotV1 is s as the first version of the format has it, without the samples.
+func snapshotV1(s *snapshot) []byte {
+	b, head := s.append(nil), len(snapMagic)+1+8
+	b = append(bytes.Clone(b[:head]), b[head+1+8*len(s.sizes):len(b)-sha256.Size]...)
+	b[len(snapMagic)] = 1
+	return sealed(b)
+}
+
+// A snapshot of the version before is read.
+func TestSnapshotV1(t *testing.T) {
+	t.Parallel()
+	want := snapshot{seq: 5, sizes: []uint64{900}, contacts: []*Record{goldenRecords(t)["ipv4"]}, floors: map[ID]floor{{1}: {7, epoch}}}
+	s, err := parseSnapshot(snapshotV1(&want))
+	if err != nil || s.seq != 5 || len(s.sizes) != 0 || len(s.contacts) != 1 || len(s.floors) != 1 {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
 // sealed appends the checksum.
 func sealed(b []byte) []byte {
 	sum := sha256.Sum256(b)
@@ -164,8 +190,9 @@ func sealed(b []byte) []byte {
 }
 
 func FuzzParseSnapshot(f *testing.F) {
-	s := snapshot{seq: 5, contacts: []*Record{goldenRecords(f)["ipv4"]}, floors: map[ID]floor{{1}: {7, epoch}}}
+	s := snapshot{seq: 5, sizes: []uint64{900, 1100}, contacts: []*Record{goldenRecords(f)["ipv4"]}, floors: map[ID]floor{{1}: {7, epoch}}}
 	f.Add(s.append(nil))
+	f.Add(snapshotV1(&s))
 	f.Add([]byte(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		// The checksum would hide the parser: make it right where there is room for it.
@@ -179,7 +206,7 @@ func FuzzParseSnapshot(f *testing.F) {
 			}
 			return
 		}
-		if again, err := parseSnapshot(s.append(nil)); err != nil || again.seq != s.seq ||
+		if again, err := parseSnapshot(s.append(nil)); err != nil || again.seq != s.seq || !slices.Equal(again.sizes, s.sizes) ||
 			len(again.contacts) != len(s.contacts) || len(again.floors) != len(s.floors) {
 			t.Errorf("written again: %v", err)
 		}
@@ -196,12 +223,18 @@ func TestSnapshot(t *testing.T) {
 		a.core.store.put(a.cfg.Now(), r, netip.Prefix{})
 	}
 	a.core.own.seq = 99
+	for _, n := range []float64{10, 800, 900, 1000, 1100} {
+		a.core.sizes.add(a.cfg.Now(), n)
+	}
 	good := a.Snapshot()
 	if err := b.Restore(good); err != nil {
 		t.Fatal(err)
 	}
 	if b.core.own.seq != 99 || len(b.core.store.floors) != 40 || len(b.core.sched.restored) != restoreSeeds {
 		t.Errorf("restored: seq %d, %d floors, %d contacts", b.core.own.seq, len(b.core.store.floors), len(b.core.sched.restored))
+	}
+	if n, ok := b.core.sizes.nodes(); !ok || n != 1000 || len(b.core.sizes.samples) != sizeEnough {
+		t.Errorf("restored: %g nodes, known: %t, of %d samples", n, ok, len(b.core.sizes.samples))
 	}
 	if b.core.table.n != 0 {
 		t.Errorf("%d contacts count as live before they answered", b.core.table.n)

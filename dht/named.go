@@ -21,8 +21,8 @@ func (l *lookup) node(c *Contact, id ID, by uint32, hop int) *node {
 		*n = node{Contact: *c, id: id, hop: hop}
 		n.by = by
 		l.all[c.Key] = n
-		if k, ok := l.contact(id); ok {
-			n.Contact, n.known = k, true
+		if k, called, ok := l.contact(id); ok {
+			n.Contact, n.known, n.vouch = k, true, called
 		}
 	}
 	again := n.state == nodeFailed && !n.again

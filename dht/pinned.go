@@ -18,6 +18,27 @@ func (d *DHT) Pinned() []Contact {
 	return out
 }
 
+// Kept are the contacts whose sessions should stay open where there are any: all. One
+// with a session needs no check, and its end tells of most deaths.
+func (d *DHT) Kept() []Key {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.core.table.kept()
+}
+
+func (t *table) kept() []Key {
+	all := make([]Key, 0, t.n)
+	for _, b := range t.buckets {
+		if b == nil {
+			continue
+		}
+		for _, e := range b.entries {
+			all = append(all, e.Key)
+		}
+	}
+	return all
+}
+
 // pinned calls f for each.
 func (t *table) pinned(f func(*entry)) {
 	siblings := t.closest(t.self, siblingSize, nil)

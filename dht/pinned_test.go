@@ -38,6 +38,13 @@ func TestPinned(t *testing.T) {
 	if again := pinned(tb); fmt.Sprint(again) != fmt.Sprint(got) {
 		t.Error("others at the next call")
 	}
+	kept := make(map[Key]bool)
+	for _, k := range tb.kept() {
+		kept[k] = true
+	}
+	if len(kept) != tb.n || len(tb.kept()) != tb.n || !kept[first.Key] {
+		t.Errorf("%d of %d are kept, the failed one: %t", len(kept), tb.n, kept[first.Key])
+	}
 	has := func(e *entry) bool { return slices.ContainsFunc(got, func(c Contact) bool { return c.Key == e.Key }) }
 	for i, e := range near {
 		if !has(e) {

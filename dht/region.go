@@ -32,6 +32,7 @@ const (
 	sizeEnough   = 4 // samples
 	sizeGrowth   = 2 // the estimate grows by at most so much in an hour
 	sizeSettling = time.Hour
+	sizeDoubt    = 3 // so many times off the table's rough estimate
 )
 
 // sizes estimates the number of nodes from the density around positions that
@@ -58,8 +59,36 @@ func (s *sizes) add(now time.Time, n float64) {
 	s.value, s.at = m, now
 }
 
+// known are the latest samples, for a snapshot.
+func (s *sizes) known() []uint64 {
+	out := make([]uint64, len(s.samples))
+	for i, n := range s.samples {
+		out[i] = uint64(min(max(n, 1), 1<<63))
+	}
+	return out
+}
+
+// restore takes over the samples of an earlier run: no more than make an estimate, so
+// that as many new ones outvote them.
+func (s *sizes) restore(now time.Time, samples []uint64) {
+	for _, n := range samples[max(0, len(samples)-sizeEnough):] {
+		s.add(now, float64(n))
+	}
+}
+
 // nodes is the estimate; false while there are too few samples.
 func (s *sizes) nodes() (float64, bool) { return s.value, len(s.samples) >= sizeEnough }
+
+// unsure tells whether there are too few samples, or the table disagrees with
+// them: the network may have changed while this node was away.
+func (c *core) unsure() bool {
+	n, ok := c.sizes.nodes()
+	if !ok {
+		return true
+	}
+	rough := float64(c.table.shallow())
+	return c.sched.filled && (n > sizeDoubt*rough || rough > sizeDoubt*n)
+}
 
 // sample takes the density around a random target's nearest nodes.
 func (c *core) sample(now time.Time, l *lookup) {

@@ -57,7 +57,7 @@ func TestSizes(t *testing.T) {
 func crowd(rnd *rand.Rand, c *core, n, honest, sybils int) *lookup {
 	l := newLookup(epoch, lookupConfig{self: c.self, target: c.randomAfter(ID{}, 0), group: noGroups, paths: 1,
 		verify: func(*Record) error { return nil }, skip: allAlive,
-		contact: func(ID) (Contact, bool) { return Contact{}, false }}, nil)
+		contact: func(ID) (Contact, bool, bool) { return Contact{}, false, false }}, nil)
 	add := func(id ID) {
 		k := Key{byte(len(l.all)), byte(len(l.all) >> 8), 9}
 		l.all[k] = &node{Contact: at(k, fmt.Sprintf("198.51.100.%d:1", 1+len(l.all)%250)), id: id, state: nodeAnswered}

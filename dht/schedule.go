@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"time"
@@ -11,16 +12,17 @@ const (
 	bootstrapMost  = time.Minute
 	publishFirst   = 2 * time.Second
 	publishMost    = 5 * time.Minute
-	sweepEvery     = 5 * time.Minute  // nobody is given what has expired: it only takes room
+	sweepEvery     = 10 * time.Minute // nobody is given what has expired: it only takes room
 	checkRound     = 30 * time.Second // how often the table is looked through for contacts to check
 	checkFirst     = 10 * time.Minute // a contact's first check; doubles to checkMost
 	checkMost      = 26 * time.Minute
 	checkRetry     = 30 * time.Second // of one that did not answer
+	linkedRound    = 5 * time.Minute  // those with a session are looked at together
 	selfEvery      = 10 * time.Minute // in the first hour, then selfLater
-	selfLater      = 45 * time.Minute
+	selfLater      = 60 * time.Minute
 	refreshAfter   = time.Hour // a bucket that no lookup touched
 	explorers      = 3         // contacts that are asked about one bucket
-	sampleEvery    = time.Hour
+	sampleEvery    = 3 * time.Hour
 	sampleFirst    = 20 * time.Minute // while the size of the network is not known well
 	readbackAfter  = 5 * time.Second
 	repairAfter    = 15 * time.Second
@@ -200,7 +202,7 @@ func (c *core) fill() {
 func (c *core) refreshOne(now time.Time) {
 	if c.sched.running[opRefresh] == 0 && !now.Before(c.sched.sample) {
 		c.sched.sample = now.Add(c.jitter(sampleEvery))
-		if n := len(c.sizes.samples); n < sizeEnough {
+		if c.unsure() {
 			c.sched.sample = now.Add(c.jitter(sampleFirst))
 		}
 		c.start(now, opRefresh, c.randomAfter(ID{}, 0))
@@ -218,9 +220,23 @@ func (c *core) explore(i int) {
 	near := c.table.closest(target, bucketSize, live)
 	c.rnd.Shuffle(len(near), func(a, b int) { near[a], near[b] = near[b], near[a] })
 	slices.SortStableFunc(near, func(a, b *entry) int { return -btoi(c.cfg.linked(a.Key)) + btoi(c.cfg.linked(b.Key)) })
-	for _, e := range near[:min(explorers, len(near))] {
-		c.deliver(e.Contact, &Request{Op: OpFind, Target: target})
+	known, n := c.known(target), explorers
+	if b := c.table.buckets[i]; b != nil && len(b.entries) >= bucketSize && len(b.replacements) >= replacementSize/2 {
+		n = 1 // it lacks nothing
 	}
+	for _, e := range near[:min(n, len(near))] {
+		c.deliver(e.Contact, &Request{Op: OpFind, Target: target, Known: known})
+	}
+}
+
+// known are the contacts around target that need not be named to this node. One that
+// came by itself has yet to be named by others.
+func (c *core) known(target ID) []byte {
+	var b []byte
+	for _, e := range c.table.closest(target, MaxKnown, func(e *entry) bool { return !e.called }) {
+		b = binary.BigEndian.AppendUint64(b, e.id.top())
+	}
+	return b
 }
 
 func btoi(b bool) int {
@@ -257,8 +273,9 @@ func (c *core) checkContacts(now time.Time) {
 		}
 		if e.fails > 0 {
 			c.table.checkAt(e, now.Add(checkRetry))
-		} else if c.cfg.linked(e.Key) {
-			c.table.checkAt(e, now.Add(checkFirst))
+		} else if c.cfg.linked(e.Key) { // the end of the session is a check
+			c.table.checkAt(e, now.Add(checkMost))
+			e.nextCheck -= e.nextCheck % stamp(linkedRound)
 			return
 		} else {
 			e.every = min(2*e.every, uint8(checkMost/time.Minute))

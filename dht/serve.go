@@ -1,7 +1,9 @@
 package dht
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -43,7 +45,7 @@ func (c *core) replyInto(now time.Time, from Key, req *Request, resp *Response) 
 	case OpPing:
 		resp.Record = c.own.rec
 	case OpFind:
-		resp.Contacts = c.name(resp.Contacts, from, req.Target)
+		resp.Contacts = c.name(resp.Contacts, from, req.Target, req.Known)
 	case OpGet:
 		c.serveGet(now, from, req, resp)
 	case OpSync:
@@ -95,7 +97,7 @@ func (c *core) serveGet(now time.Time, from Key, req *Request, resp *Response) {
 	if req.Near != (ID{}) {
 		near = req.Near
 	}
-	resp.Contacts = c.name(resp.Contacts, from, near)
+	resp.Contacts = c.name(resp.Contacts, from, near, nil)
 }
 
 // inReach tells whether this node is near enough to a position to keep what belongs
@@ -165,10 +167,27 @@ func (c *core) visited(from Key, seq uint64) {
 	}
 }
 
-// name appends the live contacts nearest to target, without the asker, to out.
-func (c *core) name(out []Contact, from Key, target ID) []Contact {
-	size := 0
-	near := c.table.closest(target, MaxContacts, func(e *entry) bool { return live(e) && e.Key != from })
+// name appends the live contacts nearest to target, without the asker, to out. Of one who says
+// whom it knows these are left out, and where it knows as many as it may say, who is farther than they.
+func (c *core) name(out []Contact, from Key, target ID, known []byte) []Contact {
+	var space [MaxKnown]uint64
+	tops := space[:0]
+	for ; len(known) > 0; known = known[KnownSize:] {
+		tops = append(tops, binary.BigEndian.Uint64(known))
+	}
+	size, most, far := 0, MaxContacts, uint64(math.MaxUint64)
+	if len(tops) > 0 {
+		most = MaxBrief
+	}
+	if len(tops) == MaxKnown {
+		far = 0
+		for _, t := range tops {
+			far = max(far, t^target.top())
+		}
+	}
+	near := c.table.closest(target, most, func(e *entry) bool {
+		return live(e) && e.Key != from && e.id.top()^target.top() <= far && !slices.Contains(tops, e.id.top())
+	})
 	out = slices.Grow(out, len(near))
 	for _, e := range near {
 		if size += len(e.Record.raw); size > maxContactBytes {

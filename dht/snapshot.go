@@ -12,8 +12,10 @@ import (
 // big-endian:
 //
 //	magic       8   "parleyDT"
-//	version     1   1
+//	version     1   2
 //	own seq     8   highest used
+//	k           1   estimates of the number of nodes, at most sizeSamples; not in version 1
+//	k times:        nodes 8, the latest last
 //	n           2   contacts, at most maxSnapContacts
 //	n times:        length 2, record (as in record.go)
 //	m           4   floors, at most 2^20
@@ -21,7 +23,7 @@ import (
 //	checksum   32   SHA-256 of everything before
 const (
 	snapMagic       = "parleyDT"
-	snapVersion     = 1
+	snapVersion     = 2
 	maxSnapContacts = 1024
 	maxSnapFloors   = 1 << 20
 	floorSize       = 32 + 8 + 8
@@ -30,6 +32,7 @@ const (
 
 type snapshot struct {
 	seq      uint64
+	sizes    []uint64
 	contacts []*Record
 	floors   map[ID]floor
 }
@@ -37,6 +40,10 @@ type snapshot struct {
 func (s *snapshot) append(b []byte) []byte {
 	be := binary.BigEndian
 	b = be.AppendUint64(append(append(b, snapMagic...), snapVersion), s.seq)
+	b = append(b, byte(len(s.sizes)))
+	for _, n := range s.sizes {
+		b = be.AppendUint64(b, n)
+	}
 	b = be.AppendUint16(b, uint16(len(s.contacts)))
 	for _, r := range s.contacts {
 		b = append(be.AppendUint16(b, uint16(len(r.raw))), r.raw...)
@@ -60,16 +67,30 @@ func parseSnapshot(b []byte) (*snapshot, error) {
 	if n < head+8+2+4 || string(b[:len(snapMagic)]) != snapMagic {
 		return nil, snapErrorf("not one, or cut short")
 	}
-	if b[head-1] != snapVersion {
-		return nil, snapErrorf("version %d, only %d is known", b[head-1], snapVersion)
+	version := b[head-1]
+	if version == 0 || version > snapVersion {
+		return nil, snapErrorf("version %d, those up to %d are known", version, snapVersion)
 	}
 	if sum := sha256.Sum256(b[:n]); string(sum[:]) != string(b[n:]) {
 		return nil, snapErrorf("damaged: wrong checksum")
 	}
 	be := binary.BigEndian
 	s := &snapshot{seq: be.Uint64(b[head:]), floors: map[ID]floor{}}
-	contacts := int(be.Uint16(b[head+8:]))
-	if b = b[head+10 : n]; contacts > maxSnapContacts {
+	b = b[head+8 : n]
+	if version > 1 {
+		k := int(b[0])
+		if b = b[1:]; k > sizeSamples || len(b) < 8*k {
+			return nil, snapErrorf("%d estimates in %d bytes, at most %d", k, len(b), sizeSamples)
+		}
+		for ; k > 0; k-- {
+			s.sizes, b = append(s.sizes, be.Uint64(b)), b[8:]
+		}
+	}
+	if len(b) < 2 {
+		return nil, snapErrorf("cut short")
+	}
+	contacts := int(be.Uint16(b))
+	if b = b[2:]; contacts > maxSnapContacts {
 		return nil, snapErrorf("%d contacts, at most %d", contacts, maxSnapContacts)
 	}
 	for range contacts {
@@ -109,7 +130,7 @@ func (d *DHT) Snapshot() []byte {
 }
 
 func (c *core) snapshot() []byte {
-	s := snapshot{seq: c.own.seq, floors: c.store.floors}
+	s := snapshot{seq: c.own.seq, sizes: c.sizes.known(), floors: c.store.floors}
 	c.table.each(func(e *entry) {
 		if e.Record != nil && len(s.contacts) < maxSnapContacts {
 			s.contacts = append(s.contacts, e.Record)
@@ -142,6 +163,7 @@ func (c *core) restore(now time.Time, b []byte) error {
 	// A seq from a clock far ahead would make this agent's records unbeatable
 	// for itself only: seqs carry no meaning but their order.
 	c.own.seq = max(c.own.seq, s.seq)
+	c.sizes.restore(now, s.sizes)
 	for id, f := range s.floors {
 		if now.Before(f.until) && len(c.store.floors) < c.cfg.MaxFloors {
 			c.store.raise(id, f)

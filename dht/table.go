@@ -75,6 +75,7 @@ type table struct {
 	buckets []*bucket // up to the deepest that was ever used
 	own     bucket    // of self, always empty
 	n       int       // entries
+	putOut  uint64    // live entries that gave way to others
 	base    time.Time // the first time that the table heard of
 	next    time.Time // the earliest next of all buckets, or before it
 	idle    time.Time // no bucket was touched last before it
@@ -145,6 +146,7 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 	var space [maxGroups]group
 	groups := groupsOf(space[:0], t.group, &c)
 	if t.off.KeepLive && len(b.entries) >= bucketSize {
+		t.putOut += uint64(btoi(b.entries[0].fails == 0))
 		t.remove(b, 0)
 	}
 	if !t.room(b, id, groups) {
@@ -153,9 +155,9 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 	}
 	e := &entry{Contact: c, id: id, since: t.stamp(now), every: uint8(every / time.Minute)}
 	t.ok(now, e, rtt)
-	t.idle = time.Time{}
+	t.idle = earlier(t.idle, b.touched.Add(-refreshAfter*3/4)) // see untouched
 	t.insert(b, e)
-	t.lookAgain(b)
+	t.sooner(b, e)
 	t.trimSiblings()
 	return t.getID(id) != nil
 }
@@ -276,7 +278,7 @@ func (t *table) failed(now time.Time, k Key) (dropped bool) {
 		}
 		if again := t.stamp(now.Add(checkRetry)); again < e.nextCheck {
 			e.nextCheck = again
-			t.lookAgain(b)
+			t.sooner(b, e)
 		}
 	}
 	return false

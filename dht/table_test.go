@@ -114,7 +114,7 @@ func TestTableHearsay(t *testing.T) {
 	tb := newTable(ID{}, DefaultGroup)
 	for range 1000 {
 		named := at(keyAt(rnd, tb.self, rnd.IntN(6)), "198.51.100.1:1")
-		tb.heard(&named, 0, allAlive)
+		tb.heard(&hearing{dead: allAlive}, &named)
 	}
 	if tb.n != 0 {
 		t.Errorf("%d contacts on hearsay", tb.n)

@@ -14,6 +14,7 @@ import (
 func lookupError(to sdk.AgentID, err error, asked int, took time.Duration, down bool) *sdk.Error {
 	e := &sdk.Error{Code: sdk.UnknownAgent, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true}
 	var gone *dht.WithdrawnError
+	var silent *dht.SilentError
 	switch {
 	case errors.As(err, &gone):
 		e.Code = sdk.Unreachable
@@ -27,6 +28,9 @@ func lookupError(to sdk.AgentID, err error, asked int, took time.Duration, down 
 	case errors.Is(err, dht.ErrNotFound):
 		e.Text = fmt.Sprintf("no node of this network has an address record of %s (%d were asked, in %s); is its node running, with the same --network?",
 			to, asked, took.Round(time.Millisecond))
+	case errors.As(err, &silent):
+		e.Text = fmt.Sprintf("%s was not found, which is not certain: of the %d nodes nearest to its record only %d answered, in %s; try again",
+			to, silent.Asked, silent.Answered, took.Round(time.Millisecond))
 	case errors.Is(err, dht.ErrNoAnswer):
 		e.Text = fmt.Sprintf("%s could not be looked for: %d nodes were asked, none answered in %s; check this node's --bootstrap and network",
 			to, asked, took.Round(time.Millisecond))

@@ -23,6 +23,7 @@ type dhtRequest struct {
 	Record   []byte `codec:"r,omitempty"`
 	Near     []byte `codec:"i,omitempty"` // 32 bytes
 	Entry    []byte `codec:"b,omitempty"`
+	Known    []byte `codec:"x,omitempty"` // 8 bytes each
 	Have     []byte `codec:"d,omitempty"` // 24 bytes each
 	Addr     []byte `codec:"a,omitempty"` // as in dhtContact
 	Age      uint32 `codec:"g,omitempty"`
@@ -74,7 +75,11 @@ func (n *Node) advertised() []netip.AddrPort {
 // pingAnswer is the room for a PING's answer in a handshake, in bytes: a record with
 // eight addresses and no extension, and what is around it. A longer one comes over the
 // session. Most handshakes carry a PING, so that padding is most of what they cost.
-const pingAnswer = 512
+const pingAnswer = 384
+
+// briefAnswer is the room for the answer to a FIND that names what it knows: some eight
+// further contacts. Nobody waits for the third round trip of a longer one.
+const briefAnswer = 1280
 
 // dhtNetwork asks other nodes over sessions.
 type dhtNetwork struct{ node *Node }
@@ -87,8 +92,11 @@ func (d dhtNetwork) Call(ctx context.Context, to dht.Contact, req *dht.Request) 
 		return nil, err
 	}
 	o := transport.Outgoing{Kind: kindDHT, ID: newMessageID(), Body: body}
-	if req.Op == dht.OpPing {
+	switch {
+	case req.Op == dht.OpPing:
 		o.Answer = pingAnswer
+	case len(req.Known) > 0:
+		o.Answer = briefAnswer
 	}
 	reply, err := d.ask(ctx, to, req.Op, o)
 	if err != nil {
@@ -142,7 +150,7 @@ func (n *Node) serveDHT(ctx context.Context, r *transport.Request) ([]byte, erro
 }
 
 func encodeDHTRequest(r *dht.Request) ([]byte, error) {
-	w := dhtRequest{Op: uint8(r.Op), Seq: r.Seq, KnownSeq: r.KnownSeq, Record: recordBytes(r.Record), Entry: r.Entry, Have: r.Have, Age: r.Age}
+	w := dhtRequest{Op: uint8(r.Op), Seq: r.Seq, KnownSeq: r.KnownSeq, Record: recordBytes(r.Record), Entry: r.Entry, Known: r.Known, Have: r.Have, Age: r.Age}
 	if r.Target != (dht.ID{}) {
 		w.Target = r.Target[:]
 	}
@@ -160,7 +168,7 @@ func decodeDHTRequest(b []byte) (*dht.Request, error) {
 	if err := decodeDHT(b, &w); err != nil {
 		return nil, err
 	}
-	r := &dht.Request{Op: dht.Op(w.Op), Seq: w.Seq, KnownSeq: w.KnownSeq, Entry: w.Entry, Have: w.Have, Age: w.Age}
+	r := &dht.Request{Op: dht.Op(w.Op), Seq: w.Seq, KnownSeq: w.KnownSeq, Entry: w.Entry, Known: w.Known, Have: w.Have, Age: w.Age}
 	var err error
 	if r.Target, err = decodeID(w.Target); err != nil {
 		return nil, err

@@ -21,7 +21,7 @@ const (
 	redialsAtOnce = 8
 )
 
-// neighbours are the DHT's contacts with whom sessions are kept open, so that
+// neighbours are the DHT's contacts that are dialled so that there is a session, and
 // lookups begin with a warm hop. Its one owner is Node.keepNeighbours.
 type neighbours struct {
 	seen map[dht.Key]time.Time // when one was last dialled; zero = not yet
@@ -54,14 +54,21 @@ func (n *Node) keepNeighbours(ctx context.Context) error {
 	return nil
 }
 
-// tendNeighbours pins them and dials those that are due.
+// tendNeighbours pins them, has the sessions with all other contacts kept, and dials
+// the pinned ones that are due.
 func (n *Node) tendNeighbours(ctx context.Context, ns *neighbours) {
+	d := n.dht.Stats()
+	n.endpoint.Dialable(d.Server && d.Proven)
 	pinned := n.dht.Pinned()
-	keys := make([]transport.PeerKey, len(pinned))
+	pins := make([]transport.PeerKey, len(pinned))
 	for i := range pinned {
-		keys[i] = transport.PeerKey(pinned[i].Key)
+		pins[i] = transport.PeerKey(pinned[i].Key)
 	}
-	n.endpoint.Pin(keys)
+	var keep []transport.PeerKey
+	for _, k := range n.dht.Kept() {
+		keep = append(keep, transport.PeerKey(k))
+	}
+	n.endpoint.Pin(pins, keep)
 	var dials sync.WaitGroup
 	due := ns.due(n.now(), pinned, n.leaveAlone)
 	failed := make([]bool, len(due))

@@ -108,3 +108,18 @@ func TestNeighbourIsLeftAlone(t *testing.T) {
 		t.Error("one that answers has no session, or is to be dialled again")
 	}
 }
+
+// Sessions beat seldom where others have found that the node can be dialled.
+func TestNeighbourSessionsBeatSeldom(t *testing.T) {
+	t.Parallel()
+	w := newTestNetwork(t, testDNA)
+	alice, bob := w.start("alice"), w.start("bob")
+	await(t, func() bool { d := bob.dht.Stats(); return d.Server && d.Proven })
+	bob.endpoint.Dialable(false) // as before it was found
+	var ns neighbours
+	bob.tendNeighbours(t.Context(), &ns)
+	all := bob.endpoint.Sessions()
+	if len(all) == 0 || all[0].Peer != transport.PeerKey(alice.Agent()) || all[0].Beat != 10*time.Minute {
+		t.Errorf("%+v", all)
+	}
+}

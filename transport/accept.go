@@ -134,7 +134,7 @@ func (e *Endpoint) answer(r *responder, msg []byte, from netip.AddrPort, hungUp 
 
 func (e *Endpoint) hello() hello {
 	return hello{clock: time.Now().UnixMilli(), maxMessage: uint32(e.cfg.MaxMessage), maxRequests: uint32(e.cfg.MaxRequests),
-		quiet: uint16((e.cfg.QuietPingAfter + time.Second - 1) / time.Second)}
+		quiet: uint16((e.cfg.announced() + time.Second - 1) / time.Second)}
 }
 
 // readMessage reads a handshake message. The length is checked before memory

@@ -85,4 +85,6 @@ type SessionInfo struct {
 	RTT                time.Duration // of the last ping or handshake
 	// Skew is the peer's clock less ours at the handshake, to within a round trip.
 	Skew time.Duration
+	// Beat is how often this side sends on the session when it is quiet, at least.
+	Beat time.Duration
 }

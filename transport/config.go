@@ -55,7 +55,7 @@ type Limits struct {
 	MaxInbound, MaxInboundPerNet int
 	// MaxBackground bounds the sessions that this node has dialled and that carried only
 	// Background requests (256), MaxBackgroundInbound such that peers have
-	// dialled (1,024). Beyond it the longest unused ones are closed.
+	// dialled (1,024). Beyond it the longest unused ones are closed, kept ones last.
 	MaxBackground, MaxBackgroundInbound int
 	// MaxRequests bounds the requests of one peer that are being served on one
 	// session (256). The peer learns it in the handshake and holds more back.
@@ -109,15 +109,20 @@ type Times struct {
 	// DeadAfter is how long nothing may be heard, or one write may take, before
 	// the peer counts as dead (20 s). It is noticed within DeadAfter + Tick.
 	DeadAfter time.Duration
-	// QuietPingAfter takes the place of PingAfter on a quiet session (100 s, 5 min at
-	// most), and 2.5 times what the peer has told of itself that of DeadAfter.
+	// QuietPingAfter takes the place of PingAfter on a quiet session (100 s, 15 min at
+	// most). A silent death is noticed there when a ping has had no answer for
+	// DeadAfter; one is sent, too, when the peer is a quarter overdue.
 	QuietPingAfter time.Duration
-	// RenewAfter is the age at which the side that dialled renews a session (1 h).
-	RenewAfter time.Duration
+	// BackgroundPingAfter takes the place of QuietPingAfter on a quiet session that has carried
+	// only Background requests, while this node is Dialable (10 min, 15 min at most).
+	BackgroundPingAfter time.Duration
+	// RenewAfter is the age at which the side that dialled renews a session (1 h),
+	// RenewBackgroundAfter that of one that has carried only Background requests (24 h).
+	RenewAfter, RenewBackgroundAfter time.Duration
 	// RenewBytes is how many bytes, both ways, do the same (64 GiB).
 	RenewBytes uint64
 	// BackgroundIdle is how long a session that this node has dialled and that carried only
-	// Background requests is kept without one (10 min).
+	// Background requests stays without one (10 min); see Pin.
 	BackgroundIdle time.Duration
 	// DrainTimeout bounds how long a replaced session may finish what is in
 	// flight, counted anew with each part of a message that passes (2 min).
@@ -173,7 +178,9 @@ func (c Config) withDefaults() Config {
 	or(&c.PingAfter, 8*time.Second)
 	or(&c.DeadAfter, 20*time.Second)
 	or(&c.QuietPingAfter, max(100*time.Second, c.PingAfter))
+	or(&c.BackgroundPingAfter, max(10*time.Minute, c.QuietPingAfter))
 	or(&c.RenewAfter, time.Hour)
+	or(&c.RenewBackgroundAfter, max(24*time.Hour, c.RenewAfter))
 	or(&c.RenewBytes, 64<<30)
 	or(&c.DrainTimeout, 2*time.Minute)
 	or(&c.CloseTimeout, 2*time.Second)
@@ -228,6 +235,8 @@ func (c *Config) validate() error {
 	fault(c.MaxRequestsTotal < c.MaxRequests, "MaxRequestsTotal: %d is less than MaxRequests %d", c.MaxRequestsTotal, c.MaxRequests)
 	fault(c.MaxQueued < c.MaxMessage, "MaxQueued: %d is less than MaxMessage %d", c.MaxQueued, c.MaxMessage)
 	fault(c.DeadAfter < 2*c.PingAfter, "DeadAfter: %s is less than twice PingAfter %s", c.DeadAfter, c.PingAfter)
+	fault(c.RenewBackgroundAfter < c.RenewAfter, "RenewBackgroundAfter: %s is less than RenewAfter %s", c.RenewBackgroundAfter, c.RenewAfter)
+	fault(c.BackgroundPingAfter < c.QuietPingAfter || c.BackgroundPingAfter > maxQuiet, "BackgroundPingAfter: %s, QuietPingAfter %s to %s are allowed", c.BackgroundPingAfter, c.QuietPingAfter, maxQuiet)
 	fault(c.QuietPingAfter < c.PingAfter || c.QuietPingAfter > maxQuiet, "QuietPingAfter: %s, PingAfter %s to %s are allowed", c.QuietPingAfter, c.PingAfter, maxQuiet)
 	for _, l := range c.positive() {
 		fault(l.value <= 0, "%s: %d is not positive", l.name, l.value)

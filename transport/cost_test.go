@@ -248,7 +248,10 @@ func TestDuty(t *testing.T) {
 	times := &Config{}
 	*times = times.withDefaults()
 	s := int64(time.Second)
-	base := condition{now: 100000 * s, heard: 100000 * s, sent: 100000 * s, opened: 99999 * s, initiator: true, busy: 99980 * s, quiet: 100 * s}
+	base := condition{now: 100000 * s, heard: 100000 * s, sent: 100000 * s, opened: 99999 * s, initiator: true, busy: 99980 * s, quiet: 600 * s, every: 100 * s, spoke: 99999 * s}
+	silent := func(c *condition, heard, pinged int64) {
+		c.heard, c.sent, c.pinged = c.now-heard*s, c.now-pinged*s, c.now-pinged*s
+	}
 	for name, c := range map[string]struct {
 		change func(*condition)
 		want   duty
@@ -257,14 +260,23 @@ func TestDuty(t *testing.T) {
 		"nothing sent":                        {func(c *condition) { c.sent -= 9 * s }, dutyPing},
 		"nothing heard for 19 s":              {func(c *condition) { c.heard -= 19 * s }, dutyNone},
 		"nothing heard":                       {func(c *condition) { c.heard -= 21 * s }, dutyDead},
-		"nothing heard, but nobody looked":    {func(c *condition) { c.heard -= 39 * s; c.late = true }, dutyNone},
-		"nothing heard, nor before that":      {func(c *condition) { c.heard -= 41 * s; c.late = true }, dutyDead},
+		"nothing heard, and just pinged":      {func(c *condition) { silent(c, 21, 1) }, dutyDead},
 		"quiet, nothing sent for 99 s":        {func(c *condition) { c.busy = 0; c.sent -= 99 * s; c.initiator = false }, dutyNone},
 		"quiet, nothing sent":                 {func(c *condition) { c.busy = 0; c.sent -= 101 * s; c.initiator = false }, dutyPing},
 		"quiet, the initiator, for 89 s":      {func(c *condition) { c.busy = 0; c.sent -= 89 * s }, dutyNone},
 		"quiet, the initiator":                {func(c *condition) { c.busy = 0; c.sent -= 91 * s }, dutyPing},
-		"quiet, nothing heard for 249 s":      {func(c *condition) { c.busy = 0; c.heard -= 249 * s }, dutyNone},
-		"quiet, nothing heard":                {func(c *condition) { c.busy = 0; c.heard -= 251 * s }, dutyDead},
+		"quiet, background, for 599 s":        {func(c *condition) { c.busy = 0; c.every = 600 * s; c.sent -= 599 * s; c.initiator = false }, dutyNone},
+		"quiet, background":                   {func(c *condition) { c.busy = 0; c.every = 600 * s; c.sent -= 601 * s; c.initiator = false }, dutyPing},
+		"quiet, background, initiator, 589 s": {func(c *condition) { c.busy = 0; c.every = 600 * s; c.sent -= 589 * s }, dutyNone},
+		"quiet, background, initiator":        {func(c *condition) { c.busy = 0; c.every = 600 * s; c.sent -= 591 * s }, dutyPing},
+		"quiet, not heard for 749 s":          {func(c *condition) { c.busy = 0; c.heard -= 749 * s }, dutyNone},
+		"quiet, not heard":                    {func(c *condition) { c.busy = 0; c.heard -= 751 * s }, dutyPing},
+		"quiet, not heard, of one at 100 s":   {func(c *condition) { c.busy, c.quiet = 0, 100*s; c.heard -= 126 * s }, dutyPing},
+		"quiet, of one at 1 s, for 8 s":       {func(c *condition) { c.busy, c.quiet = 0, s; c.heard -= 8 * s }, dutyNone},
+		"quiet, pinged just now":              {func(c *condition) { c.busy = 0; silent(c, 751, 1) }, dutyNone},
+		"quiet, pinged 20 s ago":              {func(c *condition) { c.busy = 0; silent(c, 100, 20) }, dutyNone},
+		"quiet, a ping without an answer":     {func(c *condition) { c.busy = 0; silent(c, 100, 21) }, dutyDead},
+		"woken, a ping without an answer":     {func(c *condition) { c.busy = c.now; silent(c, 100, 21) }, dutyDead},
 		"woken":                               {func(c *condition) { c.busy = c.now; c.heard -= 9 * s }, dutyPing},
 		"woken, heard just now":               {func(c *condition) { c.busy = c.now; c.heard -= 7 * s }, dutyNone},
 		"woken 5 s ago":                       {func(c *condition) { c.busy = c.now - 5*s; c.heard -= 200 * s }, dutyNone},
@@ -274,7 +286,14 @@ func TestDuty(t *testing.T) {
 		"old":                                 {func(c *condition) { c.opened -= 3600 * s }, dutyRenew},
 		"old, tried just now":                 {func(c *condition) { c.opened -= 3600 * s; c.tried = c.now - s }, dutyNone},
 		"old, responder":                      {func(c *condition) { c.opened -= 3600 * s; c.initiator = false }, dutyNone},
-		"twice as old, responder":             {func(c *condition) { c.opened -= 7200 * s; c.initiator = false }, dutyRenew},
+		"twice as old, responder":             {func(c *condition) { c.opened -= 7200 * s; c.spoke -= 7200 * s; c.initiator = false }, dutyRenew},
+		"old, background":                     {func(c *condition) { c.opened -= 24*3600*s - 2*s; c.spoke = 0 }, dutyNone},
+		"older, background":                   {func(c *condition) { c.opened -= 24 * 3600 * s; c.spoke = 0 }, dutyRenew},
+		"as old, background, responder":       {func(c *condition) { c.opened -= 24 * 3600 * s; c.spoke = 0; c.initiator = false }, dutyNone},
+		"48 h old, background, responder":     {func(c *condition) { c.opened -= 48 * 3600 * s; c.spoke = 0; c.initiator = false }, dutyRenew},
+		"background, but a message now":       {func(c *condition) { c.opened -= 3600 * s; c.spoke = c.now }, dutyRenew},
+		"its responder leaves it to the peer": {func(c *condition) { c.opened -= 40 * 3600 * s; c.spoke = c.now - 3599*s; c.initiator = false }, dutyNone},
+		"its responder, an hour later":        {func(c *condition) { c.opened -= 40 * 3600 * s; c.spoke = c.now - 3601*s; c.initiator = false }, dutyRenew},
 		"64 GiB":                              {func(c *condition) { c.bytes = 64 << 30 }, dutyRenew},
 		"64 GiB, responder":                   {func(c *condition) { c.bytes = 64 << 30; c.initiator = false }, dutyNone},
 		"old, draining":                       {func(c *condition) { c.opened -= 3600 * s; c.drained = c.now - s }, dutyNone},

@@ -167,8 +167,8 @@ func (e *Endpoint) connect(ctx context.Context, peer PeerKey, d *dialing, renews
 		s.conn.Close()
 		return nil, err
 	}
-	s.early = nil // register has handed it on
-	s.heartbeat() // the responder's session begins with our first record
+	s.early = nil          // register has handed it on
+	s.heartbeat(e.clock()) // the responder's session begins with our first record
 	return s, nil
 }
 

@@ -32,7 +32,8 @@
 //	start.go      both, where nobody waits
 //	work.go       the goroutines that do
 //	ping.go       pings
-//	live.go       liveness, quiet sessions and renewal
+//	live.go       liveness and renewal
+//	quiet.go      quiet sessions, and what ticks remember
 //	pool.go       which sessions are kept
 //	endpoint.go   the table of sessions, start and end
 //	admission.go  who may try a handshake        accept.go  the listening side

@@ -42,16 +42,18 @@ type Endpoint struct {
 	admit      *admission
 	costly     chan struct{} // a token for each incoming handshake whose arithmetic is under way
 	ran        atomic.Bool
+	dialable   atomic.Bool    // see Dialable
 	pooledAt   int64          // when pool last looked; Run's alone, as the next
-	ticked     time.Time      // the last tick
+	ticked     time.Time      // the last tick; Run's alone, as the next
+	late       bool           // it was late
 	wg         sync.WaitGroup // every goroutine of Run, its own aside
 
 	mu       sync.Mutex // guards:
 	listener net.Listener
 	peers    map[PeerKey][]*Session // oldest first
 	sessions int
-	inbound  int              // of sessions: those that peers have dialled
-	pins     map[PeerKey]bool // replaced, never changed
+	inbound  int               // of sessions: those that peers have dialled
+	worth    map[PeerKey]worth // replaced, never changed
 
 	inboundByNet map[string]int
 	dials        map[PeerKey]*dialing
@@ -348,6 +350,22 @@ func (e *Endpoint) unregister(s *Session, cause error) {
 // asleep, and what it has not heard may be there to be read.
 const lateTicks = 3
 
+// slept is for how long nobody has looked at the sessions before now, in ns; 0 if
+// they were looked at in time. Where ticks are late again and again one Tick of
+// each counts, so that in the end a silent peer is noticed there too.
+func (e *Endpoint) slept(now time.Time) int64 {
+	since, late := now.Sub(e.ticked), e.late
+	e.late = !e.ticked.IsZero() && since > lateTicks*e.cfg.Tick
+	e.ticked = now
+	switch {
+	case !e.late:
+		return 0
+	case late:
+		since -= e.cfg.Tick
+	}
+	return int64(since)
+}
+
 // tick looks after every session.
 func (e *Endpoint) tick(now time.Time) {
 	e.mu.Lock()
@@ -358,10 +376,9 @@ func (e *Endpoint) tick(now time.Time) {
 	e.contexts.expire(now)
 	e.relieve(all)
 	e.pool(int64(now.Sub(e.start))+1, all)
-	late := !e.ticked.IsZero() && now.Sub(e.ticked) > lateTicks*e.cfg.Tick
-	e.ticked = now
+	slept := e.slept(now)
 	for _, s := range all {
-		s.tick(now, late)
+		s.tick(now, slept)
 	}
 }
 

@@ -75,17 +75,17 @@ func (e *Endpoint) Presence(peer PeerKey) (online bool, heard time.Time) {
 }
 
 // silentAfter is for how long nothing may be heard over a session before the peer
-// counts as silent: one of its heartbeats is missing then, while the session goes on
-// until DeadAfter. Over a quiet session, or one that has just woken, the peer sends
-// as often as it has announced.
+// counts as silent, while the session goes on until it is dead: one of its heartbeats
+// is missing then. Over a quiet session, or one that has just woken, it is the answer
+// to one of this side's, or what the peer has announced.
 func (s *Session) silentAfter(now int64) time.Duration {
 	s.mu.Lock()
-	busy, quiet := s.live.busy, time.Duration(s.live.quiet)
+	busy, quiet, every := s.live.busy, time.Duration(s.live.quiet), s.beatLocked()
 	s.mu.Unlock()
 	t := &s.ep.cfg.Times
 	after := t.PingAfter + (t.DeadAfter-t.PingAfter)/2
 	if busy == 0 || now-busy <= int64(wakeAfter) {
-		after = max(after, quiet*3/2)
+		after = max(after, min(every+after, quiet/4*5))
 	}
 	return after
 }

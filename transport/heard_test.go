@@ -57,6 +57,37 @@ func TestPresenceOverQuietSession(t *testing.T) {
 	})
 }
 
+// For how long silence is no sign, by what the session is and who has announced what.
+func TestSilentAfter(t *testing.T) {
+	t.Parallel()
+	const now = int64(time.Hour)
+	for name, c := range map[string]struct {
+		live     liveness
+		dialable bool
+		want     time.Duration
+	}{
+		"busy":                           {liveness{busy: now - int64(time.Minute), quiet: int64(10 * time.Minute)}, true, 14 * time.Second},
+		"just woken":                     {liveness{busy: now - int64(wakeAfter), quiet: int64(10 * time.Minute), spoke: 1}, true, 114 * time.Second},
+		"messages":                       {liveness{quiet: int64(10 * time.Minute), spoke: 1}, true, 114 * time.Second},
+		"background":                     {liveness{quiet: int64(10 * time.Minute)}, true, 614 * time.Second},
+		"background, not dialable":       {liveness{quiet: int64(10 * time.Minute)}, false, 114 * time.Second},
+		"background, of one at 100 s":    {liveness{quiet: int64(100 * time.Second)}, true, 125 * time.Second},
+		"background, of one at a second": {liveness{quiet: int64(time.Second)}, true, 14 * time.Second},
+	} {
+		cfg := testConfig(t, nil)
+		cfg.Background = 1
+		e, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Dialable(c.dialable)
+		s := &Session{ep: e, live: c.live}
+		if got := s.silentAfter(now); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
 // A peer that falls silent is no longer online before its session counts as dead.
 func TestPresenceOfTheSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -18,7 +18,7 @@ type hello struct {
 	clock       int64  // unix ms
 	maxMessage  uint32 // largest body that the sender of the hello takes
 	maxRequests uint32 // most requests that it serves at once on this session
-	quiet       uint16 // how often it sends on a quiet session (live.go), seconds; 0: it knows no such
+	quiet       uint16 // how often it sends on a quiet session at least (quiet.go), seconds; 0: it knows no such
 }
 
 // quietSize is what the extension that says so takes of a hello.

@@ -368,8 +368,9 @@ func TestConfig(t *testing.T) {
 	}
 	c := testConfig(t, nil)
 	c.Network, c.MaxMessage, c.MaxReassembly, c.MaxSessions = strings.Repeat("x", 65), 100, 50, -1
+	c.BackgroundPingAfter, c.RenewBackgroundAfter = maxQuiet+1, time.Minute
 	_, err := New(c)
-	for _, name := range []string{"Network", "MaxReassembly", "MaxSessions"} {
+	for _, name := range []string{"Network", "MaxReassembly", "MaxSessions", "BackgroundPingAfter", "RenewBackgroundAfter"} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%v does not name %s", err, name)
 		}

@@ -7,6 +7,7 @@ import (
 )
 
 // condition is what a tick knows of a session; all times are in ns of one clock.
+// What this side slept through counts for nothing in heard, writing, busy and pinged.
 type condition struct {
 	now, heard, sent, writing int64 // writing: when the write under way began, 0 = none
 	opened, drained           int64 // drained: since when it drains, 0 = it does not
@@ -16,45 +17,10 @@ type condition struct {
 	initiator                 bool
 	tried                     int64 // when the last renewal was tried, 0 = never
 	busy                      int64 // since when it is not quiet, 0 = it is
-	quiet                     int64 // how often the peer sends when it is; 0 = it is never quiet
-	late                      bool  // this side has not looked when it should have
-}
-
-const (
-	// keepsBusy is how long a message keeps a session busy. Each side says for
-	// itself whether one is: who does has his pings answered by who does not.
-	keepsBusy = 2 * time.Minute
-	// wakeAfter is how long a peer may be silent on a session that was quiet, when
-	// something is sent over it again. Both ping then, and have ticks of a second.
-	wakeAfter = 5 * time.Second
-	// maxQuiet bounds QuietPingAfter, and what is believed of the peer's.
-	maxQuiet = 5 * time.Minute
-)
-
-// liveness is what a tick remembers of a session. Session.mu guards it.
-type liveness struct {
-	messages uint64 // usage.messages at the last tick
-	message  int64  // when they last grew; 0 = never
-	busy     int64  // since when the session is not quiet, 0 = it is
-	quiet    int64  // see condition; static
-}
-
-// look notes whether the session is quiet at now: nothing in flight in either
-// direction, and no message for keepsBusy. asked tells that somebody wanted to know
-// whether the peer is there, which counts as a message.
-func (l *liveness) look(now int64, messages uint64, inFlight, asked bool) {
-	if asked {
-		l.message = now
-	}
-	if messages != l.messages {
-		l.messages, l.message = messages, now
-	}
-	switch {
-	case !inFlight && l.quiet != 0 && (l.message == 0 || now-l.message > int64(keepsBusy)):
-		l.busy = 0
-	case l.busy == 0:
-		l.busy = now
-	}
+	every                     int64 // how often this side sends when it is quiet
+	quiet                     int64 // how often the peer does; 0 = it is never quiet
+	pinged                    int64 // since when a ping of ours is followed by nothing, 0 = none is
+	spoke                     int64 // when its first message passed, 0 = none has
 }
 
 // duty is what a session needs at a tick.
@@ -71,51 +37,53 @@ const (
 // renewRetry is the time between tries to renew.
 const renewRetry = 10 * time.Second
 
-// dead tells whether the peer was silent for too long. Whoever was late himself first
-// reads what has come meanwhile.
+// dead tells whether the peer was silent for too long. Where it is quiet, or has
+// just woken, silence says nothing but after a ping.
 func (c condition) dead(t *Times) bool {
-	silent := c.now - c.heard
-	limit := int64(t.DeadAfter)
-	if c.busy == 0 {
-		limit = c.quiet * 5 / 2
-	} else if c.now-c.busy <= int64(wakeAfter) {
-		limit = max(limit, c.quiet*5/2)
+	if c.busy == 0 || c.now-c.busy <= int64(wakeAfter) {
+		return c.pinged != 0 && c.now-c.pinged > int64(t.DeadAfter)
 	}
-	return silent > limit && (!c.late || silent > 2*limit)
+	return c.now-c.heard > int64(t.DeadAfter)
 }
 
-// pings tells whether a ping is due: where nothing was sent for long, and where a
-// session wakes whose peer was not heard for as long.
+// pings tells whether a ping is due: where nothing was sent for long, where a quiet
+// peer is overdue, and where a session wakes whose peer was not heard for PingAfter.
 func (c condition) pings(t *Times) bool {
 	if c.busy == 0 {
-		after := int64(t.QuietPingAfter)
+		after := c.every
 		if c.initiator { // before the other side, whose pong then does for its ping
-			after -= after / 10
+			after -= min(after/10, int64(beatsFirst))
 		}
-		return c.now-c.sent > after
+		overdue := max(c.quiet/4*5, int64(t.PingAfter))
+		return c.now-c.sent > after || c.pinged == 0 && c.now-c.heard > overdue
 	}
 	return c.now-c.sent > int64(t.PingAfter) || c.busy == c.now && c.now-c.heard > int64(t.PingAfter)
 }
 
-// duty decides. Both sides send at least every PingAfter, so that silence for
-// DeadAfter means that two of the peer's in a row are missing; on a quiet session
-// the peer has said how often it sends. The side that
-// dialled renews; the other side knows no address, and only does it (by a
-// go-away) when twice the limit has passed.
-func (c condition) duty(t *Times) duty {
-	age := c.now - c.opened
-	over := uint64(1)
-	if !c.initiator {
-		over = 2
+// old tells whether the session is to be renewed. The side that dialled does; the
+// other side knows no address, and only ends it when that should long have happened.
+func (c condition) old(t *Times) bool {
+	after := int64(t.RenewAfter)
+	if c.spoke == 0 {
+		after = int64(t.RenewBackgroundAfter)
 	}
+	age := c.now - c.opened
+	if c.initiator {
+		return age > after || c.bytes >= t.RenewBytes
+	}
+	return age > 2*after && (c.spoke == 0 || c.now-c.spoke > after) || c.bytes/2 >= t.RenewBytes
+}
+
+// duty decides. On a busy session both sides send at least every PingAfter, so that
+// silence for DeadAfter means that two of the peer's in a row are missing.
+func (c condition) duty(t *Times) duty {
 	switch {
 	case c.dead(t), c.writing != 0 && c.now-c.writing > int64(t.DeadAfter):
 		return dutyDead
 	case c.drained != 0 && c.now-max(c.drained, c.moved) > int64(t.DrainTimeout),
 		c.unused && c.now-max(c.drained, c.moved) > int64(t.CloseTimeout):
 		return dutyDrainOver
-	case c.drained == 0 && (age > int64(over)*int64(t.RenewAfter) || c.bytes/over >= t.RenewBytes) &&
-		(c.tried == 0 || c.now-c.tried > int64(renewRetry)):
+	case c.drained == 0 && c.old(t) && (c.tried == 0 || c.now-c.tried > int64(renewRetry)):
 		return dutyRenew
 	case c.pings(t):
 		return dutyPing
@@ -123,15 +91,19 @@ func (c condition) duty(t *Times) duty {
 	return dutyNone
 }
 
-// tick does what is due. late tells that the last tick was long ago.
-func (s *Session) tick(now time.Time, late bool) {
+// tick does what is due. slept is for how long this side has not looked, in ns,
+// where it should have.
+func (s *Session) tick(now time.Time, slept int64) {
 	s.mu.Lock()
-	c := condition{now: int64(now.Sub(s.ep.start)) + 1, initiator: s.initiator, late: late,
+	c := condition{now: int64(now.Sub(s.ep.start)) + 1, initiator: s.initiator,
 		opened: int64(s.opened.Sub(s.ep.start)) + 1, tried: s.stats.renewed.Load(),
-		heard: s.stats.heard.Load(), sent: s.stats.sent.Load(), writing: s.stats.writing.Load(), moved: s.stats.moved.Load(),
-		bytes: s.stats.bytesIn.Load() + s.stats.bytesOut.Load()}
-	s.live.look(c.now, s.use.messages, s.calls.inFlight > 0 || s.calls.waiting.head != nil || s.serve.slots > 0 || s.drain.on || s.pings.awaited(), s.asked.Swap(false))
-	c.busy, c.quiet = s.live.busy, s.live.quiet
+		sent: s.stats.sent.Load(), moved: s.stats.moved.Load()}
+	l, in, heard := &s.live, s.stats.bytesIn.Load(), s.stats.heard.Load()
+	c.bytes = in + s.stats.bytesOut.Load()
+	l.hears(c.now, slept, heard, s.stats.writing.Load(), in)
+	l.look(c.now, s.use.messages, s.calls.inFlight > 0 || s.calls.waiting.head != nil || s.serve.slots > 0 || s.drain.on || s.pings.awaited(), s.asked.Swap(false))
+	c.heard, c.writing = l.heard.put(), l.writing.put()
+	c.busy, c.quiet, c.pinged, c.spoke, c.every = l.busy, l.quiet, l.pinged, l.spoke, int64(s.beatLocked())
 	if s.drain.on {
 		c.drained = int64(s.drain.since.Sub(s.ep.start)) + 1
 		c.unused = s.drain.reason == reasonUnused && s.calls.inFlight == 0 && s.serve.slots == 0 &&
@@ -141,7 +113,7 @@ func (s *Session) tick(now time.Time, late bool) {
 	s.mu.Unlock()
 	switch d := c.duty(&s.ep.cfg.Times); {
 	case d == dutyDead:
-		s.fail(fmt.Errorf("%w for %s", ErrPeerDead, time.Duration(c.now-c.heard).Round(time.Second)))
+		s.fail(fmt.Errorf("%w for %s", ErrPeerDead, time.Duration(c.now-heard).Round(time.Second)))
 	case d == dutyDrainOver:
 		s.fail(fmt.Errorf("%w, and has not finished within %s (setting DrainTimeout)", s.farewell(reason), s.ep.cfg.DrainTimeout))
 	case stalled:
@@ -152,7 +124,7 @@ func (s *Session) tick(now time.Time, late bool) {
 		s.stats.renewed.Store(c.now)
 		s.ep.renew(s)
 	case d == dutyPing:
-		s.heartbeat()
+		s.heartbeat(c.now)
 	}
 }
 

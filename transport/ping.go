@@ -72,9 +72,9 @@ func (p *pings) failAll() {
 // pingLocked queues x, whose id add has given.
 func (s *Session) pingLocked(x *ping) { s.out.push(&outMsg{typ: typePing, id: x.id}) }
 
-// heartbeat sends a ping that nobody waits for, unless something waits to be
+// heartbeat sends a ping at now that nobody waits for, unless something waits to be
 // sent anyway. A lost one makes room.
-func (s *Session) heartbeat() {
+func (s *Session) heartbeat(now int64) {
 	s.mu.Lock()
 	if s.err == nil && !s.drain.bye && s.out.empty() {
 		x := &ping{}
@@ -89,6 +89,7 @@ func (s *Session) heartbeat() {
 		} else {
 			s.out.push(&outMsg{typ: typePing}) // all places are waited for: id 0, its pong is ignored
 		}
+		s.live.pings(now, s.stats.bytesIn.Load())
 	}
 	s.mu.Unlock()
 	s.wake()

@@ -14,13 +14,14 @@ import (
 //     MaxInboundPerNet for each network), so that it never takes the places of
 //     what this node dials.
 //   - Sessions over which only Config.Background requests ever went are closed by
-//     the side that dialled them when BackgroundIdle passed without one, and the
-//     longest unused ones when there are more than MaxBackground or
-//     MaxBackgroundInbound.
+//     the side that dialled them when BackgroundIdle passed without one, unless they
+//     are kept (Pin), and the longest unused ones when there are more than
+//     MaxBackground or MaxBackgroundInbound.
 //   - Where the budget for others is nearly used up, the longest unused of theirs
 //     go, those too that have carried messages, but not within messageKeeps.
 //
-// Sessions with requests in flight, and pinned peers' (Pin), are never closed so.
+// Sessions with requests in flight, and pinned peers' (Pin), are never closed so;
+// kept ones' last of all.
 
 const (
 	// messageKeeps is how long a message keeps a session from being closed for
@@ -51,20 +52,28 @@ func (u *usage) sample(now int64, requests uint64) {
 	}
 }
 
+// worth is what Pin has said of a peer.
+type worth uint8
+
+const (
+	kept worth = iota + 1
+	pinned
+)
+
 // pooled is a session as the pool sees it.
 type pooled struct {
 	s       *Session
 	inbound bool
 	net     string // for MaxInboundPerNet; "" = not limited
 	busy    bool   // it has requests in flight
-	pinned  bool
+	worth   worth
 	used    int64
 	message int64
 }
 
 // surplus decides which sessions are to be closed. It sorts all.
 func surplus(c *Config, now int64, all []pooled) (close []*Session) {
-	slices.SortFunc(all, func(a, b pooled) int { return cmp.Compare(a.used, b.used) })
+	slices.SortFunc(all, func(a, b pooled) int { return cmp.Or(cmp.Compare(a.worth, b.worth), cmp.Compare(a.used, b.used)) })
 	var in, background, backgroundIn int
 	byNet := make(map[string]int)
 	for i := range all {
@@ -83,13 +92,13 @@ func surplus(c *Config, now int64, all []pooled) (close []*Session) {
 	for i := range all {
 		p := &all[i]
 		idle := now - p.used
-		if p.busy || p.pinned || idle < int64(freshFor) {
+		if p.busy || p.worth == pinned || idle < int64(freshFor) {
 			continue
 		}
 		gone := false
 		switch {
 		case !p.inbound:
-			gone = p.message == 0 && (background > c.MaxBackground || idle >= int64(c.BackgroundIdle))
+			gone = p.message == 0 && (background > c.MaxBackground || p.worth != kept && idle >= int64(c.BackgroundIdle))
 		case p.message == 0 && backgroundIn > c.MaxBackgroundInbound:
 			gone = true
 		case p.message != 0 && now-p.message < int64(messageKeeps):
@@ -124,12 +133,12 @@ func (e *Endpoint) pool(now int64, sessions []*Session) {
 	}
 	e.pooledAt = now
 	e.mu.Lock()
-	pins := e.pins
+	peers := e.worth
 	e.mu.Unlock()
 	all := make([]pooled, 0, len(sessions))
 	for _, s := range sessions {
 		if p, ok := s.pooled(now); ok {
-			p.pinned = pins[s.peer]
+			p.worth = peers[s.peer]
 			all = append(all, p)
 		}
 	}
@@ -158,21 +167,25 @@ func (s *Session) inherit(now int64, old []*Session) {
 		o.mu.Lock()
 		o.use.sample(now, o.use.seenRequests)
 		s.use.message = max(s.use.message, o.use.message)
-		s.live.message = max(s.live.message, o.live.message)
+		s.live.inherit(now, &o.live, o.use.messages)
 		o.mu.Unlock()
 	}
 }
 
-// Pin has sessions with these peers, if there are any, not be closed for being
-// unused. It replaces what was pinned before.
-func (e *Endpoint) Pin(peers []PeerKey) {
-	pins := make(map[PeerKey]bool, len(peers))
-	for _, p := range peers {
-		pins[p] = true
+// Pin has sessions with the pinned peers, if there are any, not be closed for being
+// unused or for the room that they take, and with those to keep only for the room,
+// after all others. It replaces what was said before.
+func (e *Endpoint) Pin(pins, keep []PeerKey) {
+	all := make(map[PeerKey]worth, len(pins)+len(keep))
+	for _, p := range keep {
+		all[p] = kept
+	}
+	for _, p := range pins {
+		all[p] = pinned
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.pins = pins
+	e.worth = all
 }
 
 // inboundLimitLocked says by which setting one more session that somebody at the

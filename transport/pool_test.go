@@ -37,7 +37,8 @@ func TestSurplus(t *testing.T) {
 			"used":          out,
 			"idle":          with(out, func(p *pooled) { p.used = ago(10) }),
 			"in flight":     with(out, func(p *pooled) { p.used, p.busy = ago(500), true }),
-			"pinned":        with(out, func(p *pooled) { p.used, p.pinned = ago(500), true }),
+			"pinned":        with(out, func(p *pooled) { p.used, p.worth = ago(500), pinned }),
+			"kept":          with(out, func(p *pooled) { p.used, p.worth = ago(500), kept }),
 			"with messages": with(out, func(p *pooled) { p.used, p.message = ago(500), ago(500) }),
 			"others'":       with(in, func(p *pooled) { p.used = ago(500) }),
 		}, []string{"idle"}},
@@ -66,10 +67,21 @@ func TestSurplus(t *testing.T) {
 		"too many of one network":  {many(4, in), []string{"3"}},
 		"of none that is limited":  {many(4, with(in, func(p *pooled) { p.net = "" })), nil},
 		"pinned count, and are kept": {func() set {
-			all := many(5, with(out, func(p *pooled) { p.pinned = true }))
+			all := many(5, with(out, func(p *pooled) { p.worth = pinned }))
 			all["one"] = out
 			return all
 		}(), []string{"one"}},
+		"kept count, and go": {many(6, with(out, func(p *pooled) { p.worth = kept })), []string{"4", "5"}},
+		"kept, after all others": {func() set {
+			all := many(5, with(out, func(p *pooled) { p.used, p.worth = ago(500), kept }))
+			all["new"] = out
+			return all
+		}(), []string{"4", "new"}},
+		"kept of others go last": {func() set {
+			all := many(5, with(in, func(p *pooled) { p.net, p.used, p.worth = "", ago(500), kept }))
+			all["new"] = with(in, func(p *pooled) { p.net = "" })
+			return all
+		}(), []string{"new"}},
 	} {
 		cfg := &Config{Limits: Limits{MaxSessions: 100, MaxInbound: 8, MaxInboundPerNet: 4, MaxBackground: 4, MaxBackgroundInbound: 5}}
 		*cfg = cfg.withDefaults()
@@ -130,16 +142,16 @@ func TestUnusedSessionsAreClosed(t *testing.T) {
 			return nil, nil
 		}}
 		a := memNode(t, n, 1, nil, pooling)
-		var to [6]*node
+		var to [7]*node
 		for i := range to {
 			to[i] = memNode(t, n, 2+i, h, pooling)
 			a.to(t, to[i])
 		}
 		idle, used, message, busy, pinned, dialled := to[0], to[1], to[2], to[3], to[4], memNode(t, n, 20, nil, pooling)
-		heard := to[5]
+		heard, kept := to[5], to[6]
 		dialled.to(t, a) // its own to close
-		dialled.Pin([]PeerKey{a.key()})
-		a.Pin([]PeerKey{pinned.key()})
+		dialled.Pin([]PeerKey{a.key()}, nil)
+		a.Pin([]PeerKey{pinned.key()}, []PeerKey{kept.key()})
 		request := func(from, to *node, o Outgoing) {
 			t.Helper()
 			s, _ := from.Live(to.key())
@@ -159,7 +171,7 @@ func TestUnusedSessionsAreClosed(t *testing.T) {
 		}
 		synctest.Wait()
 		got := a.connected()
-		for _, x := range []*node{used, heard, message, busy, pinned, dialled} {
+		for _, x := range []*node{used, heard, message, busy, pinned, kept, dialled} {
 			if !got[x.key()] {
 				t.Errorf("a session is gone: %s", x.Addr())
 			}
@@ -178,9 +190,9 @@ func TestUnusedSessionsAreClosed(t *testing.T) {
 		if _, _, err := a.Ask(t.Context(), idle.key(), []netip.AddrPort{idle.Addr()}, Outgoing{Kind: 1}); err != nil || time.Since(began) != 0 {
 			t.Errorf("another after %s: %v", time.Since(began), err)
 		}
-		dialled.Pin(nil)
+		dialled.Pin(nil, nil)
 		time.Sleep(11 * time.Minute)
-		if got := a.connected(); got[dialled.key()] || got[used.key()] || got[busy.key()] || !got[message.key()] || !got[pinned.key()] {
+		if got := a.connected(); got[dialled.key()] || got[used.key()] || got[busy.key()] || !got[message.key()] || !got[pinned.key()] || !got[kept.key()] {
 			t.Errorf("%d sessions are left", len(got))
 		}
 		stopAll(append(to[:], a, dialled)...)

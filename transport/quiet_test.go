@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,50 +41,147 @@ func TestWhenASessionIsQuiet(t *testing.T) {
 	}
 }
 
-// A quiet session costs next to nothing and lives, whatever each side has chosen.
-func TestQuietSessionLives(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newMemNet()
-		a := memNode(t, n, 1, nil, func(c *Config) { c.RenewAfter = 24 * time.Hour })
-		b := memNode(t, n, 2, nil, func(c *Config) { c.RenewAfter = 24 * time.Hour })
-		often := memNode(t, n, 3, nil, func(c *Config) { c.QuietPingAfter = 10 * time.Second })
-		seldom := memNode(t, n, 4, nil, func(c *Config) { c.QuietPingAfter = maxQuiet })
-		s, other := a.to(t, b), often.to(t, seldom)
-		sent := func() uint64 { i := s.info(); return i.BytesIn + i.BytesOut }
-		before := sent()
-		time.Sleep(50 * time.Minute)
-		if err := errors.Join(s.Err(), other.Err()); err != nil {
-			t.Fatal(err)
+// What of the time that this side slept through counts, and for whom.
+func TestSleepIsNoSilence(t *testing.T) {
+	t.Parallel()
+	const s = int64(time.Second)
+	for name, c := range map[string]struct {
+		heard, writing, busy, pinged int64 // before 100 s
+		at, slept                    int64
+		read                         int64 // when something came meanwhile; 0: it did not
+		want                         condition
+	}{
+		"awake":               {heard: 95, writing: 96, busy: 97, pinged: 98, at: 101, want: condition{heard: 95, writing: 96, busy: 97, pinged: 98}},
+		"asleep for an hour":  {heard: 95, writing: 96, busy: 97, pinged: 98, at: 3700, slept: 3600, want: condition{heard: 3695, writing: 3696, busy: 3697, pinged: 3698}},
+		"nothing to put off":  {heard: 95, at: 3700, slept: 3600, want: condition{heard: 3695}},
+		"late again":          {heard: 95, pinged: 98, at: 105, slept: 4, want: condition{heard: 99, pinged: 102}},
+		"read before the end": {heard: 95, pinged: 98, at: 3700, slept: 3600, read: 200, want: condition{heard: 3700}},
+		"read at the end":     {heard: 95, pinged: 98, at: 3700, slept: 3600, read: 3700, want: condition{heard: 3700}},
+	} {
+		var l liveness
+		l.hears(100*s, 0, c.heard*s, c.writing*s, 7)
+		l.busy = c.busy * s
+		if c.pinged != 0 {
+			l.pings(c.pinged*s, 7)
 		}
-		if got := sent() - before; got == 0 || got > 2200 { // a ping and a pong in 90 s, 30 bytes each
-			t.Errorf("%d bytes in 50 minutes", got)
+		heard, in := c.heard, uint64(7)
+		if c.read != 0 {
+			heard, in = c.read, 8
 		}
-		for _, n := range []*node{a, b, often, seldom} {
-			n.stop()
+		l.hears(c.at*s, c.slept*s, heard*s, c.writing*s, in)
+		got := condition{heard: l.heard.put() / s, writing: l.writing.put() / s, busy: l.busy / s, pinged: l.pinged / s}
+		if got != c.want {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
-	})
+	}
 }
 
-// When the death of a peer that says nothing is noticed.
-func TestDeathOnQuietSession(t *testing.T) {
+// For how long nobody has looked.
+func TestSlept(t *testing.T) {
+	t.Parallel()
+	e, err := New(testConfig(t, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	for i, c := range []struct{ after, want time.Duration }{
+		{time.Hour, 0}, // the first
+		{time.Second, 0},
+		{3 * time.Second, 0},
+		{3*time.Second + 1, 3*time.Second + 1},
+		{4 * time.Second, 3 * time.Second}, // late again: a Tick counts
+		{time.Hour, time.Hour - time.Second},
+		{time.Second, 0},
+		{time.Hour, time.Hour},
+	} {
+		now = now.Add(c.after)
+		if got := e.slept(now); got != int64(c.want) {
+			t.Errorf("%d: %s, want %s", i, time.Duration(got), c.want)
+		}
+	}
+}
+
+// A quiet session costs next to nothing and lives, whatever each side has chosen and
+// may do.
+func TestQuietSessionLives(t *testing.T) {
 	for name, c := range map[string]struct {
-		kind   uint8         // of a request before; 0: none
-		idle   time.Duration // from then to the death
-		asks   bool          // a request is sent after it
-		within time.Duration
-		least  time.Duration
+		a, b       time.Duration // QuietPingAfter; 0: the default
+		background bool
+		dialable   [2]bool
+		message    bool
+		beats      uint64 // in 90 minutes; each is a ping and a pong, 30 bytes each
 	}{
-		"a message a minute ago":       {kind: 2, idle: time.Minute, within: 25 * time.Second},
-		"of the DHT alone":             {kind: 1, idle: time.Minute, within: 252 * time.Second, least: 100 * time.Second},
-		"nothing ever":                 {idle: 30 * time.Minute, within: 252 * time.Second, least: 100 * time.Second},
-		"it is asked":                  {idle: 30 * time.Minute, asks: true, within: 7 * time.Second},
-		"it is asked, after a message": {kind: 2, idle: time.Minute, asks: true, within: 25 * time.Second},
+		"defaults":                         {beats: 60},
+		"often and seldom":                 {a: 10 * time.Second, b: maxQuiet, beats: 600},
+		"seldom and often":                 {a: maxQuiet, b: 10 * time.Second, beats: 540},
+		"background, nobody is dialable":   {background: true, beats: 60},
+		"background, both are":             {background: true, dialable: [2]bool{true, true}, beats: 9},
+		"background, who dialled is":       {background: true, dialable: [2]bool{true, false}, beats: 54},
+		"background, who was dialled is":   {background: true, dialable: [2]bool{false, true}, beats: 60},
+		"both are, but it carried message": {background: true, dialable: [2]bool{true, true}, message: true, beats: 60},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newMemNet()
+				start := func(i int, quiet time.Duration, dialable bool) *node {
+					a := memNode(t, n, i, nil, func(cfg *Config) {
+						cfg.QuietPingAfter, cfg.RenewAfter = quiet, 24*time.Hour
+						if c.background {
+							cfg.Background, cfg.BackgroundIdle = 1, 24*time.Hour
+						}
+					})
+					a.Dialable(dialable)
+					return a
+				}
+				a, b := start(1, c.a, c.dialable[0]), start(2, c.b, c.dialable[1])
+				s := a.to(t, b)
+				if c.message {
+					if _, err := s.Request(t.Context(), Outgoing{Kind: 2}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				sent := func() uint64 { i := s.info(); return i.BytesIn + i.BytesOut }
+				time.Sleep(10 * time.Minute)
+				before := sent()
+				time.Sleep(90 * time.Minute)
+				if err := s.Err(); err != nil {
+					t.Fatal(err)
+				}
+				if got := (sent() - before) / 60; got > c.beats || got+1 < c.beats*9/10 {
+					t.Errorf("%d beats, want %d", got, c.beats)
+				}
+				stopAll(a, b)
+			})
+		})
+	}
+}
+
+// When the death of a peer that says nothing is noticed, by either side.
+func TestDeathOnQuietSession(t *testing.T) {
+	const least = 20 * time.Second
+	for name, c := range map[string]struct {
+		kind     uint8         // of a request before; 0: none
+		dialable bool          // both sides are
+		idle     time.Duration // from then to the death
+		asks     bool          // a request is sent after it
+		within   time.Duration
+		least    time.Duration
+	}{
+		"a message a minute ago":         {kind: 2, dialable: true, idle: time.Minute, within: 25 * time.Second},
+		"a message an hour ago":          {kind: 2, dialable: true, idle: 55 * time.Minute, within: 122 * time.Second, least: least},
+		"of the DHT alone, not dialable": {kind: 1, idle: time.Minute, within: 122 * time.Second, least: least},
+		"of the DHT alone":               {kind: 1, dialable: true, idle: time.Minute, within: 622 * time.Second, least: 5 * time.Minute},
+		"nothing ever":                   {dialable: true, idle: 35 * time.Minute, within: 622 * time.Second, least: least},
+		"it is asked":                    {dialable: true, idle: 30 * time.Minute, asks: true, within: 7 * time.Second},
+		"it is asked, after a message":   {kind: 2, idle: time.Minute, asks: true, within: 25 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := newMemNet()
 				change := func(c *Config) { c.Background = 1; c.BackgroundIdle = 24 * time.Hour }
 				a, b := memNode(t, n, 1, nil, change), memNode(t, n, 2, nil, change)
+				a.Dialable(c.dialable)
+				b.Dialable(c.dialable)
 				s := a.to(t, b)
 				if c.kind != 0 {
 					if _, err := s.Request(t.Context(), Outgoing{Kind: c.kind}); err != nil {
@@ -91,6 +189,10 @@ func TestDeathOnQuietSession(t *testing.T) {
 					}
 				}
 				time.Sleep(c.idle)
+				far, ok := b.Live(a.key())
+				if !ok || s.Err() != nil {
+					t.Fatal("it has ended before")
+				}
 				n.freeze()
 				frozen := time.Now()
 				if c.asks {
@@ -102,17 +204,143 @@ func TestDeathOnQuietSession(t *testing.T) {
 						t.Error("the same session")
 					}
 				}
-				<-s.Done()
-				if took := time.Since(frozen); took > c.within || took < c.least {
-					t.Errorf("noticed after %s", took)
+				for i, x := range []*Session{s, far} {
+					if c.asks && i == 1 {
+						break
+					}
+					<-x.Done()
+					if took := time.Since(frozen); took > c.within || took < c.least {
+						t.Errorf("side %d: noticed after %s", i, took)
+					}
+					if !errors.Is(x.Err(), ErrPeerDead) {
+						t.Error(x.Err())
+					}
 				}
-				if !errors.Is(s.Err(), ErrPeerDead) {
-					t.Error(s.Err())
-				}
-				a.stop()
-				b.stop()
+				stopAll(a, b)
 			})
 		})
+	}
+}
+
+// Whose peer sends more often than itself asks when that is overdue, and not before.
+func TestOverduePeerIsAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newMemNet()
+		a := memNode(t, n, 1, nil, func(c *Config) { c.QuietPingAfter = maxQuiet })
+		b := memNode(t, n, 2, nil, nil)
+		s := a.to(t, b)
+		time.Sleep(30 * time.Minute)
+		heard := s.info().LastHeard
+		n.freeze()
+		<-s.Done()
+		if took := time.Since(heard); took < 145*time.Second || took > 148*time.Second { // 1.25 times 100 s, and 20 s
+			t.Errorf("noticed %s after it was last heard", took)
+		}
+		stopAll(a, b)
+	})
+}
+
+// Both sides sleep for long, as two laptops do, or a machine with both: no session
+// ends for it. The control: who stays silent afterwards is dead.
+func TestSleepersKeepTheirSessions(t *testing.T) {
+	for name, c := range map[string]struct {
+		kind   uint8 // of a request before; 0: none
+		open   bool  // it is in flight all the time
+		frozen bool
+	}{
+		"quiet":                    {},
+		"of the DHT":               {kind: 1},
+		"a message":                {kind: 2},
+		"in flight":                {kind: 2, open: true},
+		"the control":              {frozen: true},
+		"the control, in flight":   {kind: 2, open: true, frozen: true},
+		"the control, a message":   {kind: 2, frozen: true},
+		"the control, of the DHT":  {kind: 1, frozen: true},
+		"in flight, the DHT's own": {kind: 1, open: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newMemNet()
+				slow := handlerFunc{request: func(ctx context.Context, r *Request) ([]byte, error) {
+					if c.open {
+						<-ctx.Done()
+					}
+					return nil, nil
+				}}
+				a, b := sleeper(t, n, 1, slow), sleeper(t, n, 2, slow)
+				s, _, err := a.Session(t.Context(), b.id.agent, []netip.AddrPort{b.Addr()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				asked := make(chan error, 1)
+				go func() {
+					var err error
+					if c.kind != 0 {
+						_, err = s.Request(ctx, Outgoing{Kind: c.kind})
+					}
+					asked <- err
+				}()
+				a.ticks(b, 15)
+				for range 3 {
+					time.Sleep(time.Hour) // nobody looks
+					if c.frozen {
+						n.freeze()
+					}
+					a.ticks(b, 40)
+				}
+				if ended := s.Err() != nil; ended != c.frozen {
+					t.Errorf("ended: %t, %v", ended, s.Err())
+				}
+				cancel()
+				<-asked
+				a.end()
+				b.end()
+			})
+		})
+	}
+}
+
+// sleepy is an endpoint that is looked after only when it is told to.
+type sleepy struct {
+	*Endpoint
+	ran chan error
+	end func()
+}
+
+func sleeper(t *testing.T, n *memNet, i int, h Handler) *sleepy {
+	c := testConfig(t, h)
+	c.Listen, c.Listener, c.Dial = memAddrOf(i).String(), n.listen, n.dialFrom(memAddrOf(i).Addr().String())
+	c.Background, c.BackgroundIdle, c.RenewAfter = 1, 24*time.Hour, 24*time.Hour
+	c.Tick = 1000 * time.Hour // never by itself
+	e, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Bind(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &sleepy{Endpoint: e, ran: make(chan error, 1)}
+	go func() { s.ran <- e.Run(ctx) }()
+	s.end = func() {
+		cancel()
+		if err := <-s.ran; err != nil {
+			t.Error(err)
+		}
+	}
+	synctest.Wait()
+	e.cfg.Tick = time.Second // from here on it is read by ticks alone
+	return s
+}
+
+// ticks has both look n times, a second apart.
+func (s *sleepy) ticks(other *sleepy, n int) {
+	for range n {
+		s.tick(time.Now())
+		other.tick(time.Now())
+		synctest.Wait()
+		time.Sleep(time.Second)
 	}
 }
 

@@ -100,6 +100,9 @@ func (e *Endpoint) newSession(conn net.Conn, peer PeerKey, k *keys, initiator bo
 	t := e.clock()
 	s.stats.heard.Store(t)
 	s.stats.sent.Store(t)
+	if e.cfg.Background == 0 {
+		s.live.spoke = t // all that it may carry are messages
+	}
 	return s, nil
 }
 
@@ -197,12 +200,12 @@ func (s *Session) run(first []byte) {
 // info describes the session.
 func (s *Session) info() SessionInfo {
 	s.mu.Lock()
-	out, in, draining := s.calls.inFlight, s.serve.slots, s.drain.on
+	out, in, draining, beat := s.calls.inFlight, s.serve.slots, s.drain.on, s.beatLocked()
 	s.mu.Unlock()
 	return SessionInfo{Peer: s.peer, Addr: s.addr, Initiator: s.initiator, Draining: draining,
 		Opened: s.opened, LastHeard: s.ep.start.Add(time.Duration(s.stats.heard.Load())),
 		BytesIn: s.stats.bytesIn.Load(), BytesOut: s.stats.bytesOut.Load(),
-		Outgoing: out, Incoming: in, RTT: s.RTT(), Skew: s.skew}
+		Outgoing: out, Incoming: in, RTT: s.RTT(), Skew: s.skew, Beat: beat}
 }
 
 // draining tells whether either side has said goodbye.

@@ -34,8 +34,9 @@ func (s *sim) addLiar(rnd *rand.Rand, addr netip.AddrPort, key *dht.Key) *node {
 func (p *partition) say(n *node, at int64, to int32, req *dht.Request) {
 	m := p.message()
 	m.from, m.fromInc, m.to, m.req, m.purpose = n.id, n.inc, to, req, dht.Purposes
-	m.deadline, m.addr = at+dialLimit, p.sim.nodes[to].addr
-	if n.pool.open(at, to) {
+	m.fromLife = n.life
+	m.deadline, m.addr, m.src = at+dialLimit, p.sim.public[to].addr, n.addr.Addr()
+	if n.pool.use(at, to) {
 		p.dispatch(n, &p.sim.nodes[to], at, evRequest, m)
 		return
 	}
@@ -126,6 +127,7 @@ type flood struct {
 	ids     int     // of the attacker
 	blocks  int     // /16 that he has; 0: one single /24
 	perHour float64 // calls of each honest node and hour, by all attackers
+	total   float64 // or of all of them in an hour
 	restart bool    // a twentieth of the honest nodes starts anew, without a snapshot, under the flood
 	first   int32
 	honest  []int32
@@ -173,7 +175,11 @@ func (a *flood) begin(s *sim, p *partition, n *node) {
 
 // every is the time between two calls of one attacker.
 func (a *flood) every() time.Duration {
-	return time.Duration(float64(time.Hour) * float64(a.ids) / (a.perHour * float64(len(a.honest))))
+	calls := a.total
+	if calls == 0 {
+		calls = a.perHour * float64(len(a.honest))
+	}
+	return time.Duration(float64(time.Hour) * float64(a.ids) / calls)
 }
 
 func (a *flood) step(p *partition, n *node, at int64) {

@@ -47,29 +47,31 @@ func (s *sim) away(n *node, at int64) int64 {
 func (p *partition) goDown(n *node, at int64, silent bool) {
 	if n.m != nil {
 		n.snap = n.m.Snapshot()
+		p.meter.putOut += n.m.PutOut()
 	}
 	n.m, n.up, n.refuse, n.moved = nil, false, !silent, 0
 	n.pending = nil
 	p.closeAll(n, at, silent)
 	n.dialing = nil
-	p.board = append(p.board, notice{n.id, public{}})
+	p.notice(n, false, 0)
 	n.upAt = max(at+int64(time.Second), at+p.sim.away(n, at))
 	n.self(p, event{at: n.upAt, kind: evUp})
 }
 
-// closeAll ends n's sessions. The other ends are told by n's host, or notice by its
-// silence (docs/promises.md).
+// closeAll ends n's sessions. The other ends are told by n's host, or notice by the
+// beats that are missing (docs/wire.md, section 5).
 func (p *partition) closeAll(n *node, at int64, silent bool) {
-	now := at
-	if silent {
-		at += int64(noticed)
-	}
-	n.pool.each(now, func(peer int32) {
+	n.pool.each(func(peer int32) {
 		o := &p.sim.nodes[peer]
+		then := at + p.sim.oneWay(n, o)
+		if silent {
+			then += n.rnd.Int64N(int64(beatEvery)) + int64(deadAfter)
+		}
 		n.seq++
-		p.send(event{at: at + p.sim.oneWay(n, o), dst: peer, src: n.id, seq: n.seq, kind: evLost})
+		p.send(event{at: then, dst: peer, src: n.id, seq: n.seq, kind: evLost, life: n.life})
 	})
 	n.pool.clear()
+	n.life++
 }
 
 // goUp begins n's next life, with its key and what it knew.
@@ -89,7 +91,7 @@ func (p *partition) goUp(n *node, at int64) {
 		panic(err) // it is what Snapshot made
 	}
 	n.snap, n.published, n.wake, n.begun = nil, time.Time{}, 0, clock(at)
-	p.board = append(p.board, notice{n.id, public{up: true}})
+	p.notice(n, true, 0)
 	n.m.SetAddrs(clock(at), n.addrs())
 	p.poll(n, at)
 }
@@ -106,6 +108,7 @@ func (p *partition) move(n *node, at int64) {
 	s := p.sim
 	n.self(p, event{at: at + int64(n.rnd.ExpFloat64()*float64(time.Hour)/s.cfg.Moves), kind: evMove})
 	n.addr = s.world.addrs.random(n.rnd)
+	p.notice(n, n.up, s.public[n.id].seq)
 	if !n.up || n.m == nil || n.nat {
 		return
 	}

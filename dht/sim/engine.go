@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"math"
+	"net/netip"
 	"runtime"
 	"slices"
 	"sync"
@@ -13,10 +14,12 @@ import (
 )
 
 // The engine is conservative parallel simulation: no message arrives sooner than
-// leastDelay, so the nodes of different partitions can go through a window of
-// that length without hearing of one another. What they sent is taken over at the
-// beginning of the next window, so that each costs one meeting of the workers. What happens does not depend on how nodes are dealt to partitions: each
-// node has its own randomness, and events are ordered by what caused them.
+// leastDelay, so that within a window of that length no node hears of another. Each worker takes the
+// nodes of its partition to which something happens in the window, one after the other, and then those that
+// the other workers have not begun. What they send is taken over at the beginning of the next window, so
+// that each costs one meeting of the workers. What happens does not depend on who does it: each node has
+// its own randomness, events of one node are ordered by what caused them, and what nodes read of one another
+// changes between windows only.
 
 // leastDelay is the least time that a message takes, and a window's length.
 const leastDelay = int64(10 * time.Millisecond)
@@ -26,10 +29,12 @@ var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func clock(at int64) time.Time { return epoch.Add(time.Duration(at)) }
 
-// partition is the nodes that one worker runs.
+// partition is a worker, and the nodes whose events wait in its queue.
 type partition struct {
 	sim   *sim
+	self  int
 	queue eventHeap
+	tasks
 	out   [2][][]event // for each partition: of this window, and of the last one, which they take over
 	sent  int64        // the earliest event of out; math.MaxInt64: none
 	board []notice
@@ -44,10 +49,16 @@ type notice struct {
 	public
 }
 
-// public is what the observer knows of a node: never read by the protocol.
+// notice tells all what is to be known of n.
+func (p *partition) notice(n *node, up bool, seq uint64) {
+	p.board = append(p.board, notice{n.id, public{up, seq, n.addr}})
+}
+
+// public is what the observer and attackers know of a node: never read by the protocol.
 type public struct {
-	up  bool
-	seq uint64 // of its record, published; 0: none
+	up   bool
+	seq  uint64 // of its record, published; 0: none
+	addr netip.AddrPort
 }
 
 // global is something that concerns all nodes: it happens between two windows.
@@ -64,6 +75,7 @@ type sim struct {
 	public  []public
 	globals []global // by time
 	end     int64
+	windows uint64
 	turn    int   // which of partition.out is this window's
 	sent    int64 // the earliest event that waits to be taken over; math.MaxInt64: none
 	measure int64 // samples count from here on
@@ -71,9 +83,30 @@ type sim struct {
 	census  census
 }
 
+// tasks are what happens in one window, by node.
+type tasks struct {
+	list  []task
+	next  atomic.Int64  // of list, to be begun by whoever is free
+	ready atomic.Uint64 // the number of the window that list is of
+
+	of   int32     // the node of the task that this worker does
+	end  int64     // of the window; 0 between windows
+	here eventHeap // what else happens to the node within it
+}
+
+// task is the events of one node in one window, in their order.
+type task struct {
+	node   int32
+	events []event
+}
+
 // send puts e into the queue of its node's partition. Only self-caused events
 // may be nearer than leastDelay.
 func (p *partition) send(e event) {
+	if e.at < p.end && e.dst == p.of {
+		p.here.push(e)
+		return
+	}
 	to := int(e.dst) % len(p.sim.parts)
 	if p.sim.parts[to] == p {
 		p.queue.push(e)
@@ -85,22 +118,77 @@ func (p *partition) send(e event) {
 }
 
 // window takes over what the other partitions sent in the last window, and handles
-// the partition's events before end.
-func (p *partition) window(self int, end int64) {
-	p.takeOver(self, 1-p.sim.turn)
-	for len(p.queue) > 0 && p.queue[0].at < end {
-		e := p.queue.pop()
-		p.handle(&p.sim.nodes[e.dst], e)
+// the events before end: the partition's, and those that other workers leave.
+func (p *partition) window(end int64) {
+	s := p.sim
+	p.takeOver(1 - s.turn)
+	p.end = end
+	p.gather(end)
+	for i := range s.parts {
+		o := s.parts[(p.self+i)%len(s.parts)]
+		for spin := 0; o.ready.Load() != s.windows; spin++ {
+			relax(spin)
+		}
+		for {
+			n := o.next.Add(1) - 1
+			if n >= int64(len(o.list)) {
+				break
+			}
+			p.do(&o.list[n])
+		}
 	}
+	p.end = 0
 }
 
-// takeOver takes what the others sent to partition self in one window.
-func (p *partition) takeOver(self, turn int) {
+// gather makes the tasks of a window.
+func (p *partition) gather(end int64) {
+	p.list = p.list[:0]
+	for len(p.queue) > 0 && p.queue[0].at < end {
+		e := p.queue.pop()
+		n := &p.sim.nodes[e.dst]
+		if n.task == 0 {
+			if len(p.list) < cap(p.list) {
+				p.list = p.list[:len(p.list)+1]
+			} else {
+				p.list = append(p.list, task{})
+			}
+			n.task = int32(len(p.list))
+			t := &p.list[n.task-1]
+			t.node, t.events = e.dst, t.events[:0]
+		}
+		t := &p.list[n.task-1]
+		t.events = append(t.events, e)
+	}
+	for i := range p.list {
+		p.sim.nodes[p.list[i].node].task = 0
+	}
+	p.next.Store(0)
+	p.ready.Store(p.sim.windows)
+}
+
+// do handles the events of one node in one window.
+func (p *partition) do(t *task) {
+	n := &p.sim.nodes[t.node]
+	p.of = t.node
+	for i := 0; i < len(t.events) || len(p.here) > 0; {
+		if i == len(t.events) || len(p.here) > 0 && p.here[0].before(&t.events[i]) {
+			p.handle(n, p.here.pop())
+			continue
+		}
+		p.handle(n, t.events[i])
+		i++
+	}
+	clear(t.events) // their messages serve again
+	p.of = -1
+}
+
+// takeOver takes what the others sent to the partition in one window.
+func (p *partition) takeOver(turn int) {
 	for _, o := range p.sim.parts {
-		for _, e := range o.out[turn][self] {
+		for _, e := range o.out[turn][p.self] {
 			p.queue.push(e)
 		}
-		o.out[turn][self] = o.out[turn][self][:0]
+		o.out[turn][p.self] = o.out[turn][p.self][:0]
 	}
 }
 
@@ -108,9 +196,9 @@ func (p *partition) takeOver(self, turn int) {
 // partitions any more.
 func (s *sim) settle() {
 	s.turned()
-	for i, p := range s.parts {
-		p.takeOver(i, 0)
-		p.takeOver(i, 1)
+	for _, p := range s.parts {
+		p.takeOver(0)
+		p.takeOver(1)
 	}
 	s.sent = math.MaxInt64
 }
@@ -158,7 +246,8 @@ func (s *sim) run(ctx context.Context) error {
 		if at < limit {
 			end := min(at+leastDelay, limit)
 			s.sent = math.MaxInt64 // the window takes all over
-			crew.each(func(i int) { s.parts[i].window(i, end) })
+			s.windows++
+			crew.each(func(i int) { s.parts[i].window(end) })
 			s.turned()
 			continue
 		}

@@ -10,6 +10,7 @@ type event struct {
 	src  int32  // who caused it
 	seq  uint32 // of the events that src caused
 	kind eventKind
+	life uint8 // of src's connections, where one has ended
 }
 
 func (e *event) before(o *event) bool {

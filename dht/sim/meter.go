@@ -11,6 +11,9 @@ import (
 type meter struct {
 	calls, failed, dials, bytes [dht.Purposes + 1]int64
 
+	beats  int64  // bytes of heartbeats and renewals
+	putOut uint64 // live contacts that gave way, in tables of nodes that have gone
+
 	lookups, found, fresh, local int64
 	stages                       map[int]*stage
 	targets                      map[int32]stage
@@ -34,12 +37,27 @@ func (m *meter) sent(at int64, s *sim, msg *message, bytes int) {
 	}
 }
 
+// beat counts the heartbeats of a node's sessions, and the handshakes that renew them.
+func (m *meter) beat(at int64, s *sim, sessions int, passed int64) {
+	if at >= s.measure {
+		perHour := float64(beatBytes)*float64(time.Hour)/float64(beatEvery) + float64(synBytes+tcpBytes+message1Bytes+message2Bytes)/renewHours/2
+		m.beats += int64(float64(sessions) * perHour * time.Duration(passed).Hours())
+	}
+}
+
 func (m *meter) dialled(at int64, s *sim, msg *message) {
 	if msg.lookup != nil {
 		msg.lookup.dials++
 	}
 	if at >= s.measure {
 		m.dials[msg.purpose]++
+		m.bytes[msg.purpose] += synBytes
+	}
+}
+
+// shaken counts the handshake of a dial that found its node.
+func (m *meter) shaken(at int64, s *sim, msg *message) {
+	if at >= s.measure {
 		m.bytes[msg.purpose] += int64(dialBytes(msg.req))
 	}
 }
@@ -126,6 +144,8 @@ func (m *meter) add(o *meter) {
 		m.dials[i] += o.dials[i]
 		m.bytes[i] += o.bytes[i]
 	}
+	m.beats += o.beats
+	m.putOut += o.putOut
 	m.lookups, m.found, m.fresh, m.local = m.lookups+o.lookups, m.found+o.found, m.fresh+o.fresh, m.local+o.local
 	m.hops, m.first, m.final = append(m.hops, o.hops...), append(m.first, o.first...), append(m.final, o.final...)
 	m.msgs = append(m.msgs, o.msgs...)

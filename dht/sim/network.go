@@ -24,15 +24,27 @@ const (
 	dialLimit = int64(1500 * time.Millisecond)
 )
 
+// Heartbeats of sessions that nobody uses (docs/wire.md, section 5): a ping, that must be answered.
+const (
+	beatEvery  = 590 * time.Second
+	deadAfter  = 20 * time.Second
+	beatBytes  = (134 + 82) / 2 // of each side, headers included
+	renewHours = 24             // after which a new handshake renews a session
+)
+
 // Sizes of what surrounds a message, in bytes.
 const (
-	frameBytes = 40 // frame and session
+	packetBytes = 52   // headers of IPv4 and TCP, with timestamps
+	packetMost  = 1448 // of data
+	frameBytes  = 30   // frame and encryption
 
 	// Of a new session (docs/wire.md, section 2).
-	tcpBytes      = 7 * 40 // headers of its packets
+	synBytes      = 2 * 60          // a first packet and what comes back, or its repetition
+	tcpBytes      = 5 * packetBytes // headers of the further packets: 3 of message 1 and 2, and acknowledgements
 	message1Bytes = 2 + 1313
 	earlyBytes    = 4096 // message 1 with a question whose answer is long
-	pingBytes     = 2 + 1153 + 512
+	pingBytes     = 2 + 1153 + 384
+	briefBytes    = 2 + 1153 + 1280
 	message2Bytes = 2 + 1153
 )
 
@@ -44,6 +56,9 @@ func dialBytes(r *dht.Request) int {
 	case dht.OpPing:
 		return n + pingBytes
 	case dht.OpFind, dht.OpGet:
+		if len(r.Known) > 0 {
+			return n + briefBytes
+		}
 		return n + earlyBytes
 	}
 	return n + message1Bytes
@@ -53,9 +68,12 @@ func dialBytes(r *dht.Request) int {
 type message struct {
 	from, to int32
 	fromInc  uint32
-	cold     bool // a new session
-	retried  bool // dialled anew because the session was gone
+	fromLife uint8 // of the connections of from
+	life     uint8 // of to's, where a session began
+	cold     bool  // a new session
+	retried  bool  // dialled anew because the session was gone
 	addr     netip.AddrPort
+	src      netip.Addr // from's
 	id       uint64
 	purpose  dht.Purpose
 	lookup   *running
@@ -110,6 +128,7 @@ func (p *partition) begin(n *node, at int64, c *dht.Call) {
 	s := p.sim
 	to, known := s.world.nodeOf(c.To.Key)
 	m := p.message()
+	m.fromLife, m.src = n.life, n.addr.Addr()
 	m.from, m.fromInc, m.id, m.purpose, m.req = n.id, n.inc, c.ID, c.Purpose, c.Req
 	m.deadline = at + int64(c.Timeout)
 	m.addr, m.to = netip.AddrPort{}, to
@@ -120,7 +139,7 @@ func (p *partition) begin(n *node, at int64, c *dht.Call) {
 		m.lookup = n.running(c.Lookup)
 	}
 	p.meter.sent(at, s, m, requestBytes(c.Req))
-	if known && n.pool.open(at, to) {
+	if known && n.pool.use(at, to) {
 		m.cold = false
 		p.dispatch(n, &s.nodes[to], at, evRequest, m)
 		return
@@ -179,28 +198,36 @@ func (p *partition) back(n *node, at int64, kind eventKind, m *message) {
 }
 
 func requestBytes(r *dht.Request) int {
-	n := frameBytes + 20
+	n := 20
 	if r.Op == dht.OpFind || r.Op == dht.OpGet {
 		n += 34
 	}
 	if r.Record != nil {
 		n += len(r.Record.Bytes())
 	}
-	return n
+	return sentBytes(n + len(r.Have) + len(r.Known))
 }
 
+// responseBytes is an answer's, and those of the packet that acknowledges it.
 func responseBytes(r *dht.Response) int {
-	n := frameBytes + 24
-	for _, c := range r.Contacts {
-		n += 36
-		if c.Record != nil {
-			n += len(c.Record.Bytes())
+	n := 24 + len(r.Want)
+	for i := range r.Contacts {
+		if c := &r.Contacts[i]; c.Record != nil {
+			n += 5 + len(c.Record.Bytes())
+		} else {
+			n += 40 + 21*len(c.Addrs)
 		}
 	}
 	if r.Record != nil {
-		n += len(r.Record.Bytes())
+		n += 5 + len(r.Record.Bytes())
 	}
-	return n
+	return sentBytes(n) + packetBytes
+}
+
+// sentBytes is what a message of n bytes is on the way.
+func sentBytes(n int) int {
+	n += frameBytes
+	return n + (n+packetMost-1)/packetMost*packetBytes
 }
 
 func (p *partition) message() *message {

@@ -61,6 +61,7 @@ type node struct {
 	m       *dht.Machine
 	snap    []byte
 	pool    pool
+	life    uint8   // of its connections: all end together when it goes or moves
 	dialing []int32 // peers to whom a session is being opened
 	wake    int64   // the one evWake that counts
 	downAt  int64
@@ -70,6 +71,7 @@ type node struct {
 	moved     int64 // when it got the address that is not published yet; 0: none
 	published time.Time
 	begun     time.Time // this life
+	task      int32     // its number and 1 in the tasks of a window, while they are made
 	at        int64     // now, for the machine's callbacks
 	kept      int64     // when the sessions with neighbours were last kept open
 }
@@ -131,10 +133,9 @@ func (p *partition) handle(n *node, e event) {
 		m.retried = true
 		p.dial(n, e.at, m)
 	case evClosed:
-		n.pool.remove(e.src)
+		n.pool.lost(e.src, e.life)
 	case evLost:
-		n.pool.remove(e.src)
-		if n.up && n.m != nil {
+		if n.pool.lost(e.src, e.life) && n.up && n.m != nil {
 			n.m.Closed(clock(e.at), p.sim.nodes[e.src].key)
 			p.poll(n, e.at)
 		}
@@ -166,6 +167,7 @@ func (p *partition) dialArrives(n *node, at int64, m *message) {
 		// The first answer comes after ColdRTT round trips: half of one is over, and
 		// half is the answer's.
 		wait := int64(float64(p.sim.cfg.ColdRTT-1) * n.place.rtt(p.sim.nodes[m.from].place))
+		p.meter.shaken(at, p.sim, m)
 		n.self(p, event{at: at + wait, kind: evRequest, msg: m})
 	case n.refuse || n.up && n.rnd.Float64() >= p.sim.cfg.Silent: // a machine without a listener there
 		p.back(n, at, evFail, m)
@@ -183,9 +185,14 @@ func (p *partition) requestArrives(n *node, at int64, m *message) {
 		p.back(n, at, evSilence, m)
 		return
 	case m.cold:
-		p.opened(n, at, m.from)
-	case !n.pool.open(at, m.from) && !slices.Contains(n.dialing, m.from):
+		m.life = n.life
+		p.opened(n, at, m.from, m.fromLife, false)
+	case n.pool.use(at, m.from) || slices.Contains(n.dialing, m.from):
+	case m.addr == n.addr || n.nat:
 		p.back(n, at, evReset, m)
+		return
+	default: // the session has ended with an address that nobody answers at any more
+		p.back(n, at, evSilence, m)
 		return
 	}
 	served := at
@@ -204,7 +211,7 @@ func (p *partition) requestArrives(n *node, at int64, m *message) {
 	}
 	asker := &p.sim.nodes[m.from]
 	m.resp = &m.own
-	if err := n.m.Serve(clock(at), asker.key, asker.addr.Addr(), m.req, m.resp); err != nil {
+	if err := n.m.Serve(clock(at), asker.key, m.src, m.req, m.resp); err != nil {
 		p.back(n, at, evFail, m)
 		return
 	}
@@ -215,13 +222,30 @@ func (p *partition) requestArrives(n *node, at int64, m *message) {
 	}
 }
 
-// opened notes a session that peer began or that n has just begun.
-func (p *partition) opened(n *node, at int64, peer int32) {
-	if closed := n.pool.add(at, peer); closed >= 0 {
-		n.seq++
-		o := &p.sim.nodes[closed]
-		p.send(event{at: at + p.sim.oneWay(n, o), dst: closed, src: n.id, seq: n.seq, kind: evClosed})
+// opened notes a session that peer began or that n has just begun, if out.
+func (p *partition) opened(n *node, at int64, peer int32, life uint8, out bool) {
+	if closed := n.pool.add(newSession(peer, life, out, at)); closed >= 0 {
+		p.goodbye(n, at, closed)
 	}
+}
+
+// goodbye tells a peer that n has closed their session.
+func (p *partition) goodbye(n *node, at int64, peer int32) {
+	n.seq++
+	o := &p.sim.nodes[peer]
+	p.send(event{at: at + p.sim.oneWay(n, o), dst: peer, src: n.id, seq: n.seq, kind: evClosed, life: n.life})
+}
+
+// tend closes the sessions that n has dialled and needs no more.
+func (p *partition) tend(n *node, at int64) {
+	p.meter.beat(at, p.sim, n.pool.n, at-n.kept)
+	n.kept = at
+	n.m.Table(func(e dht.TableEntry) {
+		if peer, ok := p.sim.world.nodeOf(e.Key); ok {
+			n.pool.use(at, peer)
+		}
+	})
+	n.pool.unused(at, func(peer int32) { p.goodbye(n, at, peer) })
 }
 
 func (p *partition) answerArrives(n *node, at int64, kind eventKind, m *message) {
@@ -234,7 +258,7 @@ func (p *partition) answerArrives(n *node, at int64, kind eventKind, m *message)
 	}
 	if n.liar != nil {
 		if kind == evResponse && m.cold {
-			p.opened(n, at, m.to)
+			p.opened(n, at, m.to, m.life, true)
 		}
 		return
 	}
@@ -242,7 +266,7 @@ func (p *partition) answerArrives(n *node, at int64, kind eventKind, m *message)
 	switch kind {
 	case evResponse:
 		if m.cold {
-			p.opened(n, at, m.to)
+			p.opened(n, at, m.to, m.life, true)
 		}
 		n.m.Answered(now, m.id, m.resp, nil)
 	case evFail, evReset:
@@ -260,13 +284,8 @@ func (p *partition) answerArrives(n *node, at int64, kind eventKind, m *message)
 // poll lets n's machine act, and looks whether lookups have ended.
 func (p *partition) poll(n *node, at int64) {
 	now := clock(at)
-	if at-n.kept > int64(keepEvery) {
-		n.kept = at
-		n.m.Pinned(func(c *dht.Contact) {
-			if peer, ok := p.sim.world.nodeOf(c.Key); ok {
-				n.pool.keep(at, peer)
-			}
-		})
+	if at-n.kept > int64(tendEvery) {
+		p.tend(n, at)
 	}
 	p.buf = n.m.Poll(now, p.buf[:0])
 	for i := range p.buf {
@@ -300,7 +319,7 @@ func (p *partition) watchPublication(n *node, at int64) {
 	if r == nil {
 		return
 	}
-	p.board = append(p.board, notice{n.id, public{true, r.Seq}})
+	p.notice(n, true, r.Seq)
 	if n.moved != 0 {
 		p.meter.published(at, p.sim, at-n.moved)
 		n.moved = 0

@@ -2,32 +2,55 @@ package sim
 
 import "time"
 
+// What a node keeps open, as transport's MaxBackground, MaxBackgroundInbound and
+// BackgroundIdle say.
 const (
-	poolSize  = 256
-	poolIdle  = 10 * time.Minute
-	keepEvery = 4 * time.Minute  // how often sessions with neighbours are used: their heartbeats
-	noticed   = 22 * time.Second // until a session whose other end is silent ends
+	poolDialled = 256
+	poolInbound = 1024
+	poolIdle    = 10 * time.Minute
+	tendEvery   = 4 * time.Minute // how often a node looks at its sessions
 )
 
-// pool is a node's open sessions, the least recently used of which closes when
-// there are too many. Either side may ask over a session.
+// pool is a node's open sessions. Of those that it dialled, and of those that peers did, the
+// least recently used closes when there are too many. Either side may ask over a session.
 //
 // It is a hash table with linear probing, at most three quarters full, since every message
 // looks into it, and 100,000 nodes have one.
 type pool struct {
-	slots []session // a power of two of them, or none
-	n     int
+	slots   []session // a power of two of them, or none
+	n       int
+	dialled int // by this node
 }
 
-// session is one with peer-1; peer 0 is a free slot.
+// session is one with an agent's node. The zero value is a free slot.
 type session struct {
+	// peer is the node's number and 1, in 24 bits, the life of its connections in
+	// 7, and 1 for one that was dialled from this side.
 	peer uint32
 	used uint32 // when last, ms
 }
 
+const (
+	peerBits   = 24
+	peerMask   = 1<<peerBits - 1
+	lifeMask   = 0x7f
+	sessionOut = 1 << 31
+)
+
+func newSession(peer int32, life uint8, out bool, now int64) session {
+	s := session{peer: uint32(peer+1) | uint32(life&lifeMask)<<peerBits, used: ms(now)}
+	if out {
+		s.peer |= sessionOut
+	}
+	return s
+}
+
 func ms(at int64) uint32 { return uint32(at / int64(time.Millisecond)) }
 
-func (s *session) idle(now int64) bool { return ms(now)-s.used > uint32(poolIdle/time.Millisecond) }
+func (s *session) node() int32      { return int32(s.peer&peerMask) - 1 }
+func (s *session) life() uint8      { return uint8(s.peer>>peerBits) & lifeMask }
+func (s *session) out() bool        { return s.peer&sessionOut != 0 }
+func (s *session) is(k uint32) bool { return s.peer&peerMask == k }
 
 // home is the slot where the search for a peer begins (Knuth's multiplicative hash).
 func (p *pool) home(peer uint32) int { return int(peer*2654435769>>16) & (len(p.slots) - 1) }
@@ -38,96 +61,75 @@ func (p *pool) find(peer int32) int {
 	}
 	k := uint32(peer) + 1
 	for i := p.home(k); ; i = (i + 1) & (len(p.slots) - 1) {
-		switch p.slots[i].peer {
-		case k:
+		switch s := &p.slots[i]; {
+		case s.is(k):
 			return i
-		case 0:
+		case s.peer == 0:
 			return -1
 		}
 	}
 }
 
-// open tells whether there is a session with peer, and notes that it is used.
-func (p *pool) open(now int64, peer int32) bool {
+// linked tells whether there is a session with peer.
+func (p *pool) linked(peer int32) bool { return p.find(peer) >= 0 }
+
+// use is linked, and notes that it is used.
+func (p *pool) use(now int64, peer int32) bool {
 	i := p.find(peer)
 	if i < 0 {
-		return false
-	}
-	if p.slots[i].idle(now) {
-		p.drop(i)
 		return false
 	}
 	p.slots[i].used = ms(now)
 	return true
 }
 
-// add notes a session; it returns the peer whose session closes for it, or -1.
-func (p *pool) add(now int64, peer int32) int32 {
-	if i := p.find(peer); i >= 0 {
-		p.slots[i].used = ms(now)
+// add notes a new session; it returns the peer whose session closes for it, or -1.
+func (p *pool) add(s session) int32 {
+	if i := p.find(s.node()); i >= 0 {
+		if p.slots[i].out() {
+			s.peer |= sessionOut // who has dialled keeps it
+		}
+		p.slots[i] = s
 		return -1
 	}
 	closed := int32(-1)
-	if p.n == poolSize {
-		p.grow(now)
-	}
-	if p.n == poolSize {
+	if s.out() && p.dialled >= poolDialled || !s.out() && p.n-p.dialled >= poolInbound {
 		oldest := -1
-		for i, s := range p.slots {
-			if s.peer != 0 && (oldest < 0 || s.used < p.slots[oldest].used) {
+		for i := range p.slots {
+			if o := &p.slots[i]; o.peer != 0 && o.out() == s.out() && (oldest < 0 || o.used < p.slots[oldest].used) {
 				oldest = i
 			}
 		}
-		closed = int32(p.slots[oldest].peer - 1)
+		closed = p.slots[oldest].node()
 		p.drop(oldest)
 	}
 	if 4*(p.n+1) > 3*len(p.slots) {
-		p.grow(now)
+		p.resize()
 	}
-	p.put(session{uint32(peer) + 1, ms(now)})
+	p.put(s)
 	return closed
 }
 
 func (p *pool) put(s session) {
-	i := p.home(s.peer)
+	i := p.home(s.peer & peerMask)
 	for p.slots[i].peer != 0 {
 		i = (i + 1) & (len(p.slots) - 1)
 	}
 	p.slots[i] = s
 	p.n++
+	if s.out() {
+		p.dialled++
+	}
 }
 
-// grow forgets the idle sessions, which both sides have closed long ago, and makes
-// room for one more.
-func (p *pool) grow(now int64) {
-	old, live := p.slots, 0
-	for i := range old {
-		if old[i].peer != 0 && !old[i].idle(now) {
-			live++
+// resize makes room for one more.
+func (p *pool) resize() {
+	old := p.slots
+	p.slots, p.n, p.dialled = make([]session, max(8, 2*len(old))), 0, 0
+	for _, s := range old {
+		if s.peer != 0 {
+			p.put(s)
 		}
-	}
-	size := 8
-	for 4*(live+1) > 3*size {
-		size *= 2
-	}
-	p.slots, p.n = make([]session, size), 0
-	for i := range old {
-		if old[i].peer != 0 && !old[i].idle(now) {
-			p.put(old[i])
-		}
-	}
-}
-
-// linked is open without a use.
-func (p *pool) linked(now int64, peer int32) bool {
-	i := p.find(peer)
-	return i >= 0 && !p.slots[i].idle(now)
-}
-
-// keep keeps the sessions with peers from being idle.
-func (p *pool) keep(now int64, peer int32) {
-	if i := p.find(peer); i >= 0 && !p.slots[i].idle(now) {
-		p.slots[i].used = ms(now)
 	}
 }
 
@@ -137,12 +139,41 @@ func (p *pool) remove(peer int32) {
 	}
 }
 
+// lost is remove where the session is of that life of the peer's connections; it tells
+// whether it was.
+func (p *pool) lost(peer int32, life uint8) bool {
+	i := p.find(peer)
+	if i < 0 || p.slots[i].life() != life&lifeMask {
+		return false
+	}
+	p.drop(i)
+	return true
+}
+
+// unused calls f for each peer whom this node has dialled and not used for poolIdle,
+// and forgets the session.
+func (p *pool) unused(now int64, f func(peer int32)) {
+	since := int64(ms(now)) - poolIdle.Milliseconds()
+	for i := 0; i < len(p.slots); {
+		s := &p.slots[i]
+		if s.peer == 0 || !s.out() || int64(s.used) > since {
+			i++
+			continue
+		}
+		f(s.node())
+		p.drop(i) // another may stand here now
+	}
+}
+
 // drop frees slot i and moves up what stands behind it, so that no search ends
 // there too soon.
 func (p *pool) drop(i int) {
+	if p.slots[i].out() {
+		p.dialled--
+	}
 	mask := len(p.slots) - 1
 	for j := (i + 1) & mask; p.slots[j].peer != 0; j = (j + 1) & mask {
-		if (j-p.home(p.slots[j].peer))&mask >= (j-i)&mask {
+		if (j-p.home(p.slots[j].peer&peerMask))&mask >= (j-i)&mask {
 			p.slots[i] = p.slots[j]
 			i = j
 		}
@@ -152,12 +183,12 @@ func (p *pool) drop(i int) {
 }
 
 // each calls f for every peer.
-func (p *pool) each(now int64, f func(peer int32)) {
-	for _, s := range p.slots {
-		if s.peer != 0 && !s.idle(now) {
-			f(int32(s.peer - 1))
+func (p *pool) each(f func(peer int32)) {
+	for i := range p.slots {
+		if s := &p.slots[i]; s.peer != 0 {
+			f(s.node())
 		}
 	}
 }
 
-func (p *pool) clear() { p.slots, p.n = nil, 0 }
+func (p *pool) clear() { p.slots, p.n, p.dialled = nil, 0, 0 }

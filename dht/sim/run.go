@@ -39,6 +39,7 @@ type Result struct {
 	Maintenance float64            `json:"maintenance_requests_per_node_hour"`
 	BytesPerSec float64            `json:"bytes_per_second_and_node"`
 	Upkeep      float64            `json:"maintenance_bytes_per_second_and_node"`
+	Beats       float64            `json:"heartbeat_bytes_per_second_and_node"` // of Upkeep
 
 	Contacts    Summary `json:"contacts"`
 	FullBuckets Share   `json:"full_buckets"`
@@ -55,6 +56,7 @@ type Result struct {
 	AttackersMost float64 `json:"attackers_in_any_table_most"`
 	Targets       Share   `json:"lookups_of_targets"`
 	Watched       Share   `json:"attackers_in_watched_tables"`
+	PutOut        uint64  `json:"live_contacts_put_out"`
 	VictimDials   float64 `json:"dials_to_victim_per_node_and_10_min"`
 
 	Stages []Stage `json:"stages"`
@@ -121,6 +123,12 @@ func (s *sim) result() *Result {
 		Overlap: share(c.overlap, c.agents), Records: summarize(c.records, 1), RecordBytes: summarize(c.recordBytes, 1),
 		SizeError: summarize(c.size, 1000), Attackers: share(c.attackers, c.allEntries), PerHour: map[string]Traffic{}}
 	r.AttackersMost = float64(c.badMost)
+	r.PutOut = m.putOut
+	for i := range s.nodes {
+		if n := &s.nodes[i]; n.m != nil {
+			r.PutOut += n.m.PutOut()
+		}
+	}
 	r.Watched, r.warmup = share(c.watchedBad, c.watched), s.cfg.Warmup.Minutes()
 	if a, ok := s.cfg.attack.(*sybils); ok {
 		k, n := int64(0), int64(0)
@@ -155,6 +163,10 @@ func (s *sim) result() *Result {
 			r.Maintenance += float64(m.calls[p]) / hours
 			r.Upkeep += float64(m.bytes[p]) / hours / 3600
 		}
+	}
+	if hours > 0 {
+		r.Beats = float64(m.beats) / hours / 3600
+		r.BytesPerSec, r.Upkeep = r.BytesPerSec+r.Beats, r.Upkeep+r.Beats
 	}
 	for i := 0; i <= int(s.end/int64(stageLength)); i++ {
 		if st := m.stages[i]; st != nil {

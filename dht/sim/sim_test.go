@@ -158,27 +158,40 @@ func TestHeap(t *testing.T) {
 	}
 }
 
-// A pool keeps the sessions used last.
+// A pool keeps the sessions used last, of those it dialled and of those that peers did.
 func TestPool(t *testing.T) {
 	t.Parallel()
 	var p pool
 	at := func(i int) int64 { return int64(i) * int64(time.Millisecond) }
-	for i := range int32(poolSize) {
-		if closed := p.add(at(int(i)), i); closed >= 0 {
+	for i := range int32(poolInbound) {
+		if closed := p.add(newSession(i, 0, false, at(int(i)))); closed >= 0 {
 			t.Fatalf("%d closed", closed)
 		}
 	}
-	if !p.open(at(1000), 0) || p.add(at(1001), 999) != 1 || p.open(at(1002), 1) || !p.open(at(1002), 0) {
+	for i := range int32(poolDialled) {
+		if closed := p.add(newSession(5000+i, 3, true, at(int(i)))); closed >= 0 {
+			t.Fatalf("%d closed", closed)
+		}
+	}
+	if !p.use(at(2000), 0) || p.add(newSession(9999, 0, false, at(2001))) != 1 || p.linked(1) || !p.linked(0) {
 		t.Error("the session used least recently did not close")
 	}
+	if !p.use(at(2000), 5000) || p.add(newSession(9998, 0, true, at(2001))) != 5001 {
+		t.Error("the one dialled and used least recently did not close")
+	}
 	p.remove(7)
-	for i := range int32(poolSize) {
-		if open := i != 1 && i != 7; p.linked(at(1002), i) != open {
+	for i := range int32(poolInbound) {
+		if open := i != 1 && i != 7; p.linked(i) != open {
 			t.Errorf("session %d: open %t", i, !open)
 		}
 	}
-	if p.open(at(1003)+int64(poolIdle), 0) {
-		t.Error("an idle session is open")
+	if p.lost(5000, 2) || !p.lost(5000, 3) || p.linked(5000) {
+		t.Error("a session of another life ended, or one of this life did not")
+	}
+	closed := 0
+	p.unused(at(2000)+int64(poolIdle), func(int32) { closed++ })
+	if closed != poolDialled-2 || p.dialled != 1 || !p.linked(9998) || p.n != poolInbound {
+		t.Errorf("%d closed; %d are left, %d of them dialled", closed, p.n, p.dialled)
 	}
 }
 

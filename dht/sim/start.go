@@ -40,7 +40,8 @@ func newSim(cfg Config) *sim {
 	s := &sim{cfg: cfg, end: int64(cfg.Warmup + cfg.Duration), measure: int64(cfg.Warmup)}
 	s.sent = math.MaxInt64
 	for range cfg.Workers {
-		p := &partition{sim: s, sent: math.MaxInt64}
+		p := &partition{sim: s, self: len(s.parts), sent: math.MaxInt64}
+		p.of = -1
 		p.out[0], p.out[1] = make([][]event, cfg.Workers), make([][]event, cfg.Workers)
 		s.parts = append(s.parts, p)
 	}
@@ -72,6 +73,9 @@ func newSim(cfg Config) *sim {
 		cfg.attack.prepare(s, rnd)
 	}
 	s.public = make([]public, len(s.nodes))
+	for i := range s.nodes {
+		s.public[i].addr = s.nodes[i].addr
+	}
 	s.globals = slices.Clone(s.cfg.events)
 	for at := liarsRenew; int64(at) < s.end; at += liarsRenew {
 		s.globals = append(s.globals, global{at, renewLiars})
@@ -150,7 +154,7 @@ func (w *world) config(s *sim, n *node) dht.Config {
 func (w *world) options(s *sim, n *node) dht.MachineOptions {
 	o := dht.MachineOptions{Off: s.cfg.Off, NodeID: s.nodeID, Linked: func(k dht.Key) bool {
 		peer, ok := w.nodeOf(k)
-		return ok && n.pool.linked(n.at, peer)
+		return ok && n.pool.linked(peer)
 	}}
 	if !s.cfg.Crypto {
 		o.Verify, o.Sign = verifyTag, signTag
@@ -219,9 +223,9 @@ func (s *sim) prime(rnd *rand.Rand) {
 			continue
 		}
 		n.m, n.begun = s.machine(n, 0), epoch.Add(-time.Hour)
-		n.m.Prime(epoch, epoch.Add(-time.Duration(age)), n.addrs())
+		n.m.Prime(epoch, epoch.Add(-time.Duration(age)), len(servers.who), n.addrs())
 		records[i] = n.m.Record()
-		s.public[i] = public{up: true}
+		s.public[i].up = true
 		if records[i] != nil {
 			s.public[i].seq = records[i].Seq
 		}
@@ -236,6 +240,12 @@ func (s *sim) prime(rnd *rand.Rand) {
 			}
 		}
 	})
+	for i := range s.nodes {
+		if n := &s.nodes[i]; n.m != nil {
+			n.kept = rnd.Int64N(int64(tendEvery)) - int64(tendEvery)
+			n.m.Table(func(e dht.TableEntry) { s.link(n, e.Key) })
+		}
+	}
 	for i, r := range records {
 		if r == nil || s.nodes[i].hidden() {
 			continue
@@ -249,6 +259,19 @@ func (s *sim) prime(rnd *rand.Rand) {
 		}
 	}
 	s.schedule()
+}
+
+// link opens a session of n's with a contact, if both have room.
+func (s *sim) link(n *node, k dht.Key) {
+	id, ok := s.world.nodeOf(k)
+	if !ok || n.pool.linked(id) {
+		return
+	}
+	o := &s.nodes[id]
+	if n.pool.dialled < poolDialled && o.pool.n-o.pool.dialled < poolInbound {
+		n.pool.add(newSession(id, o.life, true, 0))
+		o.pool.add(newSession(n.id, n.life, false, 0))
+	}
 }
 
 // servers are all agents that can be looked up, online or not.

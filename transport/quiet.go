@@ -1,0 +1,119 @@
+package transport
+
+import "time"
+
+const (
+	// keepsBusy is how long a message keeps a session busy. Each side says for
+	// itself whether one is: who does has his pings answered by who does not.
+	keepsBusy = 2 * time.Minute
+	// wakeAfter is how long a peer may be silent on a session that was quiet, when
+	// something is sent over it again. Both ping then, and have ticks of a second.
+	wakeAfter = 5 * time.Second
+	// beatsFirst is how much earlier than the other side the initiator pings at most.
+	beatsFirst = 10 * time.Second
+	// maxQuiet bounds QuietPingAfter and BackgroundPingAfter, and what is believed of the peer's.
+	maxQuiet = 15 * time.Minute
+)
+
+// liveness is what the ticks remember of a session. Session.mu guards it.
+type liveness struct {
+	messages uint64 // usage.messages at the last tick
+	message  int64  // when they last grew; 0 = never
+	spoke    int64  // when they first did, here or on the session that this one has renewed; 0 = never
+	busy     int64  // since when the session is not quiet, 0 = it is
+	pinged   int64  // see condition
+	before   uint64 // how many bytes had come when that ping was queued
+	quiet    int64  // see condition; static
+	heard    seen
+	writing  seen
+}
+
+// seen is a time that others write down, put off by what this side slept through since.
+type seen struct{ at, slept int64 }
+
+func (s *seen) look(now, at, slept int64) {
+	if at != s.at {
+		*s = seen{at: at}
+	}
+	if at != 0 && slept > 0 {
+		s.slept = min(s.slept+slept, max(now-at, 0))
+	}
+}
+
+func (s *seen) put() int64 { return s.at + s.slept }
+
+// pings notes that a ping is queued at now, when in bytes have come.
+func (l *liveness) pings(now int64, in uint64) {
+	if l.pinged == 0 {
+		l.pinged, l.before = now, in
+	}
+}
+
+// hears takes note of when the peer was heard and the write under way began, and of
+// how many bytes have come. slept is for how long this side has not looked before now: it
+// puts off every judgement of the peer, so that first is read what has come meanwhile.
+func (l *liveness) hears(now, slept, heard, writing int64, in uint64) {
+	if in != l.before {
+		l.pinged = 0
+	}
+	l.heard.look(now, heard, slept)
+	l.writing.look(now, writing, slept)
+	for _, t := range []*int64{&l.busy, &l.pinged} {
+		if *t != 0 {
+			*t = min(*t+slept, now)
+		}
+	}
+}
+
+// look notes whether the session is quiet at now: nothing in flight in either
+// direction, and no message for keepsBusy. asked tells that somebody wanted to know
+// whether the peer is there, which counts as a message, but does not make the
+// session one that has carried any.
+func (l *liveness) look(now int64, messages uint64, inFlight, asked bool) {
+	if asked {
+		l.message = now
+	}
+	if messages != l.messages {
+		l.messages, l.message = messages, now
+		if l.spoke == 0 {
+			l.spoke = now
+		}
+	}
+	switch {
+	case !inFlight && l.quiet != 0 && (l.message == 0 || now-l.message > int64(keepsBusy)):
+		l.busy = 0
+	case l.busy == 0:
+		l.busy = now
+	}
+}
+
+// inherit takes over what an older session of the peer was that had carried so
+// many messages, as another takes its place at now.
+func (l *liveness) inherit(now int64, old *liveness, messages uint64) {
+	l.message = max(l.message, old.message)
+	if old.spoke != 0 || messages > 0 {
+		l.spoke = now
+	}
+}
+
+// Dialable says whether this node is known to be reachable from outside; at first
+// it is not. Who is not sits behind something that may forget idle connections,
+// and has all quiet sessions beat every QuietPingAfter.
+func (e *Endpoint) Dialable(yes bool) { e.dialable.Store(yes) }
+
+// announced is the longest that this side sends nothing on a quiet session.
+func (c *Config) announced() time.Duration {
+	if c.Background == 0 {
+		return c.QuietPingAfter
+	}
+	return c.BackgroundPingAfter
+}
+
+// beatLocked is how often this side sends on the session when it is quiet.
+func (s *Session) beatLocked() time.Duration {
+	t := &s.ep.cfg.Times
+	if s.live.spoke != 0 || !s.ep.dialable.Load() {
+		return t.QuietPingAfter
+	}
+	return t.BackgroundPingAfter
+}

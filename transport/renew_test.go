@@ -1,0 +1,69 @@
+package transport
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// What only the DHT has used is renewed once a day, and when a message comes: by
+// who has dialled, whoever sends it, and without a request that fails for it.
+func TestRenewalOfBackgroundSession(t *testing.T) {
+	for name, c := range map[string]struct {
+		kind     uint8 // of the request of the responder each hour
+		first    uint8 // of the first one
+		hours    int
+		renewals int
+	}{
+		"the DHT's":            {kind: 1, first: 1, hours: 23, renewals: 0},
+		"the DHT's for days":   {kind: 1, first: 1, hours: 60, renewals: 2},
+		"a message at the 5th": {kind: 2, first: 1, hours: 7, renewals: 2},
+		"a message long ago":   {kind: 1, first: 2, hours: 6, renewals: 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newMemNet()
+				change := func(c *Config) { c.Background, c.BackgroundIdle = 1, 1000*time.Hour }
+				a, b := memNode(t, n, 1, nil, change), memNode(t, n, 2, nil, change)
+				last := a.to(t, b)
+				ask := func(kind uint8) {
+					t.Helper()
+					s, ok := b.Live(a.key())
+					if !ok {
+						t.Fatal("no session")
+					}
+					if _, err := s.Request(t.Context(), Outgoing{Kind: kind}); err != nil {
+						t.Error(err)
+					}
+				}
+				synctest.Wait()
+				ask(c.first)
+				renewals := 0
+				for range c.hours * 60 {
+					time.Sleep(time.Minute)
+					now, ok := a.Live(b.key())
+					if !ok {
+						t.Fatal("no session")
+					}
+					if now != last {
+						renewals++
+						last = now
+					}
+					switch age := time.Since(now.opened); {
+					case c.kind == 1:
+						ask(1)
+					case renewals == 0 && age > 5*time.Hour: // a burst, while it is renewed
+						for range 30 {
+							ask(2)
+							time.Sleep(time.Second / 10)
+						}
+					}
+				}
+				if renewals != c.renewals {
+					t.Errorf("renewed %d times, want %d", renewals, c.renewals)
+				}
+				stopAll(a, b)
+			})
+		})
+	}
+}
