@@ -203,7 +203,7 @@ func (n *Node) keepClaimsNow(own ...agency.ClaimKey) error {
 	if err == nil {
 		return nil
 	}
-	n.claims.mu.Lock()
+	n.claims.mu.Lock() // the file may have them, or not: they are written again in any case
 	for k := range keys {
 		n.claims.unkept[k] = true
 	}
@@ -211,7 +211,7 @@ func (n *Node) keepClaimsNow(own ...agency.ClaimKey) error {
 	n.claims.mu.Unlock()
 	n.cfg.Log.Error("claims could not be written", "file", agencyFile, "error", err.Error())
 	return &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, HandlerCode: sdk.HandlerCodeCommit,
-		Text: "the claim could not be written; its node's log says why"}
+		Text: "the claim could not be written yet: what has changed counts until the node stops, and is tried again; its log says why"}
 }
 
 // keepClaims writes from time to time what other nodes have told, and at the end.
@@ -230,6 +230,9 @@ func (n *Node) keepClaims(ctx context.Context) error {
 		n.claims.mu.Unlock()
 		if changed {
 			_ = n.keepClaimsNow() // it is in the log, and tried again
+		}
+		if err := n.agencyDB.repair(); err != nil {
+			n.cfg.Log.Error("what was counted or listed could not be written again", "file", agencyFile, "error", err.Error())
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -125,12 +126,16 @@ func (n *Node) revokeGrant(ctx context.Context, a *app, id sdk.Hash, put ownAppe
 	if err != nil {
 		return true, err
 	}
-	if err := put(ctx, sdk.Entry{Type: agency.TypeRevoked, Content: content}); err != nil {
-		return true, err
+	putErr := put(ctx, sdk.Entry{Type: agency.TypeRevoked, Content: content})
+	if putErr != nil && !errors.Is(putErr, sdk.OutcomeUnknown) {
+		return true, putErr
 	}
-	a.grants.mu.Lock()
+	a.grants.mu.Lock() // if nobody knows whether its end is on disk, it is over until the chain is read again
 	holders, ok := a.grants.book.Revoke(n.now(), id)
 	a.grants.mu.Unlock()
+	if putErr != nil {
+		return true, putErr
+	}
 	if ok {
 		n.forgetUses(a, id)
 		n.teller.tell(a, &sdk.Claim{Grant: id}, true, holders)
@@ -177,6 +182,7 @@ func (n *Node) countUse(u *grantUse) *sdk.Error {
 	}
 	if err := n.storeUses(u); err != nil {
 		n.giveBack(u)
+		n.usesUnsure(u)
 		u.app.log.Error("the use of a grant could not be counted", "grant", u.use.Grant.String(), "error", err.Error())
 		return &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, HandlerCode: sdk.HandlerCodeCommit,
 			Text: "the use of the grant could not be counted; its node's log says why"}
@@ -184,15 +190,27 @@ func (n *Node) countUse(u *grantUse) *sdk.Error {
 	return nil
 }
 
-// storeUses writes how often the grant was used by the time of the transaction, so
-// that of two that run at once the later writes the greater number.
-func (n *Node) storeUses(u *grantUse) error {
-	return n.agencyDB.update(func(tx *bolt.Tx) error {
-		u.app.grants.mu.Lock()
-		used := u.app.grants.book.Used(u.use.Grant)
-		u.app.grants.mu.Unlock()
-		return putAgency(tx, bucketUses, usesKey(u.app, u.use.Grant), binary.BigEndian.AppendUint64(nil, uint64(used)))
-	})
+// storeUses writes how often the grant was used.
+func (n *Node) storeUses(u *grantUse) error { return n.agencyDB.update(u.put) }
+
+// put writes how often the grant was used by the time of the transaction, so that of
+// two that run at once the later writes the greater number.
+func (u *grantUse) put(tx *bolt.Tx) error {
+	g := &u.app.grants
+	g.mu.Lock()
+	used, lasts := g.book.Used(u.use.Grant)
+	g.mu.Unlock()
+	var v []byte
+	if lasts {
+		v = binary.BigEndian.AppendUint64(nil, uint64(used))
+	}
+	return putAgency(tx, bucketUses, usesKey(u.app, u.use.Grant), v)
+}
+
+// usesUnsure is told of a count that the disk has not confirmed: it is set right with
+// the next transaction, so that no use is lost that was none.
+func (n *Node) usesUnsure(u *grantUse) {
+	n.agencyDB.writeAgain(bucketUses+string(usesKey(u.app, u.use.Grant)), u.put)
 }
 
 // giveBack takes a use back whose function never began to run.
@@ -219,15 +237,17 @@ func (n *Node) useEnded(ctx context.Context, u *grantUse, e *sdk.Error) {
 		return
 	}
 	if err := n.storeUses(u); err != nil {
-		u.app.log.Warn("a use of a grant was not given back", "grant", u.use.Grant.String(), "error", err.Error())
+		n.usesUnsure(u)
+		u.app.log.Warn("a use of a grant is given back once the disk takes it", "grant", u.use.Grant.String(), "error", err.Error())
 	}
 }
 
 // forgetUses removes the count of a grant that is over.
 func (n *Node) forgetUses(a *app, id sdk.Hash) {
-	err := n.agencyDB.update(func(tx *bolt.Tx) error { return putAgency(tx, bucketUses, usesKey(a, id), nil) })
-	if err != nil {
-		a.log.Warn("the count of a revoked grant's uses stays", "grant", id.String(), "error", err.Error())
+	forget := func(tx *bolt.Tx) error { return putAgency(tx, bucketUses, usesKey(a, id), nil) }
+	if err := n.agencyDB.update(forget); err != nil {
+		n.agencyDB.writeAgain(bucketUses+string(usesKey(a, id)), forget)
+		a.log.Warn("the count of a revoked grant's uses stays until the disk takes it", "grant", id.String(), "error", err.Error())
 	}
 }
 

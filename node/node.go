@@ -170,7 +170,7 @@ func (n *Node) run1(ctx context.Context) (err error) {
 	if err := os.MkdirAll(n.cfg.path("chains"), 0o700); err != nil {
 		return fmt.Errorf("chain directory: %w", err)
 	}
-	if n.agencyDB, err = openAgencyDB(n.cfg.path(agencyFile)); err != nil {
+	if n.agencyDB, err = openAgencyDB(n.cfg.path(agencyFile), n.cfg.agencyStep); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, n.agencyDB.close()) }()

@@ -97,12 +97,13 @@ func (b *Book) Names(now time.Time, agent sdk.AgentID) bool {
 	return slices.ContainsFunc(b.byAgent[agent], func(h *held) bool { return h.at(now) == lasting })
 }
 
-// Used is how often a grant was used that is for a number of uses.
-func (b *Book) Used(name sdk.Hash) int {
-	if h := b.grants[name]; h != nil {
-		return h.used
+// Used is how often a grant was used that is for a number of uses; false: it is over,
+// or there is none.
+func (b *Book) Used(name sdk.Hash) (used int, lasts bool) {
+	if h := b.grants[name]; h != nil && h.end == lasting {
+		return h.used, true
 	}
-	return 0
+	return 0, false
 }
 
 // Revoke ends a grant; false if there is none that lasts. holders are those who

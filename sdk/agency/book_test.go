@@ -111,7 +111,7 @@ func TestUses(t *testing.T) {
 		t.Fatalf("a fourth use: %v", e)
 	}
 	b.GiveBack(last)
-	if n := b.Used(id); n != 2 {
+	if n, lasts := b.Used(id); n != 2 || !lasts {
 		t.Errorf("used %d times after one was given back", n)
 	}
 	if _, e := b.Take(start, ask); e != nil {
