@@ -31,7 +31,7 @@ type liveCall struct {
 	own     []uint64   // the node's entries for this call that stand behind another's: ownentry.go
 	stage   sdk.Stage  // of staged
 	staged  []sdk.Entry
-	wrote   bool // the node has appended for it: ownentry.go
+	proven  bool // the proof under which it runs is on the chain: ownentry.go
 	effects bool // a send took effect elsewhere, or may have
 	sending int  // sends under way
 	ended   bool

@@ -77,11 +77,10 @@ func (c *liveCall) seal(staged []sdk.Entry, reply []byte) (own []sdk.Entry, answ
 		answer = append(append(make([]byte, 0, sdk.ReceiptReplySize+len(reply)), r.ReplySignature[:]...), reply...)
 	}
 	c.mu.Lock()
-	wrote := c.wrote
+	proven := c.proven
 	c.mu.Unlock()
-	if len(c.call.Behalf) > 0 && (wrote || len(staged)+len(own) > 0) {
-		e := sdk.BehalfEntry{Time: c.checked, Function: c.call.Function, Proof: c.call.Behalf}
-		own = append(own, sdk.Entry{Type: sdk.TypeBehalf, Content: sdk.AppendBehalf(nil, &e)})
+	if len(c.call.Behalf) > 0 && !proven && len(staged)+len(own) > 0 {
+		own = append(own, c.proof())
 	}
 	return own, answer
 }
