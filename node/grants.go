@@ -146,18 +146,21 @@ func (n *Node) revokeGrant(ctx context.Context, a *app, id sdk.Hash, put ownAppe
 // knows tells whether a proof's principal or presenter is more than a stranger: a
 // grant of this agent's names him, or the allow list does.
 func (n *Node) knows(links []sdk.Link) bool {
-	now, apps, rules := n.now(), n.apps.all(), n.policy.rules.Load()
-	for _, agent := range []sdk.AgentID{links[0].From, links[len(links)-1].To} {
-		if rules.Rule(agent).Allowed || agent == n.id.agent {
+	return n.knowsAgent(links[0].From) || n.knowsAgent(links[len(links)-1].To)
+}
+
+// knowsAgent is knows for one agent.
+func (n *Node) knowsAgent(agent sdk.AgentID) bool {
+	if agent == n.id.agent || n.policy.rules.Load().Rule(agent).Allowed {
+		return true
+	}
+	now := n.now()
+	for _, a := range n.apps.all() {
+		a.grants.mu.Lock()
+		named := a.grants.book.Names(now, agent)
+		a.grants.mu.Unlock()
+		if named {
 			return true
-		}
-		for _, a := range apps {
-			a.grants.mu.Lock()
-			named := a.grants.book.Names(now, agent)
-			a.grants.mu.Unlock()
-			if named {
-				return true
-			}
 		}
 	}
 	return false

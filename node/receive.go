@@ -63,22 +63,28 @@ func (n *Node) interrupted(ctx context.Context, err *sdk.Error) bool {
 
 // ServeNotify takes the one-way messages that there are: of kind 1, its sender's
 // new address record; of kind 2, it cancels the receive of its sender's message of
-// that id; of kind 4, its sender's revocation of a delegation.
+// that id; of kind 4, its sender's revocation of a delegation. What an agent can make
+// this node do by them is bounded, though none has an answer and none is counted: they
+// take the session's slots (max-requests); a record comes at the pace of pushedTo; a
+// cancellation is a look into a table; a revocation, which has to be verified, comes at
+// that of toldPace. An agent that is not heard has only the first, which is the DHT's.
 func (n *Node) ServeNotify(_ context.Context, r *transport.Request) {
+	from := sdk.AgentID(r.Peer)
 	if r.Kind == kindDHT {
 		n.pushedTo(r)
-	}
-	if r.Kind == kindRevoked && n.policy.hears(sdk.AgentID(r.Peer)) == nil {
-		n.revoker.told(sdk.AgentID(r.Peer), r.Body)
-	}
-	if r.Kind != kindMessage {
 		return
 	}
-	a, _, err := n.route(r.Header)
-	if err != nil {
+	if n.policy.hears(from) != nil {
 		return
 	}
-	n.revokeHere(messageKey{from: sdk.AgentID(r.Peer), dna: a.hash, id: sdk.MessageID(r.ID)}, context.Canceled)
+	switch r.Kind {
+	case kindMessage:
+		if a, _, err := n.route(r.Header); err == nil {
+			n.revokeHere(messageKey{from: from, dna: a.hash, id: sdk.MessageID(r.ID)}, context.Canceled)
+		}
+	case kindRevoked:
+		n.revoker.told(from, r.Body)
+	}
 }
 
 // revokeHere cancels a message's receive if it still runs.
