@@ -193,8 +193,27 @@ func (n *Node) countUse(u *grantUse) *sdk.Error {
 	return nil
 }
 
-// storeUses writes how often the grant was used.
-func (n *Node) storeUses(u *grantUse) error { return n.agencyDB.update(u.put) }
+// storeUses writes how often the grant was used, and forgets that of some that are over.
+func (n *Node) storeUses(u *grantUse) error {
+	u.app.grants.mu.Lock()
+	gone := u.app.grants.book.Gone(n.now())
+	u.app.grants.mu.Unlock()
+	return n.agencyDB.update(func(tx *bolt.Tx) error {
+		if err := forgetUses(tx, u.app, gone); err != nil {
+			return err
+		}
+		return u.put(tx)
+	})
+}
+
+func forgetUses(tx *bolt.Tx, a *app, grants []sdk.Hash) error {
+	for _, id := range grants {
+		if err := putAgency(tx, bucketUses, usesKey(a, id), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // put writes how often the grant was used by the time of the transaction, so that of
 // two that run at once the later writes the greater number.
@@ -247,7 +266,7 @@ func (n *Node) useEnded(ctx context.Context, u *grantUse, e *sdk.Error) {
 
 // forgetUses removes the count of a grant that is over.
 func (n *Node) forgetUses(a *app, id sdk.Hash) {
-	forget := func(tx *bolt.Tx) error { return putAgency(tx, bucketUses, usesKey(a, id), nil) }
+	forget := func(tx *bolt.Tx) error { return forgetUses(tx, a, []sdk.Hash{id}) }
 	if err := n.agencyDB.update(forget); err != nil {
 		n.agencyDB.writeAgain(bucketUses+string(usesKey(a, id)), forget)
 		a.log.Warn("the count of a revoked grant's uses stays until the disk takes it", "grant", id.String(), "error", err.Error())

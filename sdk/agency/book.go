@@ -14,6 +14,13 @@ const (
 	maxEnded = 1024
 	// maxUsers bounds the users of one transferable grant who are told of its end.
 	maxUsers = 256
+	// CountKept is how long after a grant's end by its time the count of its uses is
+	// kept, so that a clock that was set wrong for a while brings no used-up grant back.
+	CountKept = 24 * time.Hour
+	// maxGone bounds the grants whose counts wait to be forgotten, in a Book, and
+	// goneAtOnce those that Gone tells of at once.
+	maxGone    = 4096
+	goneAtOnce = 64
 	// ClaimSize is that of a claim on the wire: the grant's name and its secret.
 	ClaimSize = 64
 )
@@ -26,6 +33,7 @@ type Book struct {
 	byAgent map[sdk.AgentID][]*held // assigned ones
 	open    []*held                 // unrestricted ones
 	ended   []*held                 // oldest first
+	gone    []*held                 // see Gone
 }
 
 type held struct {
@@ -128,6 +136,9 @@ func (h *held) at(now time.Time) ending {
 func (b *Book) over(h *held, e ending) {
 	h.end, h.window = e, nil
 	b.live--
+	if e == endExpired && h.entry.Grant.Uses > 0 && len(b.gone) < maxGone {
+		b.gone = append(b.gone, h)
+	}
 	b.ended = append(b.ended, h)
 	if len(b.ended) > maxEnded {
 		b.forget(b.ended[0])
@@ -152,6 +163,19 @@ func (b *Book) expire(now time.Time) {
 			b.over(h, endExpired)
 		}
 	}
+}
+
+// Gone are grants that have expired long enough ago for the counts of their uses to be
+// forgotten, a few at a time, each once.
+func (b *Book) Gone(now time.Time) (names []sdk.Hash) {
+	b.gone = slices.DeleteFunc(b.gone, func(h *held) bool {
+		gone := len(names) < goneAtOnce && !now.Before(h.entry.Grant.Expires.Add(CountKept))
+		if gone {
+			names = append(names, h.name)
+		}
+		return gone
+	})
+	return names
 }
 
 // sorted are the grants, the oldest first.
