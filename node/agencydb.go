@@ -14,7 +14,8 @@ import (
 )
 
 // agency.db holds what must survive a restart and is on no source chain: claims,
-// how often grants were used, whom the node hears. It holds secrets: mode 0600.
+// how often grants were used and by whom, whom the node hears, what it is to tell
+// others. It holds secrets: mode 0600.
 const agencyFile = "agency.db"
 
 // Its buckets.
@@ -23,9 +24,10 @@ const (
 	bucketUses      = "uses"      // DNA hash 32 | grant 32 -> how often, 8 bytes big-endian
 	bucketPolicy    = "policy"    // policy.go
 	bucketDelegated = "delegated" // delegateduse.go
+	// bucketTells: tellkept.go; bucketUsers: grantusers.go
 )
 
-var agencyBuckets = []string{bucketClaims, bucketUses, bucketPolicy, bucketDelegated}
+var agencyBuckets = []string{bucketClaims, bucketUses, bucketPolicy, bucketDelegated, bucketTells, bucketUsers}
 
 // maxUnsure bounds what is to be written again. Only what is counted and what is
 // listed gets there, which is bounded; this is for a disk that fails for days.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -214,7 +215,8 @@ func (n *Node) keepClaimsNow(own ...agency.ClaimKey) error {
 		Text: "the claim could not be written yet: what has changed counts until the node stops, and is tried again; its log says why"}
 }
 
-// keepClaims writes from time to time what other nodes have told, and at the end.
+// keepClaims writes from time to time what other nodes have told, and what else is
+// not worth a sync of its own, and at the end.
 func (n *Node) keepClaims(ctx context.Context) error {
 	t := time.NewTicker(claimsFlush)
 	defer t.Stop()
@@ -231,8 +233,8 @@ func (n *Node) keepClaims(ctx context.Context) error {
 		if changed {
 			_ = n.keepClaimsNow() // it is in the log, and tried again
 		}
-		if err := n.agencyDB.repair(); err != nil {
-			n.cfg.Log.Error("what was counted or listed could not be written again", "file", agencyFile, "error", err.Error())
+		if err := errors.Join(n.keepUsers(), n.teller.flush(), n.agencyDB.repair()); err != nil {
+			n.cfg.Log.Error("not all that has changed could be written; it is tried again", "file", agencyFile, "error", err.Error())
 		}
 	}
 	return nil

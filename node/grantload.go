@@ -2,6 +2,7 @@ package node
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -73,6 +74,9 @@ func (n *Node) loadGrants(a *app) error {
 	}
 	for _, f := range last {
 		a.grants.book.Add(f.id, f.entry, f.since, used[f.id])
+	}
+	if err := errors.Join(n.loadUsers(a), n.teller.resume(a)); err != nil {
+		return err
 	}
 	if len(stale) > 0 {
 		if err := n.agencyDB.update(func(tx *bolt.Tx) error { return forgetUses(tx, a, stale) }); err != nil {

@@ -98,7 +98,9 @@ func (n *Node) grant(ctx context.Context, a *app, g sdk.Grant, put ownAppend) (s
 	if err != nil {
 		return sdk.Claim{}, err
 	}
-	n.teller.tell(a, &claim, false, g.Agents)
+	tells := n.teller.of(a, &claim, false, g.Agents)
+	n.keepTells(a, tells)
+	n.teller.queue(tells)
 	return claim, nil
 }
 
@@ -137,8 +139,9 @@ func (n *Node) revokeGrant(ctx context.Context, a *app, id sdk.Hash, put ownAppe
 		return true, putErr
 	}
 	if ok {
-		n.forgetUses(a, id)
-		n.teller.tell(a, &sdk.Claim{Grant: id}, true, holders)
+		tells := n.teller.of(a, &sdk.Claim{Grant: id}, true, holders)
+		n.keepEnd(a, id, tells)
+		n.teller.queue(tells)
 	}
 	return true, nil
 }
@@ -264,11 +267,21 @@ func (n *Node) useEnded(ctx context.Context, u *grantUse, e *sdk.Error) {
 	}
 }
 
-// forgetUses removes the count of a grant that is over.
-func (n *Node) forgetUses(a *app, id sdk.Hash) {
-	forget := func(tx *bolt.Tx) error { return forgetUses(tx, a, []sdk.Hash{id}) }
-	if err := n.agencyDB.update(forget); err != nil {
-		n.agencyDB.writeAgain(bucketUses+string(usesKey(a, id)), forget)
+// keepEnd removes from agency.db what it has of a grant that is over, and puts there
+// who is to be told.
+func (n *Node) keepEnd(a *app, id sdk.Hash, tells []*tell) {
+	now := n.now()
+	keep := func(tx *bolt.Tx) error {
+		if err := forgetUses(tx, a, []sdk.Hash{id}); err != nil {
+			return err
+		}
+		if err := putAgency(tx, bucketUsers, usesKey(a, id), nil); err != nil {
+			return err
+		}
+		return putTells(tx, now, tells)
+	}
+	if err := n.agencyDB.update(keep); err != nil {
+		n.agencyDB.writeAgain(bucketUses+string(usesKey(a, id)), keep)
 		a.log.Warn("the count of a revoked grant's uses stays until the disk takes it", "grant", id.String(), "error", err.Error())
 	}
 }

@@ -34,6 +34,7 @@ type Book struct {
 	open    []*held                 // unrestricted ones
 	ended   []*held                 // oldest first
 	gone    []*held                 // see Gone
+	touched map[sdk.Hash]bool       // see Touched
 }
 
 type held struct {
@@ -56,7 +57,7 @@ const (
 
 // NewBook is a Book that holds at most so many grants that are not over.
 func NewBook(most int) *Book {
-	return &Book{most: most, grants: map[sdk.Hash]*held{}, byAgent: map[sdk.AgentID][]*held{}}
+	return &Book{most: most, grants: map[sdk.Hash]*held{}, byAgent: map[sdk.AgentID][]*held{}, touched: map[sdk.Hash]bool{}}
 }
 
 // Full tells whether there is no room for more grants, besides some that are on
@@ -98,6 +99,54 @@ func (b *Book) Add(name sdk.Hash, e Entry, since time.Time, used int) {
 func (b *Book) Known(now time.Time, name sdk.Hash) (known, lasts bool) {
 	h := b.grants[name]
 	return h != nil, h != nil && h.at(now) == lasting
+}
+
+// Lasting is a grant that lasts.
+func (b *Book) Lasting(now time.Time, name sdk.Hash) (g sdk.Grant, lasts bool) {
+	h := b.grants[name]
+	if h == nil || h.at(now) != lasting {
+		return g, false
+	}
+	return h.entry.Grant, true
+}
+
+// Users are the last who have used a transferable grant that lasts, the latest last.
+func (b *Book) Users(name sdk.Hash) []sdk.AgentID {
+	if h := b.grants[name]; h != nil && h.end == lasting {
+		return slices.Clone(h.users)
+	}
+	return nil
+}
+
+// SetUsers is told of those before a restart.
+func (b *Book) SetUsers(name sdk.Hash, users []sdk.AgentID) {
+	if h := b.grants[name]; h != nil && h.entry.Grant.Kind == sdk.GrantTransferable {
+		h.users = slices.Clone(users[max(0, len(users)-maxUsers):])
+	}
+}
+
+// Touched are the grants whose users have changed since it was asked last.
+func (b *Book) Touched() (names []sdk.Hash) {
+	for name := range b.touched {
+		names = append(names, name)
+	}
+	clear(b.touched)
+	return names
+}
+
+// Touch has a grant be among Touched once more.
+func (b *Book) Touch(name sdk.Hash) { b.touched[name] = true }
+
+// user notes who has used a transferable grant.
+func (b *Book) user(h *held, agent sdk.AgentID) {
+	if h.entry.Grant.Kind != sdk.GrantTransferable || slices.Contains(h.users, agent) {
+		return
+	}
+	if len(h.users) == maxUsers {
+		h.users = append(h.users[:0], h.users[1:]...)
+	}
+	h.users = append(h.users, agent)
+	b.Touch(h.name)
 }
 
 // Names tells whether a grant that lasts is assigned to an agent.
