@@ -24,10 +24,10 @@ const (
 	bucketUses      = "uses"      // DNA hash 32 | grant 32 -> how often, 8 bytes big-endian
 	bucketPolicy    = "policy"    // policy.go
 	bucketDelegated = "delegated" // delegateduse.go
-	// bucketTells: tellkept.go; bucketUsers: grantusers.go
+	// bucketTells: tellkept.go; bucketUsers: grantusers.go; bucketExchanges: exchange.go
 )
 
-var agencyBuckets = []string{bucketClaims, bucketUses, bucketPolicy, bucketDelegated, bucketTells, bucketUsers}
+var agencyBuckets = []string{bucketClaims, bucketUses, bucketPolicy, bucketDelegated, bucketTells, bucketUsers, bucketExchanges}
 
 // maxUnsure bounds what is to be written again. Only what is counted and what is
 // listed gets there, which is bounded; this is for a disk that fails for days.

@@ -121,7 +121,7 @@ func TestAgencyFaults(t *testing.T) {
 	t.Parallel()
 	for _, step := range []string{stepBegin, stepPut, stepCommit, stepCommitted} {
 		for name, test := range map[string]func(*faultyPair, string){
-			"use": faultyUse, "give back": faultyGiveBack, "revoke": faultyRevoke, "delegation": faultyDelegation, "policy": faultyPolicy, "claim": faultyClaim,
+			"use": faultyUse, "give back": faultyGiveBack, "revoke": faultyRevoke, "delegation": faultyDelegation, "policy": faultyPolicy, "claim": faultyClaim, "exchange": faultyExchange,
 		} {
 			t.Run(step+"/"+name, func(t *testing.T) {
 				t.Parallel()

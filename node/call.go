@@ -200,7 +200,7 @@ func (c *liveCall) Send(ctx context.Context, m sdk.Message) ([]byte, error) {
 	if !c.beginSend() {
 		return nil, errCallOver()
 	}
-	reply, receipt, err := c.node.send(ctx, c.app, &m)
+	reply, receipt, err := c.node.send(ctx, c.app, &m, c.cause())
 	if receipt != nil {
 		err = c.keepReceipt(ctx, receipt)
 	}

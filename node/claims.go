@@ -233,7 +233,7 @@ func (n *Node) keepClaims(ctx context.Context) error {
 		if changed {
 			_ = n.keepClaimsNow() // it is in the log, and tried again
 		}
-		if err := errors.Join(n.keepUsers(), n.teller.flush(), n.agencyDB.repair()); err != nil {
+		if err := errors.Join(n.keepUsers(), n.teller.flush(), n.finisher.flush(), n.agencyDB.repair()); err != nil {
 			n.cfg.Log.Error("not all that has changed could be written; it is tried again", "file", agencyFile, "error", err.Error())
 		}
 	}

@@ -75,7 +75,7 @@ func (n *Node) loadGrants(a *app) error {
 	for _, f := range last {
 		a.grants.book.Add(f.id, f.entry, f.since, used[f.id])
 	}
-	if err := errors.Join(n.loadUsers(a), n.teller.resume(a)); err != nil {
+	if err := errors.Join(n.loadUsers(a), n.teller.resume(a), n.finisher.resume(a)); err != nil {
 		return err
 	}
 	if len(stale) > 0 {

@@ -39,7 +39,6 @@ func (c *liveCall) appendOwn(ctx context.Context, e sdk.Entry) error {
 	if err := c.open(); err != nil {
 		return err
 	}
-	cause := sdk.Cause{Kind: c.call.Kind, Message: c.call.ID, From: c.call.From}
 	entries := []sdk.Entry{e}
 	c.mu.Lock()
 	proof := len(c.call.Behalf) > 0 && !c.proven
@@ -47,7 +46,7 @@ func (c *liveCall) appendOwn(ctx context.Context, e sdk.Entry) error {
 	if proof { // e stays, whatever becomes of the call: so its proof comes with it
 		entries = append(entries, c.proof())
 	}
-	seq, err := c.node.appendOwn(ctx, c.app, cause, entries...)
+	seq, err := c.node.appendOwn(ctx, c.app, c.cause(), entries...)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
@@ -67,6 +66,10 @@ func (c *liveCall) appendOwn(ctx context.Context, e sdk.Entry) error {
 		c.base++
 		c.own = slices.Delete(c.own, i, i+1)
 	}
+}
+
+func (c *liveCall) cause() sdk.Cause {
+	return sdk.Cause{Kind: c.call.Kind, Message: c.call.ID, From: c.call.From}
 }
 
 // proof is the entry that keeps the proof under which this call runs.

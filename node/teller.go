@@ -192,23 +192,24 @@ func (t *teller) run(ctx context.Context) error {
 			})
 			continue
 		}
-		if !t.wait(ctx, at) {
+		if !waitFor(ctx, t.wake, t.node.now(), at) {
 			return nil
 		}
 	}
 }
 
-// wait waits until something is due or new; false if ctx ended.
-func (t *teller) wait(ctx context.Context, at time.Time) bool {
+// waitFor waits until something is due, at a time that is zero for never, or new; false
+// if ctx ended.
+func waitFor(ctx context.Context, wake <-chan struct{}, now, at time.Time) bool {
 	var due <-chan time.Time
 	if !at.IsZero() {
-		timer := time.NewTimer(at.Sub(t.node.now()))
+		timer := time.NewTimer(at.Sub(now))
 		defer timer.Stop()
 		due = timer.C
 	}
 	select {
 	case <-due:
-	case <-t.wake:
+	case <-wake:
 	case <-ctx.Done():
 		return false
 	}
