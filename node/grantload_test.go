@@ -97,3 +97,38 @@ func TestStaleCountsLeaveTheDisk(t *testing.T) {
 		}
 	})
 }
+
+// TestRevokedWithoutConfirmation: where nobody knows whether a grant's end is on disk,
+// it lets nobody in until the chain is read again.
+func TestRevokedWithoutConfirmation(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := newEntryNode(t, t.TempDir(), newFakeEntries(), nil)
+		a, alice := n.add("raw", nil), sdk.AgentID{1}
+		put := func(ctx context.Context, e sdk.Entry) error {
+			_, err := n.appendOwn(ctx, a, n.operatorCause(), e)
+			return err
+		}
+		g := sdk.Grant{Kind: sdk.GrantAssigned, Agents: []sdk.AgentID{alice}}
+		ask := &agency.Ask{Caller: alice, Function: "f"}
+		for _, c := range []struct {
+			answer *sdk.Error
+			over   bool
+		}{{&sdk.Error{Code: sdk.HandlerFailed, HandlerCode: sdk.HandlerCodeCommit, Retry: true}, false}, {&sdk.Error{Code: sdk.OutcomeUnknown}, true}} {
+			claim, err := n.grant(t.Context(), a, g, put)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found, err := n.revokeGrant(t.Context(), a, claim.Grant, func(context.Context, sdk.Entry) error { return c.answer })
+			if !found || err != error(c.answer) {
+				t.Errorf("got %t, %v", found, err)
+			}
+			if _, e := n.takeGrant(a, ask); (e != nil) != c.over {
+				t.Errorf("after %v: %v", c.answer, e)
+			}
+			if _, err := n.revokeGrant(t.Context(), a, claim.Grant, put); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
