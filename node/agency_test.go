@@ -294,10 +294,14 @@ func TestUseIsCountedOnce(t *testing.T) {
 type busyHandler struct {
 	*sdk.Definition
 	full atomic.Bool
+	busy func() // nil, or called before it takes none
 }
 
 func (h *busyHandler) Serve(ctx context.Context, host sdk.Host, call *sdk.Call) ([]byte, error) {
 	if h.full.Load() {
+		if h.busy != nil {
+			h.busy()
+		}
 		return nil, &sdk.Error{Code: sdk.Busy, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true}
 	}
 	return h.Definition.Serve(ctx, host, call)
@@ -394,7 +398,7 @@ func TestUnreadableGrants(t *testing.T) {
 func TestAgencyFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), agencyFile)
-	d, err := openAgencyDB(path)
+	d, err := openAgencyDB(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -422,7 +426,7 @@ func TestAgencyFile(t *testing.T) {
 	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if d, err := openAgencyDB(path); err == nil || !strings.Contains(err.Error(), "0600") {
+	if d, err := openAgencyDB(path, nil); err == nil || !strings.Contains(err.Error(), "0600") {
 		t.Errorf("a file that others may read: %v, %v", d, err)
 	}
 	if err := os.WriteFile(path, []byte(strings.Repeat("garbage ", 4096)), 0o600); err != nil {
@@ -431,7 +435,7 @@ func TestAgencyFile(t *testing.T) {
 	if err := os.Chmod(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if d, err := openAgencyDB(path); err == nil || !strings.Contains(err.Error(), "backup") {
+	if d, err := openAgencyDB(path, nil); err == nil || !strings.Contains(err.Error(), "backup") {
 		t.Errorf("a damaged file: %v, %v", d, err)
 	}
 }

@@ -5,7 +5,7 @@ import "testing"
 // openAgency opens the agency.db of a node that is not run, as its Run does.
 func openAgency(t testing.TB, n *Node) (closeIt func()) {
 	t.Helper()
-	db, err := openAgencyDB(n.cfg.path(agencyFile))
+	db, err := openAgencyDB(n.cfg.path(agencyFile), n.cfg.agencyStep)
 	if err != nil {
 		t.Fatal(err)
 	}

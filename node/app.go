@@ -257,6 +257,13 @@ func (s *apps) damagedNamed(name string) *DamagedChain {
 	return s.damaged[name]
 }
 
+// running is the app of the DNA of this hash, if it can be called; else nil.
+func (s *apps) running(hash sdk.DNAHash) *app {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.byHash[hash]
+}
+
 // runs tells whether the DNA of this hash can be called here, or is about to be.
 func (s *apps) runs(hash sdk.DNAHash) bool {
 	s.mu.RLock()

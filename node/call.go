@@ -31,7 +31,7 @@ type liveCall struct {
 	own     []uint64   // the node's entries for this call that stand behind another's: ownentry.go
 	stage   sdk.Stage  // of staged
 	staged  []sdk.Entry
-	wrote   bool // the node has appended for it: ownentry.go
+	proven  bool // the proof under which it runs is on the chain: ownentry.go
 	effects bool // a send took effect elsewhere, or may have
 	sending int  // sends under way
 	ended   bool
@@ -200,7 +200,7 @@ func (c *liveCall) Send(ctx context.Context, m sdk.Message) ([]byte, error) {
 	if !c.beginSend() {
 		return nil, errCallOver()
 	}
-	reply, receipt, err := c.node.send(ctx, c.app, &m)
+	reply, receipt, err := c.node.send(ctx, c.app, &m, c.cause())
 	if receipt != nil {
 		err = c.keepReceipt(ctx, receipt)
 	}

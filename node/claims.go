@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -203,7 +204,7 @@ func (n *Node) keepClaimsNow(own ...agency.ClaimKey) error {
 	if err == nil {
 		return nil
 	}
-	n.claims.mu.Lock()
+	n.claims.mu.Lock() // the file may have them, or not: they are written again in any case
 	for k := range keys {
 		n.claims.unkept[k] = true
 	}
@@ -211,10 +212,11 @@ func (n *Node) keepClaimsNow(own ...agency.ClaimKey) error {
 	n.claims.mu.Unlock()
 	n.cfg.Log.Error("claims could not be written", "file", agencyFile, "error", err.Error())
 	return &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, HandlerCode: sdk.HandlerCodeCommit,
-		Text: "the claim could not be written; its node's log says why"}
+		Text: "the claim could not be written yet: what has changed counts until the node stops, and is tried again; its log says why"}
 }
 
-// keepClaims writes from time to time what other nodes have told, and at the end.
+// keepClaims writes from time to time what other nodes have told, and what else is
+// not worth a sync of its own, and at the end.
 func (n *Node) keepClaims(ctx context.Context) error {
 	t := time.NewTicker(claimsFlush)
 	defer t.Stop()
@@ -230,6 +232,9 @@ func (n *Node) keepClaims(ctx context.Context) error {
 		n.claims.mu.Unlock()
 		if changed {
 			_ = n.keepClaimsNow() // it is in the log, and tried again
+		}
+		if err := errors.Join(n.keepUsers(), n.teller.flush(), n.finisher.flush(), n.agencyDB.repair()); err != nil {
+			n.cfg.Log.Error("not all that has changed could be written; it is tried again", "file", agencyFile, "error", err.Error())
 		}
 	}
 	return nil

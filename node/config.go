@@ -69,8 +69,9 @@ type Config struct {
 
 	Log *slog.Logger
 
-	handlerEnv []string // for tests: more of the handlers' environment
-	entries    entryDHT // for tests: instead of the DHT
+	handlerEnv []string   // for tests: more of the handlers' environment
+	entries    entryDHT   // for tests: instead of the DHT
+	agencyStep agencyStep // for tests
 }
 
 // DNASettings are what an operator sets for one DNA. Both are part of its hash.

@@ -43,6 +43,7 @@ func (n *Node) takeDelegated(links []sdk.Link) (*agency.DelegatedUse, *sdk.Error
 	}
 	if err := n.storeDelegated(use); err != nil {
 		n.giveBackDelegated(use)
+		n.delegatedUnsure(use)
 		n.cfg.Log.Error("the use of a delegation could not be counted", "error", err.Error())
 		return nil, &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, HandlerCode: sdk.HandlerCodeCommit,
 			Text: "the use of the delegation could not be counted; its node's log says why"}
@@ -50,28 +51,39 @@ func (n *Node) takeDelegated(links []sdk.Link) (*agency.DelegatedUse, *sdk.Error
 	return use, nil
 }
 
-// storeDelegated writes how often the delegations were used by the time of the
-// transaction, as storeUses does.
+// storeDelegated writes how often the delegations were used, as storeUses does.
 func (n *Node) storeDelegated(use *agency.DelegatedUse) error {
 	if len(use.Used) == 0 {
 		return nil
 	}
 	return n.agencyDB.update(func(tx *bolt.Tx) error {
 		for _, c := range use.Used {
-			n.delegated.mu.Lock()
-			var counted bool
-			c.Used, counted = n.delegated.table.Used(c.ID)
-			n.delegated.mu.Unlock()
-			var v []byte
-			if counted {
-				v = encodeDelegated(&c)
-			}
-			if err := putAgency(tx, bucketDelegated, c.ID[:], v); err != nil {
+			if err := n.delegated.put(tx, c); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// put writes how often a delegation was used by the time of the transaction.
+func (d *delegated) put(tx *bolt.Tx, c agency.DelegatedCount) error {
+	var counted bool
+	d.mu.Lock()
+	c.Used, counted = d.table.Used(c.ID)
+	d.mu.Unlock()
+	var v []byte
+	if counted {
+		v = encodeDelegated(&c)
+	}
+	return putAgency(tx, bucketDelegated, c.ID[:], v)
+}
+
+// delegatedUnsure is usesUnsure for delegations.
+func (n *Node) delegatedUnsure(use *agency.DelegatedUse) {
+	for _, c := range use.Used {
+		n.agencyDB.writeAgain(bucketDelegated+string(c.ID[:]), func(tx *bolt.Tx) error { return n.delegated.put(tx, c) })
+	}
 }
 
 func (n *Node) giveBackDelegated(use *agency.DelegatedUse) {
@@ -87,7 +99,8 @@ func (n *Node) delegatedEnded(ctx context.Context, use *agency.DelegatedUse, e *
 	}
 	n.giveBackDelegated(use)
 	if err := n.storeDelegated(use); err != nil {
-		n.cfg.Log.Warn("a use of a delegation was not given back", "error", err.Error())
+		n.delegatedUnsure(use)
+		n.cfg.Log.Warn("a use of a delegation is given back once the disk takes it", "error", err.Error())
 	}
 }
 

@@ -2,8 +2,11 @@ package node
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 
 	"github.com/parley-p2p/parley/sdk"
 	"github.com/parley-p2p/parley/sdk/agency"
@@ -28,6 +31,7 @@ func (n *Node) loadGrants(a *app) error {
 		since time.Time
 	}
 	var last []found
+	var stale []sdk.Hash // whose uses need not be known any more
 	ended, left := map[sdk.Hash]bool{}, 0
 	ends := entriesBack{app: a, kind: agency.TypeRevoked}
 	made := entriesBack{app: a, kind: agency.TypeGrant}
@@ -55,6 +59,9 @@ func (n *Node) loadGrants(a *app) error {
 			continue
 		}
 		id := r.Header.Entry
+		if _, counted := used[id]; counted && (ended[id] || !e.Grant.Expires.IsZero() && !now.Before(e.Grant.Expires.Add(agency.CountKept))) {
+			stale = append(stale, id)
+		}
 		switch {
 		case ended[id]:
 			delete(ended, id)
@@ -67,6 +74,14 @@ func (n *Node) loadGrants(a *app) error {
 	}
 	for _, f := range last {
 		a.grants.book.Add(f.id, f.entry, f.since, used[f.id])
+	}
+	if err := errors.Join(n.loadUsers(a), n.teller.resume(a), n.finisher.resume(a)); err != nil {
+		return err
+	}
+	if len(stale) > 0 {
+		if err := n.agencyDB.update(func(tx *bolt.Tx) error { return forgetUses(tx, a, stale) }); err != nil {
+			a.log.Warn("the counts of grants that are over stay until the next start", "grants", len(stale), "error", err.Error())
+		}
 	}
 	if left > 0 {
 		a.log.Warn("grants left out: more last than max-grants", "left", left, "max", n.cfg.Limits.MaxGrants)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -97,7 +98,9 @@ func (n *Node) grant(ctx context.Context, a *app, g sdk.Grant, put ownAppend) (s
 	if err != nil {
 		return sdk.Claim{}, err
 	}
-	n.teller.tell(a, &claim, false, g.Agents)
+	tells := n.teller.of(a, &claim, false, g.Agents)
+	n.keepTells(a, tells)
+	n.teller.queue(tells)
 	return claim, nil
 }
 
@@ -125,15 +128,20 @@ func (n *Node) revokeGrant(ctx context.Context, a *app, id sdk.Hash, put ownAppe
 	if err != nil {
 		return true, err
 	}
-	if err := put(ctx, sdk.Entry{Type: agency.TypeRevoked, Content: content}); err != nil {
-		return true, err
+	putErr := put(ctx, sdk.Entry{Type: agency.TypeRevoked, Content: content})
+	if putErr != nil && !errors.Is(putErr, sdk.OutcomeUnknown) {
+		return true, putErr
 	}
-	a.grants.mu.Lock()
+	a.grants.mu.Lock() // if nobody knows whether its end is on disk, it is over until the chain is read again
 	holders, ok := a.grants.book.Revoke(n.now(), id)
 	a.grants.mu.Unlock()
+	if putErr != nil {
+		return true, putErr
+	}
 	if ok {
-		n.forgetUses(a, id)
-		n.teller.tell(a, &sdk.Claim{Grant: id}, true, holders)
+		tells := n.teller.of(a, &sdk.Claim{Grant: id}, true, holders)
+		n.keepEnd(a, id, tells)
+		n.teller.queue(tells)
 	}
 	return true, nil
 }
@@ -141,18 +149,21 @@ func (n *Node) revokeGrant(ctx context.Context, a *app, id sdk.Hash, put ownAppe
 // knows tells whether a proof's principal or presenter is more than a stranger: a
 // grant of this agent's names him, or the allow list does.
 func (n *Node) knows(links []sdk.Link) bool {
-	now, apps, rules := n.now(), n.apps.all(), n.policy.rules.Load()
-	for _, agent := range []sdk.AgentID{links[0].From, links[len(links)-1].To} {
-		if rules.Rule(agent).Allowed || agent == n.id.agent {
+	return n.knowsAgent(links[0].From) || n.knowsAgent(links[len(links)-1].To)
+}
+
+// knowsAgent is knows for one agent.
+func (n *Node) knowsAgent(agent sdk.AgentID) bool {
+	if agent == n.id.agent || n.policy.rules.Load().Rule(agent).Allowed {
+		return true
+	}
+	now := n.now()
+	for _, a := range n.apps.all() {
+		a.grants.mu.Lock()
+		named := a.grants.book.Names(now, agent)
+		a.grants.mu.Unlock()
+		if named {
 			return true
-		}
-		for _, a := range apps {
-			a.grants.mu.Lock()
-			named := a.grants.book.Names(now, agent)
-			a.grants.mu.Unlock()
-			if named {
-				return true
-			}
 		}
 	}
 	return false
@@ -177,6 +188,7 @@ func (n *Node) countUse(u *grantUse) *sdk.Error {
 	}
 	if err := n.storeUses(u); err != nil {
 		n.giveBack(u)
+		n.usesUnsure(u)
 		u.app.log.Error("the use of a grant could not be counted", "grant", u.use.Grant.String(), "error", err.Error())
 		return &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, HandlerCode: sdk.HandlerCodeCommit,
 			Text: "the use of the grant could not be counted; its node's log says why"}
@@ -184,15 +196,46 @@ func (n *Node) countUse(u *grantUse) *sdk.Error {
 	return nil
 }
 
-// storeUses writes how often the grant was used by the time of the transaction, so
-// that of two that run at once the later writes the greater number.
+// storeUses writes how often the grant was used, and forgets that of some that are over.
 func (n *Node) storeUses(u *grantUse) error {
+	u.app.grants.mu.Lock()
+	gone := u.app.grants.book.Gone(n.now())
+	u.app.grants.mu.Unlock()
 	return n.agencyDB.update(func(tx *bolt.Tx) error {
-		u.app.grants.mu.Lock()
-		used := u.app.grants.book.Used(u.use.Grant)
-		u.app.grants.mu.Unlock()
-		return putAgency(tx, bucketUses, usesKey(u.app, u.use.Grant), binary.BigEndian.AppendUint64(nil, uint64(used)))
+		if err := forgetUses(tx, u.app, gone); err != nil {
+			return err
+		}
+		return u.put(tx)
 	})
+}
+
+func forgetUses(tx *bolt.Tx, a *app, grants []sdk.Hash) error {
+	for _, id := range grants {
+		if err := putAgency(tx, bucketUses, usesKey(a, id), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// put writes how often the grant was used by the time of the transaction, so that of
+// two that run at once the later writes the greater number.
+func (u *grantUse) put(tx *bolt.Tx) error {
+	g := &u.app.grants
+	g.mu.Lock()
+	used, lasts := g.book.Used(u.use.Grant)
+	g.mu.Unlock()
+	var v []byte
+	if lasts {
+		v = binary.BigEndian.AppendUint64(nil, uint64(used))
+	}
+	return putAgency(tx, bucketUses, usesKey(u.app, u.use.Grant), v)
+}
+
+// usesUnsure is told of a count that the disk has not confirmed: it is set right with
+// the next transaction, so that no use is lost that was none.
+func (n *Node) usesUnsure(u *grantUse) {
+	n.agencyDB.writeAgain(bucketUses+string(usesKey(u.app, u.use.Grant)), u.put)
 }
 
 // giveBack takes a use back whose function never began to run.
@@ -219,15 +262,27 @@ func (n *Node) useEnded(ctx context.Context, u *grantUse, e *sdk.Error) {
 		return
 	}
 	if err := n.storeUses(u); err != nil {
-		u.app.log.Warn("a use of a grant was not given back", "grant", u.use.Grant.String(), "error", err.Error())
+		n.usesUnsure(u)
+		u.app.log.Warn("a use of a grant is given back once the disk takes it", "grant", u.use.Grant.String(), "error", err.Error())
 	}
 }
 
-// forgetUses removes the count of a grant that is over.
-func (n *Node) forgetUses(a *app, id sdk.Hash) {
-	err := n.agencyDB.update(func(tx *bolt.Tx) error { return putAgency(tx, bucketUses, usesKey(a, id), nil) })
-	if err != nil {
-		a.log.Warn("the count of a revoked grant's uses stays", "grant", id.String(), "error", err.Error())
+// keepEnd removes from agency.db what it has of a grant that is over, and puts there
+// who is to be told.
+func (n *Node) keepEnd(a *app, id sdk.Hash, tells []*tell) {
+	now := n.now()
+	keep := func(tx *bolt.Tx) error {
+		if err := forgetUses(tx, a, []sdk.Hash{id}); err != nil {
+			return err
+		}
+		if err := putAgency(tx, bucketUsers, usesKey(a, id), nil); err != nil {
+			return err
+		}
+		return putTells(tx, now, tells)
+	}
+	if err := n.agencyDB.update(keep); err != nil {
+		n.agencyDB.writeAgain(bucketUses+string(usesKey(a, id)), keep)
+		a.log.Warn("the count of a revoked grant's uses stays until the disk takes it", "grant", id.String(), "error", err.Error())
 	}
 }
 

@@ -48,7 +48,7 @@ func TestMatchExports(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, r, e := alice.send(context.Background(), lost.app, &sdk.Message{To: bob.Agent(), Payload: payload, Receipt: true}); e != nil || r == nil {
+	if _, r, e := alice.send(context.Background(), lost.app, &sdk.Message{To: bob.Agent(), Payload: payload, Receipt: true}, lost.cause()); e != nil || r == nil {
 		t.Fatal(e)
 	}
 	a, b := exported(t, alice, with), exported(t, bob, with)

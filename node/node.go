@@ -48,6 +48,7 @@ type Node struct {
 	claims    *claims
 	policy    *policy
 	teller    *teller
+	finisher  *finisher
 
 	outcomesMu sync.Mutex // guards outcomes
 	outcomes   *outcomes
@@ -103,7 +104,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n.revoker, n.delegated = newRevoker(n), newDelegated()
 	n.claims, n.policy = newClaims(&cfg.Limits), newPolicy()
-	n.teller = newTeller(n)
+	n.teller, n.finisher = newTeller(n), newFinisher(n)
 	n.notices, n.received, n.signals = newNotifier(), newReceived(), newSignals()
 	n.publisher, n.searches = newPublisher(n), make(chan struct{}, cfg.Limits.PublicSearches)
 	if cfg.PluginDir != "" {
@@ -170,11 +171,11 @@ func (n *Node) run1(ctx context.Context) (err error) {
 	if err := os.MkdirAll(n.cfg.path("chains"), 0o700); err != nil {
 		return fmt.Errorf("chain directory: %w", err)
 	}
-	if n.agencyDB, err = openAgencyDB(n.cfg.path(agencyFile)); err != nil {
+	if n.agencyDB, err = openAgencyDB(n.cfg.path(agencyFile), n.cfg.agencyStep); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, n.agencyDB.close()) }()
-	if err := errors.Join(n.loadPolicy(), n.loadClaims(), n.loadDelegated()); err != nil {
+	if err := errors.Join(n.loadPolicy(), n.loadClaims(), n.loadDelegated(), n.dropTells()); err != nil {
 		return err
 	}
 	if err := n.endpoint.Bind(); err != nil {
@@ -221,7 +222,8 @@ func (n *Node) run1(ctx context.Context) (err error) {
 		startPart("control", server.Run, tell),
 		startPart("cache", n.keepCache, tell),
 		startPart("claims", n.keepClaims, tell),
-		startPart("teller", n.teller.run, tell))
+		startPart("teller", n.teller.run, tell),
+		startPart("finisher", n.finisher.run, tell))
 	close(n.serving)
 	parts = append(parts, startPart("handlers", n.attachAll, tell))
 	select {

@@ -237,11 +237,11 @@ func (n *Node) serveNotified(ctx context.Context, a *app, running canceler, key 
 	case e != nil:
 		return e
 	case before != nil:
-		counted, e := n.policy.begin(key.from, requestAmount(0)) // not among the signals, but it waits here
+		end, e := n.beginServing(key.from, requestAmount(0), before) // not among the signals, but it waits here
 		if e != nil {
 			return e
 		}
-		defer n.policy.end(key.from, requestAmount(0), counted)
+		defer end()
 		_, e = n.firstOutcome(ctx, a, before, ended)
 		return e
 	}

@@ -166,8 +166,8 @@ func (n *Node) queueLocked(l *letter) *sdk.Error {
 		size += outboxOverhead
 	}
 	switch {
-	case r != nil && len(r.letters) >= limits.NotifyQueue:
-		return errQueueFull("notifications that wait for one agent", "notify-queue", len(r.letters)+1, limits.NotifyQueue)
+	case r != nil && r.live() >= limits.NotifyQueue:
+		return errQueueFull("notifications that wait for one agent", "notify-queue", r.live()+1, limits.NotifyQueue)
 	case r != nil && r.bytes+l.size() > limits.NotifyBytes/4:
 		return errQueueFull("bytes of notifications that wait for one agent, a quarter of notify-bytes", "notify-bytes", r.bytes+l.size(), limits.NotifyBytes/4)
 	case s.bytes > 0 && s.bytes+size > limits.NotifyBytes:

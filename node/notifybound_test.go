@@ -68,3 +68,54 @@ func TestNotifyAgeLeavesOutTheQueue(t *testing.T) {
 		}
 	})
 }
+
+// What waits behind one that is stuck and was recalled takes no room of the queue, nor
+// of memory, however often that happens.
+func TestRecalledLettersTakeNoRoom(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const queue = 10
+		ctx, stop := context.WithCancel(context.Background())
+		n := &Node{notices: newNotifier(), cfg: Config{Limits: Limits{NotifyQueue: queue}}.withDefaults()}
+		n.tasks.open(ctx)
+		n.notices.mu.Lock()
+		a := &app{log: slog.New(slog.DiscardHandler)}
+		post := func(size int) (*letter, *sdk.Error) {
+			l := &letter{outgoing: outgoing{to: sdk.AgentID{1}, app: a, payload: make([]byte, size)}, deadline: time.Now().Add(time.Minute), shared: &sharedPayload{},
+				wait: &noticeWait{results: make([]error, 1), left: 1, done: make(chan struct{})}}
+			return l, n.queueLocked(l)
+		}
+		if _, e := post(notifySmall + 1); e != nil { // nothing is sent behind it
+			t.Fatal(e)
+		}
+		r := n.notices.boxes[outboxKey{to: sdk.AgentID{1}}]
+		r.fly(r.pick(time.Now())) // and no answer comes
+		gone, cancel := context.WithCancel(ctx)
+		cancel()
+		for round := range 50 {
+			var letters []*letter
+			for i := range queue - 1 {
+				l, e := post(0)
+				if e != nil {
+					t.Fatalf("round %d, letter %d: %v", round, i, e)
+				}
+				letters = append(letters, l)
+			}
+			if _, e := post(0); e == nil || e.Limit == nil || e.Limit.Setting != "notify-queue" || e.Limit.Value != queue+1 {
+				t.Fatalf("round %d: one too many: %v", round, e)
+			}
+			n.notices.mu.Unlock()
+			n.recall(gone, letters)
+			n.notices.mu.Lock()
+			if len(r.letters) > 2*queue || r.live() != 1 {
+				t.Fatalf("round %d: %d letters are held, %d live", round, len(r.letters), r.live())
+			}
+		}
+		if r.flying != 1 || r.letters[0].state != letterFlies || r.bytes != notifyOverhead+notifySmall+1 {
+			t.Errorf("%d fly, the first is %d, %d bytes", r.flying, r.letters[0].state, r.bytes)
+		}
+		stop()
+		n.notices.mu.Unlock()
+		n.tasks.wait()
+	})
+}

@@ -1,6 +1,9 @@
 package node
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	// notifyWindow is how many notifications to one agent are under way at once: a
@@ -43,8 +46,10 @@ const (
 type outbox struct {
 	// letters begins with the oldest one that is not settled. Those before next have
 	// been sent since the last going back; those behind it were not.
+	// Of those between, some may be settled: gone of them.
 	letters []*letter
 	next    int
+	gone    int
 	flying  int
 	bytes   int // what letters take
 	seq     uint64
@@ -111,12 +116,31 @@ func (b *outbox) settle(l *letter) {
 	}
 	l.state, l.flight = letterSettled, nil
 	b.bytes -= l.size()
+	b.gone++
 	for len(b.letters) > 0 && b.letters[0].state == letterSettled {
 		b.letters[0] = nil
 		b.letters = b.letters[1:]
 		b.next = max(b.next-1, 0)
+		b.gone--
+	}
+	if b.gone > len(b.letters)/2 { // behind one that is stuck
+		b.sweep()
 	}
 }
+
+// sweep lets go of those that are settled.
+func (b *outbox) sweep() {
+	for _, l := range b.letters[:b.next] { // the range is taken before next changes
+		if l.state == letterSettled {
+			b.next--
+		}
+	}
+	b.letters = slices.DeleteFunc(b.letters, func(l *letter) bool { return l.state == letterSettled })
+	b.gone = 0
+}
+
+// live is how many letters are not settled.
+func (b *outbox) live() int { return len(b.letters) - b.gone }
 
 // answered notes that the other node has answered for good: the line is up.
 func (b *outbox) answered() {

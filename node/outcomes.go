@@ -21,6 +21,10 @@ const (
 	runningPerSender = 1024
 	// outcomesAge exceeds the longest time for which a message is repeated.
 	outcomesAge = 15 * time.Minute
+	// repeatsFree is how often one message may wait for its own outcome without being
+	// counted against its sender's limits: sent again over a new session, it takes the
+	// place of the one that came over the broken session, which runs and is counted.
+	repeatsFree = 8
 )
 
 // messageKey names a message. The sender is part of it: an id that another
@@ -45,6 +49,7 @@ type outcome struct {
 	ended   time.Time // zero while it runs
 	size    int       // of reply and err, bytes
 	dropped bool      // both were given up for room
+	repeats int       // arrivals that wait for it and are not counted
 	held    bool      // it is in outcomes.replies
 	links   [3]struct{ prev, next *outcome }
 }
@@ -218,6 +223,16 @@ func (t *outcomes) running(key messageKey) canceler {
 		return o.running
 	}
 	return nil
+}
+
+// repeat counts an arrival of a message that has come before, which waits for its
+// outcome, or, by -1, that it does no more. False: too many wait.
+func (t *outcomes) repeat(o *outcome, one int) bool {
+	if one > 0 && o.ended.IsZero() && o.repeats >= repeatsFree {
+		return false
+	}
+	o.repeats += one
+	return true
 }
 
 // expire forgets a few at a time: a session's reader waits for it. They go faster

@@ -13,15 +13,15 @@ import (
 // is a batch of its own, durable when the function returns, whatever becomes of the
 // call. Its type begins with "parley.", which no handler can commit.
 
-// appendOwn appends one entry with this cause and returns the number of its record.
-// Of another agent's call the errors say nothing of this node's disk.
-func (n *Node) appendOwn(ctx context.Context, a *app, cause sdk.Cause, e sdk.Entry) (seq uint64, err error) {
-	seq, err = a.chain.Append(ctx, chain.Batch{Entries: []sdk.Entry{e}, Cause: cause, Own: true})
+// appendOwn appends entries with this cause, one behind another, and returns the
+// number of the first one's record.
+func (n *Node) appendOwn(ctx context.Context, a *app, cause sdk.Cause, entries ...sdk.Entry) (seq uint64, err error) {
+	seq, err = a.chain.Append(ctx, chain.Batch{Entries: entries, Cause: cause, Own: true})
 	if err != nil {
 		return 0, err
 	}
 	a.grown()
-	if e.Visibility == sdk.Public {
+	if entries[0].Visibility == sdk.Public {
 		n.publisher.grown()
 	}
 	return seq, nil
@@ -33,13 +33,20 @@ func (n *Node) operatorCause() sdk.Cause {
 }
 
 // appendOwn appends one entry because of this call, which from then on has had an
-// effect. A strict commit of the call takes no notice of it.
+// effect. A strict commit of the call takes no notice of it. Of another agent's call
+// the errors say nothing of this node's disk.
 func (c *liveCall) appendOwn(ctx context.Context, e sdk.Entry) error {
 	if err := c.open(); err != nil {
 		return err
 	}
-	cause := sdk.Cause{Kind: c.call.Kind, Message: c.call.ID, From: c.call.From}
-	seq, err := c.node.appendOwn(ctx, c.app, cause, e)
+	entries := []sdk.Entry{e}
+	c.mu.Lock()
+	proof := len(c.call.Behalf) > 0 && !c.proven
+	c.mu.Unlock()
+	if proof { // e stays, whatever becomes of the call: so its proof comes with it
+		entries = append(entries, c.proof())
+	}
+	seq, err := c.node.appendOwn(ctx, c.app, c.cause(), entries...)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
@@ -47,8 +54,10 @@ func (c *liveCall) appendOwn(ctx context.Context, e sdk.Entry) error {
 		c.effects = c.effects || handlerError(ctx, err).Code == sdk.OutcomeUnknown
 		return err
 	}
-	c.effects, c.wrote = true, true
-	c.own = append(c.own, seq)
+	c.effects, c.proven = true, c.proven || proof
+	for i := range entries {
+		c.own = append(c.own, seq+uint64(i))
+	}
 	for {
 		i := slices.Index(c.own, c.base+1)
 		if i < 0 {
@@ -57,4 +66,14 @@ func (c *liveCall) appendOwn(ctx context.Context, e sdk.Entry) error {
 		c.base++
 		c.own = slices.Delete(c.own, i, i+1)
 	}
+}
+
+func (c *liveCall) cause() sdk.Cause {
+	return sdk.Cause{Kind: c.call.Kind, Message: c.call.ID, From: c.call.From}
+}
+
+// proof is the entry that keeps the proof under which this call runs.
+func (c *liveCall) proof() sdk.Entry {
+	e := sdk.BehalfEntry{Time: c.checked, Function: c.call.Function, Proof: c.call.Behalf}
+	return sdk.Entry{Type: sdk.TypeBehalf, Content: sdk.AppendBehalf(nil, &e)}
 }

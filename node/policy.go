@@ -196,7 +196,13 @@ func (n *Node) changePolicy(changes map[sdk.AgentID][]func(*agency.Rule)) error 
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("lists and limits stay as they are: %s could not be written: %w", agencyFile, err)
+		for agent := range changed {
+			n.agencyDB.writeAgain(bucketPolicy+string(agent[:]), func(tx *bolt.Tx) error {
+				return putAgency(tx, bucketPolicy, agent[:], encodeRule(n.policy.rules.Load().Rule(agent)))
+			})
+		}
+		return &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, HandlerCode: sdk.HandlerCodeCommit,
+			Text: fmt.Sprintf("lists and limits stay as they are: %s could not be written: %v; free space or repair the disk, then say it again", agencyFile, err)}
 	}
 	n.policy.set(rules)
 	return nil

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/rand"
 	"errors"
 	"sync"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/parley-p2p/parley/node/control"
 	"github.com/parley-p2p/parley/sdk"
 	"github.com/parley-p2p/parley/sdk/agency"
+	"github.com/parley-p2p/parley/sdk/sdktest"
 	"github.com/parley-p2p/parley/transport"
 )
 
@@ -87,7 +89,7 @@ func TestNotificationsThatWait(t *testing.T) {
 		seq uint64
 		err error
 	}
-	answers := make(chan answer, 4)
+	answers := make(chan answer, 3+repeatsFree)
 	request := func(seq uint64, o transport.Outgoing) {
 		go func() {
 			_, err := session.Request(context.Background(), o)
@@ -104,20 +106,32 @@ func TestNotificationsThatWait(t *testing.T) {
 		b := n.received.boxes.get(inboxKey{who, a.hash})
 		return len(b.waits) == 1
 	})
-	request(3, first) // once more: there is room for one that waits
+	repeats := func() int {
+		n.outcomesMu.Lock()
+		defer n.outcomesMu.Unlock()
+		return n.outcomes.byKey[messageKey{who, a.hash, sdk.MessageID(first.ID)}].repeats
+	}
+	for range repeatsFree { // once more, as over new sessions: they are not counted
+		request(3, first)
+	}
+	await(t, func() bool { return repeats() == repeatsFree })
 	under := func() int {
 		n.policy.mu.Lock()
 		defer n.policy.mu.Unlock()
 		return n.policy.load.Of(who)[agency.Requests]
 	}
+	if got := under(); got != 0 {
+		t.Errorf("%d are counted", got)
+	}
+	request(3, first) // there is room for one that is counted
 	await(t, func() bool { return under() == 1 })
 	_, err := session.Request(t.Context(), first)
 	if e := refusalOf(t, err, sdk.Busy); e.Limit == nil || e.Limit.Setting != "agent-requests" {
-		t.Errorf("a second one that waits again: %v", e)
+		t.Errorf("one more that waits again: %v", e)
 	}
 	change(t, n, control.PolicyChange{Block: []sdk.AgentID{who}})
 	close(h.open)
-	for range 3 {
+	for range 3 + repeatsFree {
 		got := <-answers
 		if got.seq != 2 {
 			if got.err != nil {
@@ -132,7 +146,46 @@ func TestNotificationsThatWait(t *testing.T) {
 	if ran := h.begun(); ran != 1 {
 		t.Errorf("notified ran %d times", ran)
 	}
-	await(t, func() bool { return under() == 0 })
+	await(t, func() bool { return under() == 0 && repeats() == 0 })
+}
+
+// TestSentAgainWithinTheLimit: a message whose session breaks while it runs comes again
+// and waits for its outcome, though its sender is at its limit: the one that runs is
+// counted.
+func TestSentAgainWithinTheLimit(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t)
+	w := newTestNetwork(t, sdktest.ConformanceDNA)
+	w.base.Advertise = append(w.base.Advertise, p.addr())
+	bob := w.start("bob")
+	p.forward(bob.Addr())
+	w.base.Advertise, w.base.Listen, w.first = nil, "", []Peer{{Agent: bob.Agent(), Host: p.addr().String()}}
+	alice := w.start("alice")
+	change(t, bob, control.PolicyChange{Limits: []control.AgentLimit{{Name: "agent-requests", Max: 1}, {Name: "agent-bytes", Max: 1000}}})
+	token := rand.Text() // signals are the process's
+	done := make(chan error, 1)
+	go func() {
+		_, err := step(t, alice, sdktest.Step{Op: "send", To: bob.Agent(), Then: &sdktest.Step{Op: "gate", Text: token, Then: &sdktest.Step{Op: "commit", Text: string(make([]byte, 600))}}})
+		done <- err
+	}()
+	if _, err := step(t, bob, sdktest.Step{Op: "wait", Text: token + ".begun"}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		p.cut()
+		await(t, func() bool { return bob.traffic.messages.Load() == uint64(2+i) || len(done) > 0 }) // it came again
+	}
+	if _, err := step(t, bob, sdktest.Step{Op: "raise", Text: token + ".open"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	await(t, func() bool {
+		bob.policy.mu.Lock()
+		defer bob.policy.mu.Unlock()
+		return bob.policy.load.Of(alice.Agent()) == agency.Amount{}
+	})
 }
 
 // TestTellIsCounted: whatever header a request has that tells of a grant, it is a

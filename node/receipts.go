@@ -13,19 +13,30 @@ import (
 const keepReceiptLimit = 10 * time.Second
 
 // askReceipt puts the sender's part of a receipt into the header, signed once for
-// each message id.
-func (n *Node) askReceipt(m *outgoing) {
-	if m.receipt == nil || m.receipt.Message == m.id {
-		return
+// each message id, and notes it on disk, so that the exchange can be finished after a
+// crash. One with oneself is on one chain, and needs no note.
+func (n *Node) askReceipt(m *outgoing) *sdk.Error {
+	x := m.exchange
+	if x == nil || x.request.Message == m.id {
+		return nil
 	}
 	msg := &sdk.Message{To: m.to, Function: m.header.Function, Payload: m.payload, Behalf: m.header.Behalf}
-	*m.receipt = sdk.SignReceiptRequest(n.id.key, m.app.hash, m.id, msg, m.began)
-	m.header.Receipt = sdk.AppendReceiptRequest(nil, m.receipt)
+	next := &exchange{cause: x.cause, request: sdk.SignReceiptRequest(n.id.key, m.app.hash, m.id, msg, m.began)}
+	if !x.request.Message.IsZero() { // the other node has refused that one
+		n.finisher.end(x)
+	}
+	if m.to != n.id.agent {
+		if e := n.finisher.begin(next); e != nil {
+			return m.doubt(e)
+		}
+	}
+	m.exchange, m.header.Receipt = next, sdk.AppendReceiptRequest(nil, &next.request)
+	return nil
 }
 
 // accept takes the receiver's signature from before the reply.
 func (m *outgoing) accept(answer []byte) ([]byte, *sdk.Receipt, *sdk.Error) {
-	receipt, reply, err := m.receipt.Accept(answer)
+	receipt, reply, err := m.exchange.request.Accept(answer)
 	if err != nil {
 		return nil, nil, &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideRemoteNode, Delivered: sdk.DeliveredYes, HandlerCode: sdk.HandlerCodeReceipt,
 			Text: fmt.Sprintf("%s has answered without a matching receipt: %v", m.to.Short(), err)}
@@ -40,13 +51,16 @@ func (c *liveCall) keepReceipt(ctx context.Context, r *sdk.Receipt) *sdk.Error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepReceiptLimit)
 	defer cancel()
+	x := &exchange{request: r.Request, cause: c.cause()}
 	err := c.appendOwn(ctx, sdk.Entry{Type: sdk.TypeReceipt, Content: sdk.AppendReceipt(nil, r)})
 	if err == nil {
+		c.node.finisher.end(x)
 		return nil
 	}
+	c.node.finisher.unfinished(x)
 	e := handlerError(ctx, err)
 	e.Delivered, e.Retry = sdk.DeliveredYes, false
-	e.Text = fmt.Sprintf("%s has received and answered the message and has the receipt, and this agent's chain could not take it: %s", r.Request.To.Short(), e.Text)
+	e.Text = fmt.Sprintf("%s has received and answered the message and has the receipt, and this agent's chain could not take it yet, which is tried again: %s", r.Request.To.Short(), e.Text)
 	return e
 }
 
@@ -77,11 +91,10 @@ func (c *liveCall) seal(staged []sdk.Entry, reply []byte) (own []sdk.Entry, answ
 		answer = append(append(make([]byte, 0, sdk.ReceiptReplySize+len(reply)), r.ReplySignature[:]...), reply...)
 	}
 	c.mu.Lock()
-	wrote := c.wrote
+	proven := c.proven
 	c.mu.Unlock()
-	if len(c.call.Behalf) > 0 && (wrote || len(staged)+len(own) > 0) {
-		e := sdk.BehalfEntry{Time: c.checked, Function: c.call.Function, Proof: c.call.Behalf}
-		own = append(own, sdk.Entry{Type: sdk.TypeBehalf, Content: sdk.AppendBehalf(nil, &e)})
+	if len(c.call.Behalf) > 0 && !proven && len(staged)+len(own) > 0 {
+		own = append(own, c.proof())
 	}
 	return own, answer
 }

@@ -158,7 +158,7 @@ func TestReceiptOfAReceiverThatGivesNone(t *testing.T) {
 	t.Parallel()
 	m := &outgoing{to: sdktest.ID("bob")}
 	r := sdk.SignReceiptRequest(sdktest.Key("alice"), sdk.DNAHash{1}, sdk.MessageID{1}, &sdk.Message{To: m.to}, time.Now())
-	m.receipt = &r
+	m.exchange = &exchange{request: r}
 	mallory := r.Answer(sdktest.Key("mallory"), []byte("reply"))
 	for name, answer := range map[string][]byte{"none": []byte("reply"), "empty": nil, "another's": append(mallory.ReplySignature[:], "reply"...)} {
 		reply, receipt, e := m.accept(answer)

@@ -30,20 +30,50 @@ func (n *Node) ServeRequest(ctx context.Context, r *transport.Request) ([]byte, 
 // serveAgent serves what another agent asks, if this one hears it.
 func (n *Node) serveAgent(ctx context.Context, r *transport.Request) ([]byte, *sdk.Error) {
 	agent, amount := sdk.AgentID(r.Peer), requestAmount(len(r.Body))
+	var before *outcome
 	if r.Kind == kindMessage && !n.policy.free(agent) && n.policy.hears(agent) == nil {
-		if _, what, e := n.route(r.Header); e == nil && what.Notified {
+		a, what, e := n.route(r.Header)
+		switch {
+		case e != nil:
+		case what.Notified:
 			amount[agency.Requests] = 0 // it is among the signals: arrive
+		default:
+			n.outcomesMu.Lock()
+			before = n.outcomes.byKey[messageKey{from: agent, dna: a.hash, id: sdk.MessageID(r.ID)}]
+			n.outcomesMu.Unlock()
 		}
 	}
-	counted, e := n.policy.begin(agent, amount)
+	end, e := n.beginServing(agent, amount, before)
 	if e != nil {
 		return nil, e
 	}
-	defer n.policy.end(agent, amount, counted)
+	defer end()
 	if r.Kind == kindTell {
 		return nil, n.serveTell(ctx, r)
 	}
 	return n.serveMessage(ctx, r)
+}
+
+// beginServing lets something of an agent in, or says which limit forbids it. end is to
+// be called when it is served. before is the outcome of an earlier arrival of the same
+// message; nil: it has not come before.
+func (n *Node) beginServing(agent sdk.AgentID, amount agency.Amount, before *outcome) (end func(), e *sdk.Error) {
+	if e := n.policy.hears(agent); e != nil {
+		return nil, e
+	}
+	if before != nil && n.repeats(before, 1) {
+		return func() { n.repeats(before, -1) }, nil
+	}
+	counted, e := n.policy.begin(agent, amount)
+	return func() { n.policy.end(agent, amount, counted) }, e
+}
+
+// repeats counts an arrival that waits for another one's outcome, or, by -1, that
+// it does no more; false: there are too many.
+func (n *Node) repeats(o *outcome, one int) bool {
+	n.outcomesMu.Lock()
+	defer n.outcomesMu.Unlock()
+	return n.outcomes.repeat(o, one)
 }
 
 // answerError is how the transport is told of a message's error.
@@ -63,22 +93,28 @@ func (n *Node) interrupted(ctx context.Context, err *sdk.Error) bool {
 
 // ServeNotify takes the one-way messages that there are: of kind 1, its sender's
 // new address record; of kind 2, it cancels the receive of its sender's message of
-// that id; of kind 4, its sender's revocation of a delegation.
+// that id; of kind 4, its sender's revocation of a delegation. What an agent can make
+// this node do by them is bounded, though none has an answer and none is counted: they
+// take the session's slots (max-requests); a record comes at the pace of pushedTo; a
+// cancellation is a look into a table; a revocation, which has to be verified, comes at
+// that of toldPace. An agent that is not heard has only the first, which is the DHT's.
 func (n *Node) ServeNotify(_ context.Context, r *transport.Request) {
+	from := sdk.AgentID(r.Peer)
 	if r.Kind == kindDHT {
 		n.pushedTo(r)
-	}
-	if r.Kind == kindRevoked && n.policy.hears(sdk.AgentID(r.Peer)) == nil {
-		n.revoker.told(sdk.AgentID(r.Peer), r.Body)
-	}
-	if r.Kind != kindMessage {
 		return
 	}
-	a, _, err := n.route(r.Header)
-	if err != nil {
+	if n.policy.hears(from) != nil {
 		return
 	}
-	n.revokeHere(messageKey{from: sdk.AgentID(r.Peer), dna: a.hash, id: sdk.MessageID(r.ID)}, context.Canceled)
+	switch r.Kind {
+	case kindMessage:
+		if a, _, err := n.route(r.Header); err == nil {
+			n.revokeHere(messageKey{from: from, dna: a.hash, id: sdk.MessageID(r.ID)}, context.Canceled)
+		}
+	case kindRevoked:
+		n.revoker.told(from, r.Body)
+	}
 }
 
 // revokeHere cancels a message's receive if it still runs.

@@ -38,6 +38,7 @@ type revoker struct {
 	running map[revocationKey]*look
 	looking map[sdk.AgentID]int // looks that run, by presenter
 	strange int                 // those of strangers
+	pace    *toldPace
 }
 
 // look is one search, shared by all who wait for it. err is written before done is
@@ -49,7 +50,7 @@ type look struct {
 }
 
 func newRevoker(n *Node) *revoker {
-	return &revoker{node: n, turn: make(chan struct{}, 1), looks: make(chan struct{}, lookAtOnce), table: newRevocations(), running: map[revocationKey]*look{}, looking: map[sdk.AgentID]int{}}
+	return &revoker{node: n, turn: make(chan struct{}, 1), looks: make(chan struct{}, lookAtOnce), table: newRevocations(), running: map[revocationKey]*look{}, looking: map[sdk.AgentID]int{}, pace: newToldPace()}
 }
 
 // check tells whether any link is revoked, and looks in the DHT for those of which
@@ -232,8 +233,15 @@ func (v *revoker) seen(r *sdk.Record, always bool) {
 }
 
 // told takes the body of a notification of kindRevoked: a revocation as it is
-// published, from its author.
+// published, from its author, if it comes at a pace at which it is looked at.
 func (v *revoker) told(from sdk.AgentID, body []byte) {
+	known := v.node.knowsAgent(from)
+	v.mu.Lock()
+	taken := v.pace.take(v.node.now(), from, known)
+	v.mu.Unlock()
+	if !taken {
+		return
+	}
 	r, err := chain.ParsePublic(body)
 	if err == nil && r.Header.EntryType == sdk.TypeRevocation && r.Header.Author == from {
 		v.seen(r, true)

@@ -22,19 +22,19 @@ const maxRevocations = 1024
 
 // outgoing is one message on its way.
 type outgoing struct {
-	to      sdk.AgentID
-	id      sdk.MessageID
-	app     *app
-	header  messageHeader // what it says beside its DNA and age
-	payload []byte
-	began   time.Time
-	left    bool                // some attempt may have reached the other node
-	receipt *sdk.ReceiptRequest // nil: none is asked for
+	to       sdk.AgentID
+	id       sdk.MessageID
+	app      *app
+	header   messageHeader // what it says beside its DNA and age
+	payload  []byte
+	began    time.Time
+	left     bool      // some attempt may have reached the other node
+	exchange *exchange // of the receipt that is asked for; nil: none is
 }
 
 // send runs the message cycle of one message from here to the reply. The receipt is
 // nil where msg asks for none.
-func (n *Node) send(ctx context.Context, a *app, msg *sdk.Message) ([]byte, *sdk.Receipt, *sdk.Error) {
+func (n *Node) send(ctx context.Context, a *app, msg *sdk.Message, cause sdk.Cause) ([]byte, *sdk.Receipt, *sdk.Error) {
 	if len(msg.Payload) > n.cfg.MaxPayload {
 		return nil, nil, tooLarge("payload", len(msg.Payload), n.cfg.MaxPayload, sdk.SideCaller, sdk.DeliveredNo)
 	}
@@ -46,13 +46,20 @@ func (n *Node) send(ctx context.Context, a *app, msg *sdk.Message) ([]byte, *sdk
 	m := &outgoing{to: msg.To, id: newMessageID(), app: a, payload: msg.Payload, began: n.now(),
 		header: messageHeader{Function: msg.Function, Behalf: msg.Behalf}}
 	if msg.Receipt {
-		m.receipt = &sdk.ReceiptRequest{}
+		m.exchange = &exchange{cause: cause}
 	}
 	reply, e := n.cycle(ctx, m)
-	if e != nil || m.receipt == nil {
+	if e != nil && m.exchange != nil && !m.exchange.request.Message.IsZero() && m.to != n.id.agent {
+		n.finisher.failed(m.exchange, e)
+	}
+	if e != nil || m.exchange == nil {
 		return reply, nil, e
 	}
-	return m.accept(reply)
+	reply, receipt, e := m.accept(reply)
+	if e != nil && m.to != n.id.agent {
+		n.finisher.end(m.exchange)
+	}
+	return reply, receipt, e
 }
 
 func (n *Node) cycle(ctx context.Context, m *outgoing) ([]byte, *sdk.Error) {
@@ -72,7 +79,9 @@ func (n *Node) sendToSelf(ctx context.Context, m *outgoing) ([]byte, *sdk.Error)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	n.askReceipt(m)
+	if e := n.askReceipt(m); e != nil {
+		return nil, e
+	}
 	reply, err := n.receive(ctx, cancelFunc(cancel), m.app, messageKey{from: m.to, dna: m.app.hash, id: m.id}, &m.header, m.payload, 0)
 	if err != nil {
 		return nil, err.Remote()
@@ -140,7 +149,9 @@ func (n *Node) attempt(ctx context.Context, m *outgoing) (reply []byte, e *sdk.E
 		}
 		s = c.session
 	}
-	n.askReceipt(m)
+	if e := n.askReceipt(m); e != nil {
+		return nil, e, false
+	}
 	header, err := m.encodeHeader(n.now())
 	if err != nil {
 		return nil, &sdk.Error{Code: sdk.OutcomeUnknown, Side: sdk.SideNode, Text: err.Error()}, false

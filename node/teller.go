@@ -26,6 +26,7 @@ const (
 
 // tell is something that a holder is to hear.
 type tell struct {
+	dna   sdk.DNAHash
 	to    sdk.AgentID
 	grant sdk.Hash
 	over  bool
@@ -40,22 +41,25 @@ type tells struct {
 	lost    int     // let go for room
 }
 
-// add has t wait. A grant's end takes the place of what waits of the grant.
-func (q *tells) add(t *tell) {
+// add has t wait. A grant's end takes the place of what waits of the grant. What is
+// let go for room is returned, or nil.
+func (q *tells) add(t *tell) (lost *tell) {
 	for i, w := range q.waiting {
 		if w.to == t.to && w.grant == t.grant {
 			if t.over || !w.over {
 				q.waiting[i] = t
 			}
-			return
+			return nil
 		}
 	}
 	if len(q.waiting) == tellQueue {
+		lost = q.waiting[0]
 		copy(q.waiting, q.waiting[1:])
 		q.waiting = q.waiting[:tellQueue-1]
 		q.lost++
 	}
 	q.waiting = append(q.waiting, t)
+	return lost
 }
 
 // next takes what is due, or says when the next one is; zero: nothing waits.
@@ -77,7 +81,8 @@ func (q *tells) next(now time.Time) (t *tell, at time.Time) {
 	return t, time.Time{}
 }
 
-// again has a tell wait that was not taken; false if it was tried often enough.
+// again has a tell wait that was not taken; false if it was tried often enough, or has
+// no room: those that wait are newer.
 func (q *tells) again(now time.Time, t *tell) bool {
 	if t.tries++; t.tries >= tellTries {
 		return false
@@ -88,6 +93,10 @@ func (q *tells) again(now time.Time, t *tell) bool {
 			return true
 		}
 	}
+	if len(q.waiting) == tellQueue {
+		q.lost++
+		return false
+	}
 	q.add(t)
 	return true
 }
@@ -97,16 +106,20 @@ type teller struct {
 	node *Node
 	wake chan struct{} // capacity 1
 
-	mu    sync.Mutex // guards tells
+	mu    sync.Mutex // guards what follows
 	tells tells
+	ended map[tellKey]bool // told, or given up, and still in agency.db; whether it is of an end
 }
 
-func newTeller(n *Node) *teller { return &teller{node: n, wake: make(chan struct{}, 1)} }
+func newTeller(n *Node) *teller {
+	return &teller{node: n, wake: make(chan struct{}, 1), ended: map[tellKey]bool{}}
+}
 
-// tell has the holders hear of a grant, or of its end. It does not wait.
-func (t *teller) tell(a *app, claim *sdk.Claim, over bool, holders []sdk.AgentID) {
+// of are what the holders are to hear of a grant, or of its end. They are to be put
+// into agency.db, and then to be queued.
+func (t *teller) of(a *app, claim *sdk.Claim, over bool, holders []sdk.AgentID) (list []*tell) {
 	if len(holders) == 0 {
-		return
+		return nil
 	}
 	m := told{DNA: a.hash[:], Grant: claim.Grant[:], Over: over}
 	if !over {
@@ -118,17 +131,33 @@ func (t *teller) tell(a *app, claim *sdk.Claim, over bool, holders []sdk.AgentID
 	body, err := m.encode()
 	if err != nil {
 		a.log.Error("holders are not told of a grant", "grant", claim.Grant.String(), "error", err.Error())
-		return
+		return nil
 	}
 	now := t.node.now()
-	t.mu.Lock()
 	for _, to := range holders {
 		if to != t.node.id.agent {
-			t.tells.add(&tell{to: to, grant: claim.Grant, over: over, body: body, due: now})
+			list = append(list, &tell{dna: a.hash, to: to, grant: claim.Grant, over: over, body: body, due: now})
+		}
+	}
+	return list
+}
+
+// queue has the holders told. It does not wait.
+func (t *teller) queue(list []*tell) {
+	t.mu.Lock()
+	for _, m := range list {
+		if lost := t.tells.add(m); lost != nil {
+			t.endLocked(lost)
 		}
 	}
 	t.mu.Unlock()
 	t.poke()
+}
+
+// endLocked notes that a tell need not be tried again, after a restart either.
+func (t *teller) endLocked(m *tell) {
+	k := m.key()
+	t.ended[k] = t.ended[k] || m.over
 }
 
 func (t *teller) poke() {
@@ -163,23 +192,24 @@ func (t *teller) run(ctx context.Context) error {
 			})
 			continue
 		}
-		if !t.wait(ctx, at) {
+		if !waitFor(ctx, t.wake, t.node.now(), at) {
 			return nil
 		}
 	}
 }
 
-// wait waits until something is due or new; false if ctx ended.
-func (t *teller) wait(ctx context.Context, at time.Time) bool {
+// waitFor waits until something is due, at a time that is zero for never, or new; false
+// if ctx ended.
+func waitFor(ctx context.Context, wake <-chan struct{}, now, at time.Time) bool {
 	var due <-chan time.Time
 	if !at.IsZero() {
-		timer := time.NewTimer(at.Sub(t.node.now()))
+		timer := time.NewTimer(at.Sub(now))
 		defer timer.Stop()
 		due = timer.C
 	}
 	select {
 	case <-due:
-	case <-t.wake:
+	case <-wake:
 	case <-ctx.Done():
 		return false
 	}
@@ -187,11 +217,18 @@ func (t *teller) wait(ctx context.Context, at time.Time) bool {
 }
 
 func (t *teller) try(ctx context.Context, m *tell) {
+	stops := ctx
 	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
 	defer cancel()
 	err := t.node.sendTell(ctx, m)
 	if err == nil {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.endLocked(m)
 		return
+	}
+	if stops.Err() != nil {
+		return // the next run of this node tells it
 	}
 	var peer *transport.PeerError
 	var request *transport.RequestError
@@ -202,6 +239,9 @@ func (t *teller) try(ctx context.Context, m *tell) {
 	}
 	t.mu.Lock()
 	waits := !final && t.tells.again(t.node.now(), m)
+	if !waits {
+		t.endLocked(m)
+	}
 	t.mu.Unlock()
 	if !waits {
 		t.node.cfg.Log.Info("a holder was not told of a grant", "holder", m.to.String(), "grant", m.grant.String(), "over", m.over, "error", err.Error())

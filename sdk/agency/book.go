@@ -14,6 +14,13 @@ const (
 	maxEnded = 1024
 	// maxUsers bounds the users of one transferable grant who are told of its end.
 	maxUsers = 256
+	// CountKept is how long after a grant's end by its time the count of its uses is
+	// kept, so that a clock that was set wrong for a while brings no used-up grant back.
+	CountKept = 24 * time.Hour
+	// maxGone bounds the grants whose counts wait to be forgotten, in a Book, and
+	// goneAtOnce those that Gone tells of at once.
+	maxGone    = 4096
+	goneAtOnce = 64
 	// ClaimSize is that of a claim on the wire: the grant's name and its secret.
 	ClaimSize = 64
 )
@@ -26,6 +33,8 @@ type Book struct {
 	byAgent map[sdk.AgentID][]*held // assigned ones
 	open    []*held                 // unrestricted ones
 	ended   []*held                 // oldest first
+	gone    []*held                 // see Gone
+	touched map[sdk.Hash]bool       // see Touched
 }
 
 type held struct {
@@ -48,7 +57,7 @@ const (
 
 // NewBook is a Book that holds at most so many grants that are not over.
 func NewBook(most int) *Book {
-	return &Book{most: most, grants: map[sdk.Hash]*held{}, byAgent: map[sdk.AgentID][]*held{}}
+	return &Book{most: most, grants: map[sdk.Hash]*held{}, byAgent: map[sdk.AgentID][]*held{}, touched: map[sdk.Hash]bool{}}
 }
 
 // Full tells whether there is no room for more grants, besides some that are on
@@ -92,17 +101,66 @@ func (b *Book) Known(now time.Time, name sdk.Hash) (known, lasts bool) {
 	return h != nil, h != nil && h.at(now) == lasting
 }
 
+// Lasting is a grant that lasts.
+func (b *Book) Lasting(now time.Time, name sdk.Hash) (g sdk.Grant, lasts bool) {
+	h := b.grants[name]
+	if h == nil || h.at(now) != lasting {
+		return g, false
+	}
+	return h.entry.Grant, true
+}
+
+// Users are the last who have used a transferable grant that lasts, the latest last.
+func (b *Book) Users(name sdk.Hash) []sdk.AgentID {
+	if h := b.grants[name]; h != nil && h.end == lasting {
+		return slices.Clone(h.users)
+	}
+	return nil
+}
+
+// SetUsers is told of those before a restart.
+func (b *Book) SetUsers(name sdk.Hash, users []sdk.AgentID) {
+	if h := b.grants[name]; h != nil && h.entry.Grant.Kind == sdk.GrantTransferable {
+		h.users = slices.Clone(users[max(0, len(users)-maxUsers):])
+	}
+}
+
+// Touched are the grants whose users have changed since it was asked last.
+func (b *Book) Touched() (names []sdk.Hash) {
+	for name := range b.touched {
+		names = append(names, name)
+	}
+	clear(b.touched)
+	return names
+}
+
+// Touch has a grant be among Touched once more.
+func (b *Book) Touch(name sdk.Hash) { b.touched[name] = true }
+
+// user notes who has used a transferable grant.
+func (b *Book) user(h *held, agent sdk.AgentID) {
+	if h.entry.Grant.Kind != sdk.GrantTransferable || slices.Contains(h.users, agent) {
+		return
+	}
+	if len(h.users) == maxUsers {
+		h.users = append(h.users[:0], h.users[1:]...)
+	}
+	h.users = append(h.users, agent)
+	b.Touch(h.name)
+}
+
 // Names tells whether a grant that lasts is assigned to an agent.
 func (b *Book) Names(now time.Time, agent sdk.AgentID) bool {
 	return slices.ContainsFunc(b.byAgent[agent], func(h *held) bool { return h.at(now) == lasting })
 }
 
-// Used is how often a grant was used that is for a number of uses.
-func (b *Book) Used(name sdk.Hash) int {
-	if h := b.grants[name]; h != nil {
-		return h.used
+// Used is how often a grant was used that is for a number of uses; false: it is over,
+// or there is none.
+func (b *Book) Used(name sdk.Hash) (used int, lasts bool) {
+	if h := b.grants[name]; h != nil && h.end == lasting {
+		return h.used, true
 	}
-	return 0
+	return 0, false
 }
 
 // Revoke ends a grant; false if there is none that lasts. holders are those who
@@ -127,6 +185,9 @@ func (h *held) at(now time.Time) ending {
 func (b *Book) over(h *held, e ending) {
 	h.end, h.window = e, nil
 	b.live--
+	if e == endExpired && h.entry.Grant.Uses > 0 && len(b.gone) < maxGone {
+		b.gone = append(b.gone, h)
+	}
 	b.ended = append(b.ended, h)
 	if len(b.ended) > maxEnded {
 		b.forget(b.ended[0])
@@ -151,6 +212,19 @@ func (b *Book) expire(now time.Time) {
 			b.over(h, endExpired)
 		}
 	}
+}
+
+// Gone are grants that have expired long enough ago for the counts of their uses to be
+// forgotten, a few at a time, each once.
+func (b *Book) Gone(now time.Time) (names []sdk.Hash) {
+	b.gone = slices.DeleteFunc(b.gone, func(h *held) bool {
+		gone := len(names) < goneAtOnce && !now.Before(h.entry.Grant.Expires.Add(CountKept))
+		if gone {
+			names = append(names, h.name)
+		}
+		return gone
+	})
+	return names
 }
 
 // sorted are the grants, the oldest first.

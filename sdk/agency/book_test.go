@@ -111,7 +111,7 @@ func TestUses(t *testing.T) {
 		t.Fatalf("a fourth use: %v", e)
 	}
 	b.GiveBack(last)
-	if n := b.Used(id); n != 2 {
+	if n, lasts := b.Used(id); n != 2 || !lasts {
 		t.Errorf("used %d times after one was given back", n)
 	}
 	if _, e := b.Take(start, ask); e != nil {
@@ -287,5 +287,34 @@ func TestWindowClock(t *testing.T) {
 	}
 	if wait := w.Take(start.Add(-time.Hour)); wait <= 0 || wait > 61*time.Second {
 		t.Errorf("a third waits %s", wait)
+	}
+}
+
+// TestUsersOfAGrant: the last ones to come are told of its end, also those from before
+// a restart.
+func TestUsersOfAGrant(t *testing.T) {
+	t.Parallel()
+	b := NewBook(10)
+	id := add(b, 1, sdk.Grant{Kind: sdk.GrantTransferable}, sdk.Secret{7})
+	use := func(i int) {
+		t.Helper()
+		if _, e := b.Take(start, &Ask{Caller: sdk.AgentID{1, byte(i), byte(i >> 8)}, Function: "bid", Claim: claimOf(id, sdk.Secret{7})}); e != nil {
+			t.Fatal(e)
+		}
+	}
+	for i := range maxUsers + 3 {
+		use(i)
+		use(i)
+	}
+	users := b.Users(id)
+	if len(users) != maxUsers || users[0] != (sdk.AgentID{1, 3}) {
+		t.Errorf("%d users, the first is %s", len(users), users[0].Short())
+	}
+	if names := b.Touched(); len(names) != 1 || names[0] != id || len(b.Touched()) != 0 {
+		t.Errorf("touched: %v", names)
+	}
+	b.SetUsers(id, users[1:])
+	if holders, ok := b.Revoke(start, id); !ok || len(holders) != maxUsers-1 || len(b.Users(id)) != 0 {
+		t.Errorf("%d are told, %t", len(holders), ok)
 	}
 }

@@ -83,9 +83,7 @@ func (b *Book) Take(now time.Time, ask *Ask) (*Use, *sdk.Error) {
 		best.used++
 		u.Used = best.used
 	}
-	if best.entry.Grant.Kind == sdk.GrantTransferable && len(best.users) < maxUsers && !slices.Contains(best.users, ask.Caller) {
-		best.users = append(best.users, ask.Caller)
-	}
+	b.user(best, ask.Caller)
 	return u, nil
 }
 

@@ -1,0 +1,45 @@
+package node
+
+import (
+	"time"
+
+	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/agency"
+)
+
+// A revocation that another agent sends has to be verified, 0.1 ms, and nobody has
+// asked for it. What is over the pace is passed over: who needs it finds it in the
+// DHT. An honest author has at most public-revocations to tell of at once.
+var (
+	toldByOne       = sdk.Rate{N: 64, Per: time.Minute}
+	toldByStrangers = sdk.Rate{N: 600, Per: time.Minute} // together: keys cost nothing
+)
+
+// maxTellers bounds the agents whose pace is remembered.
+const maxTellers = 4096
+
+// toldPace says which revocations are looked at. It is a pure state machine.
+type toldPace struct {
+	agents    map[sdk.AgentID]*agency.Window
+	ages      []sdk.AgentID // the longest remembered first
+	strangers *agency.Window
+}
+
+func newToldPace() *toldPace {
+	return &toldPace{agents: map[sdk.AgentID]*agency.Window{}, strangers: agency.NewWindow(toldByStrangers)}
+}
+
+// take tells whether one more of this agent's is looked at. known: it is no stranger.
+func (p *toldPace) take(now time.Time, from sdk.AgentID, known bool) bool {
+	w := p.agents[from]
+	if w == nil {
+		if len(p.ages) == maxTellers {
+			delete(p.agents, p.ages[0])
+			p.ages = p.ages[1:]
+		}
+		w = agency.NewWindow(toldByOne)
+		p.agents[from] = w
+		p.ages = append(p.ages, from)
+	}
+	return w.Take(now) == 0 && (known || p.strangers.Take(now) == 0)
+}
