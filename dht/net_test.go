@@ -56,7 +56,8 @@ var errRefused = errors.New("connection refused")
 type memNet struct {
 	mu       sync.Mutex
 	nodes    map[netip.AddrPort]*memNode
-	sessions map[[2]Key]bool
+	started  map[Key]*memNode     // the last that has started with each key
+	sessions map[Key]map[Key]bool // each of two in the other's
 	calls    int
 	cut      map[Key]bool // has lost its uplink
 	silent   map[Key]bool // takes calls and never answers
@@ -66,7 +67,7 @@ type memNet struct {
 }
 
 func newMemNet() *memNet {
-	return &memNet{nodes: map[netip.AddrPort]*memNode{}, sessions: map[[2]Key]bool{}, silent: map[Key]bool{}, cut: map[Key]bool{},
+	return &memNet{nodes: map[netip.AddrPort]*memNode{}, started: map[Key]*memNode{}, sessions: map[Key]map[Key]bool{}, silent: map[Key]bool{}, cut: map[Key]bool{},
 		answer: map[Key]func(Key, *Request) (*Response, error){}, verdicts: map[string]error{}}
 }
 
@@ -131,7 +132,7 @@ func (n *memNode) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
 	n.net.mu.Lock()
-	n.net.nodes[n.addr] = n
+	n.net.nodes[n.addr], n.net.started[n.key] = n, n
 	n.net.mu.Unlock()
 	go func() {
 		defer close(n.ended)
@@ -143,11 +144,10 @@ func (n *memNode) run() {
 func (n *memNode) stop() {
 	n.net.mu.Lock()
 	delete(n.net.nodes, n.addr)
-	for k := range n.net.sessions {
-		if k[0] == n.key || k[1] == n.key {
-			delete(n.net.sessions, k)
-		}
+	for k := range n.net.sessions[n.key] {
+		delete(n.net.sessions[k], n.key)
 	}
+	delete(n.net.sessions, n.key)
 	n.net.mu.Unlock()
 	n.cancel()
 	<-n.ended
@@ -170,22 +170,31 @@ func (m *memNet) find(from *memNode, to Contact) *memNode {
 		return nil
 	}
 	resolved := len(to.Addresses()) == 0 && slices.ContainsFunc(from.cfg.Bootstrap, func(b Contact) bool { return b.Key == to.Key })
-	if resolved || m.sessions[[2]Key{from.key, to.Key}] {
-		for _, n := range m.nodes {
-			if n.key == to.Key {
-				m.sessions[[2]Key{from.key, to.Key}], m.sessions[[2]Key{to.Key, from.key}] = true, true
-				return n
-			}
+	open := m.sessions[from.key][to.Key]
+	if n := m.started[to.Key]; n != nil && m.nodes[n.addr] == n && (open || resolved) {
+		if !open {
+			m.open(from.key, to.Key)
 		}
+		return n
 	}
 	for _, a := range to.Addresses() {
 		if n := m.nodes[a]; n != nil && n.key == to.Key {
-			m.sessions[[2]Key{from.key, to.Key}] = true
-			m.sessions[[2]Key{to.Key, from.key}] = true
+			m.open(from.key, to.Key)
 			return n
 		}
 	}
 	return nil
+}
+
+// open notes a session between two nodes.
+func (m *memNet) open(a, b Key) {
+	for range 2 {
+		if m.sessions[a] == nil {
+			m.sessions[a] = map[Key]bool{}
+		}
+		m.sessions[a][b] = true
+		a, b = b, a
+	}
 }
 
 func (n *memNode) Call(ctx context.Context, to Contact, req *Request) (*Response, error) {

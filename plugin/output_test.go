@@ -2,11 +2,13 @@ package plugin
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -122,6 +124,20 @@ func TestStage(t *testing.T) {
 	if got, _ := hashFile(path2); got != sum2 {
 		t.Error("the damaged copy is still there")
 	}
+	// Other copies of the same length are passed over, and so is one under a name
+	// that is not its hash.
+	for i, other := range []string{"#!/bin/sh\nexit 1\n", "#!/bin/sh\nexit 2\n", "#!/bin/sk\nexit 1\n"} {
+		home := filepath.Join(dir, strings.Repeat(strconv.Itoa(i), 64))
+		if err := os.Mkdir(home, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(home, "plugin"), []byte(other), 0o500); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if path4, sum4, err := stage(dir, src); err != nil || path4 != path2 || sum4 != sum2 {
+		t.Errorf("beside others: %s, %v", path4, err)
+	}
 	for _, bad := range []struct{ dir, file string }{{dir, filepath.Join(dir, "nowhere")}, {filepath.Join(dir, "nowhere"), src}, {dir, dir}} {
 		if _, _, err := stage(bad.dir, bad.file); err == nil {
 			t.Errorf("stage(%v) worked", bad)
@@ -130,5 +146,28 @@ func TestStage(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(dir, ".stage-*"))
 	if err != nil || len(left) != 0 {
 		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// BenchmarkStage is what a start waits for before the process: of a new binary
+// of 32 MB, and of one that has its copy.
+func BenchmarkStage(b *testing.B) {
+	src := filepath.Join(b.TempDir(), "src")
+	if err := os.WriteFile(src, bytes.Repeat([]byte("0123456789abcdef"), 2<<20), 0o700); err != nil {
+		b.Fatal(err)
+	}
+	for _, again := range []bool{false, true} {
+		b.Run(fmt.Sprintf("again=%t", again), func(b *testing.B) {
+			dir := b.TempDir()
+			for b.Loop() {
+				path, _, err := stage(dir, src)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if !again {
+					os.RemoveAll(filepath.Dir(path))
+				}
+			}
+		})
 	}
 }

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -40,11 +41,7 @@ func stageWhole(dir, file string) (path, sum string, err error) {
 // and the hash. What runs is always the copy: the operator may do what he likes
 // with the original, and what was checked is what is started.
 func stage(dir, file string) (path, sum string, err error) {
-	// Usually the copy is there, and reading both is cheaper than writing one.
-	if sum, err = hashFile(file); err != nil {
-		return "", "", fmt.Errorf("stage: %w", err)
-	}
-	if path = filepath.Join(dir, sum, "plugin"); staged(path, sum) {
+	if path, sum = findCopy(dir, file); path != "" {
 		return path, sum, nil
 	}
 	in, err := os.Open(file)
@@ -72,6 +69,56 @@ func stage(dir, file string) (path, sum string, err error) {
 		return "", "", fmt.Errorf("stage: %w", err)
 	}
 	return path, sum, nil
+}
+
+// findCopy gives the copy that a file has already and its hash; "" if it has none.
+// Usually there is one after the node's first start, and reading both is cheaper
+// than writing another. Only the copy is hashed, since it is what will run.
+func findCopy(dir, file string) (path, sum string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", ""
+	}
+	for _, e := range entries {
+		path = filepath.Join(dir, e.Name(), "plugin")
+		if isSum(e.Name()) && sameContent(file, path) && staged(path, e.Name()) {
+			return path, e.Name()
+		}
+	}
+	return "", ""
+}
+
+// sameContent tells whether two files can be read and are alike.
+func sameContent(a, b string) bool {
+	one, err := os.Stat(a)
+	if err != nil || !one.Mode().IsRegular() {
+		return false
+	}
+	two, err := os.Stat(b)
+	if err != nil || !two.Mode().IsRegular() || one.Size() != two.Size() {
+		return false
+	}
+	f, err := os.Open(a)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	g, err := os.Open(b)
+	if err != nil {
+		return false
+	}
+	defer g.Close()
+	x, y := make([]byte, 64<<10), make([]byte, 64<<10)
+	for {
+		n, err := io.ReadFull(f, x)
+		m, _ := io.ReadFull(g, y)
+		if !bytes.Equal(x[:n], y[:m]) {
+			return false
+		}
+		if err != nil {
+			return err == io.EOF || err == io.ErrUnexpectedEOF
+		}
+	}
 }
 
 func staged(path, sum string) bool {

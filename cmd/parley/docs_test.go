@@ -173,7 +173,7 @@ func runScenario(t *testing.T, blocks []docBlock) {
 		defer cancel()
 		cmd := exec.CommandContext(ctx, "sh", "-eu", "-c", strings.ReplaceAll(b.script, "127.0.0.1", own))
 		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "GOFLAGS=-trimpath") // the build cache then serves every copy
+		cmd.Env = append(os.Environ(), "GOFLAGS=-trimpath "+noDWARF) // the build cache then serves every copy
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 		if b.until != "" {

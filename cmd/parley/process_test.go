@@ -25,11 +25,15 @@ import (
 // The test binary is parley itself when this variable is set.
 const beParley = "PARLEY_TEST_BE_PARLEY"
 
+// noDWARF halves the linking of what the tests build, which nobody debugs.
+const noDWARF = "-ldflags=-w"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(beParley) != "" {
 		main()
 		return
 	}
+	os.Setenv("GOFLAGS", os.Getenv("GOFLAGS")+" "+noDWARF)
 	code := m.Run()
 	for _, p := range []*plugins{&auction, &board, &presenceDNA} {
 		if err := p.remove(); err != nil {

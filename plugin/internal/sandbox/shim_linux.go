@@ -105,6 +105,6 @@ func report(s *Spec) error {
 	if err := json.NewEncoder(os.Stdout).Encode(found); err != nil {
 		return err
 	}
-	os.Exit(0)
+	unix.Exit(0) // os.Exit would wait for a second under the race detector
 	return nil
 }
