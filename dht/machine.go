@@ -29,6 +29,8 @@ type MachineOptions struct {
 	// NodeID takes the place of the function NodeID, for a driver that has the
 	// answers at hand; nil: NodeID.
 	NodeID func(Key) ID
+	// Evicted is told whose record the store has dropped for another; nil: nobody is.
+	Evicted func(Key)
 	// Linked tells whether a session with an agent is open; nil: never.
 	Linked func(Key) bool
 	// Off are the mitigations that are switched off.
@@ -125,6 +127,7 @@ func NewMachine(cfg Config, now time.Time, opts MachineOptions) (*Machine, error
 	if opts.Sign != nil {
 		c.signer = opts.Sign
 	}
+	c.store.evicted = opts.Evicted
 	if opts.NodeID != nil {
 		c.table.idOf = opts.NodeID
 	}

@@ -44,7 +44,8 @@ type store struct {
 	sources                        map[netip.Prefix]int // records by source
 	prefixes                       map[[8]byte]ID       // records by the first 8 bytes of their positions
 	bytes                          int
-	withdrawn                      int // records that are tombstones
+	withdrawn                      int       // records that are tombstones
+	evicted                        func(Key) // is told whose record was dropped for another; nil: nobody is
 }
 
 func newStore(self ID, cfg *Config) *store {
@@ -131,7 +132,7 @@ func (s *store) set(now time.Time, id ID, rec *Record, old *held, source netip.P
 		old.rec, old.until = rec, until(now, rec)
 	} else {
 		if s.full(source) {
-			s.drop(s.farthest(source))
+			s.evict(s.farthest(source))
 		}
 		s.records[id] = &held{rec: rec, until: until(now, rec), credit: writeBurst - 1, written: now, source: source}
 		s.sources[source]++
@@ -141,7 +142,7 @@ func (s *store) set(now time.Time, id ID, rec *Record, old *held, source netip.P
 	}
 	s.raise(id, floor{rec.Seq, rec.Expires().Add(floorKept)})
 	for len(s.records) > s.maxRecords || s.bytes > s.maxBytes {
-		s.drop(s.farthest(netip.Prefix{}))
+		s.evict(s.farthest(netip.Prefix{}))
 	}
 }
 
@@ -188,6 +189,14 @@ func (s *store) oldest() (old ID) {
 		}
 	}
 	return old
+}
+
+// evict drops a record for the sake of another.
+func (s *store) evict(id ID) {
+	if h := s.records[id]; h != nil && s.evicted != nil {
+		s.evicted(h.rec.Key)
+	}
+	s.drop(id)
 }
 
 func (s *store) drop(id ID) {

@@ -210,6 +210,11 @@ func (a *redirect) prepare(s *sim, rnd *rand.Rand) {
 func (a *redirect) begin(*sim, *partition, *node) {}
 func (a *redirect) step(*partition, *node, int64) {}
 
+// junkBit marks, where others have a node's number, keys that no node has.
+const junkBit = 1 << 31
+
+func isJunk(k dht.Key) bool { return binary.BigEndian.Uint32(k[24:])&junkBit != 0 }
+
 // hoard is attackers who put junk records on honest nodes: each of an agent of
 // its own.
 type hoard struct {
@@ -227,7 +232,7 @@ func (a *hoard) step(p *partition, n *node, at int64) {
 	n.self(p, event{at: at + int64(a.every()), kind: evPlan})
 	junk := dht.Record{Flags: dht.FlagServer, Seq: 1, IssuedAt: clock(at), TTL: dht.MaxTTL, Addrs: []netip.AddrPort{n.addr}}
 	binary.BigEndian.PutUint64(junk.Key[:], n.rnd.Uint64())
-	binary.BigEndian.PutUint32(junk.Key[24:], 1<<31)
+	binary.BigEndian.PutUint32(junk.Key[24:], junkBit)
 	r, err := signTag(junk)
 	if err != nil {
 		panic(err)

@@ -76,13 +76,15 @@ var attacks = []Scenario{
 			r.most(r.Runs[0].Name, "dials to the victim per node and 10 min", r.Runs[0].Result.VictimDials, 1)
 		}},
 	{Name: "storage", Title: "A flood of records (A13)",
-		About: "Every server, which may keep 256 records, is given 1,500 junk records an hour, by 256 attackers in 4 blocks. The control takes whatever comes and drops the oldest.",
+		About: "Every server, which may keep 256 records, is given 1,500 junk records an hour, by 16 attackers in 4 blocks. The control takes whatever comes and drops the oldest.",
 		plan: func(o Options) []Variant {
 			o.Hours = max(o.Hours, 1) // replicas are counted when they are old enough
-			return pair(o, func(c *Config) { c.attack, c.maxRecords = &hoard{ids: 256, perHour: 1500}, 256 }, "the oldest goes", func(c *Config) { c.Off.Stores = true })
+			return pair(o, func(c *Config) { c.attack, c.maxRecords = &hoard{ids: 16, perHour: 1500}, 256 }, "the oldest goes", func(c *Config) { c.Off.Stores = true })
 		},
 		judge: func(r *Report) {
 			r.shows(r.Runs[1].Name, "replicas at the nearest 16 that are lost", 1-r.Runs[1].Result.Overlap.Part, .2)
+			r.shows(r.Runs[1].Name, "records of agents dropped for others", float64(r.Runs[1].Result.Evicted), 100)
+			r.most(r.Runs[0].Name, "records of agents dropped for others", float64(r.Runs[0].Result.Evicted), 0)
 			r.least(r.Runs[0].Name, "lookups that find the record", r.Runs[0].Result.Found.Part, .9999)
 			r.least(r.Runs[0].Name, "replicas at the nearest 16 after an hour", r.Runs[0].Result.Overlap.Part, .9)
 			r.most(r.Runs[0].Name, "records per server, most", r.Runs[0].Result.Records.Max, 256)

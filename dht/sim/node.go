@@ -69,6 +69,7 @@ type node struct {
 
 	pending   []*running
 	moved     int64 // when it got the address that is not published yet; 0: none
+	evicted   int64 // records of agents that its store has dropped for others
 	published time.Time
 	begun     time.Time // this life
 	task      int32     // its number and 1 in the tasks of a window, while they are made

@@ -56,6 +56,7 @@ type Result struct {
 	AttackersMost float64 `json:"attackers_in_any_table_most"`
 	Targets       Share   `json:"lookups_of_targets"`
 	Watched       Share   `json:"attackers_in_watched_tables"`
+	Evicted       int64   `json:"records_of_agents_evicted"`
 	PutOut        uint64  `json:"live_contacts_put_out"`
 	VictimDials   float64 `json:"dials_to_victim_per_node_and_10_min"`
 
@@ -125,6 +126,7 @@ func (s *sim) result() *Result {
 	r.AttackersMost = float64(c.badMost)
 	r.PutOut = m.putOut
 	for i := range s.nodes {
+		r.Evicted += s.nodes[i].evicted
 		if n := &s.nodes[i]; n.m != nil {
 			r.PutOut += n.m.PutOut()
 		}

@@ -156,6 +156,11 @@ func (w *world) options(s *sim, n *node) dht.MachineOptions {
 		peer, ok := w.nodeOf(k)
 		return ok && n.pool.linked(peer)
 	}}
+	o.Evicted = func(k dht.Key) {
+		if !isJunk(k) {
+			n.evicted++
+		}
+	}
 	if !s.cfg.Crypto {
 		o.Verify, o.Sign = verifyTag, signTag
 	}
