@@ -124,6 +124,9 @@ type Host interface {
 	Claim(ctx context.Context, c Claim) error
 	// Delegate signs a delegation. That it did is durable when Delegate returns.
 	Delegate(ctx context.Context, d Delegation) (Proof, error)
+	// List reads a page of this agent's grants, claims or delegations in this DNA. A
+	// page is bounded by MaxListed and MaxListedBytes.
+	List(ctx context.Context, l List) (Page, error)
 	// Commit stages an entry. All entries that a call staged are appended
 	// together when it returns without an error, and only then. The hash is the
 	// entry's (EntryHash). What is refused is what a Stage refuses. Commit must

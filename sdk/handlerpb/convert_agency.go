@@ -120,6 +120,9 @@ func agencyToWire(c *Callback) (w *CallbackRequest, err error) {
 	case OpDelegate:
 		d, e := delegationToWire(&c.Delegate)
 		w.Op, err = &CallbackRequest_Delegate{Delegate: d}, e
+	case OpList:
+		l, e := listToWire(&c.List)
+		w.Op, err = &CallbackRequest_List{List: l}, e
 	default:
 		err = malformed("callback operation %d", c.Op)
 	}

@@ -56,6 +56,7 @@ func TestHost(t *testing.T, start func(t *testing.T) Network) {
 		{"grant", testGrant}, {"grant to others", testGrantNobody}, {"grant transferable", testGrantTransferable},
 		{"delegate", testDelegate}, {"delegate on", testDelegateOn}, {"delegate and call", testDelegateCall}, {"delegate uses", testDelegateUses},
 		{"revoke delegation", testRevokeDelegation}, {"receipt", testReceipt}, {"receipt and failure", testReceiptFails},
+		{"list grants", testListGrants}, {"list pages", testListPages}, {"list claims", testListClaims}, {"list delegations", testListDelegations},
 		{"grant limits", testGrantLimits}, {"grant and call", testGrantAndCall}, {"remote errors", testRemoteErrors},
 		{"notify", testNotify}, {"notify results", testNotifyResults}, {"notify one by one", testNotifyOneByOne},
 		{"emit", testEmit}, {"online", testOnline}, {"send to many", testMany},

@@ -40,9 +40,10 @@ type Step struct {
 	//	leak      stage an entry, fail with an error that is no *sdk.Error
 	//	then      send, then fail with handler code "my.code"
 	//	delegate  sign Delegate and answer its proof
-	//	grant     make the grant Grant, then do Then; answer its claim
+	//	grant     make the grant Grant N+1 times, then do Then; answer the last claim
 	//	revoke    revoke the grant Record
 	//	claim     keep Claim
+	//	list      answer the Texts of all "grants", "claims" or "delegations", as Text says
 	//	remote    have To do Then by a CallRemote of its function "do", or of Text
 	//	notify    have Agents notified of Then, N+1 times, numbered in its Text
 	//	results   have Agents notified of Then, and answer what became of each
@@ -166,7 +167,7 @@ func do(c *sdk.Context, s Step) (r Result, err error) {
 		if at, ok := c.Deadline(); ok {
 			r.Left = time.Until(at)
 		}
-	case "grant", "revoke", "claim", "remote":
+	case "grant", "revoke", "claim", "list", "remote":
 		return doGrant(c, s)
 	default:
 		return doSignal(c, s)
@@ -193,7 +194,12 @@ func whoFor(c *sdk.Context, r Result) (Result, error) {
 func doGrant(c *sdk.Context, s Step) (r Result, err error) {
 	switch s.Op {
 	case "grant":
-		claim, err := c.Grant(*s.Grant)
+		var claim sdk.Claim
+		for range s.N + 1 {
+			if claim, err = c.Grant(*s.Grant); err != nil {
+				break
+			}
+		}
 		if err != nil || s.Then == nil {
 			return Result{Claim: &claim}, err
 		}
@@ -204,6 +210,8 @@ func doGrant(c *sdk.Context, s Step) (r Result, err error) {
 		return r, c.Revoke(s.Record)
 	case "claim":
 		return r, c.Claim(*s.Claim)
+	case "list":
+		return doList(c, s)
 	}
 	function := "do"
 	if s.Text != "" {

@@ -87,3 +87,11 @@ func (c *call) Delegate(ctx context.Context, d sdk.Delegation) (sdk.Proof, error
 	}
 	return a.Proof, nil
 }
+
+func (c *call) List(ctx context.Context, l sdk.List) (sdk.Page, error) {
+	a, err := c.ask(ctx, &handlerpb.Callback{Op: handlerpb.OpList, List: l})
+	if err != nil {
+		return sdk.Page{}, err
+	}
+	return a.Page, nil
+}
