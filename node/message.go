@@ -34,7 +34,8 @@ type messageHeader struct {
 	Order []byte `codec:"o,omitempty"`
 	// Claim is of a transferable grant: the grant's name, 32 bytes, and its secret, 32.
 	Claim []byte `codec:"c,omitempty"`
-	// Behalf is an sdk.Proof.
+	// Behalf is an sdk.Proof; or, in 4 bytes, the length of one that stands in front
+	// of the body: see pack.
 	Behalf []byte `codec:"b,omitempty"`
 	// Receipt asks for a matching receipt; it is the sender's part of it.
 	Receipt []byte `codec:"r,omitempty"`

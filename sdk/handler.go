@@ -106,7 +106,8 @@ type Host interface {
 	// wait. To one agent notifications arrive in the order in which they were sent.
 	// results[i] says what became of that to n.To[i]: nil where its handler took it;
 	// results are nil where Notify did not wait: then it must not block, as Commit
-	// must not. The payload must not be changed.
+	// must not. Where n.Behalf does not allow it, for none of n.To, Notify fails, and
+	// nothing was sent. The payload and the proof must not be changed.
 	Notify(ctx context.Context, n Notice) (results []error, err error)
 	// Emit sends a signal to the agent's own clients that watch this DNA. It
 	// returns at once; nobody may be watching. The payload must not be changed.

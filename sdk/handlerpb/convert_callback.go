@@ -7,9 +7,9 @@ import (
 )
 
 // unanswered tells of a callback that needs no answer, and so no id: a commit, and a
-// notification for whose results nobody waits.
+// notification for whose results nobody waits and whose proof nobody has to check.
 func (c *Callback) unanswered() bool {
-	return c.Op == OpCommit || c.Op == OpNotify && !c.Notice.Wait
+	return c.Op == OpCommit || c.Op == OpNotify && !c.Notice.Wait && len(c.Notice.Behalf) == 0
 }
 
 // errNoID is of the others.

@@ -88,12 +88,30 @@ func (x *Node) mayAct(from sdk.AgentID, m *sdk.Message, at time.Time) (*sdk.Beha
 	if err != nil {
 		return nil, agency.Refused(err.Error())
 	}
+	return b, x.inForce(b)
+}
+
+// mayNotify is mayAct for a notification to many: refused are those whom the proof does
+// not let it be sent to; nil: there are none.
+func (x *Node) mayNotify(now time.Time, n *sdk.Notice) (refused []*sdk.Error, e *sdk.Error) {
+	if len(n.Behalf) == 0 {
+		return nil, nil
+	}
+	b, refused, e := agency.MayNotify(now, x.id, x.dna.Hash(), n)
+	if e != nil {
+		return nil, e
+	}
+	return refused, x.inForce(b)
+}
+
+// inForce tells whether no link of a proof was revoked.
+func (x *Node) inForce(b *sdk.Behalf) *sdk.Error {
 	for i := range b.Links {
 		if x.net.revoked(b.Links[i].From, b.Links[i].ID()) {
-			return nil, agency.Revoked(i)
+			return agency.Revoked(i)
 		}
 	}
-	return b, nil
+	return nil
 }
 
 // authority is the agent whose grants count for a message that arrived.

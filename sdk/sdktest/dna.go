@@ -33,6 +33,8 @@ type Step struct {
 	//	get       answer the note in the public entry Record, and its author as From
 	//	gate      raise Text+".begun", wait for Text+".open", then do Then
 	//	raise     raise the signal Text
+	//	for       raise the signal Text, then From and the agents of the call's proof,
+	//	          each in short
 	//	wait      wait for the signal Text
 	//	raised    answer "yes" if the signal Text was raised
 	//	later     use the call's context once the call has returned, then raise
@@ -45,7 +47,8 @@ type Step struct {
 	//	claim     keep Claim
 	//	list      answer the Texts of all "grants", "claims" or "delegations", as Text says
 	//	remote    have To do Then by a CallRemote of its function "do", or of Text
-	//	notify    have Agents notified of Then, N+1 times, numbered in its Text
+	//	notify    have Agents notified of Then, N+1 times, numbered in its Text, under
+	//	          Proof; results likewise
 	//	results   have Agents notified of Then, and answer what became of each
 	//	emit      emit the signal Text to the agent's own clients, then do Then
 	//	online    answer "online" if To is, else "heard" if it ever was
@@ -300,6 +303,14 @@ func doSignal(c *sdk.Context, s Step) (r Result, err error) {
 	case "raise":
 		raise(s.Text)
 		return r, nil
+	case "for":
+		r, err = whoFor(c, r)
+		text := s.Text + c.From().Short()
+		for _, a := range r.Chain {
+			text += a.Short()
+		}
+		raise(text)
+		return r, err
 	case "wait":
 		return r, await(c, s.Text)
 	case "raised":

@@ -14,6 +14,7 @@ const maxNotices = 16384
 // notice is one notification to one agent.
 type notice struct {
 	payload  []byte
+	behalf   sdk.Proof
 	posted   time.Time
 	deadline time.Time
 	result   func(e *sdk.Error) // nil: nobody waits
@@ -40,13 +41,17 @@ func (r *running) Notify(ctx context.Context, n sdk.Notice) ([]error, error) {
 	if ctx.Err() != nil {
 		return nil, ctxError(ctx, sdk.DeliveredNo)
 	}
-	r.effects.Add(1)
 	now := time.Now()
+	refused, e := x.mayNotify(now, &n)
+	if e != nil {
+		return nil, e
+	}
+	r.effects.Add(1)
 	deadline := now.Add(x.net.options.Timeout)
 	if d, ok := ctx.Deadline(); ok && n.Wait && d.Before(deadline) {
 		deadline = d
 	}
-	payload := slices.Clone(n.Payload)
+	payload, behalf := slices.Clone(n.Payload), slices.Clone(n.Behalf)
 	type result struct {
 		i int
 		e *sdk.Error
@@ -54,11 +59,15 @@ func (r *running) Notify(ctx context.Context, n sdk.Notice) ([]error, error) {
 	results := make(chan result, len(n.To))
 	var posted []*notice
 	for i, to := range n.To {
-		one := &notice{payload: payload, posted: now, deadline: deadline}
+		one := &notice{payload: payload, behalf: behalf, posted: now, deadline: deadline}
 		if n.Wait {
 			one.result = func(e *sdk.Error) { results <- result{i, e} }
 		}
 		posted = append(posted, one)
+		if refused != nil && refused[i] != nil {
+			one.tell(refused[i])
+			continue
+		}
 		x.queue(to, one)
 	}
 	if !n.Wait {
@@ -176,7 +185,7 @@ func (x *Node) notify(to sdk.AgentID, one *notice) {
 		return
 	}
 	x.net.meet(x, y)
-	r, err := y.admitNotice(one.deadline, x, one.payload)
+	r, err := y.admitNotice(one.deadline, x, one)
 	if err != nil {
 		one.tell(err.Remote())
 		return
@@ -198,7 +207,7 @@ func (x *Node) notify(to sdk.AgentID, one *notice) {
 }
 
 // admitNotice is the receiving node's side of a notification.
-func (y *Node) admitNotice(deadline time.Time, from *Node, payload []byte) (*running, *sdk.Error) {
+func (y *Node) admitNotice(deadline time.Time, from *Node, one *notice) (*running, *sdk.Error) {
 	switch {
 	case y.isBlocked(from.id):
 		return nil, &sdk.Error{Code: sdk.Refused, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, Text: "blocked"}
@@ -210,7 +219,19 @@ func (y *Node) admitNotice(deadline time.Time, from *Node, payload []byte) (*run
 	if e := y.errInitializing(); e != nil {
 		return nil, e
 	}
-	return y.start(deadline, &sdk.Call{Kind: sdk.CallNotified, ID: newMessageID(), From: from.id, Payload: payload})
+	in := &running{call: &sdk.Call{Kind: sdk.CallNotified, ID: newMessageID(), From: from.id, Behalf: one.behalf, Payload: one.payload}}
+	if _, e := y.authority(from.id, &sdk.Message{To: y.id, Payload: one.payload, Behalf: one.behalf}, in); e != nil {
+		return nil, e
+	}
+	giveBack, e := y.counted(in.behalf)
+	if e != nil {
+		return nil, e
+	}
+	r, e := y.startCall(deadline, in)
+	if e != nil {
+		giveBack()
+	}
+	return r, e
 }
 
 // idle tells that nothing of the node's waits to be sent.

@@ -11,7 +11,7 @@ func (c *call) Notify(ctx context.Context, n sdk.Notice) ([]error, error) {
 	if len(n.Payload) > c.s.v.maxPayload {
 		return nil, tooLarge("the notification", len(n.Payload), c.s.v.maxPayload, sdk.SideCaller, sdk.DeliveredNo)
 	}
-	if !n.Wait {
+	if !n.Wait && len(n.Behalf) == 0 {
 		if queued, err := c.queueNotice(ctx, &n); queued || err != nil {
 			return nil, err
 		}
