@@ -60,6 +60,7 @@ func TestHost(t *testing.T, start func(t *testing.T) Network) {
 		{"list grants", testListGrants}, {"list pages", testListPages}, {"list claims", testListClaims}, {"list delegations", testListDelegations},
 		{"grant limits", testGrantLimits}, {"grant and call", testGrantAndCall}, {"remote errors", testRemoteErrors},
 		{"notify", testNotify}, {"notify results", testNotifyResults}, {"notify one by one", testNotifyOneByOne},
+		{"block and allow", testLists}, {"limit requests", testLimitRequests}, {"limit bytes", testLimitBytes}, {"limit signals", testLimitSignals},
 		{"emit", testEmit}, {"online", testOnline}, {"send to many", testMany},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {

@@ -122,8 +122,8 @@ func (y *Node) authority(from sdk.AgentID, m *sdk.Message, in *running) (sdk.Age
 		return from, e
 	}
 	for i := range b.Links {
-		if y.isBlocked(b.Links[i].From) {
-			return from, agency.Refused("blocked")
+		if e := y.hears(b.Links[i].From); e != nil {
+			return from, e
 		}
 	}
 	in.behalf = b
@@ -138,7 +138,7 @@ func (y *Node) counted(b *sdk.Behalf) (release func(), e *sdk.Error) {
 	}
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	use, e := y.delegated.Take(time.Now(), b.Links, y.book.Names(time.Now(), b.Links[0].From))
+	use, e := y.delegated.Take(time.Now(), b.Links, y.knowsLocked(b.Principal()) || y.knowsLocked(b.Links[len(b.Links)-1].To))
 	if use != nil {
 		release = func() {
 			y.mu.Lock()
