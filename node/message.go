@@ -46,6 +46,11 @@ func (h *messageHeader) plain() bool {
 	return h.Function == "" && !h.Notified && len(h.Claim) == 0 && len(h.Behalf) == 0 && len(h.Receipt) == 0
 }
 
+// plainCall tells that beside those only a function and a claim do.
+func (h *messageHeader) plainCall() bool {
+	return h.Function != "" && h.Age == 0 && !h.Notified && len(h.Behalf) == 0 && len(h.Receipt) == 0
+}
+
 // encode is the header of a message of this DNA that is sent for the first time
 // (age 0) or again.
 func (h messageHeader) encode(hash sdk.DNAHash, name string, age time.Duration) ([]byte, error) {

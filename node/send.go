@@ -31,6 +31,7 @@ type outgoing struct {
 	began   time.Time
 	left    bool                // some attempt may have reached the other node
 	receipt *sdk.ReceiptRequest // nil: none is asked for
+	claims  *claimTry           // of a call of a function; nil: none was looked for
 }
 
 // send runs the message cycle of one message from here to the reply. The receipt is
@@ -61,7 +62,7 @@ func (n *Node) cycle(ctx context.Context, m *outgoing) ([]byte, *sdk.Error) {
 		return n.sendToSelf(ctx, m)
 	}
 	if m.header.Function != "" {
-		return n.callRemote(ctx, m.app, m)
+		return n.callRemote(ctx, m)
 	}
 	return n.deliver(ctx, m)
 }
