@@ -69,9 +69,21 @@ func (n *Node) admitted(ctx context.Context, a *app, key messageKey, h *messageH
 }
 
 // granted lets a call of a function in whose caller, or in whose name it calls,
-// has a grant; this agent itself needs none. Who has no grant is not told whether
+// has a grant; this agent itself needs none.
+func (n *Node) granted(a *app, who sdk.AgentID, h *messageHeader, payload int) (*grantUse, *sdk.Error) {
+	use, e := n.letIn(a, who, h, payload)
+	if e == nil {
+		e = n.countUse(use)
+	}
+	if e != nil {
+		return nil, e
+	}
+	return use, nil
+}
+
+// letIn is granted before the use is on the disk. Who has no grant is not told whether
 // there is such a function.
-func (n *Node) granted(a *app, who sdk.AgentID, h *messageHeader, payload int) (use *grantUse, e *sdk.Error) {
+func (n *Node) letIn(a *app, who sdk.AgentID, h *messageHeader, payload int) (use *grantUse, e *sdk.Error) {
 	if who != n.id.agent {
 		if use, e = n.takeGrant(a, &agency.Ask{Caller: who, Function: h.Function, Payload: payload, Claim: h.Claim}); e != nil {
 			return nil, e
@@ -82,9 +94,6 @@ func (n *Node) granted(a *app, who sdk.AgentID, h *messageHeader, payload int) (
 			n.giveBack(use)
 		}
 		return nil, errMissing("DNA %s has no function %q", a.name, h.Function)
-	}
-	if e := n.countUse(use); e != nil {
-		return nil, e
 	}
 	return use, nil
 }

@@ -190,6 +190,9 @@ func (*pureHost) Claim(context.Context, sdk.Claim) error { return errPure("claim
 func (*pureHost) Delegate(context.Context, sdk.Delegation) (sdk.Proof, error) {
 	return nil, errPure("delegate")
 }
+func (*pureHost) List(context.Context, sdk.List) (sdk.Page, error) {
+	return sdk.Page{}, errPure("list grants, claims and delegations")
+}
 
 func (h *pureHost) Log(ctx context.Context, level slog.Level, text string, args ...any) {
 	h.app.log.With("message", h.call.ID.String()).Log(ctx, level, text, args...)

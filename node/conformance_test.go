@@ -147,3 +147,23 @@ func (n *testNode) Crash() {
 		syscall.Kill(h.PID, syscall.SIGKILL)
 	}
 }
+
+// rule changes the lists and limits as the operator does.
+func (n *testNode) rule(c control.PolicyChange) {
+	n.t.Helper()
+	if _, err := n.ChangePolicy(n.t.Context(), c); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+func (n *testNode) Block(a sdk.AgentID)    { n.rule(control.PolicyChange{Block: []sdk.AgentID{a}}) }
+func (n *testNode) Unblock(a sdk.AgentID)  { n.rule(control.PolicyChange{Unblock: []sdk.AgentID{a}}) }
+func (n *testNode) Allow(a sdk.AgentID)    { n.rule(control.PolicyChange{Allow: []sdk.AgentID{a}}) }
+func (n *testNode) Disallow(a sdk.AgentID) { n.rule(control.PolicyChange{Disallow: []sdk.AgentID{a}}) }
+
+func (n *testNode) Limit(a sdk.AgentID, l sdktest.AgentLimits) {
+	n.rule(control.PolicyChange{Limits: []control.AgentLimit{{Agent: a, Name: "agent-requests", Max: l.Requests},
+		{Agent: a, Name: "agent-bytes", Max: l.Bytes}, {Agent: a, Name: "agent-signals", Max: l.Signals}}})
+}
+
+var _ sdktest.Policed = (*testNode)(nil)

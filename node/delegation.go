@@ -125,6 +125,19 @@ func (n *Node) mayAct(a *app, m *sdk.Message) *sdk.Error {
 	return n.revoker.checkKnown(b.Links)
 }
 
+// mayNotify is mayAct for a notification to many: refused are those whom the proof
+// does not let it be sent to; nil: there are none.
+func (n *Node) mayNotify(now time.Time, a *app, notice *sdk.Notice) (refused []*sdk.Error, e *sdk.Error) {
+	if len(notice.Behalf) == 0 {
+		return nil, nil
+	}
+	b, refused, e := agency.MayNotify(now, n.id.agent, a.hash, notice)
+	if e == nil {
+		e = n.revoker.checkKnown(b.Links)
+	}
+	return refused, e
+}
+
 // authority is the agent whose grants count for a message: its sender, or in whose
 // name it is sent. It has found then that it is.
 func (n *Node) authority(ctx context.Context, a *app, h *messageHeader, in *admission) (sdk.AgentID, *sdk.Error) {

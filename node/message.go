@@ -34,7 +34,8 @@ type messageHeader struct {
 	Order []byte `codec:"o,omitempty"`
 	// Claim is of a transferable grant: the grant's name, 32 bytes, and its secret, 32.
 	Claim []byte `codec:"c,omitempty"`
-	// Behalf is an sdk.Proof.
+	// Behalf is an sdk.Proof; or, in 4 bytes, the length of one that stands in front
+	// of the body: see pack.
 	Behalf []byte `codec:"b,omitempty"`
 	// Receipt asks for a matching receipt; it is the sender's part of it.
 	Receipt []byte `codec:"r,omitempty"`
@@ -43,6 +44,11 @@ type messageHeader struct {
 // plain tells that only the sender, the DNA and the payload say what is asked.
 func (h *messageHeader) plain() bool {
 	return h.Function == "" && !h.Notified && len(h.Claim) == 0 && len(h.Behalf) == 0 && len(h.Receipt) == 0
+}
+
+// plainCall tells that beside those only a function and a claim do.
+func (h *messageHeader) plainCall() bool {
+	return h.Function != "" && h.Age == 0 && !h.Notified && len(h.Behalf) == 0 && len(h.Receipt) == 0
 }
 
 // encode is the header of a message of this DNA that is sent for the first time

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -148,12 +149,23 @@ func TestMaximalDHTResponseFits(t *testing.T) {
 func FuzzMessageHeader(f *testing.F) {
 	first, _ := usual.encode(sdk.DNAHash{1}, "auction", 0)
 	again, _ := usual.encode(sdk.DNAHash{1}, "auction", time.Minute)
-	f.Add(first)
-	f.Add(again)
-	f.Fuzz(func(t *testing.T, b []byte) {
+	f.Add(first, []byte{})
+	f.Add(again, []byte("payload"))
+	for _, m := range testProofHeaders() {
+		b, err := m.encodeHeader(time.Time{})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b, m.wireBody())
+	}
+	f.Fuzz(func(t *testing.T, b, body []byte) {
 		h, err := parseHeader(b)
 		if err != nil {
 			return
+		}
+		packed := len(h.Behalf) == packedSize
+		if payload, e := h.unpack(body); e == nil && (packed && !bytes.Equal(slices.Concat(h.Behalf, payload), body) || !packed && !bytes.Equal(payload, body)) {
+			t.Fatalf("%x is taken apart into a proof of %d bytes and a payload of %d", body, len(h.Behalf), len(payload))
 		}
 		x, err := usual.encode(sdk.DNAHash(h.DNA), h.Name, h.age())
 		if err != nil {

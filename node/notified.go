@@ -47,7 +47,7 @@ func newReceived() *received {
 func (n *Node) arrive(ctx context.Context, a *app, running canceler, x *arrival) (e *sdk.Error, before *outcome, ended <-chan struct{}) {
 	o, err := parseOrder(x.header.Order)
 	if err != nil {
-		return &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Text: "the message's header can't be read: " + err.Error()}, nil, nil
+		return errHeader(err), nil, nil
 	}
 	r := n.received
 	r.mu.Lock()
@@ -201,7 +201,11 @@ func (n *Node) startNotified(ctx context.Context, r *transport.Request, a *app, 
 	if d, limited := ctx.Deadline(); !limited || time.Until(d) > maxDeadline {
 		return false
 	}
-	x := &arrival{header: h, payload: r.Body, key: messageKey{from: sdk.AgentID(r.Peer), dna: a.hash, id: sdk.MessageID(r.ID)}}
+	payload, bad := h.unpack(r.Body)
+	if bad != nil {
+		return false // ServeRequest says so
+	}
+	x := &arrival{header: h, payload: payload, key: messageKey{from: sdk.AgentID(r.Peer), dna: a.hash, id: sdk.MessageID(r.ID)}}
 	x.to = requestAnswer{n, r, ctx}
 	e, before, _ := n.arrive(ctx, a, r, x)
 	if before != nil {

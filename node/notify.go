@@ -49,7 +49,7 @@ type outboxRun struct {
 	log     *slog.Logger
 }
 
-// sharedPayload is one Notify's payload, which many letters hold.
+// sharedPayload is one Notify's payload, and its proof, which many letters hold.
 type sharedPayload struct {
 	size, holders int
 }
@@ -106,6 +106,10 @@ func (n *Node) notify(ctx context.Context, a *app, notice *sdk.Notice) ([]error,
 		return nil, contextError(ctx, sdk.DeliveredNo, "the notification had not left")
 	}
 	now := n.now()
+	refused, e := n.mayNotify(now, a, notice)
+	if e != nil {
+		return nil, e
+	}
 	deadline := now.Add(n.cfg.Deadline)
 	var wait *noticeWait
 	if notice.Wait {
@@ -114,7 +118,7 @@ func (n *Node) notify(ctx context.Context, a *app, notice *sdk.Notice) ([]error,
 		}
 		wait = &noticeWait{results: make([]error, len(notice.To)), left: len(notice.To), done: make(chan struct{})}
 	}
-	letters := n.post(now, a, notice, deadline, wait)
+	letters := n.post(now, a, notice, refused, deadline, wait)
 	if wait == nil || len(notice.To) == 0 {
 		return nil, nil
 	}
@@ -128,9 +132,13 @@ func (n *Node) notify(ctx context.Context, a *app, notice *sdk.Notice) ([]error,
 	return append([]error(nil), wait.results...), nil
 }
 
-// post queues one letter for each agent.
-func (n *Node) post(now time.Time, a *app, notice *sdk.Notice, deadline time.Time, wait *noticeWait) []*letter {
-	shared := &sharedPayload{size: len(notice.Payload)}
+// post queues one letter for each agent, but for those who are refused.
+func (n *Node) post(now time.Time, a *app, notice *sdk.Notice, refused []*sdk.Error, deadline time.Time, wait *noticeWait) []*letter {
+	behalf, payload, body := notice.Behalf, notice.Payload, pack(notice.Behalf, notice.Payload)
+	if body != nil { // which is held once
+		behalf, payload = body[:len(behalf):len(behalf)], body[len(behalf):]
+	}
+	shared := &sharedPayload{size: len(payload) + len(behalf)}
 	var letters []*letter
 	if wait != nil {
 		letters = make([]*letter, len(notice.To))
@@ -139,13 +147,21 @@ func (n *Node) post(now time.Time, a *app, notice *sdk.Notice, deadline time.Tim
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, to := range notice.To {
-		l := &letter{outgoing: outgoing{to: to, id: newMessageID(), app: a, payload: notice.Payload, began: now, header: messageHeader{Notified: true}},
+		l := &letter{outgoing: outgoing{to: to, id: newMessageID(), app: a, payload: payload, body: body, began: now,
+			header: messageHeader{Notified: true, Behalf: behalf}},
 			deadline: deadline, shared: shared, wait: wait, index: i}
 		if wait != nil {
 			letters[i] = l
 		}
 		s.sent++
-		if e := n.queueLocked(l); e != nil {
+		var e *sdk.Error
+		if refused != nil {
+			e = refused[i]
+		}
+		if e == nil {
+			e = n.queueLocked(l)
+		}
+		if e != nil {
 			l.state = letterSettled
 			n.tellLocked(l, e)
 		}
@@ -220,7 +236,7 @@ func (n *Node) tellLocked(l *letter, e *sdk.Error) {
 		}
 	}
 	w := l.wait
-	l.wait, l.payload = nil, nil
+	l.wait, l.payload, l.body, l.header.Behalf = nil, nil, nil, nil
 	if w == nil {
 		return
 	}

@@ -9,8 +9,8 @@ const (
 	// notifyWindow is how many notifications to one agent are under way at once: a
 	// quarter of what that agent's node serves at once (max-requests).
 	notifyWindow = 64
-	// notifySmall is the largest payload that is sent with others on their way: what
-	// is larger arrives in parts, and behind what is sent after it. With its header
+	// notifySmall is the largest payload, with its proof, that is sent with others on
+	// their way: what is larger arrives in parts, and behind what is sent after it. With its header
 	// a smaller one is one frame of the fast queue (docs/wire.md).
 	notifySmall = 6 << 10
 	// notifyOverhead is what one that waits takes beside its payload, in bytes.
@@ -69,7 +69,10 @@ func (b *outbox) push(l *letter) {
 	b.bytes += l.size()
 }
 
-func (l *letter) size() int { return notifyOverhead + len(l.payload) }
+func (l *letter) size() int { return notifyOverhead + l.carries() }
+
+// carries is what it takes on its way beside what every notification does.
+func (l *letter) carries() int { return len(l.payload) + len(l.header.Behalf) }
 
 // base is the number of the oldest one that is not settled: none below it may run
 // any more that has not begun to.
@@ -89,7 +92,7 @@ func (b *outbox) pick(now time.Time) *letter {
 	switch {
 	case b.next == len(b.letters) || b.next >= notifyWindow:
 		return nil
-	case b.flying > 0 && len(b.letters[b.next-1].payload) > notifySmall:
+	case b.flying > 0 && b.letters[b.next-1].carries() > notifySmall:
 		return nil // what is behind a large one would arrive before it
 	}
 	return b.letters[b.next]

@@ -73,7 +73,8 @@ func (m *notifyModel) post() {
 	l := &letter{index: m.sent}
 	l.id = newModelID(m.sent)
 	if m.rand.IntN(10) == 0 {
-		l.payload = make([]byte, notifySmall+1)
+		carried := m.rand.IntN(notifySmall + 2) // by the payload; the rest by the proof
+		l.payload, l.header.Behalf = make([]byte, carried), make([]byte, notifySmall+1-carried)
 	}
 	m.box.push(l)
 	m.sent++

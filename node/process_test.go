@@ -151,6 +151,7 @@ var testDNAs = map[string]func(version string) *sdk.Definition{
 	"conformance": func(string) *sdk.Definition { return sdktest.ConformanceDNA() },
 	"hammer":      hammerDNA,
 	"callbacks":   func(string) *sdk.Definition { return callbackDNA() },
+	"remote":      func(string) *sdk.Definition { return benchRemoteDNA() },
 }
 
 // A copy of the test binary with this mark and a DNA's name behind its end is

@@ -185,7 +185,7 @@ func (n *Node) takeOff(r *outboxRun, l *letter) (*noticeFlight, *transport.Outgo
 	f := &noticeFlight{node: n, run: r, letter: l, deadline: l.deadline}
 	l.flight = f
 	r.fly(l)
-	return f, &transport.Outgoing{Kind: kindMessage, ID: l.id, Header: header, Body: l.payload}
+	return f, &transport.Outgoing{Kind: kindMessage, ID: l.id, Header: header, Body: l.wireBody()}
 }
 
 var _ transport.Receiver = (*noticeFlight)(nil)
@@ -205,7 +205,7 @@ func (f *noticeFlight) answer(e *sdk.Error) {
 
 // launchToSelf takes the path of any notification, minus the network.
 func (n *Node) launchToSelf(ctx context.Context, r *outboxRun, l *letter) {
-	f, o := n.takeOff(r, l)
+	f, _ := n.takeOff(r, l)
 	if f == nil {
 		return
 	}
@@ -217,7 +217,7 @@ func (n *Node) launchToSelf(ctx context.Context, r *outboxRun, l *letter) {
 		return
 	}
 	header := l.header
-	x := &arrival{header: &header, payload: o.Body, to: f, key: messageKey{from: l.to, dna: l.app.hash, id: l.id}}
+	x := &arrival{header: &header, payload: l.payload, to: f, key: messageKey{from: l.to, dna: l.app.hash, id: l.id}}
 	if e, _, _ := n.arrive(ctx, l.app, cancelFunc(cancel), x); e != nil {
 		f.answer(e)
 	}

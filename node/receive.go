@@ -141,11 +141,15 @@ func (n *Node) serveMessage(ctx context.Context, r *transport.Request) ([]byte, 
 	if len(r.Body) > n.cfg.MaxPayload {
 		return nil, tooLarge("payload", len(r.Body), n.cfg.MaxPayload, sdk.SideNode, sdk.DeliveredNo)
 	}
+	payload, err := h.unpack(r.Body)
+	if err != nil {
+		return nil, err
+	}
 	key := messageKey{from: sdk.AgentID(r.Peer), dna: a.hash, id: sdk.MessageID(r.ID)}
 	if h.Notified {
-		return nil, n.serveNotified(ctx, a, r, key, h, r.Body)
+		return nil, n.serveNotified(ctx, a, r, key, h, payload)
 	}
-	return n.receive(ctx, r, a, key, h, r.Body, h.age())
+	return n.receive(ctx, r, a, key, h, payload, h.age())
 }
 
 // usual is the header of most messages.
@@ -163,8 +167,7 @@ func (n *Node) route(header []byte) (a *app, what *messageHeader, e *sdk.Error) 
 	}
 	h, err := parseHeader(header)
 	if err != nil {
-		return nil, nil, &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo,
-			Text: "the message's header can't be read: " + err.Error()}
+		return nil, nil, errHeader(err)
 	}
 	hash := sdk.DNAHash(h.DNA)
 	if a := s.byHash[hash]; a != nil && a.name == h.Name {

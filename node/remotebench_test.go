@@ -39,17 +39,26 @@ func benchRemoteDNA() *sdk.Definition {
 }
 
 // BenchmarkRemote is a call of another agent's function next to a plain message,
-// between two nodes over a socket, their handlers in this process:
+// between two nodes of this process over a socket, their handlers in this process and
+// in processes of their own:
 //
 //	go test ./node -run '^$' -bench Remote -count 6
 //
 // assigned: the grantor's node finds the grant. secret: the call brings a claim.
 // uses: each use is on disk before the function runs.
 func BenchmarkRemote(b *testing.B) {
+	b.Run("inside", func(b *testing.B) { benchRemotes(b, "") })
+	b.Run("processes", func(b *testing.B) { benchRemotes(b, pluginDir(b, "remote")) })
+}
+
+func benchRemotes(b *testing.B, plugins string) {
 	dir := shortTempDir(b)
 	start := func(name string, first ...Peer) *Node {
 		cfg := testConfig()
-		cfg.DataDir, cfg.Bootstrap, cfg.Handlers = filepath.Join(dir, name), first, []sdk.Handler{benchRemoteDNA()}
+		cfg.DataDir, cfg.Bootstrap, cfg.PluginDir = filepath.Join(dir, name), first, plugins
+		if plugins == "" {
+			cfg.Handlers = []sdk.Handler{benchRemoteDNA()}
+		}
 		n, err := New(cfg)
 		if err != nil {
 			b.Fatal(err)

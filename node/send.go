@@ -27,9 +27,11 @@ type outgoing struct {
 	app      *app
 	header   messageHeader // what it says beside its DNA and age
 	payload  []byte
+	body     []byte // the payload behind a proof that is too large for the header: pack; nil: the payload
 	began    time.Time
 	left     bool      // some attempt may have reached the other node
 	exchange *exchange // of the receipt that is asked for; nil: none is
+	claims   *claimTry // of a call of a function; nil: none was looked for
 }
 
 // send runs the message cycle of one message from here to the reply. The receipt is
@@ -43,7 +45,7 @@ func (n *Node) send(ctx context.Context, a *app, msg *sdk.Message, cause sdk.Cau
 	}
 	ctx, cancel := within(ctx, n.cfg.Deadline)
 	defer cancel()
-	m := &outgoing{to: msg.To, id: newMessageID(), app: a, payload: msg.Payload, began: n.now(),
+	m := &outgoing{to: msg.To, id: newMessageID(), app: a, payload: msg.Payload, body: pack(msg.Behalf, msg.Payload), began: n.now(),
 		header: messageHeader{Function: msg.Function, Behalf: msg.Behalf}}
 	if msg.Receipt {
 		m.exchange = &exchange{cause: cause}
@@ -67,7 +69,7 @@ func (n *Node) cycle(ctx context.Context, m *outgoing) ([]byte, *sdk.Error) {
 		return n.sendToSelf(ctx, m)
 	}
 	if m.header.Function != "" {
-		return n.callRemote(ctx, m.app, m)
+		return n.callRemote(ctx, m)
 	}
 	return n.deliver(ctx, m)
 }
@@ -156,7 +158,7 @@ func (n *Node) attempt(ctx context.Context, m *outgoing) (reply []byte, e *sdk.E
 	if err != nil {
 		return nil, &sdk.Error{Code: sdk.OutcomeUnknown, Side: sdk.SideNode, Text: err.Error()}, false
 	}
-	reply, err = s.Request(ctx, transport.Outgoing{Kind: kindMessage, ID: m.id, Header: header, Body: m.payload})
+	reply, err = s.Request(ctx, transport.Outgoing{Kind: kindMessage, ID: m.id, Header: header, Body: m.wireBody()})
 	if err == nil {
 		return reply, nil, false
 	}
@@ -173,7 +175,19 @@ func (m *outgoing) encodeHeader(now time.Time) ([]byte, error) {
 	if m.left {
 		age = max(1, now.Sub(m.began))
 	}
-	return m.header.encode(m.app.hash, m.app.name, age)
+	h := m.header
+	if m.body != nil {
+		h = h.packed()
+	}
+	return h.encode(m.app.hash, m.app.name, age)
+}
+
+// wireBody is what is sent with that header.
+func (m *outgoing) wireBody() []byte {
+	if m.body != nil {
+		return m.body
+	}
+	return m.payload
 }
 
 // judge says what the transport's error means for m. lost tells that the session

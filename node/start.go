@@ -30,6 +30,7 @@ type started struct {
 	ctx     context.Context
 	request *transport.Request
 	outcome *outcome
+	use     *grantUse // of a call of a function
 }
 
 var _ plugin.Outcome = (*started)(nil)
@@ -44,7 +45,7 @@ func (n *Node) StartRequest(ctx context.Context, r *transport.Request) bool {
 	if e == nil && what.Notified {
 		return n.startNotified(ctx, r, a, what)
 	}
-	if e != nil || what != &usual || !a.described().Receives {
+	if e != nil || !(what == &usual && a.described().Receives || what.plainCall()) {
 		return false
 	}
 	h, ok := a.handler.(starter)
@@ -64,10 +65,36 @@ func (n *Node) StartRequest(ctx context.Context, r *transport.Request) bool {
 	s := &started{ctx: ctx, request: r, outcome: o,
 		receive: sdk.Call{Kind: sdk.CallReceive, ID: key.id, From: key.from, Payload: r.Body}}
 	s.node, s.app, s.call, s.base, s.stage.Limits = n, a, &s.receive, base, n.cfg.commitLimits()
-	if !h.Start(ctx, s, s.call, s) {
-		go func() { s.Done(a.serve(ctx, a.handler, &s.liveCall, s.call)) }() // the app waits for it: leave
+	if what != &usual {
+		s.receive.Kind, s.receive.Function = sdk.CallFunction, what.Function
+		if s.use, e = n.letIn(a, key.from, what, len(r.Body)); e != nil {
+			s.answer(nil, e, false)
+			return true
+		}
+		if s.use != nil && s.use.use.Used > 0 {
+			go s.countAndBegin(h) // the app waits for it: leave
+			return true
+		}
 	}
+	s.begin(h)
 	return true
+}
+
+// begin has the handler run the call.
+func (s *started) begin(h starter) {
+	if !h.Start(s.ctx, s, s.call, s) {
+		go func() { s.Done(s.app.serve(s.ctx, s.app.handler, &s.liveCall, s.call)) }() // the app waits for it: leave
+	}
+}
+
+// countAndBegin is begin for a call by a grant whose uses are counted on disk.
+func (s *started) countAndBegin(h starter) {
+	if e := s.node.countUse(s.use); e != nil {
+		s.use = nil
+		s.answer(nil, e, false)
+		return
+	}
+	s.begin(h)
 }
 
 // Done takes the handler's outcome. What it committed has to be durable first.
@@ -87,11 +114,20 @@ func (s *started) Done(reply []byte, err error) {
 }
 
 func (s *started) answer(reply []byte, err error, effects bool) {
-	n := s.node
 	var e *sdk.Error
 	if err != nil {
 		reply, e = nil, callError(s.ctx, err, effects)
 	}
+	if e != nil && s.use != nil && s.use.use.Used > 0 {
+		go s.tell(reply, e) // a use that is given back goes to the disk; the app waits for it: leave
+		return
+	}
+	s.tell(reply, e)
+}
+
+func (s *started) tell(reply []byte, e *sdk.Error) {
+	n := s.node
+	n.useEnded(s.ctx, s.use, e)
 	n.outcomesMu.Lock()
 	n.outcomes.end(n.now(), s.outcome, reply, e)
 	n.outcomesMu.Unlock()
@@ -125,7 +161,7 @@ func (c *liveCall) StartSend(ctx context.Context, msg *sdk.Message, out interfac
 	n := c.node
 	end, ok := ctx.(ender)
 	to, payload := msg.To, msg.Payload
-	if !ok || len(payload) > n.cfg.MaxPayload || to == n.id.agent || msg.Function != "" || len(msg.Behalf) > 0 || msg.Receipt {
+	if !ok || len(payload) > n.cfg.MaxPayload || to == n.id.agent || len(msg.Behalf) > 0 || msg.Receipt {
 		return false
 	}
 	now := n.now()
@@ -134,12 +170,20 @@ func (c *liveCall) StartSend(ctx context.Context, msg *sdk.Message, out interfac
 		return false
 	}
 	session, ok := n.endpoint.Live(transport.PeerKey(to))
-	if !ok || !c.beginSend() {
+	if !ok {
 		return false
 	}
 	m := &startedSend{outgoing: outgoing{to: to, id: newMessageID(), app: c.app, payload: payload, began: now},
 		caller: c, ctx: ctx, out: out}
-	o := transport.Outgoing{Kind: kindMessage, ID: m.id, Header: c.app.header, Body: payload}
+	if msg.Function != "" {
+		m.header.Function = msg.Function
+		n.nextClaim(&m.outgoing)
+	}
+	header, err := m.encodeHeader(now)
+	if err != nil || !c.beginSend() {
+		return false
+	}
+	o := transport.Outgoing{Kind: kindMessage, ID: m.id, Header: header, Body: payload}
 	if !session.Start(&m.pending, deadline, &o, m) {
 		c.cancelSend()
 		return false
@@ -157,17 +201,27 @@ func (c *liveCall) cancelSend() {
 
 // Answered is told by the session how the request has ended.
 func (m *startedSend) Answered(reply []byte, err error) {
+	n := m.caller.node
 	if err == nil {
+		n.claimAfter(&m.outgoing, nil)
 		m.finish(reply, nil)
 		return
 	}
 	e, lost := m.judge(err)
-	if !lost {
+	if !lost && !n.claimAfter(&m.outgoing, e) {
 		m.finish(nil, e)
 		return
 	}
-	o := m.outgoing                                             // revoke may keep it beyond finish
-	go func() { m.finish(m.caller.node.again(m.ctx, &o, e)) }() // its callback waits for it
+	o, ctx := m.outgoing, m.ctx // revoke may keep it beyond finish
+	go func() {                 // its callback waits for it
+		var reply []byte
+		if lost {
+			reply, e = n.again(ctx, &o, e)
+		} else {
+			reply, e = n.deliver(ctx, &o)
+		}
+		m.finish(n.otherClaims(ctx, &o, reply, e))
+	}()
 }
 
 // Ended is told when the callback's context ends.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 	"weak"
@@ -128,5 +129,74 @@ func TestNoSendAfterTheDeadline(t *testing.T) {
 	lc := &liveCall{node: alice.Node, app: alice.apps.all()[0], call: &sdk.Call{}}
 	if lc.StartSend(&endingCtx{Context: limited}, &sdk.Message{To: bob.Agent()}, make(outcomeOf, 1)) {
 		t.Error("it was sent")
+	}
+}
+
+// A call of a function goes the same way, with the best claim that there is; where
+// that is refused the others are tried, and each is noted.
+func TestStartedCall(t *testing.T) {
+	t.Parallel()
+	alice, bob, _ := newPair(t)
+	if _, err := sendTo(t, alice, bob, testMessage{Do: "echo"}); err != nil {
+		t.Fatal(err)
+	}
+	call := func() error {
+		t.Helper()
+		in, err := sdk.Marshal(testMessage{Do: "echo"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		limited, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		out := make(outcomeOf, 1)
+		lc := &liveCall{node: alice.Node, app: alice.apps.all()[0], call: &sdk.Call{}}
+		if !lc.StartSend(&endingCtx{Context: limited}, &sdk.Message{To: bob.Agent(), Function: "do", Payload: in}, out) {
+			t.Fatal("it was not started")
+		}
+		return <-out
+	}
+	wantError(t, call(), sdk.Refused, sdk.DeliveredNo, true)
+	var claims []sdk.Claim
+	for _, functions := range [][]string{{"do"}, nil} { // the first one goes first
+		c, err := bob.AddGrant(t.Context(), "test", sdk.Grant{Kind: sdk.GrantTransferable, Functions: functions})
+		if err == nil {
+			claims = append(claims, c)
+			err = alice.AddClaim(t.Context(), "test", c)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused := func() (reasons []string) {
+		list, err := alice.Claims(t.Context(), "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range list {
+			if c.Refused != "" {
+				reasons = append(reasons, c.Grant.String()+" "+c.Refused)
+			}
+		}
+		return reasons
+	}
+	wrong := claims[0]
+	wrong.Secret[0] ^= 1
+	if err := alice.AddClaim(t.Context(), "test", wrong); err != nil {
+		t.Fatal(err)
+	}
+	if err := call(); err != nil {
+		t.Fatal(err)
+	}
+	if got := refused(); len(got) != 1 || !strings.HasPrefix(got[0], claims[0].Grant.String()) {
+		t.Errorf("refused claims: %q", got)
+	}
+	wrong = claims[1]
+	wrong.Secret[0] ^= 1
+	if err := alice.AddClaim(t.Context(), "test", wrong); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, call(), sdk.Refused, sdk.DeliveredNo, true)
+	if got := refused(); len(got) != 2 {
+		t.Errorf("refused claims: %q", got)
 	}
 }

@@ -74,6 +74,19 @@ func testTold() map[string]told {
 	}
 }
 
+// testProofHeaders are of messages and notifications on behalf of somebody, whose
+// proof goes in the header and in front of the body.
+func testProofHeaders() (list []outgoing) {
+	dna := sdk.DNA{Name: "auction", Integrity: "1"}
+	for _, h := range []messageHeader{{}, {Notified: true, Order: order{run: 7, seq: 3, base: 2}.encode()}} {
+		for _, size := range []int{252, headerProof + 1} {
+			h.Behalf = bytes.Repeat([]byte{7}, size)
+			list = append(list, outgoing{app: &app{name: dna.Name, hash: dna.Hash()}, payload: []byte("payload"), body: pack(h.Behalf, []byte("payload")), header: h})
+		}
+	}
+	return list
+}
+
 func TestAgencyVectors(t *testing.T) {
 	t.Parallel()
 	var got []struct {
@@ -96,6 +109,25 @@ func TestAgencyVectors(t *testing.T) {
 		back, err := parseHeader(b)
 		if err != nil || back.Function != h.Function || !bytes.Equal(back.Claim, h.Claim) || back.plain() {
 			t.Errorf("%+v comes back as %+v, %v", h, back, err)
+		}
+	}
+	for _, m := range testProofHeaders() {
+		b, err := m.encodeHeader(time.Time{})
+		kind := "message"
+		if m.header.Notified {
+			kind = "notification"
+		}
+		add(fmt.Sprintf("%s-header-proof-%d", kind, len(m.header.Behalf)), b, err)
+		back, err := parseHeader(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.body != nil {
+			add(fmt.Sprintf("%s-body-proof-%d", kind, len(m.header.Behalf)), m.wireBody(), nil)
+		}
+		payload, e := back.unpack(m.wireBody())
+		if e != nil || string(payload) != "payload" || !bytes.Equal(back.Behalf, m.header.Behalf) || back.Notified != m.header.Notified {
+			t.Errorf("%+v comes back as %+v, %v", m.header, back, e)
 		}
 	}
 	for _, name := range []string{"tell-granted", "tell-over"} {

@@ -190,6 +190,8 @@ func (c *callback) perform() *handlerpb.Answer {
 		err = r.host.Claim(ctx, cb.Claim)
 	case handlerpb.OpDelegate:
 		a.Proof, err = r.host.Delegate(ctx, cb.Delegate)
+	case handlerpb.OpList:
+		a.Page, err = r.host.List(ctx, cb.List)
 	}
 	if err != nil {
 		a.Err = asError(ctx, err)

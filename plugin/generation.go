@@ -250,6 +250,7 @@ func (noHost) Grant(context.Context, sdk.Grant) (sdk.Claim, error)         { ret
 func (noHost) Revoke(context.Context, sdk.Hash) error                      { return errNoHost }
 func (noHost) Claim(context.Context, sdk.Claim) error                      { return errNoHost }
 func (noHost) Delegate(context.Context, sdk.Delegation) (sdk.Proof, error) { return nil, errNoHost }
+func (noHost) List(context.Context, sdk.List) (sdk.Page, error)            { return sdk.Page{}, errNoHost }
 func (noHost) Commit(context.Context, sdk.Entry) (sdk.Hash, error)         { return sdk.Hash{}, errNoHost }
 func (noHost) Query(context.Context, sdk.Query) ([]sdk.Record, error)      { return nil, errNoHost }
 func (noHost) Get(context.Context, sdk.Hash) (sdk.Record, error)           { return sdk.Record{}, errNoHost }

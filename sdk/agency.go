@@ -34,6 +34,8 @@ type Notice struct {
 	Payload []byte
 	// Wait has Notify wait until each agent's result is certain.
 	Wait bool
+	// Behalf is in whose name, proven; nil: the agent's own.
+	Behalf Proof
 }
 
 // Presence is what this agent's node knows of another agent without asking.

@@ -26,6 +26,8 @@
 //	Query     records of that chain; QueryAs and All decode them
 //	Get       a public entry of any agent's, checked; GetAs decodes it
 //	Log       the node's log
+//	Grant     functions of this agent's to others, who use CallRemote; Revoke ends that
+//	Grants    what was granted; Claims and Delegations likewise
 //	Delegate  another agent may act in this one's name; OnBehalfOf and Behalf say for
 //	          whom a call is made, proven
 //
@@ -39,6 +41,7 @@
 //
 //	define.go, callbacks.go, context.go, get.go   the author's side, all of it
 //	errors.go               how a message can end; docs/errors.md has the table
+//	grant.go, list.go       who may call what, and what was granted
 //	delegation.go, proof.go what a delegation is, to the byte, and the rules for a chain of them
 //	receipt.go              what both chains keep of an exchange
 //	agent.go, text.go       identifiers and their text form

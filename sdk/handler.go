@@ -106,7 +106,8 @@ type Host interface {
 	// wait. To one agent notifications arrive in the order in which they were sent.
 	// results[i] says what became of that to n.To[i]: nil where its handler took it;
 	// results are nil where Notify did not wait: then it must not block, as Commit
-	// must not. The payload must not be changed.
+	// must not. Where n.Behalf does not allow it, for none of n.To, Notify fails, and
+	// nothing was sent. The payload and the proof must not be changed.
 	Notify(ctx context.Context, n Notice) (results []error, err error)
 	// Emit sends a signal to the agent's own clients that watch this DNA. It
 	// returns at once; nobody may be watching. The payload must not be changed.
@@ -124,6 +125,9 @@ type Host interface {
 	Claim(ctx context.Context, c Claim) error
 	// Delegate signs a delegation. That it did is durable when Delegate returns.
 	Delegate(ctx context.Context, d Delegation) (Proof, error)
+	// List reads a page of this agent's grants, claims or delegations in this DNA. A
+	// page is bounded by MaxListed and MaxListedBytes.
+	List(ctx context.Context, l List) (Page, error)
 	// Commit stages an entry. All entries that a call staged are appended
 	// together when it returns without an error, and only then. The hash is the
 	// entry's (EntryHash). What is refused is what a Stage refuses. Commit must

@@ -27,36 +27,44 @@ func Notified[In any](f func(c *Context, in In) error) Part {
 // Notify sends v to many agents' Notified and returns at once: a slow or absent
 // agent costs the others nothing. Its error says that nothing was sent, unless its
 // Delivered is unknown; what becomes of the notifications is not told. See
-// NotifyAndWait.
-func Notify(c *Context, to []AgentID, v any) error {
-	_, err := c.notify(to, v, false)
+// NotifyAndWait. Of the options there is OnBehalf.
+func Notify(c *Context, to []AgentID, v any, options ...SendOption) error {
+	_, err := c.notify(to, v, false, options)
 	return err
 }
 
 // NotifyAndWait is Notify that waits until each agent's result is certain: nil
 // where its Notified took v, else an *Error. results[i] is that of to[i].
-func NotifyAndWait(c *Context, to []AgentID, v any) (results []error, err error) {
-	return c.notify(to, v, true)
+func NotifyAndWait(c *Context, to []AgentID, v any, options ...SendOption) (results []error, err error) {
+	return c.notify(to, v, true, options)
 }
 
-func (c *Context) notify(to []AgentID, v any, wait bool) ([]error, error) {
+func (c *Context) notify(to []AgentID, v any, wait bool, options []SendOption) ([]error, error) {
 	if err := c.live("Notify"); err != nil {
 		return nil, err
 	}
 	if len(to) == 0 {
 		return nil, nil
 	}
-	b, err := Marshal(v)
-	if err != nil {
+	var m Message
+	for _, o := range options {
+		o(&m)
+	}
+	if m.Receipt {
+		return nil, Fail(HandlerCodeInput, "notify: WithReceipt is of messages that are answered")
+	}
+	n := Notice{Wait: wait, Behalf: m.Behalf}
+	var err error
+	if n.Payload, err = Marshal(v); err != nil {
 		return nil, Fail(HandlerCodeOutput, "notify: %v", err)
 	}
 	if wait && len(to) > MaxNotified {
-		return c.notifyInParts(to, b)
+		return c.notifyInParts(to, n)
 	}
 	for sent := false; ; sent = true {
-		part := to[:min(len(to), MaxNotified)]
-		results, err := c.notifyPart(part, b, wait)
-		if to = to[len(part):]; err != nil || len(to) == 0 {
+		n.To = to[:min(len(to), MaxNotified)]
+		results, err := c.notifyPart(n)
+		if to = to[len(n.To):]; err != nil || len(to) == 0 {
 			return results, afterSome(err, sent)
 		}
 	}
@@ -64,7 +72,7 @@ func (c *Context) notify(to []AgentID, v any, wait bool) ([]error, error) {
 
 // notifyInParts is NotifyAndWait to more than one Notice takes: nobody in one part
 // waits for those of another.
-func (c *Context) notifyInParts(to []AgentID, payload []byte) ([]error, error) {
+func (c *Context) notifyInParts(to []AgentID, n Notice) ([]error, error) {
 	results := make([]error, len(to))
 	parts := make([]error, (len(to)+MaxNotified-1)/MaxNotified)
 	var next atomic.Int64
@@ -73,7 +81,9 @@ func (c *Context) notifyInParts(to []AgentID, payload []byte) ([]error, error) {
 		workers.Go(func() {
 			for i := int(next.Add(1)) - 1; i < len(parts); i = int(next.Add(1)) - 1 {
 				from, end := i*MaxNotified, min((i+1)*MaxNotified, len(to))
-				got, err := c.notifyPart(to[from:end], payload, true)
+				part := n
+				part.To = to[from:end]
+				got, err := c.notifyPart(part)
 				copy(results[from:end], got)
 				if parts[i] = err; err != nil {
 					for j := from; j < end; j++ {
@@ -92,10 +102,10 @@ func (c *Context) notifyInParts(to []AgentID, payload []byte) ([]error, error) {
 	return nil, parts[0]
 }
 
-func (c *Context) notifyPart(to []AgentID, payload []byte, wait bool) ([]error, error) {
-	results, err := c.call.host.Notify(c.under(), Notice{To: to, Payload: payload, Wait: wait})
-	if err == nil && wait && len(results) != len(to) {
-		err = fmt.Errorf("notify: %d results for %d agents", len(results), len(to))
+func (c *Context) notifyPart(n Notice) ([]error, error) {
+	results, err := c.call.host.Notify(c.under(), n)
+	if err == nil && n.Wait && len(results) != len(n.To) {
+		err = fmt.Errorf("notify: %d results for %d agents", len(results), len(n.To))
 	}
 	if err != nil {
 		return nil, hostError(err, DeliveredUnknown)

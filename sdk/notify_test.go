@@ -118,3 +118,40 @@ func TestNotifyRefusedInTheMiddle(t *testing.T) {
 		}
 	}
 }
+
+// optionHost keeps the notices that it is given.
+type optionHost struct {
+	Host // nil: nothing else is called
+	got  []Notice
+}
+
+func (h *optionHost) Notify(_ context.Context, n Notice) ([]error, error) {
+	h.got = append(h.got, n)
+	return make([]error, len(n.To)), nil
+}
+
+// A notification goes in another's name with its proof, every part of it; a receipt
+// there is none of.
+func TestNotifyOptions(t *testing.T) {
+	t.Parallel()
+	h := &optionHost{}
+	c := notifyContext(t, t.Context(), h)
+	if err := Notify(c, manyAgents(MaxNotified+1), "x", OnBehalf(Proof("proof"))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NotifyAndWait(c, manyAgents(MaxNotified+1), "x", OnBehalf(Proof("proof"))); err != nil {
+		t.Fatal(err)
+	}
+	for i, n := range h.got {
+		if string(n.Behalf) != "proof" || n.Wait != (i > 1) || len(n.Payload) == 0 {
+			t.Errorf("part %d: %d agents, proof %q, waits %t", i, len(n.To), n.Behalf, n.Wait)
+		}
+	}
+	if len(h.got) != 4 {
+		t.Errorf("%d parts", len(h.got))
+	}
+	err := Notify(c, manyAgents(1), "x", WithReceipt())
+	if e, ok := errors.AsType[*Error](err); !ok || e.HandlerCode != HandlerCodeInput || len(h.got) != 4 {
+		t.Errorf("with a receipt: %v", err)
+	}
+}

@@ -82,6 +82,15 @@ func (p Proof) Verify(now time.Time, u Use) (*Behalf, error) {
 	return &Behalf{links}, nil
 }
 
+// Allows tells whether a proof that holds lets another use happen. Its error is a
+// *ProofError.
+func (b *Behalf) Allows(u Use) error {
+	if e := allows(b.Links, &u); e != nil {
+		return e
+	}
+	return nil
+}
+
 // verifyLinks is all that does not depend on the use. A proof that is only being
 // made may begin later.
 func verifyLinks(links []Link, now time.Time, made bool) *ProofError {

@@ -4,6 +4,7 @@ package sdk
 type SendOption func(*Message)
 
 // OnBehalf sends in the name of the agent that delegated: the other side sees both.
+// It is of Send, CallRemote, Notify and NotifyAndWait.
 func OnBehalf(p Proof) SendOption { return func(m *Message) { m.Behalf = p } }
 
 // WithReceipt has both agents' chains keep a matching receipt: hashes of the

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -117,13 +119,19 @@ func TestDelegationShow(t *testing.T) {
 	if err := json.Unmarshal(file, &cases); err != nil {
 		t.Fatal(err)
 	}
-	var out strings.Builder
-	c := &cli{in: strings.NewReader(cases[0].Proof), out: &out}
-	cmd := c.delegationShowCommand()
-	_ = cmd.RunE(cmd, []string{"-"}) // the vectors are of one day in 2027
-	for _, want := range []string{"functions bid,look, messages yes, depth 2", "uses 100, rate 10 in 1m0s, payload 1000", "\n3  hash1"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %q in %s", want, out.String())
+	raw, err := hex.DecodeString(cases[0].Proof)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for form, in := range map[string]string{"hexadecimal": cases[0].Proof + "\n", "raw": string(raw), "base64": base64.StdEncoding.EncodeToString(raw) + "\n"} {
+		var out strings.Builder
+		c := &cli{in: strings.NewReader(in), out: &out}
+		cmd := c.delegationShowCommand()
+		_ = cmd.RunE(cmd, []string{"-"}) // the vectors are of one day in 2027
+		for _, want := range []string{"functions bid,look, messages yes, depth 2", "uses 100, rate 10 in 1m0s, payload 1000", "\n3  hash1"} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("%s: no %q in %s", form, want, out.String())
+			}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -78,14 +79,27 @@ func (c *cli) delegationRevokeCommand() *cobra.Command {
 	}
 }
 
+// proofBytes is a proof that is raw, hexadecimal or base64. A raw one begins with its
+// version, which no text does.
+func proofBytes(b []byte) []byte {
+	text := strings.Join(strings.Fields(string(b)), "")
+	if raw, err := hex.DecodeString(text); err == nil {
+		return raw
+	}
+	if raw, err := base64.StdEncoding.DecodeString(text); err == nil {
+		return raw
+	}
+	return b
+}
+
 func (c *cli) delegationShowCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "show FILE",
 		Short: "Show a proof, and check what can be checked offline",
-		Long: `Shows each delegation of a proof (- is stdin; raw or hexadecimal) and checks its
-signatures, times and narrowing. No node need run. Whether one was revoked only
-those can tell who ask the network.`,
-		Example: "  parley delegation show proof.bin",
+		Long: `Shows each delegation of a proof (- is stdin; raw, hexadecimal, or base64 as JSON
+has it) and checks its signatures, times and narrowing. No node need run. Whether
+one was revoked only those can tell who ask the network.`,
+		Example: "  parley delegation show proof.bin\n  parley delegation list auction --json --data alice | jq -r '.[0].proof' | parley delegation show -",
 		Args:    argsBetween(1, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			r, err := c.openExport(args[0])
@@ -97,9 +111,7 @@ those can tell who ask the network.`,
 			if err != nil {
 				return err
 			}
-			if text, err := hex.DecodeString(strings.Join(strings.Fields(string(b)), "")); err == nil {
-				b = text
-			}
+			b = proofBytes(b)
 			links, err := sdk.Proof(b).Links()
 			if err != nil {
 				return err

@@ -377,6 +377,9 @@ func TestNodeJS(t *testing.T) {
 	w := newWorld(t, dist)
 	// One after the other: they look at the same chains.
 	t.Run("guestbook", w.guestbook)
+	t.Run("news", w.news)
+	t.Run("invite", w.invite)
+	t.Run("validate", w.validate)
 	t.Run("errors", w.errors)
 	t.Run("faults", w.faults)
 	t.Run("deadlines", w.deadlines)
@@ -403,6 +406,116 @@ func (w *world) guestbook(t *testing.T) {
 	}
 	if a, b := w.alice.records(t, "node-guestbook", "signed"), w.bob.records(t, "node-guestbook", "guest"); a != 1 || b != 1 {
 		t.Errorf("records: %d of alice's, %d of bob's", a, b)
+	}
+}
+
+// news: a public entry, post_commit, a notification, a signal, and the entry again at
+// the other agent.
+func (w *world) news(t *testing.T) {
+	for _, n := range []*node{w.alice, w.bob} {
+		if opened := n.records(t, "node-guestbook", "opened"); opened != 1 {
+			t.Errorf("init has committed %d times", opened)
+		}
+	}
+	watched := make(chan string, 1)
+	go func() {
+		out, errOut, _ := w.bob.command("", "watch", "node-guestbook", "--count", "1", "--json")
+		watched <- out + errOut
+	}()
+	headline, signal := "the roses are in bloom", ""
+	w.alice.until(t, "bob's clients hear of it", func() bool {
+		w.alice.mustCall(t, "node-guestbook", "publish", headline, nil) // until bob is watched
+		select {
+		case signal = <-watched:
+		case <-time.After(200 * time.Millisecond):
+		}
+		return signal != ""
+	})
+	if !strings.Contains(signal, w.alice.id) || !strings.Contains(signal, "hash1") {
+		t.Errorf("the signal is %s", signal)
+	}
+	w.bob.until(t, "the headline", func() bool {
+		var told []guest
+		w.bob.mustCall(t, "node-guestbook", "news", nil, &told)
+		return len(told) > 0 && told[0] == guest{w.alice.id, headline}
+	})
+	if got := w.alice.fails(t, "node-guestbook", "publish", `"`+strings.Repeat("x", 201)+`"`); got.HandlerCode != "parley.validate" || got.Side != "handler" {
+		t.Errorf("a headline that is not valid: %+v", got)
+	}
+	var results []string
+	w.alice.mustCall(t, "node-faults", "notify", map[string]any{"to": []string{w.bob.id}, "wait": true}, &results)
+	if fmt.Sprint(results) != "[no_handler]" {
+		t.Errorf("of a DNA without notified: %v", results)
+	}
+}
+
+// invite: a function for those who have a grant, as often as it says.
+func (w *world) invite(t *testing.T) {
+	at := map[string]string{"at": w.bob.id}
+	peek := func() failure {
+		return w.alice.fails(t, "node-guestbook", "peek", `{"at":"`+w.bob.id+`"}`)
+	}
+	if got := peek(); got.Code != "refused" || got.Side != "remote_node" || got.Delivered != "no" {
+		t.Errorf("without a grant: %+v", got)
+	}
+	var grant string
+	w.bob.mustCall(t, "node-guestbook", "invite", map[string]any{"to": w.alice.id, "uses": 1}, &grant)
+	var guests []guest
+	w.alice.mustCall(t, "node-guestbook", "peek", at, &guests)
+	if len(guests) != 1 || guests[0] != (guest{w.alice.id, "Lovely garden"}) {
+		t.Errorf("guests: %+v", guests)
+	}
+	if got := peek(); got.Code != "refused" || !strings.Contains(got.Message, "spent") {
+		t.Errorf("with a grant that is used up: %+v", got)
+	}
+	w.bob.mustCall(t, "node-guestbook", "invite", map[string]any{"to": w.alice.id}, &grant)
+	w.alice.mustCall(t, "node-guestbook", "peek", at, nil)
+	w.bob.mustCall(t, "node-guestbook", "close", grant, nil)
+	if got := peek(); got.Code != "refused" {
+		t.Errorf("after its end: %+v", got)
+	}
+	// What fails within a function for another agent is told as of a receive.
+	w.bob.mustCall(t, "node-faults", "grant", map[string]any{"kind": "unrestricted", "functions": []string{"ask", "echo"},
+		"rate": map[string]int{"n": 100, "per": 1000}, "maxPayload": 1000}, nil)
+	got := w.alice.fails(t, "node-faults", "ask", `{"to":"`+w.bob.id+`","name":"ask","value":{"to":"`+w.alice.id+`","name":"echo","value":1}}`)
+	if got.Code != "handler_failed" || got.HandlerCode != "refused" || got.Side != "remote_handler" {
+		t.Errorf("an inner call that is refused: %+v", got)
+	}
+	if got := w.alice.fails(t, "node-faults", "ask", `{"to":"`+w.bob.id+`","name":"echo","value":"`+strings.Repeat("x", 1000)+`"}`); got.Code != "too_large" {
+		t.Errorf("above the grant's size: %+v", got)
+	}
+	var claim map[string]any
+	w.bob.mustCall(t, "node-faults", "grant", map[string]any{"kind": "transferable"}, &claim)
+	if claim["grantor"] != w.bob.id || claim["secret"] == nil {
+		t.Errorf("the claim is %v", claim)
+	}
+	for _, grant := range []string{`{}`, `{"kind":"assigned"}`, `{"kind":"transferable","agents":["` + w.bob.id + `"]}`, `{"kind":"unrestricted","functions":["A"]}`,
+		`{"kind":"unrestricted","functions":["a","a"]}`, `{"kind":"unrestricted","uses":-1}`, `{"kind":"unrestricted","uses":1.5}`, `{"kind":"unrestricted","expires":1}`,
+		`{"kind":"unrestricted","rate":{"n":1}}`, `{"kind":"unrestricted","maxPayload":4294967296}`} {
+		if got := w.alice.fails(t, "node-faults", "grant", grant); got.HandlerCode != "parley.input" || got.Side != "handler" {
+			t.Errorf("a grant that can't be, %s: %+v", grant, got)
+		}
+	}
+}
+
+// validate: an agent refuses what another one let pass.
+func (w *world) validate(t *testing.T) {
+	for _, text := range []string{"valid", "not valid"} {
+		var record, found string
+		w.alice.mustCall(t, "node-faults", "publish", text, nil)
+		w.alice.mustCall(t, "node-faults", "published", nil, &record)
+		w.alice.mustCall(t, "node-faults", "find", record, &found)
+		if found != text {
+			t.Errorf("alice's own: %q, want %q", found, text)
+		}
+		var err error
+		w.bob.until(t, "the entry", func() bool {
+			err = w.bob.call("node-faults", "find", record, &found)
+			return err == nil || !strings.Contains(err.Error(), "parley.not_found")
+		})
+		if refused := err != nil && strings.Contains(err.Error(), "parley.validate"); (err == nil) != (text == "valid") || refused != (text != "valid") {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
 }
 

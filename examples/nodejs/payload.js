@@ -1,4 +1,5 @@
 // Payloads (msgpack), identifiers (Bech32m) and the headers of records.
+import { createHash } from 'node:crypto';
 import { decode, encode } from '@msgpack/msgpack';
 
 const MAX_DEPTH = 32;
@@ -97,16 +98,20 @@ export function idBytes(prefix, text) {
   return bytes;
 }
 
-// record makes a Record readable; its header is that of docs/chain.md.
-export function record(r) {
-  const h = r.header;
+// header makes a record's header readable: docs/chain.md.
+export function header(h) {
   return {
     seq: Number(h.readBigUInt64BE(65)),
     author: idText('agent', h.subarray(33, 65)),
     time: new Date(Number(h.readBigInt64BE(105) / 1000n)),
     public: h[114] === 1,
-    hash: idText('hash', h.subarray(164, 196)),
+    hash: idText('hash', h.subarray(164, 196)), // of the entry: what commit gives
+    record: idText('hash', createHash('sha256').update(h).digest()), // what get takes
     type: h.toString('utf8', 197),
-    value: r.content == null ? undefined : fromPayload(r.content),
   };
+}
+
+// record is a record with its entry's value; undefined where that was withheld.
+export function record(r) {
+  return { ...header(r.header), value: r.content == null ? undefined : fromPayload(r.content) };
 }

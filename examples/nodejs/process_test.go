@@ -4,6 +4,7 @@ package nodejs
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -12,12 +13,14 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/json"
 	"encoding/pem"
 	"io"
 	"math/big"
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,6 +33,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/parley-p2p/parley/sdk"
 )
 
 // handler is a process that has a node's part played by the test.
@@ -146,6 +151,16 @@ func process(t *testing.T, program string) {
 		out, err := exec.Command(program).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "parley run --plugins") {
 			t.Errorf("%v, %s", err, out)
+		}
+	})
+	t.Run("describe", func(t *testing.T) {
+		out, err := exec.Command(program, "--describe").Output()
+		var d sdk.Description
+		if err == nil {
+			err = json.Unmarshal(out, &d)
+		}
+		if err != nil || d.Name != "node-faults" || d.Protocol != 1 || !d.Receives || !d.Validate || d.Notified || !slices.IsSorted(d.Functions) || len(d.Functions) < 10 || bytes.Contains(out, []byte("needs")) {
+			t.Errorf("%s, %v", out, err)
 		}
 	})
 	t.Run("only its node", func(t *testing.T) {

@@ -9,6 +9,10 @@ const CALLS_FD = 3;
 const SERVING = Buffer.of(0x08, 0x01); // HealthCheckResponse{status: SERVING}
 
 export function serve(handler) {
+  if (process.argv.length === 3 && process.argv[2] === '--describe') {
+    console.log(JSON.stringify(handler.describe(), (key, value) => (key === 'needs' && value.length === 0 ? undefined : value)));
+    return;
+  }
   const { PARLEY_HANDLER, PLUGIN_CLIENT_CERT, PLUGIN_PROTOCOL_VERSIONS = '', PLUGIN_UNIX_SOCKET_DIR } = process.env;
   if (PARLEY_HANDLER !== 'parley.handler.v1' || !PLUGIN_CLIENT_CERT || !PLUGIN_UNIX_SOCKET_DIR) {
     die(`This is a parley handler: it implements ${handler.what}.\nTo run it, put it into a directory and start a node with it: parley run --plugins DIRECTORY`);

@@ -234,27 +234,22 @@ func (b *Book) sorted() []*held {
 		list = append(list, h)
 	}
 	slices.SortFunc(list, func(x, y *held) int {
-		return cmp.Or(x.since.Compare(y.since), bytes.Compare(x.name[:], y.name[:]))
+		return cmp.Or(cmp.Compare(x.since.UnixNano(), y.since.UnixNano()), bytes.Compare(x.name[:], y.name[:])) // as place
 	})
 	return list
 }
 
-// Status is a grant as its grantor's operator sees it.
-type Status struct {
-	ID sdk.Hash
-	sdk.Grant
-	Since   time.Time
-	Used    int
-	Expired bool
-}
-
 // List are the grants that were not revoked, the oldest first.
-func (b *Book) List(now time.Time) []Status {
-	var out []Status
+func (b *Book) List(now time.Time) []sdk.GrantStatus {
+	var out []sdk.GrantStatus
 	for _, h := range b.sorted() {
 		if end := h.at(now); end != endRevoked {
-			out = append(out, Status{h.name, h.entry.Grant, h.since, h.used, end == endExpired})
+			out = append(out, h.status(now))
 		}
 	}
 	return out
+}
+
+func (h *held) status(now time.Time) sdk.GrantStatus {
+	return sdk.GrantStatus{ID: h.name, Grant: h.entry.Grant, Since: h.since, Used: h.used, Expired: h.at(now) == endExpired}
 }

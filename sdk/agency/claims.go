@@ -217,7 +217,7 @@ func (t *Claims) List(now time.Time) []HeldClaim {
 		}
 	}
 	slices.SortFunc(list, func(x, y HeldClaim) int {
-		return cmp.Or(bytes.Compare(x.Grantor[:], y.Grantor[:]), x.Since.Compare(y.Since), bytes.Compare(x.Grant[:], y.Grant[:]))
+		return cmp.Or(bytes.Compare(x.Grantor[:], y.Grantor[:]), cmp.Compare(x.Since.UnixNano(), y.Since.UnixNano()), bytes.Compare(x.Grant[:], y.Grant[:])) // as place
 	})
 	return list
 }

@@ -120,6 +120,9 @@ func agencyToWire(c *Callback) (w *CallbackRequest, err error) {
 	case OpDelegate:
 		d, e := delegationToWire(&c.Delegate)
 		w.Op, err = &CallbackRequest_Delegate{Delegate: d}, e
+	case OpList:
+		l, e := listToWire(&c.List)
+		w.Op, err = &CallbackRequest_List{List: l}, e
 	default:
 		err = malformed("callback operation %d", c.Op)
 	}
@@ -131,14 +134,14 @@ func noticeToWire(c *Callback) (*Notify, error) {
 	if err := checkNotice(n); err != nil {
 		return nil, err
 	}
-	return &Notify{To: agentsToWire(n.To), Payload: n.Payload, Wait: n.Wait, RemainingMs: remainingToWire(c.Remaining)}, nil
+	return &Notify{To: agentsToWire(n.To), Payload: n.Payload, Wait: n.Wait, RemainingMs: remainingToWire(c.Remaining), Behalf: n.Behalf}, nil
 }
 
 func noticeFromWire(w *Notify) (n sdk.Notice, err error) {
 	if n.To, err = agentsFromWire(w.GetTo(), sdk.MaxNotified); err != nil {
 		return n, err
 	}
-	n.Payload, n.Wait = w.GetPayload(), w.GetWait()
+	n.Payload, n.Wait, n.Behalf = w.GetPayload(), w.GetWait(), proofFromWire(w.GetBehalf())
 	return n, checkNotice(&n)
 }
 
@@ -146,7 +149,7 @@ func checkNotice(n *sdk.Notice) error {
 	if len(n.To) == 0 || len(n.To) > sdk.MaxNotified {
 		return malformed("a notification to %d agents, 1 to %d", len(n.To), sdk.MaxNotified)
 	}
-	return nil
+	return checkProof(n.Behalf)
 }
 
 // resultsToWire takes the results of a Notify, each a *sdk.Error or nil.

@@ -7,9 +7,9 @@ import (
 )
 
 // unanswered tells of a callback that needs no answer, and so no id: a commit, and a
-// notification for whose results nobody waits.
+// notification for whose results nobody waits and whose proof nobody has to check.
 func (c *Callback) unanswered() bool {
-	return c.Op == OpCommit || c.Op == OpNotify && !c.Notice.Wait
+	return c.Op == OpCommit || c.Op == OpNotify && !c.Notice.Wait && len(c.Notice.Behalf) == 0
 }
 
 // errNoID is of the others.
@@ -70,6 +70,9 @@ func callbackFromWire(w *CallbackRequest) (c Callback, err error) {
 	case *CallbackRequest_Delegate:
 		c.Op = OpDelegate
 		c.Delegate, err = delegationFromWire(op.Delegate)
+	case *CallbackRequest_List:
+		c.Op = OpList
+		c.List, err = listFromWire(op.List)
 	default:
 		return c, malformed("callback of an unknown kind")
 	}
@@ -124,6 +127,12 @@ func answerToWire(a *Answer) (*CallbackResult, error) {
 			return nil, err
 		}
 		w.Outcome = &CallbackResult_Proof{Proof: a.Proof}
+	case OpList:
+		p, err := pageToWire(&a.Page)
+		if err != nil {
+			return nil, err
+		}
+		w.Outcome = &CallbackResult_Listing{Listing: p}
 	case OpEmit, OpRevoke, OpClaim, OpDone:
 		w.Outcome = &CallbackResult_Done{Done: &Done{}}
 	default:
@@ -161,6 +170,9 @@ func answerFromWire(w *CallbackResult) (a Answer, err error) {
 	case *CallbackResult_Proof:
 		a.Op, a.Proof = OpDelegate, o.Proof
 		err = checkLen("proof", len(o.Proof), 1, sdk.MaxProof)
+	case *CallbackResult_Listing:
+		a.Op = OpList
+		a.Page, err = pageFromWire(o.Listing)
 	case *CallbackResult_Done:
 		a.Op = OpDone
 	case *CallbackResult_Error:

@@ -22,6 +22,7 @@ const (
 	OpRevoke
 	OpClaim
 	OpDelegate
+	OpList
 	// OpDone is of answers that only say that it was done: OpEmit, OpRevoke, OpClaim.
 	OpDone
 )
@@ -49,6 +50,7 @@ type Callback struct {
 	Revoke    sdk.Hash       // OpRevoke
 	Claim     sdk.Claim      // OpClaim
 	Delegate  sdk.Delegation // OpDelegate
+	List      sdk.List       // OpList
 }
 
 // Answer is the node's answer to the callback of the same ID. Err excludes
@@ -64,6 +66,7 @@ type Answer struct {
 	Presence sdk.Presence // OpOnline
 	Claim    sdk.Claim    // OpGrant
 	Proof    sdk.Proof    // OpDelegate
+	Page     sdk.Page     // OpList
 	Err      *sdk.Error
 }
 

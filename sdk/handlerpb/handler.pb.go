@@ -138,6 +138,58 @@ func (GrantKind) EnumDescriptor() ([]byte, []int) {
 	return file_handler_proto_rawDescGZIP(), []int{1}
 }
 
+type ListKind int32
+
+const (
+	ListKind_LIST_KIND_UNSPECIFIED ListKind = 0
+	ListKind_LIST_KIND_GRANTS      ListKind = 1 // of this agent's, but for revoked ones; the oldest first
+	ListKind_LIST_KIND_CLAIMS      ListKind = 2 // of other agents' grants, by grantor
+	ListKind_LIST_KIND_DELEGATIONS ListKind = 3 // by this agent, that have not ended by themselves; the newest first
+)
+
+// Enum value maps for ListKind.
+var (
+	ListKind_name = map[int32]string{
+		0: "LIST_KIND_UNSPECIFIED",
+		1: "LIST_KIND_GRANTS",
+		2: "LIST_KIND_CLAIMS",
+		3: "LIST_KIND_DELEGATIONS",
+	}
+	ListKind_value = map[string]int32{
+		"LIST_KIND_UNSPECIFIED": 0,
+		"LIST_KIND_GRANTS":      1,
+		"LIST_KIND_CLAIMS":      2,
+		"LIST_KIND_DELEGATIONS": 3,
+	}
+)
+
+func (x ListKind) Enum() *ListKind {
+	p := new(ListKind)
+	*p = x
+	return p
+}
+
+func (x ListKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ListKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_handler_proto_enumTypes[2].Descriptor()
+}
+
+func (ListKind) Type() protoreflect.EnumType {
+	return &file_handler_proto_enumTypes[2]
+}
+
+func (x ListKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ListKind.Descriptor instead.
+func (ListKind) EnumDescriptor() ([]byte, []int) {
+	return file_handler_proto_rawDescGZIP(), []int{2}
+}
+
 type Visibility int32
 
 const (
@@ -168,11 +220,11 @@ func (x Visibility) String() string {
 }
 
 func (Visibility) Descriptor() protoreflect.EnumDescriptor {
-	return file_handler_proto_enumTypes[2].Descriptor()
+	return file_handler_proto_enumTypes[3].Descriptor()
 }
 
 func (Visibility) Type() protoreflect.EnumType {
-	return &file_handler_proto_enumTypes[2]
+	return &file_handler_proto_enumTypes[3]
 }
 
 func (x Visibility) Number() protoreflect.EnumNumber {
@@ -181,7 +233,7 @@ func (x Visibility) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Visibility.Descriptor instead.
 func (Visibility) EnumDescriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{2}
+	return file_handler_proto_rawDescGZIP(), []int{3}
 }
 
 type Ordering int32
@@ -214,11 +266,11 @@ func (x Ordering) String() string {
 }
 
 func (Ordering) Descriptor() protoreflect.EnumDescriptor {
-	return file_handler_proto_enumTypes[3].Descriptor()
+	return file_handler_proto_enumTypes[4].Descriptor()
 }
 
 func (Ordering) Type() protoreflect.EnumType {
-	return &file_handler_proto_enumTypes[3]
+	return &file_handler_proto_enumTypes[4]
 }
 
 func (x Ordering) Number() protoreflect.EnumNumber {
@@ -227,7 +279,7 @@ func (x Ordering) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Ordering.Descriptor instead.
 func (Ordering) EnumDescriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{3}
+	return file_handler_proto_rawDescGZIP(), []int{4}
 }
 
 type DescribeRequest struct {
@@ -1252,6 +1304,7 @@ type CallbackRequest struct {
 	//	*CallbackRequest_Revoke
 	//	*CallbackRequest_Claim
 	//	*CallbackRequest_Delegate
+	//	*CallbackRequest_List
 	Op            isCallbackRequest_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1400,6 +1453,15 @@ func (x *CallbackRequest) GetDelegate() *Delegate {
 	return nil
 }
 
+func (x *CallbackRequest) GetList() *List {
+	if x != nil {
+		if x, ok := x.Op.(*CallbackRequest_List); ok {
+			return x.List
+		}
+	}
+	return nil
+}
+
 type isCallbackRequest_Op interface {
 	isCallbackRequest_Op()
 }
@@ -1448,6 +1510,10 @@ type CallbackRequest_Delegate struct {
 	Delegate *Delegate `protobuf:"bytes,12,opt,name=delegate,proto3,oneof"`
 }
 
+type CallbackRequest_List struct {
+	List *List `protobuf:"bytes,13,opt,name=list,proto3,oneof"`
+}
+
 func (*CallbackRequest_Send) isCallbackRequest_Op() {}
 
 func (*CallbackRequest_Commit) isCallbackRequest_Op() {}
@@ -1470,6 +1536,8 @@ func (*CallbackRequest_Claim) isCallbackRequest_Op() {}
 
 func (*CallbackRequest_Delegate) isCallbackRequest_Op() {}
 
+func (*CallbackRequest_List) isCallbackRequest_Op() {}
+
 // Notify sends one payload to many agents.
 type Notify struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1477,6 +1545,7 @@ type Notify struct {
 	Payload       []byte                 `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
 	Wait          bool                   `protobuf:"varint,3,opt,name=wait,proto3" json:"wait,omitempty"`                                  // answer when each one's result is certain
 	RemainingMs   uint64                 `protobuf:"varint,4,opt,name=remaining_ms,json=remainingMs,proto3" json:"remaining_ms,omitempty"` // as in Send
+	Behalf        []byte                 `protobuf:"bytes,5,opt,name=behalf,proto3" json:"behalf,omitempty"`                               // as in CallStart; then it has a cb
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1537,6 +1606,13 @@ func (x *Notify) GetRemainingMs() uint64 {
 		return x.RemainingMs
 	}
 	return 0
+}
+
+func (x *Notify) GetBehalf() []byte {
+	if x != nil {
+		return x.Behalf
+	}
+	return nil
 }
 
 type NotifyResults struct {
@@ -2204,6 +2280,342 @@ func (*Done) Descriptor() ([]byte, []int) {
 	return file_handler_proto_rawDescGZIP(), []int{27}
 }
 
+// List asks for a page of what the node keeps of this DNA's.
+type List struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          ListKind               `protobuf:"varint,1,opt,name=kind,proto3,enum=parley.handler.v1.ListKind" json:"kind,omitempty"`
+	After         []byte                 `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"` // next of the page before, at most 128 bytes; none: the first page
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *List) Reset() {
+	*x = List{}
+	mi := &file_handler_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *List) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*List) ProtoMessage() {}
+
+func (x *List) ProtoReflect() protoreflect.Message {
+	mi := &file_handler_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use List.ProtoReflect.Descriptor instead.
+func (*List) Descriptor() ([]byte, []int) {
+	return file_handler_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *List) GetKind() ListKind {
+	if x != nil {
+		return x.Kind
+	}
+	return ListKind_LIST_KIND_UNSPECIFIED
+}
+
+func (x *List) GetAfter() []byte {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+// Listing is a page: at most 256 elements, of the kind that was asked for. It may
+// be empty and not the last one.
+type Listing struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Grants        []*GrantStatus         `protobuf:"bytes,1,rep,name=grants,proto3" json:"grants,omitempty"`
+	Claims        []*ClaimStatus         `protobuf:"bytes,2,rep,name=claims,proto3" json:"claims,omitempty"`
+	Delegations   []*DelegationStatus    `protobuf:"bytes,3,rep,name=delegations,proto3" json:"delegations,omitempty"`
+	Next          []byte                 `protobuf:"bytes,4,opt,name=next,proto3" json:"next,omitempty"` // at most 128 bytes; none: this is the last page
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Listing) Reset() {
+	*x = Listing{}
+	mi := &file_handler_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Listing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Listing) ProtoMessage() {}
+
+func (x *Listing) ProtoReflect() protoreflect.Message {
+	mi := &file_handler_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Listing.ProtoReflect.Descriptor instead.
+func (*Listing) Descriptor() ([]byte, []int) {
+	return file_handler_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Listing) GetGrants() []*GrantStatus {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+func (x *Listing) GetClaims() []*ClaimStatus {
+	if x != nil {
+		return x.Claims
+	}
+	return nil
+}
+
+func (x *Listing) GetDelegations() []*DelegationStatus {
+	if x != nil {
+		return x.Delegations
+	}
+	return nil
+}
+
+func (x *Listing) GetNext() []byte {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+type GrantStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // 32 bytes: its name
+	Grant         *Grant                 `protobuf:"bytes,2,opt,name=grant,proto3" json:"grant,omitempty"`
+	SinceUs       int64                  `protobuf:"varint,3,opt,name=since_us,json=sinceUs,proto3" json:"since_us,omitempty"`
+	Used          uint64                 `protobuf:"varint,4,opt,name=used,proto3" json:"used,omitempty"` // counted where the grant is for a number of uses
+	Expired       bool                   `protobuf:"varint,5,opt,name=expired,proto3" json:"expired,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantStatus) Reset() {
+	*x = GrantStatus{}
+	mi := &file_handler_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantStatus) ProtoMessage() {}
+
+func (x *GrantStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_handler_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantStatus.ProtoReflect.Descriptor instead.
+func (*GrantStatus) Descriptor() ([]byte, []int) {
+	return file_handler_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *GrantStatus) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *GrantStatus) GetGrant() *Grant {
+	if x != nil {
+		return x.Grant
+	}
+	return nil
+}
+
+func (x *GrantStatus) GetSinceUs() int64 {
+	if x != nil {
+		return x.SinceUs
+	}
+	return 0
+}
+
+func (x *GrantStatus) GetUsed() uint64 {
+	if x != nil {
+		return x.Used
+	}
+	return 0
+}
+
+func (x *GrantStatus) GetExpired() bool {
+	if x != nil {
+		return x.Expired
+	}
+	return false
+}
+
+// ClaimStatus never has the secret.
+type ClaimStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Claim         *Claim                 `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"`
+	Secret        bool                   `protobuf:"varint,2,opt,name=secret,proto3" json:"secret,omitempty"` // it has one
+	SinceUs       int64                  `protobuf:"varint,3,opt,name=since_us,json=sinceUs,proto3" json:"since_us,omitempty"`
+	Told          bool                   `protobuf:"varint,4,opt,name=told,proto3" json:"told,omitempty"`      // the grantor's node told of it, and nobody here added it
+	Refused       string                 `protobuf:"bytes,5,opt,name=refused,proto3" json:"refused,omitempty"` // why the grantor's node refused it the last time, at most 8 KiB; empty: it did not
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClaimStatus) Reset() {
+	*x = ClaimStatus{}
+	mi := &file_handler_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClaimStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClaimStatus) ProtoMessage() {}
+
+func (x *ClaimStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_handler_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClaimStatus.ProtoReflect.Descriptor instead.
+func (*ClaimStatus) Descriptor() ([]byte, []int) {
+	return file_handler_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ClaimStatus) GetClaim() *Claim {
+	if x != nil {
+		return x.Claim
+	}
+	return nil
+}
+
+func (x *ClaimStatus) GetSecret() bool {
+	if x != nil {
+		return x.Secret
+	}
+	return false
+}
+
+func (x *ClaimStatus) GetSinceUs() int64 {
+	if x != nil {
+		return x.SinceUs
+	}
+	return 0
+}
+
+func (x *ClaimStatus) GetTold() bool {
+	if x != nil {
+		return x.Told
+	}
+	return false
+}
+
+func (x *ClaimStatus) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
+}
+
+type DelegationStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Proof         []byte                 `protobuf:"bytes,1,opt,name=proof,proto3" json:"proof,omitempty"` // at most 16 KiB; its last link is the delegation
+	SinceUs       int64                  `protobuf:"varint,2,opt,name=since_us,json=sinceUs,proto3" json:"since_us,omitempty"`
+	Revoked       bool                   `protobuf:"varint,3,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DelegationStatus) Reset() {
+	*x = DelegationStatus{}
+	mi := &file_handler_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DelegationStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DelegationStatus) ProtoMessage() {}
+
+func (x *DelegationStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_handler_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DelegationStatus.ProtoReflect.Descriptor instead.
+func (*DelegationStatus) Descriptor() ([]byte, []int) {
+	return file_handler_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *DelegationStatus) GetProof() []byte {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+func (x *DelegationStatus) GetSinceUs() int64 {
+	if x != nil {
+		return x.SinceUs
+	}
+	return 0
+}
+
+func (x *DelegationStatus) GetRevoked() bool {
+	if x != nil {
+		return x.Revoked
+	}
+	return false
+}
+
 // Get asks for the public entry whose record has this hash, whoever its author is.
 type Get struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2215,7 +2627,7 @@ type Get struct {
 
 func (x *Get) Reset() {
 	*x = Get{}
-	mi := &file_handler_proto_msgTypes[28]
+	mi := &file_handler_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2227,7 +2639,7 @@ func (x *Get) String() string {
 func (*Get) ProtoMessage() {}
 
 func (x *Get) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[28]
+	mi := &file_handler_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2240,7 +2652,7 @@ func (x *Get) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Get.ProtoReflect.Descriptor instead.
 func (*Get) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{28}
+	return file_handler_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Get) GetRecord() []byte {
@@ -2271,7 +2683,7 @@ type Send struct {
 
 func (x *Send) Reset() {
 	*x = Send{}
-	mi := &file_handler_proto_msgTypes[29]
+	mi := &file_handler_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2283,7 +2695,7 @@ func (x *Send) String() string {
 func (*Send) ProtoMessage() {}
 
 func (x *Send) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[29]
+	mi := &file_handler_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2296,7 +2708,7 @@ func (x *Send) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Send.ProtoReflect.Descriptor instead.
 func (*Send) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{29}
+	return file_handler_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Send) GetTo() []byte {
@@ -2353,7 +2765,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_handler_proto_msgTypes[30]
+	mi := &file_handler_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2365,7 +2777,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[30]
+	mi := &file_handler_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2378,7 +2790,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{30}
+	return file_handler_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Entry) GetType() string {
@@ -2422,7 +2834,7 @@ type Query struct {
 
 func (x *Query) Reset() {
 	*x = Query{}
-	mi := &file_handler_proto_msgTypes[31]
+	mi := &file_handler_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2434,7 +2846,7 @@ func (x *Query) String() string {
 func (*Query) ProtoMessage() {}
 
 func (x *Query) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[31]
+	mi := &file_handler_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2447,7 +2859,7 @@ func (x *Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Query.ProtoReflect.Descriptor instead.
 func (*Query) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{31}
+	return file_handler_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Query) GetType() string {
@@ -2501,6 +2913,7 @@ type CallbackResult struct {
 	//	*CallbackResult_Claim
 	//	*CallbackResult_Proof
 	//	*CallbackResult_Done
+	//	*CallbackResult_Listing
 	Outcome       isCallbackResult_Outcome `protobuf_oneof:"outcome"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2508,7 +2921,7 @@ type CallbackResult struct {
 
 func (x *CallbackResult) Reset() {
 	*x = CallbackResult{}
-	mi := &file_handler_proto_msgTypes[32]
+	mi := &file_handler_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2520,7 +2933,7 @@ func (x *CallbackResult) String() string {
 func (*CallbackResult) ProtoMessage() {}
 
 func (x *CallbackResult) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[32]
+	mi := &file_handler_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2533,7 +2946,7 @@ func (x *CallbackResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallbackResult.ProtoReflect.Descriptor instead.
 func (*CallbackResult) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{32}
+	return file_handler_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CallbackResult) GetCb() uint64 {
@@ -2640,6 +3053,15 @@ func (x *CallbackResult) GetDone() *Done {
 	return nil
 }
 
+func (x *CallbackResult) GetListing() *Listing {
+	if x != nil {
+		if x, ok := x.Outcome.(*CallbackResult_Listing); ok {
+			return x.Listing
+		}
+	}
+	return nil
+}
+
 type isCallbackResult_Outcome interface {
 	isCallbackResult_Outcome()
 }
@@ -2684,6 +3106,10 @@ type CallbackResult_Done struct {
 	Done *Done `protobuf:"bytes,11,opt,name=done,proto3,oneof"` // of an Emit, a Revoke and a Claim
 }
 
+type CallbackResult_Listing struct {
+	Listing *Listing `protobuf:"bytes,12,opt,name=listing,proto3,oneof"` // of a List
+}
+
 func (*CallbackResult_Reply) isCallbackResult_Outcome() {}
 
 func (*CallbackResult_Hash) isCallbackResult_Outcome() {}
@@ -2704,6 +3130,8 @@ func (*CallbackResult_Proof) isCallbackResult_Outcome() {}
 
 func (*CallbackResult_Done) isCallbackResult_Outcome() {}
 
+func (*CallbackResult_Listing) isCallbackResult_Outcome() {}
+
 type Records struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Records       []*Record              `protobuf:"bytes,1,rep,name=records,proto3" json:"records,omitempty"`
@@ -2713,7 +3141,7 @@ type Records struct {
 
 func (x *Records) Reset() {
 	*x = Records{}
-	mi := &file_handler_proto_msgTypes[33]
+	mi := &file_handler_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2725,7 +3153,7 @@ func (x *Records) String() string {
 func (*Records) ProtoMessage() {}
 
 func (x *Records) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[33]
+	mi := &file_handler_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2738,7 +3166,7 @@ func (x *Records) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Records.ProtoReflect.Descriptor instead.
 func (*Records) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{33}
+	return file_handler_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Records) GetRecords() []*Record {
@@ -2759,7 +3187,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_handler_proto_msgTypes[34]
+	mi := &file_handler_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2771,7 +3199,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[34]
+	mi := &file_handler_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2784,7 +3212,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{34}
+	return file_handler_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Record) GetHeader() []byte {
@@ -2819,7 +3247,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_handler_proto_msgTypes[35]
+	mi := &file_handler_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2831,7 +3259,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[35]
+	mi := &file_handler_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2844,7 +3272,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{35}
+	return file_handler_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *LogLine) GetLevel() int32 {
@@ -2878,7 +3306,7 @@ type Attr struct {
 
 func (x *Attr) Reset() {
 	*x = Attr{}
-	mi := &file_handler_proto_msgTypes[36]
+	mi := &file_handler_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2890,7 +3318,7 @@ func (x *Attr) String() string {
 func (*Attr) ProtoMessage() {}
 
 func (x *Attr) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[36]
+	mi := &file_handler_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2903,7 +3331,7 @@ func (x *Attr) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attr.ProtoReflect.Descriptor instead.
 func (*Attr) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{36}
+	return file_handler_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Attr) GetKey() string {
@@ -2937,7 +3365,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_handler_proto_msgTypes[37]
+	mi := &file_handler_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2949,7 +3377,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[37]
+	mi := &file_handler_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2962,7 +3390,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{37}
+	return file_handler_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Error) GetCode() uint32 {
@@ -3034,7 +3462,7 @@ type Limit struct {
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_handler_proto_msgTypes[38]
+	mi := &file_handler_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3046,7 +3474,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[38]
+	mi := &file_handler_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3059,7 +3487,7 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{38}
+	return file_handler_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Limit) GetName() string {
@@ -3107,7 +3535,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_handler_proto_msgTypes[39]
+	mi := &file_handler_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3119,7 +3547,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_handler_proto_msgTypes[39]
+	mi := &file_handler_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3132,7 +3560,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_handler_proto_rawDescGZIP(), []int{39}
+	return file_handler_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Attempt) GetAddress() string {
@@ -3219,7 +3647,7 @@ const file_handler_proto_rawDesc = "" +
 	"\n" +
 	"CallResult\x12\x14\n" +
 	"\x05reply\x18\x01 \x01(\fR\x05reply\x12.\n" +
-	"\x05error\x18\x02 \x01(\v2\x18.parley.handler.v1.ErrorR\x05error\"\xd5\x04\n" +
+	"\x05error\x18\x02 \x01(\v2\x18.parley.handler.v1.ErrorR\x05error\"\x84\x05\n" +
 	"\x0fCallbackRequest\x12\x0e\n" +
 	"\x02cb\x18\x01 \x01(\x04R\x02cb\x12-\n" +
 	"\x04send\x18\x02 \x01(\v2\x17.parley.handler.v1.SendH\x00R\x04send\x122\n" +
@@ -3233,13 +3661,15 @@ const file_handler_proto_rawDesc = "" +
 	"\x06revoke\x18\n" +
 	" \x01(\v2\x19.parley.handler.v1.RevokeH\x00R\x06revoke\x120\n" +
 	"\x05claim\x18\v \x01(\v2\x18.parley.handler.v1.ClaimH\x00R\x05claim\x129\n" +
-	"\bdelegate\x18\f \x01(\v2\x1b.parley.handler.v1.DelegateH\x00R\bdelegateB\x04\n" +
-	"\x02op\"i\n" +
+	"\bdelegate\x18\f \x01(\v2\x1b.parley.handler.v1.DelegateH\x00R\bdelegate\x12-\n" +
+	"\x04list\x18\r \x01(\v2\x17.parley.handler.v1.ListH\x00R\x04listB\x04\n" +
+	"\x02op\"\x81\x01\n" +
 	"\x06Notify\x12\x0e\n" +
 	"\x02to\x18\x01 \x03(\fR\x02to\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x12\n" +
 	"\x04wait\x18\x03 \x01(\bR\x04wait\x12!\n" +
-	"\fremaining_ms\x18\x04 \x01(\x04R\vremainingMs\"J\n" +
+	"\fremaining_ms\x18\x04 \x01(\x04R\vremainingMs\x12\x16\n" +
+	"\x06behalf\x18\x05 \x01(\fR\x06behalf\"J\n" +
 	"\rNotifyResults\x129\n" +
 	"\aresults\x18\x01 \x03(\v2\x1f.parley.handler.v1.NotifyResultR\aresults\">\n" +
 	"\fNotifyResult\x12.\n" +
@@ -3289,7 +3719,31 @@ const file_handler_proto_rawDesc = "" +
 	"maxPayload\x12\x14\n" +
 	"\x05depth\x18\v \x01(\rR\x05depth\x12\x14\n" +
 	"\x05under\x18\f \x01(\fR\x05under\"\x06\n" +
-	"\x04Done\"@\n" +
+	"\x04Done\"M\n" +
+	"\x04List\x12/\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1b.parley.handler.v1.ListKindR\x04kind\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\fR\x05after\"\xd4\x01\n" +
+	"\aListing\x126\n" +
+	"\x06grants\x18\x01 \x03(\v2\x1e.parley.handler.v1.GrantStatusR\x06grants\x126\n" +
+	"\x06claims\x18\x02 \x03(\v2\x1e.parley.handler.v1.ClaimStatusR\x06claims\x12E\n" +
+	"\vdelegations\x18\x03 \x03(\v2#.parley.handler.v1.DelegationStatusR\vdelegations\x12\x12\n" +
+	"\x04next\x18\x04 \x01(\fR\x04next\"\x96\x01\n" +
+	"\vGrantStatus\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12.\n" +
+	"\x05grant\x18\x02 \x01(\v2\x18.parley.handler.v1.GrantR\x05grant\x12\x19\n" +
+	"\bsince_us\x18\x03 \x01(\x03R\asinceUs\x12\x12\n" +
+	"\x04used\x18\x04 \x01(\x04R\x04used\x12\x18\n" +
+	"\aexpired\x18\x05 \x01(\bR\aexpired\"\x9e\x01\n" +
+	"\vClaimStatus\x12.\n" +
+	"\x05claim\x18\x01 \x01(\v2\x18.parley.handler.v1.ClaimR\x05claim\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\bR\x06secret\x12\x19\n" +
+	"\bsince_us\x18\x03 \x01(\x03R\asinceUs\x12\x12\n" +
+	"\x04told\x18\x04 \x01(\bR\x04told\x12\x18\n" +
+	"\arefused\x18\x05 \x01(\tR\arefused\"]\n" +
+	"\x10DelegationStatus\x12\x14\n" +
+	"\x05proof\x18\x01 \x01(\fR\x05proof\x12\x19\n" +
+	"\bsince_us\x18\x02 \x01(\x03R\asinceUs\x12\x18\n" +
+	"\arevoked\x18\x03 \x01(\bR\arevoked\"@\n" +
 	"\x03Get\x12\x16\n" +
 	"\x06record\x18\x01 \x01(\fR\x06record\x12!\n" +
 	"\fremaining_ms\x18\x02 \x01(\x04R\vremainingMs\"\xa1\x01\n" +
@@ -3312,7 +3766,7 @@ const file_handler_proto_rawDesc = "" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x0e\n" +
 	"\x02to\x18\x03 \x01(\x04R\x02to\x12\x18\n" +
 	"\areverse\x18\x04 \x01(\bR\areverse\x12\x14\n" +
-	"\x05limit\x18\x05 \x01(\rR\x05limit\"\xec\x03\n" +
+	"\x05limit\x18\x05 \x01(\rR\x05limit\"\xa4\x04\n" +
 	"\x0eCallbackResult\x12\x0e\n" +
 	"\x02cb\x18\x01 \x01(\x04R\x02cb\x12\x16\n" +
 	"\x05reply\x18\x02 \x01(\fH\x00R\x05reply\x12\x14\n" +
@@ -3325,7 +3779,8 @@ const file_handler_proto_rawDesc = "" +
 	"\x05claim\x18\t \x01(\v2\x18.parley.handler.v1.ClaimH\x00R\x05claim\x12\x16\n" +
 	"\x05proof\x18\n" +
 	" \x01(\fH\x00R\x05proof\x12-\n" +
-	"\x04done\x18\v \x01(\v2\x17.parley.handler.v1.DoneH\x00R\x04doneB\t\n" +
+	"\x04done\x18\v \x01(\v2\x17.parley.handler.v1.DoneH\x00R\x04done\x126\n" +
+	"\alisting\x18\f \x01(\v2\x1a.parley.handler.v1.ListingH\x00R\alistingB\t\n" +
 	"\aoutcome\">\n" +
 	"\aRecords\x123\n" +
 	"\arecords\x18\x01 \x03(\v2\x19.parley.handler.v1.RecordR\arecords\"i\n" +
@@ -3372,7 +3827,12 @@ const file_handler_proto_rawDesc = "" +
 	"\x16GRANT_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13GRANT_KIND_ASSIGNED\x10\x01\x12\x1b\n" +
 	"\x17GRANT_KIND_TRANSFERABLE\x10\x02\x12\x1b\n" +
-	"\x17GRANT_KIND_UNRESTRICTED\x10\x03*;\n" +
+	"\x17GRANT_KIND_UNRESTRICTED\x10\x03*l\n" +
+	"\bListKind\x12\x19\n" +
+	"\x15LIST_KIND_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10LIST_KIND_GRANTS\x10\x01\x12\x14\n" +
+	"\x10LIST_KIND_CLAIMS\x10\x02\x12\x19\n" +
+	"\x15LIST_KIND_DELEGATIONS\x10\x03*;\n" +
 	"\n" +
 	"Visibility\x12\x16\n" +
 	"\x12VISIBILITY_PRIVATE\x10\x00\x12\x15\n" +
@@ -3398,109 +3858,123 @@ func file_handler_proto_rawDescGZIP() []byte {
 	return file_handler_proto_rawDescData
 }
 
-var file_handler_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_handler_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_handler_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_handler_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_handler_proto_goTypes = []any{
 	(CallKind)(0),            // 0: parley.handler.v1.CallKind
 	(GrantKind)(0),           // 1: parley.handler.v1.GrantKind
-	(Visibility)(0),          // 2: parley.handler.v1.Visibility
-	(Ordering)(0),            // 3: parley.handler.v1.Ordering
-	(*DescribeRequest)(nil),  // 4: parley.handler.v1.DescribeRequest
-	(*DescribeResponse)(nil), // 5: parley.handler.v1.DescribeResponse
-	(*SetupRequest)(nil),     // 6: parley.handler.v1.SetupRequest
-	(*CommitLimits)(nil),     // 7: parley.handler.v1.CommitLimits
-	(*SetupResponse)(nil),    // 8: parley.handler.v1.SetupResponse
-	(*DrainRequest)(nil),     // 9: parley.handler.v1.DrainRequest
-	(*DrainResponse)(nil),    // 10: parley.handler.v1.DrainResponse
-	(*ControlRequest)(nil),   // 11: parley.handler.v1.ControlRequest
-	(*ControlEvent)(nil),     // 12: parley.handler.v1.ControlEvent
-	(*HostBatch)(nil),        // 13: parley.handler.v1.HostBatch
-	(*HandlerBatch)(nil),     // 14: parley.handler.v1.HandlerBatch
-	(*HostMessage)(nil),      // 15: parley.handler.v1.HostMessage
-	(*HandlerMessage)(nil),   // 16: parley.handler.v1.HandlerMessage
-	(*CallStart)(nil),        // 17: parley.handler.v1.CallStart
-	(*CallResult)(nil),       // 18: parley.handler.v1.CallResult
-	(*CallbackRequest)(nil),  // 19: parley.handler.v1.CallbackRequest
-	(*Notify)(nil),           // 20: parley.handler.v1.Notify
-	(*NotifyResults)(nil),    // 21: parley.handler.v1.NotifyResults
-	(*NotifyResult)(nil),     // 22: parley.handler.v1.NotifyResult
-	(*Emit)(nil),             // 23: parley.handler.v1.Emit
-	(*Online)(nil),           // 24: parley.handler.v1.Online
-	(*Presence)(nil),         // 25: parley.handler.v1.Presence
-	(*Rate)(nil),             // 26: parley.handler.v1.Rate
-	(*Grant)(nil),            // 27: parley.handler.v1.Grant
-	(*Claim)(nil),            // 28: parley.handler.v1.Claim
-	(*Revoke)(nil),           // 29: parley.handler.v1.Revoke
-	(*Delegate)(nil),         // 30: parley.handler.v1.Delegate
-	(*Done)(nil),             // 31: parley.handler.v1.Done
-	(*Get)(nil),              // 32: parley.handler.v1.Get
-	(*Send)(nil),             // 33: parley.handler.v1.Send
-	(*Entry)(nil),            // 34: parley.handler.v1.Entry
-	(*Query)(nil),            // 35: parley.handler.v1.Query
-	(*CallbackResult)(nil),   // 36: parley.handler.v1.CallbackResult
-	(*Records)(nil),          // 37: parley.handler.v1.Records
-	(*Record)(nil),           // 38: parley.handler.v1.Record
-	(*LogLine)(nil),          // 39: parley.handler.v1.LogLine
-	(*Attr)(nil),             // 40: parley.handler.v1.Attr
-	(*Error)(nil),            // 41: parley.handler.v1.Error
-	(*Limit)(nil),            // 42: parley.handler.v1.Limit
-	(*Attempt)(nil),          // 43: parley.handler.v1.Attempt
+	(ListKind)(0),            // 2: parley.handler.v1.ListKind
+	(Visibility)(0),          // 3: parley.handler.v1.Visibility
+	(Ordering)(0),            // 4: parley.handler.v1.Ordering
+	(*DescribeRequest)(nil),  // 5: parley.handler.v1.DescribeRequest
+	(*DescribeResponse)(nil), // 6: parley.handler.v1.DescribeResponse
+	(*SetupRequest)(nil),     // 7: parley.handler.v1.SetupRequest
+	(*CommitLimits)(nil),     // 8: parley.handler.v1.CommitLimits
+	(*SetupResponse)(nil),    // 9: parley.handler.v1.SetupResponse
+	(*DrainRequest)(nil),     // 10: parley.handler.v1.DrainRequest
+	(*DrainResponse)(nil),    // 11: parley.handler.v1.DrainResponse
+	(*ControlRequest)(nil),   // 12: parley.handler.v1.ControlRequest
+	(*ControlEvent)(nil),     // 13: parley.handler.v1.ControlEvent
+	(*HostBatch)(nil),        // 14: parley.handler.v1.HostBatch
+	(*HandlerBatch)(nil),     // 15: parley.handler.v1.HandlerBatch
+	(*HostMessage)(nil),      // 16: parley.handler.v1.HostMessage
+	(*HandlerMessage)(nil),   // 17: parley.handler.v1.HandlerMessage
+	(*CallStart)(nil),        // 18: parley.handler.v1.CallStart
+	(*CallResult)(nil),       // 19: parley.handler.v1.CallResult
+	(*CallbackRequest)(nil),  // 20: parley.handler.v1.CallbackRequest
+	(*Notify)(nil),           // 21: parley.handler.v1.Notify
+	(*NotifyResults)(nil),    // 22: parley.handler.v1.NotifyResults
+	(*NotifyResult)(nil),     // 23: parley.handler.v1.NotifyResult
+	(*Emit)(nil),             // 24: parley.handler.v1.Emit
+	(*Online)(nil),           // 25: parley.handler.v1.Online
+	(*Presence)(nil),         // 26: parley.handler.v1.Presence
+	(*Rate)(nil),             // 27: parley.handler.v1.Rate
+	(*Grant)(nil),            // 28: parley.handler.v1.Grant
+	(*Claim)(nil),            // 29: parley.handler.v1.Claim
+	(*Revoke)(nil),           // 30: parley.handler.v1.Revoke
+	(*Delegate)(nil),         // 31: parley.handler.v1.Delegate
+	(*Done)(nil),             // 32: parley.handler.v1.Done
+	(*List)(nil),             // 33: parley.handler.v1.List
+	(*Listing)(nil),          // 34: parley.handler.v1.Listing
+	(*GrantStatus)(nil),      // 35: parley.handler.v1.GrantStatus
+	(*ClaimStatus)(nil),      // 36: parley.handler.v1.ClaimStatus
+	(*DelegationStatus)(nil), // 37: parley.handler.v1.DelegationStatus
+	(*Get)(nil),              // 38: parley.handler.v1.Get
+	(*Send)(nil),             // 39: parley.handler.v1.Send
+	(*Entry)(nil),            // 40: parley.handler.v1.Entry
+	(*Query)(nil),            // 41: parley.handler.v1.Query
+	(*CallbackResult)(nil),   // 42: parley.handler.v1.CallbackResult
+	(*Records)(nil),          // 43: parley.handler.v1.Records
+	(*Record)(nil),           // 44: parley.handler.v1.Record
+	(*LogLine)(nil),          // 45: parley.handler.v1.LogLine
+	(*Attr)(nil),             // 46: parley.handler.v1.Attr
+	(*Error)(nil),            // 47: parley.handler.v1.Error
+	(*Limit)(nil),            // 48: parley.handler.v1.Limit
+	(*Attempt)(nil),          // 49: parley.handler.v1.Attempt
 }
 var file_handler_proto_depIdxs = []int32{
-	7,  // 0: parley.handler.v1.SetupRequest.commits:type_name -> parley.handler.v1.CommitLimits
-	41, // 1: parley.handler.v1.SetupResponse.error:type_name -> parley.handler.v1.Error
-	15, // 2: parley.handler.v1.HostBatch.frames:type_name -> parley.handler.v1.HostMessage
-	16, // 3: parley.handler.v1.HandlerBatch.frames:type_name -> parley.handler.v1.HandlerMessage
-	17, // 4: parley.handler.v1.HostMessage.start:type_name -> parley.handler.v1.CallStart
-	36, // 5: parley.handler.v1.HostMessage.result:type_name -> parley.handler.v1.CallbackResult
-	18, // 6: parley.handler.v1.HandlerMessage.result:type_name -> parley.handler.v1.CallResult
-	19, // 7: parley.handler.v1.HandlerMessage.callback:type_name -> parley.handler.v1.CallbackRequest
-	39, // 8: parley.handler.v1.HandlerMessage.log:type_name -> parley.handler.v1.LogLine
+	8,  // 0: parley.handler.v1.SetupRequest.commits:type_name -> parley.handler.v1.CommitLimits
+	47, // 1: parley.handler.v1.SetupResponse.error:type_name -> parley.handler.v1.Error
+	16, // 2: parley.handler.v1.HostBatch.frames:type_name -> parley.handler.v1.HostMessage
+	17, // 3: parley.handler.v1.HandlerBatch.frames:type_name -> parley.handler.v1.HandlerMessage
+	18, // 4: parley.handler.v1.HostMessage.start:type_name -> parley.handler.v1.CallStart
+	42, // 5: parley.handler.v1.HostMessage.result:type_name -> parley.handler.v1.CallbackResult
+	19, // 6: parley.handler.v1.HandlerMessage.result:type_name -> parley.handler.v1.CallResult
+	20, // 7: parley.handler.v1.HandlerMessage.callback:type_name -> parley.handler.v1.CallbackRequest
+	45, // 8: parley.handler.v1.HandlerMessage.log:type_name -> parley.handler.v1.LogLine
 	0,  // 9: parley.handler.v1.CallStart.kind:type_name -> parley.handler.v1.CallKind
-	37, // 10: parley.handler.v1.CallStart.records:type_name -> parley.handler.v1.Records
-	41, // 11: parley.handler.v1.CallResult.error:type_name -> parley.handler.v1.Error
-	33, // 12: parley.handler.v1.CallbackRequest.send:type_name -> parley.handler.v1.Send
-	34, // 13: parley.handler.v1.CallbackRequest.commit:type_name -> parley.handler.v1.Entry
-	35, // 14: parley.handler.v1.CallbackRequest.query:type_name -> parley.handler.v1.Query
-	32, // 15: parley.handler.v1.CallbackRequest.get:type_name -> parley.handler.v1.Get
-	20, // 16: parley.handler.v1.CallbackRequest.notify:type_name -> parley.handler.v1.Notify
-	23, // 17: parley.handler.v1.CallbackRequest.emit:type_name -> parley.handler.v1.Emit
-	24, // 18: parley.handler.v1.CallbackRequest.online:type_name -> parley.handler.v1.Online
-	27, // 19: parley.handler.v1.CallbackRequest.grant:type_name -> parley.handler.v1.Grant
-	29, // 20: parley.handler.v1.CallbackRequest.revoke:type_name -> parley.handler.v1.Revoke
-	28, // 21: parley.handler.v1.CallbackRequest.claim:type_name -> parley.handler.v1.Claim
-	30, // 22: parley.handler.v1.CallbackRequest.delegate:type_name -> parley.handler.v1.Delegate
-	22, // 23: parley.handler.v1.NotifyResults.results:type_name -> parley.handler.v1.NotifyResult
-	41, // 24: parley.handler.v1.NotifyResult.error:type_name -> parley.handler.v1.Error
-	1,  // 25: parley.handler.v1.Grant.kind:type_name -> parley.handler.v1.GrantKind
-	26, // 26: parley.handler.v1.Grant.rate:type_name -> parley.handler.v1.Rate
-	26, // 27: parley.handler.v1.Delegate.rate:type_name -> parley.handler.v1.Rate
-	2,  // 28: parley.handler.v1.Entry.visibility:type_name -> parley.handler.v1.Visibility
-	3,  // 29: parley.handler.v1.Entry.ordering:type_name -> parley.handler.v1.Ordering
-	37, // 30: parley.handler.v1.CallbackResult.records:type_name -> parley.handler.v1.Records
-	41, // 31: parley.handler.v1.CallbackResult.error:type_name -> parley.handler.v1.Error
-	38, // 32: parley.handler.v1.CallbackResult.record:type_name -> parley.handler.v1.Record
-	21, // 33: parley.handler.v1.CallbackResult.notified:type_name -> parley.handler.v1.NotifyResults
-	25, // 34: parley.handler.v1.CallbackResult.presence:type_name -> parley.handler.v1.Presence
-	28, // 35: parley.handler.v1.CallbackResult.claim:type_name -> parley.handler.v1.Claim
-	31, // 36: parley.handler.v1.CallbackResult.done:type_name -> parley.handler.v1.Done
-	38, // 37: parley.handler.v1.Records.records:type_name -> parley.handler.v1.Record
-	40, // 38: parley.handler.v1.LogLine.attrs:type_name -> parley.handler.v1.Attr
-	42, // 39: parley.handler.v1.Error.limit:type_name -> parley.handler.v1.Limit
-	43, // 40: parley.handler.v1.Error.attempts:type_name -> parley.handler.v1.Attempt
-	4,  // 41: parley.handler.v1.Handler.Describe:input_type -> parley.handler.v1.DescribeRequest
-	6,  // 42: parley.handler.v1.Handler.Setup:input_type -> parley.handler.v1.SetupRequest
-	9,  // 43: parley.handler.v1.Handler.Drain:input_type -> parley.handler.v1.DrainRequest
-	11, // 44: parley.handler.v1.Handler.Control:input_type -> parley.handler.v1.ControlRequest
-	5,  // 45: parley.handler.v1.Handler.Describe:output_type -> parley.handler.v1.DescribeResponse
-	8,  // 46: parley.handler.v1.Handler.Setup:output_type -> parley.handler.v1.SetupResponse
-	10, // 47: parley.handler.v1.Handler.Drain:output_type -> parley.handler.v1.DrainResponse
-	12, // 48: parley.handler.v1.Handler.Control:output_type -> parley.handler.v1.ControlEvent
-	45, // [45:49] is the sub-list for method output_type
-	41, // [41:45] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	43, // 10: parley.handler.v1.CallStart.records:type_name -> parley.handler.v1.Records
+	47, // 11: parley.handler.v1.CallResult.error:type_name -> parley.handler.v1.Error
+	39, // 12: parley.handler.v1.CallbackRequest.send:type_name -> parley.handler.v1.Send
+	40, // 13: parley.handler.v1.CallbackRequest.commit:type_name -> parley.handler.v1.Entry
+	41, // 14: parley.handler.v1.CallbackRequest.query:type_name -> parley.handler.v1.Query
+	38, // 15: parley.handler.v1.CallbackRequest.get:type_name -> parley.handler.v1.Get
+	21, // 16: parley.handler.v1.CallbackRequest.notify:type_name -> parley.handler.v1.Notify
+	24, // 17: parley.handler.v1.CallbackRequest.emit:type_name -> parley.handler.v1.Emit
+	25, // 18: parley.handler.v1.CallbackRequest.online:type_name -> parley.handler.v1.Online
+	28, // 19: parley.handler.v1.CallbackRequest.grant:type_name -> parley.handler.v1.Grant
+	30, // 20: parley.handler.v1.CallbackRequest.revoke:type_name -> parley.handler.v1.Revoke
+	29, // 21: parley.handler.v1.CallbackRequest.claim:type_name -> parley.handler.v1.Claim
+	31, // 22: parley.handler.v1.CallbackRequest.delegate:type_name -> parley.handler.v1.Delegate
+	33, // 23: parley.handler.v1.CallbackRequest.list:type_name -> parley.handler.v1.List
+	23, // 24: parley.handler.v1.NotifyResults.results:type_name -> parley.handler.v1.NotifyResult
+	47, // 25: parley.handler.v1.NotifyResult.error:type_name -> parley.handler.v1.Error
+	1,  // 26: parley.handler.v1.Grant.kind:type_name -> parley.handler.v1.GrantKind
+	27, // 27: parley.handler.v1.Grant.rate:type_name -> parley.handler.v1.Rate
+	27, // 28: parley.handler.v1.Delegate.rate:type_name -> parley.handler.v1.Rate
+	2,  // 29: parley.handler.v1.List.kind:type_name -> parley.handler.v1.ListKind
+	35, // 30: parley.handler.v1.Listing.grants:type_name -> parley.handler.v1.GrantStatus
+	36, // 31: parley.handler.v1.Listing.claims:type_name -> parley.handler.v1.ClaimStatus
+	37, // 32: parley.handler.v1.Listing.delegations:type_name -> parley.handler.v1.DelegationStatus
+	28, // 33: parley.handler.v1.GrantStatus.grant:type_name -> parley.handler.v1.Grant
+	29, // 34: parley.handler.v1.ClaimStatus.claim:type_name -> parley.handler.v1.Claim
+	3,  // 35: parley.handler.v1.Entry.visibility:type_name -> parley.handler.v1.Visibility
+	4,  // 36: parley.handler.v1.Entry.ordering:type_name -> parley.handler.v1.Ordering
+	43, // 37: parley.handler.v1.CallbackResult.records:type_name -> parley.handler.v1.Records
+	47, // 38: parley.handler.v1.CallbackResult.error:type_name -> parley.handler.v1.Error
+	44, // 39: parley.handler.v1.CallbackResult.record:type_name -> parley.handler.v1.Record
+	22, // 40: parley.handler.v1.CallbackResult.notified:type_name -> parley.handler.v1.NotifyResults
+	26, // 41: parley.handler.v1.CallbackResult.presence:type_name -> parley.handler.v1.Presence
+	29, // 42: parley.handler.v1.CallbackResult.claim:type_name -> parley.handler.v1.Claim
+	32, // 43: parley.handler.v1.CallbackResult.done:type_name -> parley.handler.v1.Done
+	34, // 44: parley.handler.v1.CallbackResult.listing:type_name -> parley.handler.v1.Listing
+	44, // 45: parley.handler.v1.Records.records:type_name -> parley.handler.v1.Record
+	46, // 46: parley.handler.v1.LogLine.attrs:type_name -> parley.handler.v1.Attr
+	48, // 47: parley.handler.v1.Error.limit:type_name -> parley.handler.v1.Limit
+	49, // 48: parley.handler.v1.Error.attempts:type_name -> parley.handler.v1.Attempt
+	5,  // 49: parley.handler.v1.Handler.Describe:input_type -> parley.handler.v1.DescribeRequest
+	7,  // 50: parley.handler.v1.Handler.Setup:input_type -> parley.handler.v1.SetupRequest
+	10, // 51: parley.handler.v1.Handler.Drain:input_type -> parley.handler.v1.DrainRequest
+	12, // 52: parley.handler.v1.Handler.Control:input_type -> parley.handler.v1.ControlRequest
+	6,  // 53: parley.handler.v1.Handler.Describe:output_type -> parley.handler.v1.DescribeResponse
+	9,  // 54: parley.handler.v1.Handler.Setup:output_type -> parley.handler.v1.SetupResponse
+	11, // 55: parley.handler.v1.Handler.Drain:output_type -> parley.handler.v1.DrainResponse
+	13, // 56: parley.handler.v1.Handler.Control:output_type -> parley.handler.v1.ControlEvent
+	53, // [53:57] is the sub-list for method output_type
+	49, // [49:53] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_handler_proto_init() }
@@ -3531,8 +4005,9 @@ func file_handler_proto_init() {
 		(*CallbackRequest_Revoke)(nil),
 		(*CallbackRequest_Claim)(nil),
 		(*CallbackRequest_Delegate)(nil),
+		(*CallbackRequest_List)(nil),
 	}
-	file_handler_proto_msgTypes[32].OneofWrappers = []any{
+	file_handler_proto_msgTypes[37].OneofWrappers = []any{
 		(*CallbackResult_Reply)(nil),
 		(*CallbackResult_Hash)(nil),
 		(*CallbackResult_Records)(nil),
@@ -3543,15 +4018,16 @@ func file_handler_proto_init() {
 		(*CallbackResult_Claim)(nil),
 		(*CallbackResult_Proof)(nil),
 		(*CallbackResult_Done)(nil),
+		(*CallbackResult_Listing)(nil),
 	}
-	file_handler_proto_msgTypes[34].OneofWrappers = []any{}
+	file_handler_proto_msgTypes[39].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_handler_proto_rawDesc), len(file_handler_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   40,
+			NumEnums:      5,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -2,6 +2,7 @@ package handlerpb
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"encoding/hex"
 	"errors"
 	"flag"
@@ -43,6 +44,26 @@ func testRecord() sdk.Record {
 
 var testClaim = sdk.Claim{Grantor: seq[sdk.AgentID](1), Grant: seq[sdk.Hash](2), Secret: seq[sdk.Secret](3), Functions: []string{"read"},
 	Expires: time.UnixMicro(1_700_000_000_000_005).UTC()}
+
+var (
+	testTime  = time.UnixMicro(1_700_000_000_000_005).UTC()
+	testGrant = sdk.Grant{Kind: sdk.GrantAssigned, Agents: []sdk.AgentID{seq[sdk.AgentID](1)}, Functions: []string{"read", "list"}, Expires: testTime, Uses: 3,
+		Rate: sdk.Rate{N: 10, Per: time.Minute}, MaxPayload: 1000}
+)
+
+// testDelegation has a proof whose link is signed.
+func testDelegation() sdk.DelegationStatus {
+	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, 32))
+	p, err := sdk.SignDelegation(&sdk.Delegation{To: seq[sdk.AgentID](1), Messages: true, Expires: testTime}, seq[sdk.DNAHash](2), key, seq[[16]byte](3), testTime.Add(-time.Hour))
+	if err != nil {
+		panic(err)
+	}
+	links, err := p.Links()
+	if err != nil {
+		panic(err)
+	}
+	return sdk.DelegationStatus{ID: links[0].ID(), Proof: p, Link: links[0], Since: testTime, Revoked: true}
+}
 
 // vector is a frame in both forms. node tells who sends it.
 type vector struct {
@@ -86,6 +107,13 @@ func vectors() []vector {
 			Presence: sdk.Presence{Online: true, LastHeard: time.UnixMicro(1_700_000_000_000_005).UTC()}}}},
 		{"answer-grant", "callback 9: the claim of a transferable grant", true, &FromNode{ID: 9, Answer: &Answer{ID: 9, Op: OpGrant, Claim: testClaim}}},
 		{"answer-delegate", "callback 12: the proof", true, &FromNode{ID: 9, Answer: &Answer{ID: 12, Op: OpDelegate, Proof: []byte("proof")}}},
+		{"answer-list-grants", "callback 13: a page of grants, and where the next one begins", true, &FromNode{ID: 9, Answer: &Answer{ID: 13, Op: OpList, Page: sdk.Page{
+			Grants: []sdk.GrantStatus{{ID: seq[sdk.Hash](1), Grant: testGrant, Since: testTime, Used: 2, Expired: true}}, Next: []byte("next")}}}},
+		{"answer-list-claims", "callback 14: the last page of claims, without their secrets", true, &FromNode{ID: 9, Answer: &Answer{ID: 14, Op: OpList, Page: sdk.Page{
+			Claims: []sdk.ClaimStatus{{Grantor: seq[sdk.AgentID](1), Grant: seq[sdk.Hash](2), Functions: []string{"read"}, Expires: testTime, Secret: true,
+				Since: testTime, Told: true, Refused: "revoked"}}}}}},
+		{"answer-list-delegations", "callback 15: a page of delegations", true, &FromNode{ID: 9, Answer: &Answer{ID: 15, Op: OpList, Page: sdk.Page{
+			Delegations: []sdk.DelegationStatus{testDelegation()}}}}},
 		{"answer-done", "callback 7, 10 or 11: it was done", true, &FromNode{ID: 9, Answer: &Answer{ID: 7, Op: OpDone}}},
 		{"answer-error", "an error with every field for callback 4", true, &FromNode{ID: 9, Answer: &Answer{ID: 4, Err: fullError}}},
 		{"result-reply", "the end of a call", false, &FromHandler{ID: 9, Result: &Result{Reply: []byte("reply")}}},
@@ -96,18 +124,20 @@ func vectors() []vector {
 			Message: sdk.Message{To: seq[sdk.AgentID](1), Function: "read", Behalf: []byte("proof"), Payload: []byte("payload"), Receipt: true}}}},
 		{"callback-notify", "a notification to two agents, whose results are waited for", false, &FromHandler{ID: 9, Callback: &Callback{ID: 6, Op: OpNotify, Remaining: time.Second,
 			Notice: sdk.Notice{To: []sdk.AgentID{seq[sdk.AgentID](1), seq[sdk.AgentID](2)}, Payload: []byte("payload"), Wait: true}}}},
+		{"callback-notify-behalf", "a notification on behalf of another agent, for whose results nobody waits", false, &FromHandler{ID: 9, Callback: &Callback{ID: 6, Op: OpNotify,
+			Notice: sdk.Notice{To: []sdk.AgentID{seq[sdk.AgentID](1)}, Payload: []byte("payload"), Behalf: []byte("proof")}}}},
 		{"callback-notify-unanswered", "a notification to one agent that wants no answer (no cb)", false, &FromHandler{ID: 9, Callback: &Callback{Op: OpNotify,
 			Notice: sdk.Notice{To: []sdk.AgentID{seq[sdk.AgentID](1)}, Payload: []byte("payload")}}}},
 		{"callback-emit", "a signal to the agent's own clients", false, &FromHandler{ID: 9, Callback: &Callback{ID: 7, Op: OpEmit, Payload: []byte("payload")}}},
 		{"callback-online", "can this agent be heard?", false, &FromHandler{ID: 9, Callback: &Callback{ID: 8, Op: OpOnline, Agent: seq[sdk.AgentID](1)}}},
-		{"callback-grant", "an assigned grant with every bound", false, &FromHandler{ID: 9, Callback: &Callback{ID: 9, Op: OpGrant, Grant: sdk.Grant{Kind: sdk.GrantAssigned,
-			Agents: []sdk.AgentID{seq[sdk.AgentID](1)}, Functions: []string{"read", "list"}, Expires: time.UnixMicro(1_700_000_000_000_005).UTC(), Uses: 3,
-			Rate: sdk.Rate{N: 10, Per: time.Minute}, MaxPayload: 1000}}}},
+		{"callback-grant", "an assigned grant with every bound", false, &FromHandler{ID: 9, Callback: &Callback{ID: 9, Op: OpGrant, Grant: testGrant}}},
 		{"callback-revoke", "the end of a grant", false, &FromHandler{ID: 9, Callback: &Callback{ID: 10, Op: OpRevoke, Revoke: seq[sdk.Hash](1)}}},
 		{"callback-claim", "a transferable grant that was passed on", false, &FromHandler{ID: 9, Callback: &Callback{ID: 11, Op: OpClaim, Claim: testClaim}}},
 		{"callback-delegate", "a delegation with every bound, handed on", false, &FromHandler{ID: 9, Callback: &Callback{ID: 12, Op: OpDelegate, Delegate: sdk.Delegation{To: seq[sdk.AgentID](1),
 			Functions: []string{"place_bid"}, Messages: true, Agents: []sdk.AgentID{seq[sdk.AgentID](2)}, NotBefore: time.UnixMicro(1_700_000_000_000_005).UTC(),
 			Expires: time.UnixMicro(1_800_000_000_000_005).UTC(), Uses: 3, Rate: sdk.Rate{N: 10, Per: time.Minute}, MaxPayload: 1000, Depth: 1, Under: []byte("proof")}}}},
+		{"callback-list", "the page of grants behind one that ended with this next", false, &FromHandler{ID: 9, Callback: &Callback{ID: 13, Op: OpList,
+			List: sdk.List{Kind: sdk.ListGrants, After: []byte("next")}}}},
 		{"callback-commit", "a public entry, strict ordering", false, &FromHandler{ID: 9, Callback: &Callback{ID: 2, Op: OpCommit,
 			Entry: sdk.Entry{Type: "bid", Visibility: sdk.Public, Ordering: sdk.Strict, Content: []byte("content")}}}},
 		{"callback-commit-unanswered", "a private entry that wants no answer (no cb)", false, &FromHandler{ID: 9, Callback: &Callback{Op: OpCommit,
@@ -346,6 +376,12 @@ func TestMalformed(t *testing.T) {
 		"found withheld": answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Record{Record: records(1).Records[0]}}),
 		"found private":  answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Record{Record: private}}),
 		"nil error":      answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Error{}}),
+		"long list":      answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Listing{Listing: &Listing{Claims: make([]*ClaimStatus, 257)}}}),
+		"long next":      answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Listing{Listing: &Listing{Next: make([]byte, 129)}}}),
+		"empty grant":    answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Listing{Listing: &Listing{Grants: []*GrantStatus{{Id: agent}}}}}),
+		"no proof":       answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Listing{Listing: &Listing{Delegations: []*DelegationStatus{{}}}}}),
+		"told secret": answer(&CallbackResult{Cb: 1, Outcome: &CallbackResult_Listing{Listing: &Listing{Claims: []*ClaimStatus{{
+			Claim: &Claim{Grantor: agent, Grant: agent, Secret: bytes.Repeat([]byte{1}, 32)}}}}}}),
 	} {
 		if w.Call = 1; name == "no call" {
 			w.Call = 0
@@ -389,6 +425,13 @@ func TestMalformed(t *testing.T) {
 		"visibility-": entry(&Entry{Type: "t", Visibility: -1}),
 		"ordering":    entry(&Entry{Type: "t", Ordering: 256}),
 		"limit":       cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_Query{Query: &Query{Limit: 1001}}}),
+		"proof, cb 0": cb(&CallbackRequest{Op: &CallbackRequest_Notify{Notify: &Notify{To: [][]byte{agent}, Behalf: id}}}),
+		"long proof":  cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_Notify{Notify: &Notify{To: [][]byte{agent}, Behalf: make([]byte, sdk.MaxProof+1)}}}),
+		"list of 0":   cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_List{List: &List{}}}),
+		"list of 4":   cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_List{List: &List{Kind: 4}}}),
+		"list of 257": cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_List{List: &List{Kind: 257}}}),
+		"long after":  cb(&CallbackRequest{Cb: 1, Op: &CallbackRequest_List{List: &List{Kind: 1, After: make([]byte, 129)}}}),
+		"list, cb 0":  cb(&CallbackRequest{Op: &CallbackRequest_List{List: &List{Kind: 1}}}),
 		"cancel 0":    {Message: &HandlerMessage_Cancel{}},
 		"long log":    {Message: &HandlerMessage_Log{Log: &LogLine{Text: strings.Repeat("t", maxText+1)}}},
 		"log attrs":   {Message: &HandlerMessage_Log{Log: &LogLine{Attrs: make([]*Attr, maxAttrs+1)}}},

@@ -21,6 +21,7 @@ type running struct {
 	stop context.CancelCauseFunc
 	// release frees the deadline's timer.
 	release context.CancelFunc
+	over    func()        // is told of its end; nil: nobody
 	done    chan struct{} // closed when out and err are final
 
 	// Of another agent's message.
@@ -143,6 +144,9 @@ func (r *running) settle() {
 	r.node.mu.Lock()
 	delete(r.node.running, r)
 	r.node.mu.Unlock()
+	if r.over != nil {
+		r.over()
+	}
 	close(r.done)
 	r.stop(nil)
 	r.release()

@@ -54,10 +54,13 @@ func TestHost(t *testing.T, start func(t *testing.T) Network) {
 		{"concurrent", testConcurrent}, {"context after return", testLater}, {"crash", testCrash},
 		{"init", testInit}, {"validate", testValidate}, {"get", testGet}, {"post commit", testPostCommit},
 		{"grant", testGrant}, {"grant to others", testGrantNobody}, {"grant transferable", testGrantTransferable},
-		{"delegate", testDelegate}, {"delegate on", testDelegateOn}, {"delegate and call", testDelegateCall}, {"delegate uses", testDelegateUses},
+		{"delegate", testDelegate}, {"delegate on", testDelegateOn}, {"delegate and call", testDelegateCall}, {"delegate uses", testDelegateUses}, {"delegate large", testDelegateLarge},
+		{"delegate and notify", testDelegateNotify},
 		{"revoke delegation", testRevokeDelegation}, {"receipt", testReceipt}, {"receipt and failure", testReceiptFails},
+		{"list grants", testListGrants}, {"list pages", testListPages}, {"list claims", testListClaims}, {"list delegations", testListDelegations},
 		{"grant limits", testGrantLimits}, {"grant and call", testGrantAndCall}, {"remote errors", testRemoteErrors},
 		{"notify", testNotify}, {"notify results", testNotifyResults}, {"notify one by one", testNotifyOneByOne},
+		{"block and allow", testLists}, {"limit requests", testLimitRequests}, {"limit bytes", testLimitBytes}, {"limit signals", testLimitSignals},
 		{"emit", testEmit}, {"online", testOnline}, {"send to many", testMany},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {

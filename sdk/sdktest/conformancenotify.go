@@ -25,13 +25,13 @@ func doNotice(c *sdk.Context, s Step) (r Result, err error) {
 		for i := range s.N + 1 {
 			then := *s.Then
 			then.Text = fmt.Sprint(then.Text, i)
-			if err := sdk.Notify(c, s.Agents, then); err != nil {
+			if err := sdk.Notify(c, s.Agents, then, s.options()...); err != nil {
 				return r, err
 			}
 		}
 		return r, nil
 	case "results":
-		results, err := sdk.NotifyAndWait(c, s.Agents, s.Then)
+		results, err := sdk.NotifyAndWait(c, s.Agents, s.Then, s.options()...)
 		for _, err := range results {
 			r.Texts = append(r.Texts, outcomeText(err))
 		}

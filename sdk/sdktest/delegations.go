@@ -88,12 +88,30 @@ func (x *Node) mayAct(from sdk.AgentID, m *sdk.Message, at time.Time) (*sdk.Beha
 	if err != nil {
 		return nil, agency.Refused(err.Error())
 	}
+	return b, x.inForce(b)
+}
+
+// mayNotify is mayAct for a notification to many: refused are those whom the proof does
+// not let it be sent to; nil: there are none.
+func (x *Node) mayNotify(now time.Time, n *sdk.Notice) (refused []*sdk.Error, e *sdk.Error) {
+	if len(n.Behalf) == 0 {
+		return nil, nil
+	}
+	b, refused, e := agency.MayNotify(now, x.id, x.dna.Hash(), n)
+	if e != nil {
+		return nil, e
+	}
+	return refused, x.inForce(b)
+}
+
+// inForce tells whether no link of a proof was revoked.
+func (x *Node) inForce(b *sdk.Behalf) *sdk.Error {
 	for i := range b.Links {
 		if x.net.revoked(b.Links[i].From, b.Links[i].ID()) {
-			return nil, agency.Revoked(i)
+			return agency.Revoked(i)
 		}
 	}
-	return b, nil
+	return nil
 }
 
 // authority is the agent whose grants count for a message that arrived.
@@ -104,8 +122,8 @@ func (y *Node) authority(from sdk.AgentID, m *sdk.Message, in *running) (sdk.Age
 		return from, e
 	}
 	for i := range b.Links {
-		if y.isBlocked(b.Links[i].From) {
-			return from, agency.Refused("blocked")
+		if e := y.hears(b.Links[i].From); e != nil {
+			return from, e
 		}
 	}
 	in.behalf = b
@@ -120,7 +138,7 @@ func (y *Node) counted(b *sdk.Behalf) (release func(), e *sdk.Error) {
 	}
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	use, e := y.delegated.Take(time.Now(), b.Links, y.book.Names(time.Now(), b.Links[0].From))
+	use, e := y.delegated.Take(time.Now(), b.Links, y.knowsLocked(b.Principal()) || y.knowsLocked(b.Links[len(b.Links)-1].To))
 	if use != nil {
 		release = func() {
 			y.mu.Lock()

@@ -33,6 +33,8 @@ type Step struct {
 	//	get       answer the note in the public entry Record, and its author as From
 	//	gate      raise Text+".begun", wait for Text+".open", then do Then
 	//	raise     raise the signal Text
+	//	for       raise the signal Text, then From and the agents of the call's proof,
+	//	          each in short
 	//	wait      wait for the signal Text
 	//	raised    answer "yes" if the signal Text was raised
 	//	later     use the call's context once the call has returned, then raise
@@ -40,11 +42,13 @@ type Step struct {
 	//	leak      stage an entry, fail with an error that is no *sdk.Error
 	//	then      send, then fail with handler code "my.code"
 	//	delegate  sign Delegate and answer its proof
-	//	grant     make the grant Grant, then do Then; answer its claim
+	//	grant     make the grant Grant N+1 times, then do Then; answer the last claim
 	//	revoke    revoke the grant Record
 	//	claim     keep Claim
+	//	list      answer the Texts of all "grants", "claims" or "delegations", as Text says
 	//	remote    have To do Then by a CallRemote of its function "do", or of Text
-	//	notify    have Agents notified of Then, N+1 times, numbered in its Text
+	//	notify    have Agents notified of Then, N+1 times, numbered in its Text, under
+	//	          Proof; results likewise
 	//	results   have Agents notified of Then, and answer what became of each
 	//	emit      emit the signal Text to the agent's own clients, then do Then
 	//	online    answer "online" if To is, else "heard" if it ever was
@@ -166,7 +170,7 @@ func do(c *sdk.Context, s Step) (r Result, err error) {
 		if at, ok := c.Deadline(); ok {
 			r.Left = time.Until(at)
 		}
-	case "grant", "revoke", "claim", "remote":
+	case "grant", "revoke", "claim", "list", "remote":
 		return doGrant(c, s)
 	default:
 		return doSignal(c, s)
@@ -193,7 +197,12 @@ func whoFor(c *sdk.Context, r Result) (Result, error) {
 func doGrant(c *sdk.Context, s Step) (r Result, err error) {
 	switch s.Op {
 	case "grant":
-		claim, err := c.Grant(*s.Grant)
+		var claim sdk.Claim
+		for range s.N + 1 {
+			if claim, err = c.Grant(*s.Grant); err != nil {
+				break
+			}
+		}
 		if err != nil || s.Then == nil {
 			return Result{Claim: &claim}, err
 		}
@@ -204,6 +213,8 @@ func doGrant(c *sdk.Context, s Step) (r Result, err error) {
 		return r, c.Revoke(s.Record)
 	case "claim":
 		return r, c.Claim(*s.Claim)
+	case "list":
+		return doList(c, s)
 	}
 	function := "do"
 	if s.Text != "" {
@@ -292,6 +303,14 @@ func doSignal(c *sdk.Context, s Step) (r Result, err error) {
 	case "raise":
 		raise(s.Text)
 		return r, nil
+	case "for":
+		r, err = whoFor(c, r)
+		text := s.Text + c.From().Short()
+		for _, a := range r.Chain {
+			text += a.Short()
+		}
+		raise(text)
+		return r, err
 	case "wait":
 		return r, await(c, s.Text)
 	case "raised":

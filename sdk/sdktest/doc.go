@@ -12,8 +12,9 @@
 // What a handler sees is what a real node gives it: messages of proven senders,
 // deadlines and cancellations that cross, commits that are all or nothing,
 // signed and linked records, the closed set of errors. What goes wrong in the
-// world is a method: Net.Cut, Net.Delay, Net.Crash, Net.Stop, Node.Block,
-// Node.FailCommits, and Options for the limits.
+// world is a method: Net.Cut, Net.Delay, Net.Crash, Net.Stop, Node.FailCommits, and
+// Options for the limits. What the operator does is one too: Node.Block, Node.Allow,
+// Node.Limit.
 //
 // A DNA's init has run when Net.Node returns, or Net.TryNode gives its error.
 // Net.Settle waits for the post_commits; Node.Validate asks about an entry of

@@ -81,20 +81,6 @@ func (n *Net) Crash(x *Node) {
 	}
 }
 
-// Block makes the node refuse an agent's messages.
-func (x *Node) Block(agent sdk.AgentID) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.blocked[agent] = true
-}
-
-// Unblock takes Block back.
-func (x *Node) Unblock(agent sdk.AgentID) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	delete(x.blocked, agent)
-}
-
 // Stop shuts the node down: it can't be reached until Start, its running calls
 // end as by Crash. The chain stays.
 func (n *Net) Stop(x *Node) {

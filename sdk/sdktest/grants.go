@@ -150,7 +150,7 @@ func (x *Node) tell(c *sdk.Claim, over bool, holders []sdk.AgentID) {
 		x.net.mu.Lock()
 		y := x.net.nodes[id]
 		x.net.mu.Unlock()
-		if y == nil || y == x || y.isBlocked(x.id) || y.dna.Hash() != held.DNA {
+		if y == nil || y == x || y.hears(x.id) != nil || y.dna.Hash() != held.DNA {
 			continue
 		}
 		y.mu.Lock()

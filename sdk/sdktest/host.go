@@ -141,9 +141,20 @@ func (x *Node) route(to sdk.AgentID) (*Node, linkState, *sdk.Error) {
 // admit is the receiving node's side: it begins the receive, or refuses. Its
 // errors are as that node sees them.
 func (y *Node) admit(deadline time.Time, from *Node, id sdk.MessageID, m *sdk.Message, request *sdk.ReceiptRequest) (*running, *sdk.Error) {
-	if y.isBlocked(from.id) {
-		return nil, agency.Refused("blocked")
+	end, e := y.begin(from.id, agency.Amount{agency.Requests: 1, agency.Bytes: len(m.Payload)})
+	if e != nil {
+		return nil, e
 	}
+	in := &running{call: &sdk.Call{Kind: sdk.CallReceive, ID: id, From: from.id, Behalf: slices.Clone(m.Behalf), Payload: m.Payload}, receipt: request, over: end}
+	r, e := y.admitted(deadline, from, m, in)
+	if e != nil {
+		end()
+	}
+	return r, e
+}
+
+// admitted is admit for a message that is within the limits of its sender.
+func (y *Node) admitted(deadline time.Time, from *Node, m *sdk.Message, in *running) (*running, *sdk.Error) {
 	if y.dna.Hash() != from.dna.Hash() {
 		text := fmt.Sprintf("DNA %q is not running there", from.dna.Name)
 		if y.dna.Name == from.dna.Name {
@@ -154,15 +165,13 @@ func (y *Node) admit(deadline time.Time, from *Node, id sdk.MessageID, m *sdk.Me
 	if e := y.errInitializing(); e != nil {
 		return nil, e
 	}
-	call := &sdk.Call{Kind: sdk.CallReceive, ID: id, From: from.id, Behalf: slices.Clone(m.Behalf), Payload: m.Payload}
-	in := &running{call: call, receipt: request}
 	who, e := y.authority(from.id, m, in)
 	if e != nil {
 		return nil, e
 	}
 	release := func() {}
 	if m.Function != "" {
-		call.Kind, call.Function = sdk.CallFunction, m.Function
+		in.call.Kind, in.call.Function = sdk.CallFunction, m.Function
 		if release, e = y.granted(who, from, m); e != nil {
 			return nil, e
 		}

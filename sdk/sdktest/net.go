@@ -134,7 +134,7 @@ func (n *Net) newNode(name string, h sdk.Handler, options []NodeOptions) (*Node,
 		o = options[0]
 	}
 	key := Key(name)
-	x := &Node{net: n, name: name, handler: h, desc: desc, posted: 1, initializing: desc.Init, running: map[*running]bool{}, blocked: map[sdk.AgentID]bool{},
+	x := &Node{net: n, name: name, handler: h, desc: desc, posted: 1, initializing: desc.Init, running: map[*running]bool{}, load: agency.NewLoad(),
 		book: agency.NewBook(maxGrants), delegated: agency.NewDelegated(maxDelegated), claims: agency.NewClaims(maxClaims, maxClaimsPerOne),
 		dna: sdk.DNA{Name: desc.Name, Integrity: desc.Integrity, NetworkSeed: o.NetworkSeed, Properties: o.Properties}}
 	copy(x.id[:], key.Public().(ed25519.PublicKey))

@@ -23,11 +23,14 @@ type Node struct {
 	chain   *chain
 	posted  uint64 // its post_commit has confirmed the records below; guarded by Net.posts
 
+	launching sync.Mutex // of notifications, so that they come in order; taken before mu
+
 	mu           sync.Mutex // guards what follows
 	stopped      bool
 	initializing bool
 	running      map[*running]bool
-	blocked      map[sdk.AgentID]bool
+	rules        *agency.Rules // nil: there are none
+	load         *agency.Load
 	book         *agency.Book
 	claims       *agency.Claims
 	delegated    *agency.Delegated
@@ -85,12 +88,6 @@ func (x *Node) isStopped() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.stopped
-}
-
-func (x *Node) isBlocked(a sdk.AgentID) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.blocked[a]
 }
 
 func (n *Net) tooLarge(what string, size int) *sdk.Error {

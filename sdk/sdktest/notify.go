@@ -6,23 +6,34 @@ import (
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/agency"
 )
 
-// maxNotices is a node's default of notify-queue.
-const maxNotices = 16384
+const (
+	// maxNotices is a node's default of notify-queue.
+	maxNotices = 16384
+	// notifyWindow is how many notifications to one agent a node has under way at once.
+	notifyWindow = 64
+)
 
 // notice is one notification to one agent.
 type notice struct {
 	payload  []byte
+	behalf   sdk.Proof
 	posted   time.Time
 	deadline time.Time
 	result   func(e *sdk.Error) // nil: nobody waits
-	recalled bool               // guarded by Node.mu, as outbox is
+	recalled bool               // guarded by Node.mu, as outbox and what follows are
+	refused  bool               // by the receiver's limits, and told
+	end      func()             // counts it out there; nil: it was not counted
 }
 
 // outbox are a node's notifications to one agent, the first one under way. A
 // goroutine of the Net's takes them in turn while there are any.
-type outbox struct{ waits []*notice }
+type outbox struct {
+	waits []*notice
+	sent  int // of waits, the first ones: they wait at the receiver
+}
 
 // Notify sends notifications to other nodes of the Net, as sdk.Host says.
 func (r *running) Notify(ctx context.Context, n sdk.Notice) ([]error, error) {
@@ -40,13 +51,17 @@ func (r *running) Notify(ctx context.Context, n sdk.Notice) ([]error, error) {
 	if ctx.Err() != nil {
 		return nil, ctxError(ctx, sdk.DeliveredNo)
 	}
-	r.effects.Add(1)
 	now := time.Now()
+	refused, e := x.mayNotify(now, &n)
+	if e != nil {
+		return nil, e
+	}
+	r.effects.Add(1)
 	deadline := now.Add(x.net.options.Timeout)
 	if d, ok := ctx.Deadline(); ok && n.Wait && d.Before(deadline) {
 		deadline = d
 	}
-	payload := slices.Clone(n.Payload)
+	payload, behalf := slices.Clone(n.Payload), slices.Clone(n.Behalf)
 	type result struct {
 		i int
 		e *sdk.Error
@@ -54,12 +69,17 @@ func (r *running) Notify(ctx context.Context, n sdk.Notice) ([]error, error) {
 	results := make(chan result, len(n.To))
 	var posted []*notice
 	for i, to := range n.To {
-		one := &notice{payload: payload, posted: now, deadline: deadline}
+		one := &notice{payload: payload, behalf: behalf, posted: now, deadline: deadline}
 		if n.Wait {
 			one.result = func(e *sdk.Error) { results <- result{i, e} }
 		}
 		posted = append(posted, one)
+		if refused != nil && refused[i] != nil {
+			one.tell(refused[i])
+			continue
+		}
 		x.queue(to, one)
+		x.launch(to)
 	}
 	if !n.Wait {
 		return nil, nil
@@ -132,16 +152,24 @@ func (x *Node) recall(to sdk.AgentID, one *notice) sdk.Delivered {
 func (x *Node) empty(to sdk.AgentID, b *outbox) {
 	defer x.net.calls.Done()
 	for {
+		x.launch(to)
 		x.mu.Lock()
 		one := b.waits[0]
-		recalled := one.recalled
+		recalled, refused := one.recalled, one.refused
 		x.mu.Unlock()
-		if !recalled {
+		if !recalled && !refused {
 			x.notify(to, one)
 		}
 		x.mu.Lock()
 		b.waits[0] = nil
 		b.waits = b.waits[1:]
+		b.sent = max(0, b.sent-1)
+		end := one.end
+		x.mu.Unlock()
+		if end != nil {
+			end()
+		}
+		x.mu.Lock()
 		if len(b.waits) == 0 {
 			delete(x.outboxes, to)
 			x.mu.Unlock()
@@ -149,6 +177,36 @@ func (x *Node) empty(to sdk.AgentID, b *outbox) {
 			return
 		}
 		x.mu.Unlock()
+	}
+}
+
+// launch has those that a node would have under way wait at the receiver, as far as
+// its limits for this node let them.
+func (x *Node) launch(to sdk.AgentID) {
+	x.launching.Lock()
+	defer x.launching.Unlock()
+	for {
+		x.mu.Lock()
+		b := x.outboxes[to]
+		if b == nil || b.sent >= min(len(b.waits), notifyWindow) {
+			x.mu.Unlock()
+			return
+		}
+		one := b.waits[b.sent]
+		b.sent++
+		recalled := one.recalled
+		x.mu.Unlock()
+		y, _, err := x.route(to)
+		if err != nil || recalled {
+			continue // it has that error when it is its turn
+		}
+		end, e := y.begin(x.id, agency.Amount{agency.Bytes: len(one.payload), agency.Signals: 1})
+		x.mu.Lock()
+		one.end, one.refused = end, e != nil
+		x.mu.Unlock()
+		if e != nil {
+			one.tell(e.Remote())
+		}
 	}
 }
 
@@ -176,7 +234,7 @@ func (x *Node) notify(to sdk.AgentID, one *notice) {
 		return
 	}
 	x.net.meet(x, y)
-	r, err := y.admitNotice(one.deadline, x, one.payload)
+	r, err := y.admitNotice(one.deadline, x, one)
 	if err != nil {
 		one.tell(err.Remote())
 		return
@@ -198,10 +256,11 @@ func (x *Node) notify(to sdk.AgentID, one *notice) {
 }
 
 // admitNotice is the receiving node's side of a notification.
-func (y *Node) admitNotice(deadline time.Time, from *Node, payload []byte) (*running, *sdk.Error) {
+func (y *Node) admitNotice(deadline time.Time, from *Node, one *notice) (*running, *sdk.Error) {
+	if e := y.hears(from.id); e != nil { // since it came: it may have waited
+		return nil, e
+	}
 	switch {
-	case y.isBlocked(from.id):
-		return nil, &sdk.Error{Code: sdk.Refused, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, Text: "blocked"}
 	case y.dna.Hash() != from.dna.Hash():
 		return nil, &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, Text: "DNA " + from.dna.Name + " is not running there, or under another hash"}
 	case !y.desc.Notified:
@@ -210,7 +269,19 @@ func (y *Node) admitNotice(deadline time.Time, from *Node, payload []byte) (*run
 	if e := y.errInitializing(); e != nil {
 		return nil, e
 	}
-	return y.start(deadline, &sdk.Call{Kind: sdk.CallNotified, ID: newMessageID(), From: from.id, Payload: payload})
+	in := &running{call: &sdk.Call{Kind: sdk.CallNotified, ID: newMessageID(), From: from.id, Behalf: one.behalf, Payload: one.payload}}
+	if _, e := y.authority(from.id, &sdk.Message{To: y.id, Payload: one.payload, Behalf: one.behalf}, in); e != nil {
+		return nil, e
+	}
+	giveBack, e := y.counted(in.behalf)
+	if e != nil {
+		return nil, e
+	}
+	r, e := y.startCall(deadline, in)
+	if e != nil {
+		giveBack()
+	}
+	return r, e
 }
 
 // idle tells that nothing of the node's waits to be sent.

@@ -151,7 +151,8 @@ func (c *call) failed(op handlerpb.Op, err error, sent bool) error {
 
 var opNames = map[handlerpb.Op]string{handlerpb.OpSend: "send", handlerpb.OpCommit: "commit", handlerpb.OpQuery: "query", handlerpb.OpGet: "get",
 	handlerpb.OpNotify: "notify", handlerpb.OpEmit: "emit", handlerpb.OpOnline: "online", handlerpb.OpGrant: "grant",
-	handlerpb.OpRevoke: "revoke", handlerpb.OpClaim: "claim", handlerpb.OpDelegate: "delegate"}
+	handlerpb.OpRevoke: "revoke", handlerpb.OpClaim: "claim", handlerpb.OpDelegate: "delegate",
+	handlerpb.OpList: "list"}
 
 // onlyDone tells of an operation whose answer says no more than that it was done.
 func onlyDone(op handlerpb.Op) bool {

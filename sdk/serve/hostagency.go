@@ -11,7 +11,7 @@ func (c *call) Notify(ctx context.Context, n sdk.Notice) ([]error, error) {
 	if len(n.Payload) > c.s.v.maxPayload {
 		return nil, tooLarge("the notification", len(n.Payload), c.s.v.maxPayload, sdk.SideCaller, sdk.DeliveredNo)
 	}
-	if !n.Wait {
+	if !n.Wait && len(n.Behalf) == 0 {
 		if queued, err := c.queueNotice(ctx, &n); queued || err != nil {
 			return nil, err
 		}
@@ -86,4 +86,12 @@ func (c *call) Delegate(ctx context.Context, d sdk.Delegation) (sdk.Proof, error
 		return nil, err
 	}
 	return a.Proof, nil
+}
+
+func (c *call) List(ctx context.Context, l sdk.List) (sdk.Page, error) {
+	a, err := c.ask(ctx, &handlerpb.Callback{Op: handlerpb.OpList, List: l})
+	if err != nil {
+		return sdk.Page{}, err
+	}
+	return a.Page, nil
 }

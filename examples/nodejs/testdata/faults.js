@@ -49,6 +49,14 @@ run({
       return answers.filter((a, i) => a.length === bytes && a.every((b) => b === (i & 255))).length;
     },
 
+    // publish gives the record of a public entry, which is durable when told asks for it.
+    publish: (call, text) => call.commit('public', text, { public: true }),
+    async published(call) { return (await call.query({ type: 'public', reverse: true, limit: 1 }))[0].record; },
+    async find(call, record) { return (await call.get(record)).value; },
+    notify: (call, { to, wait }) => call.notify(to, 'x', { wait }).then((results) => results.map((err) => err?.code ?? 'taken')),
+    ask: (call, { to, name, value }) => call.callRemote(to, name, value),
+    grant: (call, grant) => call.grant(grant),
+
     echo: (call, value) => value,
     properties: (call) => [call.agent, call.from, call.dna, call.properties ?? null],
     heap: () => process.memoryUsage(),
@@ -64,6 +72,10 @@ run({
         cwd: process.cwd() === process.env.HOME,
       }));
     }),
+  },
+  // What this agent lets pass, others refuse.
+  validate({ type, own, value, properties, public: all }) {
+    if (type === 'public' && !own && (value === 'not valid' || !all || properties.motto !== 'hej')) throw new Error('as told');
   },
   async receive(call, value) {
     if (value?.sleep) await sleep(value.sleep, undefined, { signal: call.signal });
