@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/parley-p2p/parley/node/control"
 	"github.com/parley-p2p/parley/sdk"
@@ -49,6 +50,7 @@ type testNetwork struct {
 func newTestNetwork(t *testing.T, handler func() *sdk.Definition) *testNetwork {
 	base := testConfig()
 	base.MaxPayload = 1 << 20
+	base.Limits.HandlerRestartWait = time.Minute // a handler's start takes seconds on a busy machine
 	return &testNetwork{t: t, base: base, handler: handler, dir: shortTempDir(t)}
 }
 

@@ -320,6 +320,9 @@ func TestUnconfirmed(t *testing.T) {
 			o := testOptions(t)
 			c, seam := openSeams(t, o)
 			mustAppend(t, c, Batch{Entries: entries("a", 1, 1), Cause: receive(9), KeepReply: true, Reply: []byte("kept")})
+			if err := c.checkpoint(); err != nil { // else the keeper's commit may be the one that fails
+				t.Fatal(err)
+			}
 			seam.set(test.fail)
 			b := Batch{Entries: entries("a", 1, test.size), Cause: receive(1), KeepReply: true}
 			_, err := c.Append(context.Background(), b)
