@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/parley-p2p/parley/dht"
 )
 
 // Scenario is one or more runs by name, and what they must show.
@@ -87,6 +89,27 @@ var scenarios = []Scenario{
 	{Name: "malicious", Title: "Success against the malicious fraction (A5)",
 		About: "Servers that collude: they name the 128 nearest colluders in turn, have no record and keep none. The control is one path instead of disjoint ones.",
 		plan:  planMalicious, judge: judgeMalicious},
+	{Name: "thorough", Title: "What strict and hardened lookups cost",
+		About: "A strict lookup asks all who could have the record, a hardened one goes over eight paths. Times are until the lookup ends.",
+		plan:  planThorough, judge: judgeThorough},
+}
+
+func planThorough(o Options) (out []Variant) {
+	for _, s := range []dht.Search{{}, {Strict: true}, {Hardened: true}} {
+		c := o.config()
+		c.Search = s
+		out = append(out, Variant{Name: [...]string{"usual", "strict", "hardened"}[len(out)], Config: c})
+	}
+	return out
+}
+
+func judgeThorough(rep *Report) {
+	strict, hardened := rep.Runs[1], rep.Runs[2]
+	rep.most(strict.Name, "until all have answered, median, ms", strict.Result.Final.P50, 1200)
+	rep.most(strict.Name, "until all have answered, 99th percentile, ms", strict.Result.Final.P99, 2500)
+	rep.least(strict.Name, "found records that are the newest", strict.Result.Fresh.Part, .999)
+	rep.most(hardened.Name, "requests per lookup", hardened.Result.Msgs.Mean, 85)
+	rep.least(hardened.Name, "lookups that find the record", hardened.Result.Found.Part, .9999)
 }
 
 func planSize(o Options) (out []Variant) {
