@@ -38,7 +38,7 @@ type running struct {
 	mu     sync.Mutex // guards what follows
 	base   uint64     // records when the call began, or up to the last of own behind them, for strict ordering
 	own    []uint64   // numbers of the node's records for this call that stand behind another's
-	wrote  bool       // the node has appended for it
+	proven bool       // the proof under which it runs is kept
 	ended  bool
 	stage  sdk.Stage // of staged
 	staged []sdk.Entry

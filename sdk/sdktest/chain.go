@@ -104,15 +104,18 @@ func (c *chain) append(entries []sdk.Entry, cause sdk.Cause, base uint64) *sdk.E
 }
 
 // appendOwn adds one entry of the node's own and returns its number.
-func (c *chain) appendOwn(e sdk.Entry, cause sdk.Cause) (uint64, error) {
+func (c *chain) appendOwn(cause sdk.Cause, entries ...sdk.Entry) (first uint64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.fault != nil {
 		return 0, &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideNode, Delivered: sdk.DeliveredYes, Retry: true,
 			HandlerCode: sdk.HandlerCodeCommit, Text: "commit: " + c.fault.Error()}
 	}
-	c.addLocked(sdk.Header{Kind: sdk.KindEntry, EntryType: e.Type, Visibility: e.Visibility, Cause: cause}, e.Content)
-	return uint64(len(c.records)) - 1, nil
+	first = uint64(len(c.records))
+	for _, e := range entries {
+		c.addLocked(sdk.Header{Kind: sdk.KindEntry, EntryType: e.Type, Visibility: e.Visibility, Cause: cause}, e.Content)
+	}
+	return first, nil
 }
 
 // query follows sdk.Query. It stops before the records' bytes exceed maxBytes,

@@ -54,7 +54,7 @@ func TestHost(t *testing.T, start func(t *testing.T) Network) {
 		{"concurrent", testConcurrent}, {"context after return", testLater}, {"crash", testCrash},
 		{"init", testInit}, {"validate", testValidate}, {"get", testGet}, {"post commit", testPostCommit},
 		{"grant", testGrant}, {"grant to others", testGrantNobody}, {"grant transferable", testGrantTransferable},
-		{"delegate", testDelegate}, {"delegate on", testDelegateOn}, {"delegate and call", testDelegateCall}, {"delegate uses", testDelegateUses}, {"delegate large", testDelegateLarge},
+		{"delegate", testDelegate}, {"delegate on", testDelegateOn}, {"delegate and call", testDelegateCall}, {"delegate and grant", testDelegateGrants}, {"delegate uses", testDelegateUses}, {"delegate large", testDelegateLarge},
 		{"delegate and notify", testDelegateNotify},
 		{"revoke delegation", testRevokeDelegation}, {"receipt", testReceipt}, {"receipt and failure", testReceiptFails},
 		{"list grants", testListGrants}, {"list pages", testListPages}, {"list claims", testListClaims}, {"list delegations", testListDelegations},

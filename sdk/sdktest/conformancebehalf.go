@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/agency"
 )
 
 // delegate has p sign d, for an hour.
@@ -116,6 +117,40 @@ func testDelegateOn(b *bench) {
 	}
 	if got := b.ofType(carol, sdk.TypeDelegation); len(got) != 1 {
 		b.Errorf("%d delegations on carol's chain", len(got))
+	}
+}
+
+// testDelegateGrants: a call on behalf of another agent that grants and then fails
+// leaves the grant, and with it, once, the proof in whose name it was made.
+func testDelegateGrants(b *bench) {
+	carol := b.net.Start("carol")
+	b.grant(b.bob, sdk.Grant{Kind: sdk.GrantAssigned, Agents: []sdk.AgentID{b.alice.ID()}})
+	p := b.delegate(b.alice, sdk.Delegation{To: carol.ID(), Functions: []string{"do"}})
+	grant := sdk.Grant{Kind: sdk.GrantUnrestricted, Functions: []string{"other"}}
+	twice := func(then *Step) Step {
+		return b.under("remote", p, Step{Op: "grant", Grant: &grant, Then: &Step{Op: "grant", Grant: &grant, Then: then}})
+	}
+	// left are the types of the records that came after, all by one call of carol's.
+	left := func(after int) (types []string) {
+		rs := b.records(b.bob)[after:]
+		for _, r := range rs {
+			if r.Header.Cause != rs[0].Header.Cause || r.Header.Cause.From != carol.ID() {
+				b.Errorf("record %d has cause %+v", r.Header.Seq, r.Header.Cause)
+			}
+			types = append(types, r.Header.EntryType)
+		}
+		return types
+	}
+	before := len(b.records(b.bob))
+	_, err := b.try(b.ctx, carol, twice(&Step{Op: "fail", Text: "told"}))
+	b.want(err, sdk.HandlerFailed, "told", sdk.SideRemoteHandler, sdk.DeliveredYes)
+	if got := left(before); !slices.Equal(got, []string{agency.TypeGrant, sdk.TypeBehalf, agency.TypeGrant}) {
+		b.Errorf("a call that granted twice and failed left %q", got)
+	}
+	before = len(b.records(b.bob))
+	b.do(carol, twice(&Step{Op: "commit", Text: "done", Strict: true, Then: &Step{Op: "who"}})) // a strict commit takes no notice of the proof either
+	if got := left(before); !slices.Equal(got, []string{agency.TypeGrant, sdk.TypeBehalf, agency.TypeGrant, "note"}) {
+		b.Errorf("a call that granted twice and committed left %q", got)
 	}
 }
 

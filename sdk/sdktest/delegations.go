@@ -158,13 +158,18 @@ func (r *running) seal(staged []sdk.Entry, out []byte) (own []sdk.Entry, answer 
 		answer = append(receipt.ReplySignature[:], out...)
 	}
 	r.mu.Lock()
-	wrote := r.wrote
+	proven := r.proven
 	r.mu.Unlock()
-	if len(r.call.Behalf) > 0 && (wrote || len(staged)+len(own) > 0) {
-		e := sdk.BehalfEntry{Time: r.checked, Function: r.call.Function, Proof: r.call.Behalf}
-		own = append(own, sdk.Entry{Type: sdk.TypeBehalf, Content: sdk.AppendBehalf(nil, &e)})
+	if len(r.call.Behalf) > 0 && !proven && len(staged)+len(own) > 0 {
+		own = append(own, r.proof())
 	}
 	return own, answer
+}
+
+// proof is the entry that keeps the proof under which this call runs.
+func (r *running) proof() sdk.Entry {
+	e := sdk.BehalfEntry{Time: r.checked, Function: r.call.Function, Proof: r.call.Behalf}
+	return sdk.Entry{Type: sdk.TypeBehalf, Content: sdk.AppendBehalf(nil, &e)}
 }
 
 // accept takes the receipt from an answer, and keeps it.

@@ -21,14 +21,24 @@ const (
 // whatever becomes of the call, and no reason for a strict commit of it to fail.
 func (r *running) appendOwn(e sdk.Entry) error {
 	cause := sdk.Cause{Kind: r.call.Kind, Message: r.call.ID, From: r.call.From}
-	n, err := r.node.chain.appendOwn(e, cause)
+	entries := []sdk.Entry{e}
+	r.mu.Lock()
+	proof := len(r.call.Behalf) > 0 && !r.proven
+	r.mu.Unlock()
+	if proof { // e stays, whatever becomes of the call: so its proof comes with it
+		entries = append(entries, r.proof())
+	}
+	n, err := r.node.chain.appendOwn(cause, entries...)
 	if err != nil {
 		return err
 	}
 	r.effects.Add(1)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.wrote, r.own = true, append(r.own, n)
+	r.proven = r.proven || proof
+	for i := range entries {
+		r.own = append(r.own, n+uint64(i))
+	}
 	for {
 		i := slices.Index(r.own, r.base)
 		if i < 0 {
