@@ -137,8 +137,8 @@ func TestSizeOfAnEarlierRun(t *testing.T) {
 	}
 }
 
-// Nobody is heard who is farther than both the answerer and what it was asked about: it knows
-// enough who are as near.
+// While the table fills nobody is heard who is farther than both the answerer and what it was
+// asked about: it knows enough who are as near.
 func TestHearNoFarther(t *testing.T) {
 	t.Parallel()
 	n := newMemNet().prepare(t, 1, nil, nil)
@@ -176,5 +176,9 @@ func TestHearNoFarther(t *testing.T) {
 	}
 	if answer(far.id, far); !heard(far) {
 		t.Error("about bucket 0, one in it is not heard")
+	}
+	c.sched.filled = true
+	if answer(c.id, again); !heard(again) {
+		t.Error("when the table is filled somebody was not heard")
 	}
 }
