@@ -91,12 +91,13 @@ func TestNearestKnown(t *testing.T) {
 	}
 }
 
-// What was learned of the network's size is doubted where the table says another thing.
-func TestUnsure(t *testing.T) {
+// What an earlier run learned of the network's size does not count where the table says
+// another thing, and is outvoted by as many new samples.
+func TestSizeOfAnEarlierRun(t *testing.T) {
 	t.Parallel()
 	n := newMemNet().prepare(t, 1, nil, nil)
 	now, c := n.cfg.Now(), n.core
-	if !c.unsure() {
+	if _, ok := c.size(); ok || !c.unsure() {
 		t.Error("sure without a sample")
 	}
 	for i := range 40 {
@@ -104,19 +105,40 @@ func TestUnsure(t *testing.T) {
 		c.table.succeeded(now, Contact{Key: r.Key, Record: r}, 1, checkFirst)
 	}
 	c.sched.filled = true
-	c.sizes.restore(now, []uint64{40, 45, 38, 44})
-	if c.unsure() {
-		t.Error("unsure of what the table confirms")
+	c.sizes.restore([]uint64{40, 45, 38, 44})
+	if v, ok := c.size(); !ok || v != 44 || c.unsure() {
+		t.Errorf("%g, %t: what the table confirms is not believed", v, ok)
 	}
 	c.sizes = sizes{}
-	c.sizes.restore(now, []uint64{4000, 4500, 3800, 4400})
-	if !c.unsure() {
-		t.Errorf("sure of %g nodes, the table knows of %d", c.sizes.value, c.table.shallow())
+	c.sizes.restore([]uint64{4000, 4500, 3800, 4400})
+	if v, ok := c.size(); ok || !c.unsure() || c.nodes() != float64(c.table.shallow()) {
+		t.Errorf("%g nodes are believed, the table knows of %d", v, c.table.shallow())
+	}
+	far := 0
+	for i := range 100 {
+		if !c.inReach(NodeID(pub(testKey(5000 + i)))) {
+			far++
+		}
+	}
+	if far > 0 {
+		t.Errorf("%d of 100 records are too far away in a network of 40", far)
+	}
+	for _, d := range []struct{ old, new float64 }{{100_000, 100}, {100, 100_000}} {
+		var s sizes
+		s.restore([]uint64{uint64(d.old), uint64(d.old), uint64(d.old), uint64(d.old)})
+		at := now
+		for range sizeEnough {
+			at = at.Add(sampleFirst)
+			s.add(at, d.new)
+		}
+		if v, _ := s.nodes(); v != d.new {
+			t.Errorf("from %g to %g: %g after as many new samples", d.old, d.new, v)
+		}
 	}
 }
 
-// In an answer to a search for oneself nobody is heard who is farther than the answerer: it
-// knows enough who are as near.
+// While the table fills nobody is heard who is farther than both the answerer and what it was
+// asked about: it knows enough who are as near.
 func TestHearNoFarther(t *testing.T) {
 	t.Parallel()
 	n := newMemNet().prepare(t, 1, nil, nil)
@@ -144,7 +166,19 @@ func TestHearNoFarther(t *testing.T) {
 	if answer(c.id, far, near); heard(far) || !heard(near) {
 		t.Errorf("heard of one who is farther: %t; of one who is nearer: %t", heard(far), heard(near))
 	}
-	if answer(other.id, other, far); !heard(other) || !heard(far) {
-		t.Error("in an answer about another place somebody was not heard")
+	again := at(0)
+	c.alive(now, &call{query: query{to: contact(asked), req: &Request{Op: OpGet, Target: c.id}}, sent: now}, &Response{Contacts: []Contact{contact(again)}})
+	if heard(again) {
+		t.Error("who asks for the own record hears of anybody")
+	}
+	if answer(other.id, other, far); !heard(other) || heard(far) {
+		t.Errorf("about bucket 1, heard of one in it: %t; of one in bucket 0: %t", heard(other), heard(far))
+	}
+	if answer(far.id, far); !heard(far) {
+		t.Error("about bucket 0, one in it is not heard")
+	}
+	c.sched.filled = true
+	if answer(c.id, again); !heard(again) {
+		t.Error("when the table is filled somebody was not heard")
 	}
 }

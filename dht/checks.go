@@ -70,6 +70,9 @@ func (t *table) lookAtAll() {
 	}
 }
 
+// thinner must follow when b may lack entries, which untouched then looks for sooner.
+func (t *table) thinner(b *bucket) { t.idle = earlier(t.idle, b.touched.Add(-refreshAfter*3/4)) }
+
 // untouched returns a bucket that was not touched for long, -1 if there is none.
 func (t *table) untouched(now time.Time, long time.Duration) int {
 	if now.Sub(t.idle) < long {

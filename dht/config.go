@@ -74,6 +74,7 @@ const (
 	pathsPut        = 4
 	pathsHardened   = 8
 	alpha           = 2 // calls in flight per path
+	alphaStrict     = 4 // and where all are asked, whatever the first ones say
 	quorum          = 3 // distinct holders that make a GET final
 	maxNew          = 8 // contacts taken of one response
 	// maxAsked bounds the nodes that one path asks, eight times the k that end it:

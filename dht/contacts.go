@@ -63,8 +63,8 @@ func (c *core) alive(now time.Time, cl *call, resp *Response) {
 		return // whom nobody vouches for vouches for nobody
 	}
 	h := hearing{by: c.network(cl.to), dead: func(ct *Contact, by uint32) bool { return c.isDead(now, ct, by) }}
-	if cl.req.Op == OpFind && cl.req.Target == c.id {
-		h.least = prefixLen(c.id, cl.to.id()) // whoever is as near knows enough others who are
+	if t := cl.req.Target; t != (ID{}) && !c.sched.filled { // whoever is as near knows enough others who are
+		h.least = min(prefixLen(c.id, t), prefixLen(c.id, cl.to.id()))
 	}
 	for i := range resp.Contacts {
 		named := &resp.Contacts[i]

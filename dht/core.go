@@ -143,8 +143,8 @@ func (c *core) startOp(now time.Time, o *op, target ID) *op {
 	switch kind {
 	case opGet:
 		cfg.get = true
-		if !o.strict {
-			cfg.quorum = quorum
+		if cfg.quorum = quorum; o.strict {
+			cfg.quorum, cfg.alpha = 0, alphaStrict
 		}
 	case opReadback:
 		cfg.get, cfg.minSeq = true, seqOf(c.own.rec)
@@ -180,6 +180,9 @@ func (c *core) startOp(now time.Time, o *op, target ID) *op {
 	}
 	c.off.lookup(&cfg)
 	o.lookup = newLookup(now, cfg, c.seeds(now, target))
+	if c.everywhere(o) {
+		c.around(now, o, subTargets)
+	}
 	switch kind {
 	case opGet:
 		c.local(now, o)
@@ -461,8 +464,10 @@ func (c *core) getError(o *op) error {
 	case l.replies == 0:
 		return ErrNoAnswer
 	}
-	if asked, answered := l.turnout(bucketSize); 2*answered < asked {
-		return &SilentError{Asked: asked, Answered: answered}
+	// Of those asked any number can be dead, or invented next to the target: what counts is how many answered.
+	should, answered := min(bucketSize, max(c.table.n, 1)), min(l.replies, bucketSize)
+	if 2*answered < should {
+		return &SilentError{Should: should, Answered: answered}
 	}
 	return ErrNotFound
 }

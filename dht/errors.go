@@ -7,8 +7,8 @@ import (
 )
 
 var (
-	// ErrNotFound: nobody of those asked holds a valid record of the agent, and half of
-	// the k nearest of them answered, or this node is alone in its network.
+	// ErrNotFound: nobody of those asked holds a valid record of the agent, and enough of
+	// them answered (see SilentError), or this node is alone in its network.
 	ErrNotFound = errors.New("no address record")
 	// ErrNoAnswer: this node knows nobody to ask, nobody that it asked answered, or
 	// too few (see SilentError). Whether a record exists is unknown; trying again may help.
@@ -60,15 +60,16 @@ func messageErrorf(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrMessage, fmt.Errorf(format, args...))
 }
 
-// SilentError says that nobody who answered holds the record, but that most of those who
-// would did not answer. It is an ErrNoAnswer.
+// SilentError says that nobody who answered holds the record, but that fewer answered than
+// would make it certain: half of k, or of this node's contacts where it has fewer. It is
+// an ErrNoAnswer.
 type SilentError struct {
-	Asked    int // of the nearest nodes, at most k
-	Answered int // of these
+	Should   int // nodes that are there to answer: at most k
+	Answered int
 }
 
 func (e *SilentError) Error() string {
-	return fmt.Sprintf("nobody who answered has it, but of the %d nearest nodes only %d did", e.Asked, e.Answered)
+	return fmt.Sprintf("nobody who answered has it, but of some %d nodes that could know only %d answered", e.Should, e.Answered)
 }
 
 // Unwrap returns ErrNoAnswer.

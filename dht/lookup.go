@@ -310,24 +310,6 @@ func (l *lookup) step(now time.Time, n *node) Step {
 	return Step{Key: n.Key, Addrs: n.Addresses(), Path: n.path, Hop: n.hop, Start: n.asked.Sub(l.start), Took: now.Sub(n.asked)}
 }
 
-// turnout is how many of the k nearest nodes that were asked there are, and how many of these answered.
-func (l *lookup) turnout(k int) (asked, answered int) {
-	var nodes []*node
-	for _, n := range l.all {
-		if n.state == nodeAnswered || n.state == nodeFailed || n.state == nodeAsked {
-			nodes = append(nodes, n)
-		}
-	}
-	slices.SortFunc(nodes, func(a, b *node) int { return compare(l.target, a.id, b.id) })
-	nodes = nodes[:min(k, len(nodes))]
-	for _, n := range nodes {
-		if n.state == nodeAnswered {
-			answered++
-		}
-	}
-	return len(nodes), answered
-}
-
 // nearest returns the k nearest nodes that answered.
 func (l *lookup) nearest(k int) []*node {
 	var nodes []*node

@@ -38,25 +38,34 @@ const (
 // sizes estimates the number of nodes from the density around positions that
 // this node chose at random, so that nodes gathered at one position do not move it.
 type sizes struct {
-	samples []float64 // the latest last
-	value   float64
-	start   time.Time // of the first sample
-	at      time.Time // of value
+	samples  []float64 // the latest last
+	restored int       // of them, the first ones: of an earlier run
+	value    float64
+	start    time.Time // since when value may grow by no more than sizeGrowth: sizeSettling after it
+	at       time.Time // of value
 }
 
 func (s *sizes) add(now time.Time, n float64) {
 	if s.start.IsZero() {
 		s.start = now
 	}
-	if s.samples = append(s.samples, n); len(s.samples) > sizeSamples {
+	s.samples = append(s.samples, n)
+	if s.restored > 0 && len(s.samples) == s.restored+sizeEnough { // what was then is over
+		s.samples, s.restored, s.start = s.samples[s.restored:], 0, now
+	}
+	if len(s.samples) > sizeSamples {
 		s.samples = s.samples[1:]
 	}
-	sorted := slices.Sorted(slices.Values(s.samples))
-	m := sorted[len(sorted)/2]
+	m := s.median()
 	if s.value > 0 && now.Sub(s.start) > sizeSettling {
 		m = min(m, s.value*math.Pow(sizeGrowth, max(now.Sub(s.at).Hours(), 0)))
 	}
 	s.value, s.at = m, now
+}
+
+func (s *sizes) median() float64 {
+	sorted := slices.Sorted(slices.Values(s.samples))
+	return sorted[len(sorted)/2]
 }
 
 // known are the latest samples, for a snapshot.
@@ -68,26 +77,37 @@ func (s *sizes) known() []uint64 {
 	return out
 }
 
-// restore takes over the samples of an earlier run: no more than make an estimate, so
-// that as many new ones outvote them.
-func (s *sizes) restore(now time.Time, samples []uint64) {
+// restore takes over the samples of an earlier run: no more than make an estimate, and
+// until there are as many new ones.
+func (s *sizes) restore(samples []uint64) {
 	for _, n := range samples[max(0, len(samples)-sizeEnough):] {
-		s.add(now, float64(n))
+		s.samples = append(s.samples, float64(n))
+	}
+	if s.restored = len(s.samples); s.restored > 0 {
+		s.value = s.median()
 	}
 }
 
 // nodes is the estimate; false while there are too few samples.
 func (s *sizes) nodes() (float64, bool) { return s.value, len(s.samples) >= sizeEnough }
 
-// unsure tells whether there are too few samples, or the table disagrees with
-// them: the network may have changed while this node was away.
-func (c *core) unsure() bool {
+// size is what the samples say, unless they are too few, or those of an earlier run and
+// the table disagrees: the network may have changed while this node was away.
+func (c *core) size() (float64, bool) {
 	n, ok := c.sizes.nodes()
-	if !ok {
-		return true
-	}
+	return n, ok && (c.sizes.restored == 0 || !c.doubts(n))
+}
+
+// doubts tells whether the table's rough estimate is far from n.
+func (c *core) doubts(n float64) bool {
 	rough := float64(c.table.shallow())
 	return c.sched.filled && (n > sizeDoubt*rough || rough > sizeDoubt*n)
+}
+
+// unsure tells whether there are too few samples, or the table disagrees with them.
+func (c *core) unsure() bool {
+	n, ok := c.sizes.nodes()
+	return !ok || c.doubts(n)
 }
 
 // sample takes the density around a random target's nearest nodes.
@@ -105,7 +125,7 @@ func (c *core) sample(now time.Time, l *lookup) {
 
 // nodes is the best estimate of the number of nodes.
 func (c *core) nodes() float64 {
-	if n, ok := c.sizes.nodes(); ok {
+	if n, ok := c.size(); ok {
 		return n
 	}
 	return float64(c.table.shallow())
@@ -210,8 +230,21 @@ func spread(target ID, near []*node, radius float64) []*node {
 	}
 }
 
+// around sends a lookup to n positions around its target, beside the target itself.
+func (c *core) around(now time.Time, o *op, n int) {
+	for _, t := range c.aroundTarget(o.lookup.target, n) {
+		o.lookup.widen(t, subWidth, c.seeds(now, t))
+	}
+}
+
+// everywhere tells whether a lookup is to go around its target from its beginning, since it
+// must not miss anything.
+func (c *core) everywhere(o *op) bool {
+	return o.strict && !c.off.Region && c.nodes() > maxHolders
+}
+
 // widen ends a lookup whose paths have ended, or sends it around its target too:
-// where what it found there is odd, or where it must not miss anything.
+// where what it found there is odd.
 func (c *core) widen(now time.Time, o *op) {
 	l := o.lookup
 	if o.wide || !l.done() {
@@ -221,14 +254,10 @@ func (c *core) widen(now time.Time, o *op) {
 	if c.off.Region || l.satisfied() || o.kind == opSelf || o.kind == opRefresh || l.replies == 0 {
 		return
 	}
-	n := 0
 	switch odd := c.odd(l); {
 	case odd && o.hardened:
-		n = subMore
-	case odd, o.strict && c.nodes() > maxHolders:
-		n = subTargets
-	}
-	for _, t := range c.aroundTarget(l.target, n) {
-		l.widen(t, subWidth, c.seeds(now, t))
+		c.around(now, o, subMore)
+	case odd && !c.everywhere(o):
+		c.around(now, o, subTargets)
 	}
 }

@@ -103,7 +103,7 @@ func (c *core) serveGet(now time.Time, from Key, req *Request, resp *Response) {
 // inReach tells whether this node is near enough to a position to keep what belongs
 // there: 4 times the radius, for the others' estimates of it differ.
 func (c *core) inReach(id ID) bool {
-	n, known := c.sizes.nodes()
+	n, known := c.size()
 	return !known || c.off.Stores || n < 4*bucketSize || fraction(c.id, id) <= 4*c.radius()
 }
 

@@ -163,7 +163,7 @@ func (c *core) restore(now time.Time, b []byte) error {
 	// A seq from a clock far ahead would make this agent's records unbeatable
 	// for itself only: seqs carry no meaning but their order.
 	c.own.seq = max(c.own.seq, s.seq)
-	c.sizes.restore(now, s.sizes)
+	c.sizes.restore(s.sizes)
 	for id, f := range s.floors {
 		if now.Before(f.until) && len(c.store.floors) < c.cfg.MaxFloors {
 			c.store.raise(id, f)

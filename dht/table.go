@@ -155,7 +155,7 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 	}
 	e := &entry{Contact: c, id: id, since: t.stamp(now), every: uint8(every / time.Minute)}
 	t.ok(now, e, rtt)
-	t.idle = earlier(t.idle, b.touched.Add(-refreshAfter*3/4)) // see untouched
+	t.thinner(b)
 	t.insert(b, e)
 	t.sooner(b, e)
 	t.trimSiblings()
@@ -169,7 +169,10 @@ func (t *table) ok(now time.Time, e *entry, rtt time.Duration) {
 		e.rtt = uint32(us)
 	}
 	e.rtt = uint32(int64(e.rtt) + (us-int64(e.rtt))/4)
-	t.checkAt(e, now.Add(time.Duration(e.every)*time.Minute))
+	before := e.nextCheck
+	if t.checkAt(e, now.Add(time.Duration(e.every)*time.Minute)); e.nextCheck < before {
+		t.sooner(t.bucket(e.id), e)
+	}
 }
 
 // roundTrip is the moving average of e's round trips.
@@ -248,6 +251,7 @@ func (t *table) insert(b *bucket, e *entry) {
 
 func (t *table) remove(b *bucket, i int) {
 	t.count(&b.entries[i].Contact, -1)
+	t.thinner(b)
 	b.entries, b.tops, b.nets = slices.Delete(b.entries, i, i+1), slices.Delete(b.tops, i, i+1), slices.Delete(b.nets, i, i+1)
 	t.n--
 	t.countSiblings()

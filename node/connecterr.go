@@ -29,8 +29,8 @@ func lookupError(to sdk.AgentID, err error, asked int, took time.Duration, down 
 		e.Text = fmt.Sprintf("no node of this network has an address record of %s (%d were asked, in %s); is its node running, with the same --network?",
 			to, asked, took.Round(time.Millisecond))
 	case errors.As(err, &silent):
-		e.Text = fmt.Sprintf("%s was not found, which is not certain: of the %d nodes nearest to its record only %d answered, in %s; try again",
-			to, silent.Asked, silent.Answered, took.Round(time.Millisecond))
+		e.Text = fmt.Sprintf("%s was not found, which is not certain: of some %d nodes that could know its address only %d answered, in %s; try again",
+			to, silent.Should, silent.Answered, took.Round(time.Millisecond))
 	case errors.Is(err, dht.ErrNoAnswer):
 		e.Text = fmt.Sprintf("%s could not be looked for: %d nodes were asked, none answered in %s; check this node's --bootstrap and network",
 			to, asked, took.Round(time.Millisecond))

@@ -23,7 +23,7 @@ func TestLookupErrors(t *testing.T) {
 	}{
 		{dht.ErrNotFound, false, sdk.UnknownAgent, "7 were asked"},
 		{dht.ErrNoAnswer, false, sdk.UnknownAgent, "none answered"},
-		{&dht.SilentError{Asked: 16, Answered: 3}, false, sdk.UnknownAgent, "not certain: of the 16 nodes nearest to its record only 3 answered"},
+		{&dht.SilentError{Should: 16, Answered: 3}, false, sdk.UnknownAgent, "not certain: of some 16 nodes that could know its address only 3 answered"},
 		{dht.ErrNoAnswer, true, sdk.UnknownAgent, "this machine's network"},
 		{dht.ErrBusy, true, sdk.Busy, "too much at once"},
 		{&dht.WithdrawnError{Seq: 3, Since: time.Unix(1e9, 0)}, false, sdk.Unreachable, "gone offline"},

@@ -1,0 +1,64 @@
+package dht
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// A contact with a session is looked at seldom. When it answers, its next check is sooner
+// than that, and is made then, though the session has ended meanwhile without a word.
+func TestCheckAfterLink(t *testing.T) {
+	t.Parallel()
+	n := newMemNet().prepare(t, 1, nil, nil)
+	now, c := n.cfg.Now(), n.core
+	r := testRecord(t, 100, 1, now)
+	c.table.succeeded(now, Contact{Key: r.Key, Record: r}, 1, checkFirst)
+	e := c.table.get(r.Key)
+	linked := true
+	c.cfg.linked = func(Key) bool { return linked }
+	due := func(at time.Time) bool {
+		c.checkContacts(at)
+		return len(c.probes) > 0
+	}
+	at := now.Add(checkFirst)
+	if due(at) || !c.table.time(e.nextCheck).After(at.Add(checkFirst)) {
+		t.Fatalf("next check at +%s", c.table.time(e.nextCheck).Sub(now))
+	}
+	at = at.Add(time.Minute)
+	c.table.succeeded(at, e.Contact, 1, checkFirst)
+	linked = false
+	want := at.Add(checkFirst)
+	for ; !due(at); at = at.Add(checkRound) {
+		if at.After(want.Add(2 * checkRound)) {
+			t.Fatalf("the check that is due at +%s was not made", want.Sub(now))
+		}
+	}
+	if at.Before(want) {
+		t.Errorf("it was made at +%s, due at +%s", at.Sub(now), want.Sub(now))
+	}
+}
+
+// A bucket that lost a contact and has no replacement is explored after 15 min.
+func TestUntouchedAfterLoss(t *testing.T) {
+	t.Parallel()
+	n := newMemNet().prepare(t, 1, nil, nil)
+	c, rnd, now := n.core, rand.New(rand.NewPCG(1, 2)), n.cfg.Now()
+	for b := range 3 {
+		for range bucketSize {
+			c.table.succeeded(now, at(keyAt(rnd, c.id, b), "127.0.0.1:1"), 1, checkFirst)
+		}
+		c.table.buckets[b].touched = now
+	}
+	c.table.idle, c.table.sibling = time.Time{}, 3
+	if i := c.table.untouched(now, refreshAfter); i >= 0 {
+		t.Fatalf("bucket %d was not touched", i)
+	}
+	c.table.remove(c.table.buckets[0], 3)
+	c.table.sibling = 3
+	for _, m := range []struct{ minute, want int }{{14, -1}, {16, 0}} {
+		if i := c.table.untouched(now.Add(time.Duration(m.minute)*time.Minute), refreshAfter); i != m.want {
+			t.Errorf("after %d min bucket %d is explored, want %d", m.minute, i, m.want)
+		}
+	}
+}
