@@ -55,7 +55,7 @@ type Limits struct {
 	MaxInbound, MaxInboundPerNet int
 	// MaxBackground bounds the sessions that this node has dialled and that carried only
 	// Background requests (256), MaxBackgroundInbound such that peers have
-	// dialled (1,024). Beyond it the longest unused ones are closed, kept ones last.
+	// dialled (1,024). Beyond it the longest unused ones are closed, strangers' first (Pin).
 	MaxBackground, MaxBackgroundInbound int
 	// MaxRequests bounds the requests of one peer that are being served on one
 	// session (256). The peer learns it in the handshake and holds more back.
