@@ -190,7 +190,7 @@ func (s *Session) inherit(now int64, old []*Session) {
 		o.mu.Lock()
 		o.use.sample(now, o.use.seenRequests)
 		s.use.message = max(s.use.message, o.use.message)
-		s.live.inherit(now, &o.live, o.use.messages)
+		s.live.inherit(&o.live, o.use.messages)
 		o.mu.Unlock()
 	}
 }

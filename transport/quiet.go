@@ -19,7 +19,8 @@ const (
 type liveness struct {
 	messages uint64 // usage.messages at the last tick
 	message  int64  // when they last grew; 0 = never
-	spoke    int64  // when they first did, here or on the session that this one has renewed; 0 = never
+	spoke    int64  // when they first did; 0 = never
+	heir     bool   // an older session of the peer that this one takes the place of had spoken
 	busy     int64  // since when the session is not quiet, 0 = it is
 	pinged   int64  // see condition
 	before   uint64 // how many bytes had come when that ping was queued
@@ -88,12 +89,10 @@ func (l *liveness) look(now int64, messages uint64, inFlight, asked bool) {
 }
 
 // inherit takes over what an older session of the peer was that had carried so
-// many messages, as another takes its place at now.
-func (l *liveness) inherit(now int64, old *liveness, messages uint64) {
+// many messages. The peer may know nothing of that session: it may have restarted.
+func (l *liveness) inherit(old *liveness, messages uint64) {
 	l.message = max(l.message, old.message)
-	if old.spoke != 0 || messages > 0 {
-		l.spoke = now
-	}
+	l.heir = l.heir || old.heir || old.spoke != 0 || messages > 0
 }
 
 // Dialable says whether this node is known to be reachable from outside; at first
@@ -112,7 +111,7 @@ func (c *Config) announced() time.Duration {
 // beatLocked is how often this side sends on the session when it is quiet.
 func (s *Session) beatLocked() time.Duration {
 	t := &s.ep.cfg.Times
-	if s.live.spoke != 0 || !s.ep.dialable.Load() {
+	if s.live.spoke != 0 || s.live.heir || !s.ep.dialable.Load() {
 		return t.QuietPingAfter
 	}
 	return t.BackgroundPingAfter
