@@ -6,10 +6,10 @@ import "slices"
 // worth an open session.
 const pinnedPerBucket = 2
 
-// Pinned are the contacts whose sessions should be kept open, since every lookup
-// begins with them: the siblings, and of each further bucket the longest-lived
-// that answered last time. A sibling whose last call failed is among them: that
-// may be why there is no session.
+// Pinned are the contacts to dial where there is no session, and to keep it, since
+// every lookup begins with them: the siblings, and of each further bucket the
+// longest-lived that answered last time. A sibling whose last call failed is among
+// them: that may be why there is no session.
 func (d *DHT) Pinned() []Contact {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -18,8 +18,9 @@ func (d *DHT) Pinned() []Contact {
 	return out
 }
 
-// Kept are the contacts whose sessions should stay open where there are any: all. One
-// with a session needs no check, and its end tells of most deaths.
+// Kept are the contacts whose sessions should stay open where there are any, though
+// nobody dials for it: all, those that are Pinned too. One with a session needs no
+// check, and its end tells of most deaths.
 func (d *DHT) Kept() []Key {
 	d.mu.Lock()
 	defer d.mu.Unlock()

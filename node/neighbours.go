@@ -60,15 +60,15 @@ func (n *Node) tendNeighbours(ctx context.Context, ns *neighbours) {
 	d := n.dht.Stats()
 	n.endpoint.Dialable(d.Server && d.Proven)
 	pinned := n.dht.Pinned()
-	pins := make([]transport.PeerKey, len(pinned))
+	pinnedPeers := make([]transport.PeerKey, len(pinned))
 	for i := range pinned {
-		pins[i] = transport.PeerKey(pinned[i].Key)
+		pinnedPeers[i] = transport.PeerKey(pinned[i].Key)
 	}
-	var keep []transport.PeerKey
+	var keptPeers []transport.PeerKey
 	for _, k := range n.dht.Kept() {
-		keep = append(keep, transport.PeerKey(k))
+		keptPeers = append(keptPeers, transport.PeerKey(k))
 	}
-	n.endpoint.Pin(pins, keep)
+	n.endpoint.Pin(pinnedPeers, keptPeers)
 	var dials sync.WaitGroup
 	due := ns.due(n.now(), pinned, n.leaveAlone)
 	failed := make([]bool, len(due))

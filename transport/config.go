@@ -55,7 +55,7 @@ type Limits struct {
 	MaxInbound, MaxInboundPerNet int
 	// MaxBackground bounds the sessions that this node has dialled and that carried only
 	// Background requests (256), MaxBackgroundInbound such that peers have
-	// dialled (1,024). Beyond it the longest unused ones are closed, kept ones last.
+	// dialled (1,024). Beyond it the longest unused ones are closed, strangers' first (Pin).
 	MaxBackground, MaxBackgroundInbound int
 	// MaxRequests bounds the requests of one peer that are being served on one
 	// session (256). The peer learns it in the handshake and holds more back.
@@ -107,7 +107,8 @@ type Times struct {
 	// PingAfter is how long a session may send nothing before it sends a ping (8 s).
 	PingAfter time.Duration
 	// DeadAfter is how long nothing may be heard, or one write may take, before
-	// the peer counts as dead (20 s). It is noticed within DeadAfter + Tick.
+	// the peer counts as dead (20 s). It is noticed within DeadAfter + Tick, on a session
+	// that was quiet DeadAfter + 2*Tick after something is sent, if it is a message 5 s + 2*Tick.
 	DeadAfter time.Duration
 	// QuietPingAfter takes the place of PingAfter on a quiet session (100 s, 15 min at
 	// most). A silent death is noticed there when a ping has had no answer for

@@ -248,7 +248,7 @@ func TestDuty(t *testing.T) {
 	times := &Config{}
 	*times = times.withDefaults()
 	s := int64(time.Second)
-	base := condition{now: 100000 * s, heard: 100000 * s, sent: 100000 * s, opened: 99999 * s, initiator: true, busy: 99980 * s, quiet: 600 * s, every: 100 * s, spoke: 99999 * s}
+	base := condition{now: 100000 * s, heard: 100000 * s, sent: 100000 * s, opened: 99999 * s, initiator: true, busy: 99900 * s, quiet: 600 * s, every: 100 * s, spoke: 99999 * s}
 	silent := func(c *condition, heard, pinged int64) {
 		c.heard, c.sent, c.pinged = c.now-heard*s, c.now-pinged*s, c.now-pinged*s
 	}
@@ -279,9 +279,12 @@ func TestDuty(t *testing.T) {
 		"woken, a ping without an answer":     {func(c *condition) { c.busy = c.now; silent(c, 100, 21) }, dutyDead},
 		"woken":                               {func(c *condition) { c.busy = c.now; c.heard -= 9 * s }, dutyPing},
 		"woken, heard just now":               {func(c *condition) { c.busy = c.now; c.heard -= 7 * s }, dutyNone},
-		"woken 5 s ago":                       {func(c *condition) { c.busy = c.now - 5*s; c.heard -= 200 * s }, dutyNone},
-		"woken 6 s ago, nothing heard":        {func(c *condition) { c.busy = c.now - 6*s; c.heard -= 200 * s }, dutyDead},
-		"woken 6 s ago, heard before that":    {func(c *condition) { c.busy = c.now - 6*s; c.heard -= 19 * s }, dutyNone},
+		"woken 20 s ago":                      {func(c *condition) { c.busy = c.now - 20*s; c.heard -= 200 * s }, dutyNone},
+		"woken 21 s ago, nothing heard":       {func(c *condition) { c.busy = c.now - 21*s; c.heard -= 200 * s }, dutyDead},
+		"woken 21 s ago, heard before that":   {func(c *condition) { c.busy = c.now - 21*s; c.heard -= 19 * s }, dutyNone},
+		"a message 5 s ago":                   {func(c *condition) { c.busy, c.talking = c.now-15*s, c.now-5*s; c.heard -= 200 * s }, dutyNone},
+		"a message 6 s ago, nothing heard":    {func(c *condition) { c.busy, c.talking = c.now-6*s, c.now-6*s; c.heard -= 200 * s }, dutyDead},
+		"a message 6 s ago, heard before":     {func(c *condition) { c.busy, c.talking = c.now-6*s, c.now-6*s; c.heard -= 19 * s }, dutyNone},
 		"a write stalls":                      {func(c *condition) { c.writing = c.now - 21*s }, dutyDead},
 		"old":                                 {func(c *condition) { c.opened -= 3600 * s }, dutyRenew},
 		"old, tried just now":                 {func(c *condition) { c.opened -= 3600 * s; c.tried = c.now - s }, dutyNone},
@@ -291,6 +294,9 @@ func TestDuty(t *testing.T) {
 		"older, background":                   {func(c *condition) { c.opened -= 24 * 3600 * s; c.spoke = 0 }, dutyRenew},
 		"as old, background, responder":       {func(c *condition) { c.opened -= 24 * 3600 * s; c.spoke = 0; c.initiator = false }, dutyNone},
 		"48 h old, background, responder":     {func(c *condition) { c.opened -= 48 * 3600 * s; c.spoke = 0; c.initiator = false }, dutyRenew},
+		"renewed after messages":              {func(c *condition) { c.opened -= 3600 * s; c.spoke, c.heir = 0, true }, dutyRenew},
+		"renewed after messages, responder":   {func(c *condition) { c.opened -= 40 * 3600 * s; c.spoke, c.heir, c.initiator = 0, true, false }, dutyNone},
+		"the same, 48 h old":                  {func(c *condition) { c.opened -= 48 * 3600 * s; c.spoke, c.heir, c.initiator = 0, true, false }, dutyRenew},
 		"background, but a message now":       {func(c *condition) { c.opened -= 3600 * s; c.spoke = c.now }, dutyRenew},
 		"its responder leaves it to the peer": {func(c *condition) { c.opened -= 40 * 3600 * s; c.spoke = c.now - 3599*s; c.initiator = false }, dutyNone},
 		"its responder, an hour later":        {func(c *condition) { c.opened -= 40 * 3600 * s; c.spoke = c.now - 3601*s; c.initiator = false }, dutyRenew},

@@ -52,9 +52,9 @@ type Endpoint struct {
 	listener net.Listener
 	peers    map[PeerKey][]*Session // oldest first
 	sessions int
-	inbound  int               // of sessions: those that peers have dialled
-	worth    map[PeerKey]worth // replaced, never changed
+	inbound  int // of sessions: those that peers have dialled
 
+	priorities   map[PeerKey]priority // see Pin; replaced, never changed
 	inboundByNet map[string]int
 	dials        map[PeerKey]*dialing
 	lingers      int // of dials: those that nobody waits for

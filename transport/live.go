@@ -7,7 +7,7 @@ import (
 )
 
 // condition is what a tick knows of a session; all times are in ns of one clock.
-// What this side slept through counts for nothing in heard, writing, busy and pinged.
+// What this side slept through counts for nothing in heard, writing, busy, talking and pinged.
 type condition struct {
 	now, heard, sent, writing int64 // writing: when the write under way began, 0 = none
 	opened, drained           int64 // drained: since when it drains, 0 = it does not
@@ -17,10 +17,12 @@ type condition struct {
 	initiator                 bool
 	tried                     int64 // when the last renewal was tried, 0 = never
 	busy                      int64 // since when it is not quiet, 0 = it is
+	talking                   int64 // when the first message since then passed, 0 = none has
 	every                     int64 // how often this side sends when it is quiet
 	quiet                     int64 // how often the peer does; 0 = it is never quiet
 	pinged                    int64 // since when a ping of ours is followed by nothing, 0 = none is
 	spoke                     int64 // when its first message passed, 0 = none has
+	heir                      bool  // one passed on a session that it has taken the place of
 }
 
 // duty is what a session needs at a tick.
@@ -40,10 +42,9 @@ const renewRetry = 10 * time.Second
 // dead tells whether the peer was silent for too long. Where it is quiet, or has
 // just woken, silence says nothing but after a ping.
 func (c condition) dead(t *Times) bool {
-	if c.busy == 0 || c.now-c.busy <= int64(wakeAfter) {
-		return c.pinged != 0 && c.now-c.pinged > int64(t.DeadAfter)
-	}
-	return c.now-c.heard > int64(t.DeadAfter)
+	long := int64(t.DeadAfter)
+	awake := c.busy != 0 && (c.now-c.busy > long || c.talking != 0 && c.now-c.talking > int64(wakeAfter))
+	return awake && c.now-c.heard > long || c.pinged != 0 && c.now-c.pinged > long
 }
 
 // pings tells whether a ping is due: where nothing was sent for long, where a quiet
@@ -62,12 +63,13 @@ func (c condition) pings(t *Times) bool {
 
 // old tells whether the session is to be renewed. The side that dialled does; the
 // other side knows no address, and only ends it when that should long have happened.
+// It goes by what this session itself has carried: it can't tell a renewal from the
+// first dial of a peer that has restarted, and for which the session is not old then.
 func (c condition) old(t *Times) bool {
-	after := int64(t.RenewAfter)
-	if c.spoke == 0 {
+	after, age := int64(t.RenewAfter), c.now-c.opened
+	if c.spoke == 0 && !(c.initiator && c.heir) {
 		after = int64(t.RenewBackgroundAfter)
 	}
-	age := c.now - c.opened
 	if c.initiator {
 		return age > after || c.bytes >= t.RenewBytes
 	}
@@ -103,7 +105,7 @@ func (s *Session) tick(now time.Time, slept int64) {
 	l.hears(c.now, slept, heard, s.stats.writing.Load(), in)
 	l.look(c.now, s.use.messages, s.calls.inFlight > 0 || s.calls.waiting.head != nil || s.serve.slots > 0 || s.drain.on || s.pings.awaited(), s.asked.Swap(false))
 	c.heard, c.writing = l.heard.put(), l.writing.put()
-	c.busy, c.quiet, c.pinged, c.spoke, c.every = l.busy, l.quiet, l.pinged, l.spoke, int64(s.beatLocked())
+	c.busy, c.talking, c.quiet, c.pinged, c.spoke, c.heir, c.every = l.busy, l.talking, l.quiet, l.pinged, l.spoke, l.heir, int64(s.beatLocked())
 	if s.drain.on {
 		c.drained = int64(s.drain.since.Sub(s.ep.start)) + 1
 		c.unused = s.drain.reason == reasonUnused && s.calls.inFlight == 0 && s.serve.slots == 0 &&

@@ -20,14 +20,14 @@ import (
 //   - Where the budget for others is nearly used up, the longest unused of theirs
 //     go, those too that have carried messages, but not within messageKeeps.
 //
-// Sessions with requests in flight, and pinned peers' (Pin), are never closed so;
-// kept ones' last of all.
+// Sessions with requests in flight, those used just now, and pinned peers' (Pin) are
+// never closed so. Kept peers' are only where there are too many without all others.
 
 const (
 	// messageKeeps is how long a message keeps a session from being closed for
 	// the room that it takes.
 	messageKeeps = time.Hour
-	// freshFor is how long a new or used session is not closed for its room.
+	// freshFor is how long a new or used session is not closed.
 	freshFor = 10 * time.Second
 	// poolEvery is how often the sessions are gone through for it.
 	poolEvery = 5 * time.Second
@@ -52,72 +52,95 @@ func (u *usage) sample(now int64, requests uint64) {
 	}
 }
 
-// worth is what Pin has said of a peer.
-type worth uint8
+// priority is what Pin has said of a session's peer: who has more goes later.
+type priority uint8
 
 const (
-	kept worth = iota + 1
-	pinned
+	stranger priority = iota // nothing
+	kept                     // its session stays, where there is one
+	pinned                   // its session is never closed by the pool
 )
 
 // pooled is a session as the pool sees it.
 type pooled struct {
-	s       *Session
-	inbound bool
-	net     string // for MaxInboundPerNet; "" = not limited
-	busy    bool   // it has requests in flight
-	worth   worth
-	used    int64
-	message int64
+	s        *Session
+	inbound  bool
+	net      string // for MaxInboundPerNet; "" = not limited
+	busy     bool   // it has requests in flight
+	priority priority
+	used     int64
+	message  int64
 }
 
-// surplus decides which sessions are to be closed. It sorts all.
-func surplus(c *Config, now int64, all []pooled) (close []*Session) {
-	slices.SortFunc(all, func(a, b pooled) int { return cmp.Or(cmp.Compare(a.worth, b.worth), cmp.Compare(a.used, b.used)) })
-	var in, background, backgroundIn int
-	byNet := make(map[string]int)
-	for i := range all {
-		p := &all[i]
-		switch {
-		case p.inbound:
-			in++
-			byNet[p.net]++
-			if p.message == 0 {
-				backgroundIn++
-			}
-		case p.message == 0:
-			background++
+// background tells whether only Background requests ever went over it.
+func (p *pooled) background() bool { return p.message == 0 }
+
+// crowd counts sessions by what limits them.
+type crowd struct {
+	background, inbound, backgroundInbound int
+	byNet                                  map[string]int // inbound ones
+}
+
+// count counts a session in or out.
+func (w *crowd) count(p *pooled, d int) {
+	switch {
+	case p.inbound:
+		w.inbound += d
+		w.byNet[p.net] += d
+		if p.background() {
+			w.backgroundInbound += d
 		}
+	case p.background():
+		w.background += d
+	}
+}
+
+// presses tells whether there are so many that p is to go for its room.
+func (w *crowd) presses(c *Config, now int64, p *pooled) bool {
+	switch {
+	case !p.inbound:
+		return p.background() && w.background > c.MaxBackground
+	case p.background() && w.backgroundInbound > c.MaxBackgroundInbound:
+		return true
+	case !p.background() && now-p.message < int64(messageKeeps):
+		return false
+	}
+	return w.inbound > almost(c.MaxInbound) || p.net != "" && w.byNet[p.net] > almost(c.MaxInboundPerNet)
+}
+
+// surplus decides which sessions are to be closed. It sorts all. Kept ones go only
+// where they and the pinned ones alone are too many: strangers, of whom the fresh and
+// the busy do not go, would have them closed else.
+func surplus(c *Config, now int64, all []pooled) (close []*Session) {
+	slices.SortFunc(all, func(a, b pooled) int {
+		return cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(a.used, b.used))
+	})
+	everybody, prior := crowd{byNet: make(map[string]int)}, crowd{byNet: make(map[string]int)}
+	count := func(p *pooled, d int) {
+		everybody.count(p, d)
+		if p.priority != stranger {
+			prior.count(p, d)
+		}
+	}
+	for i := range all {
+		count(&all[i], 1)
 	}
 	for i := range all {
 		p := &all[i]
 		idle := now - p.used
-		if p.busy || p.worth == pinned || idle < int64(freshFor) {
+		if p.busy || p.priority == pinned || idle < int64(freshFor) {
 			continue
 		}
-		gone := false
-		switch {
-		case !p.inbound:
-			gone = p.message == 0 && (background > c.MaxBackground || p.worth != kept && idle >= int64(c.BackgroundIdle))
-		case p.message == 0 && backgroundIn > c.MaxBackgroundInbound:
-			gone = true
-		case p.message != 0 && now-p.message < int64(messageKeeps):
-		default:
-			gone = in > almost(c.MaxInbound) || p.net != "" && byNet[p.net] > almost(c.MaxInboundPerNet)
+		var gone bool
+		if p.priority == kept {
+			gone = prior.presses(c, now, p)
+		} else {
+			unused := !p.inbound && p.background() && idle >= int64(c.BackgroundIdle)
+			gone = unused || everybody.presses(c, now, p)
 		}
-		if !gone {
-			continue
-		}
-		close = append(close, p.s)
-		switch {
-		case p.inbound:
-			in--
-			byNet[p.net]--
-			if p.message == 0 {
-				backgroundIn--
-			}
-		default: // of those dialled here only such go
-			background--
+		if gone {
+			close = append(close, p.s)
+			count(p, -1)
 		}
 	}
 	return close
@@ -133,12 +156,12 @@ func (e *Endpoint) pool(now int64, sessions []*Session) {
 	}
 	e.pooledAt = now
 	e.mu.Lock()
-	peers := e.worth
+	peers := e.priorities
 	e.mu.Unlock()
 	all := make([]pooled, 0, len(sessions))
 	for _, s := range sessions {
 		if p, ok := s.pooled(now); ok {
-			p.worth = peers[s.peer]
+			p.priority = peers[s.peer]
 			all = append(all, p)
 		}
 	}
@@ -160,32 +183,34 @@ func (s *Session) pooled(now int64) (pooled, bool) {
 }
 
 // inherit takes over what older sessions of the peer were used for, as s is
-// opened at now: a renewed session is as worthy as the one before.
+// opened at now: a renewed session counts as the one before.
 func (s *Session) inherit(now int64, old []*Session) {
 	s.use.used = now
 	for _, o := range old {
 		o.mu.Lock()
 		o.use.sample(now, o.use.seenRequests)
 		s.use.message = max(s.use.message, o.use.message)
-		s.live.inherit(now, &o.live, o.use.messages)
+		s.live.inherit(&o.live, o.use.messages)
 		o.mu.Unlock()
 	}
 }
 
-// Pin has sessions with the pinned peers, if there are any, not be closed for being
-// unused or for the room that they take, and with those to keep only for the room,
-// after all others. It replaces what was said before.
-func (e *Endpoint) Pin(pins, keep []PeerKey) {
-	all := make(map[PeerKey]worth, len(pins)+len(keep))
-	for _, p := range keep {
+// Pin says whose sessions outlive those of strangers; it replaces what was said before.
+// Those with pinned peers are not closed for being unused or for the room that they
+// take. Those with kept peers are closed for their room alone, and only where they and
+// the pinned ones are too many without any others. Who is in both lists is pinned. It
+// dials nobody.
+func (e *Endpoint) Pin(pinnedPeers, keptPeers []PeerKey) {
+	all := make(map[PeerKey]priority, len(pinnedPeers)+len(keptPeers))
+	for _, p := range keptPeers {
 		all[p] = kept
 	}
-	for _, p := range pins {
+	for _, p := range pinnedPeers {
 		all[p] = pinned
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.worth = all
+	e.priorities = all
 }
 
 // inboundLimitLocked says by which setting one more session that somebody at the

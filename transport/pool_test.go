@@ -37,8 +37,8 @@ func TestSurplus(t *testing.T) {
 			"used":          out,
 			"idle":          with(out, func(p *pooled) { p.used = ago(10) }),
 			"in flight":     with(out, func(p *pooled) { p.used, p.busy = ago(500), true }),
-			"pinned":        with(out, func(p *pooled) { p.used, p.worth = ago(500), pinned }),
-			"kept":          with(out, func(p *pooled) { p.used, p.worth = ago(500), kept }),
+			"pinned":        with(out, func(p *pooled) { p.used, p.priority = ago(500), pinned }),
+			"kept":          with(out, func(p *pooled) { p.used, p.priority = ago(500), kept }),
 			"with messages": with(out, func(p *pooled) { p.used, p.message = ago(500), ago(500) }),
 			"others'":       with(in, func(p *pooled) { p.used = ago(500) }),
 		}, []string{"idle"}},
@@ -67,21 +67,51 @@ func TestSurplus(t *testing.T) {
 		"too many of one network":  {many(4, in), []string{"3"}},
 		"of none that is limited":  {many(4, with(in, func(p *pooled) { p.net = "" })), nil},
 		"pinned count, and are kept": {func() set {
-			all := many(5, with(out, func(p *pooled) { p.worth = pinned }))
+			all := many(5, with(out, func(p *pooled) { p.priority = pinned }))
 			all["one"] = out
 			return all
 		}(), []string{"one"}},
-		"kept count, and go": {many(6, with(out, func(p *pooled) { p.worth = kept })), []string{"4", "5"}},
+		"kept count, and go": {many(6, with(out, func(p *pooled) { p.priority = kept })), []string{"4", "5"}},
 		"kept, after all others": {func() set {
-			all := many(5, with(out, func(p *pooled) { p.used, p.worth = ago(500), kept }))
+			all := many(5, with(out, func(p *pooled) { p.used, p.priority = ago(500), kept }))
 			all["new"] = out
 			return all
 		}(), []string{"4", "new"}},
 		"kept of others go last": {func() set {
-			all := many(5, with(in, func(p *pooled) { p.net, p.used, p.worth = "", ago(500), kept }))
+			all := many(5, with(in, func(p *pooled) { p.net, p.used, p.priority = "", ago(500), kept }))
 			all["new"] = with(in, func(p *pooled) { p.net = "" })
 			return all
 		}(), []string{"new"}},
+		"kept of others, for none that is fresh, or busy, or has carried a message": {func() set {
+			all := many(3, with(in, func(p *pooled) { p.used, p.priority = ago(500), kept }))
+			all["pinned"] = with(in, func(p *pooled) { p.net, p.used, p.priority = "", ago(500), pinned })
+			for i, p := range many(6, with(in, func(p *pooled) { p.used = now - 1 })) {
+				p.used = now - 1
+				all["fresh"+i] = p
+			}
+			for i, p := range many(6, with(in, func(p *pooled) { p.busy = true })) {
+				all["busy"+i] = p
+			}
+			for i, p := range many(6, with(in, func(p *pooled) { p.net, p.message = "", ago(5) })) {
+				all["message"+i] = p
+			}
+			all["stranger"] = with(in, func(p *pooled) { p.net = "" })
+			return all
+		}(), []string{"stranger"}},
+		"kept of ours, for none that is fresh or busy": {func() set {
+			all := many(4, with(out, func(p *pooled) { p.used, p.priority = ago(500), kept }))
+			for i, p := range many(6, with(out, func(p *pooled) { p.busy = true })) {
+				all["busy"+i] = p
+			}
+			all["fresh"] = with(out, func(p *pooled) { p.used = now - 1 })
+			all["stranger"] = out
+			return all
+		}(), []string{"stranger"}},
+		"kept beside pinned ones, too many for a network": {func() set {
+			all := many(4, with(in, func(p *pooled) { p.priority = kept }))
+			all["pinned"] = with(in, func(p *pooled) { p.priority = pinned })
+			return all
+		}(), []string{"2", "3"}},
 	} {
 		cfg := &Config{Limits: Limits{MaxSessions: 100, MaxInbound: 8, MaxInboundPerNet: 4, MaxBackground: 4, MaxBackgroundInbound: 5}}
 		*cfg = cfg.withDefaults()

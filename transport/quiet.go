@@ -7,7 +7,8 @@ const (
 	// itself whether one is: who does has his pings answered by who does not.
 	keepsBusy = 2 * time.Minute
 	// wakeAfter is how long a peer may be silent on a session that was quiet, when
-	// something is sent over it again. Both ping then, and have ticks of a second.
+	// a message is sent over it. Other requests have DeadAfter, as they may be of
+	// no use to anybody any more. Both sides ping then, and have ticks of a second.
 	wakeAfter = 5 * time.Second
 	// beatsFirst is how much earlier than the other side the initiator pings at most.
 	beatsFirst = 10 * time.Second
@@ -19,9 +20,11 @@ const (
 type liveness struct {
 	messages uint64 // usage.messages at the last tick
 	message  int64  // when they last grew; 0 = never
-	spoke    int64  // when they first did, here or on the session that this one has renewed; 0 = never
+	spoke    int64  // when they first did; 0 = never
+	heir     bool   // an older session of the peer that this one takes the place of had spoken
 	busy     int64  // since when the session is not quiet, 0 = it is
-	pinged   int64  // see condition
+	talking  int64  // see condition, as the next
+	pinged   int64
 	before   uint64 // how many bytes had come when that ping was queued
 	quiet    int64  // see condition; static
 	heard    seen
@@ -58,7 +61,7 @@ func (l *liveness) hears(now, slept, heard, writing int64, in uint64) {
 	}
 	l.heard.look(now, heard, slept)
 	l.writing.look(now, writing, slept)
-	for _, t := range []*int64{&l.busy, &l.pinged} {
+	for _, t := range []*int64{&l.busy, &l.talking, &l.pinged} {
 		if *t != 0 {
 			*t = min(*t+slept, now)
 		}
@@ -78,22 +81,23 @@ func (l *liveness) look(now int64, messages uint64, inFlight, asked bool) {
 		if l.spoke == 0 {
 			l.spoke = now
 		}
+		if l.talking == 0 {
+			l.talking = now
+		}
 	}
 	switch {
 	case !inFlight && l.quiet != 0 && (l.message == 0 || now-l.message > int64(keepsBusy)):
-		l.busy = 0
+		l.busy, l.talking = 0, 0
 	case l.busy == 0:
 		l.busy = now
 	}
 }
 
 // inherit takes over what an older session of the peer was that had carried so
-// many messages, as another takes its place at now.
-func (l *liveness) inherit(now int64, old *liveness, messages uint64) {
+// many messages. The peer may know nothing of that session: it may have restarted.
+func (l *liveness) inherit(old *liveness, messages uint64) {
 	l.message = max(l.message, old.message)
-	if old.spoke != 0 || messages > 0 {
-		l.spoke = now
-	}
+	l.heir = l.heir || old.heir || old.spoke != 0 || messages > 0
 }
 
 // Dialable says whether this node is known to be reachable from outside; at first
@@ -112,7 +116,7 @@ func (c *Config) announced() time.Duration {
 // beatLocked is how often this side sends on the session when it is quiet.
 func (s *Session) beatLocked() time.Duration {
 	t := &s.ep.cfg.Times
-	if s.live.spoke != 0 || !s.ep.dialable.Load() {
+	if s.live.spoke != 0 || s.live.heir || !s.ep.dialable.Load() {
 		return t.QuietPingAfter
 	}
 	return t.BackgroundPingAfter

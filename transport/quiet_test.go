@@ -19,20 +19,22 @@ func TestWhenASessionIsQuiet(t *testing.T) {
 		messages uint64
 		inFlight bool
 		busy     int64
+		talking  int64
 	}{
-		{1 * s, 0, false, 0},
-		{2 * s, 0, true, 2 * s}, // a request of the DHT
-		{3 * s, 0, true, 2 * s},
-		{4 * s, 0, false, 0},
-		{5 * s, 1, true, 5 * s}, // a message
-		{6 * s, 1, false, 5 * s},
-		{60 * s, 2, false, 5 * s}, // another, between two looks
-		{180 * s, 2, false, 5 * s},
-		{181 * s, 2, false, 0},
-		{182 * s, 3, false, 182 * s},
+		{1 * s, 0, false, 0, 0},
+		{2 * s, 0, true, 2 * s, 0}, // a request of the DHT
+		{3 * s, 0, true, 2 * s, 0},
+		{4 * s, 0, false, 0, 0},
+		{5 * s, 0, true, 5 * s, 0}, // another, and a message
+		{6 * s, 1, true, 5 * s, 6 * s},
+		{7 * s, 1, false, 5 * s, 6 * s},
+		{60 * s, 2, false, 5 * s, 6 * s}, // another, between two looks
+		{180 * s, 2, false, 5 * s, 6 * s},
+		{181 * s, 2, false, 0, 0},
+		{182 * s, 3, false, 182 * s, 182 * s},
 	} {
-		if l.look(c.at, c.messages, c.inFlight, false); l.busy != c.busy {
-			t.Errorf("%d: busy since %d, not %d", i, l.busy/s, c.busy/s)
+		if l.look(c.at, c.messages, c.inFlight, false); l.busy != c.busy || l.talking != c.talking {
+			t.Errorf("%d: busy since %d, not %d; talking since %d, not %d", i, l.busy/s, c.busy/s, l.talking/s, c.talking/s)
 		}
 	}
 	old := liveness{} // the peer does not know quiet sessions
@@ -60,7 +62,7 @@ func TestSleepIsNoSilence(t *testing.T) {
 	} {
 		var l liveness
 		l.hears(100*s, 0, c.heard*s, c.writing*s, 7)
-		l.busy = c.busy * s
+		l.busy, l.talking = c.busy*s, c.busy*s
 		if c.pinged != 0 {
 			l.pings(c.pinged*s, 7)
 		}
@@ -70,7 +72,7 @@ func TestSleepIsNoSilence(t *testing.T) {
 		}
 		l.hears(c.at*s, c.slept*s, heard*s, c.writing*s, in)
 		got := condition{heard: l.heard.put() / s, writing: l.writing.put() / s, busy: l.busy / s, pinged: l.pinged / s}
-		if got != c.want {
+		if got != c.want || l.talking != l.busy {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
 	}
@@ -163,7 +165,7 @@ func TestDeathOnQuietSession(t *testing.T) {
 		kind     uint8         // of a request before; 0: none
 		dialable bool          // both sides are
 		idle     time.Duration // from then to the death
-		asks     bool          // a request is sent after it
+		asks     uint8         // the kind of a request that is sent after it; 0: none
 		within   time.Duration
 		least    time.Duration
 	}{
@@ -172,8 +174,9 @@ func TestDeathOnQuietSession(t *testing.T) {
 		"of the DHT alone, not dialable": {kind: 1, idle: time.Minute, within: 122 * time.Second, least: least},
 		"of the DHT alone":               {kind: 1, dialable: true, idle: time.Minute, within: 622 * time.Second, least: 5 * time.Minute},
 		"nothing ever":                   {dialable: true, idle: 35 * time.Minute, within: 622 * time.Second, least: least},
-		"it is asked":                    {dialable: true, idle: 30 * time.Minute, asks: true, within: 7 * time.Second},
-		"it is asked, after a message":   {kind: 2, idle: time.Minute, asks: true, within: 25 * time.Second},
+		"it is asked":                    {dialable: true, idle: 30 * time.Minute, asks: 2, within: 7 * time.Second},
+		"it is asked, after a message":   {kind: 2, idle: time.Minute, asks: 2, within: 25 * time.Second},
+		"the DHT asks":                   {dialable: true, idle: 30 * time.Minute, asks: 1, within: 22 * time.Second, least: least},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -195,8 +198,8 @@ func TestDeathOnQuietSession(t *testing.T) {
 				}
 				n.freeze()
 				frozen := time.Now()
-				if c.asks {
-					_, err := s.Request(t.Context(), Outgoing{Kind: 2})
+				if c.asks != 0 {
+					_, err := s.Request(t.Context(), Outgoing{Kind: c.asks})
 					if re := requestError(t, err); re.Code != Lost || !errors.Is(err, ErrPeerDead) {
 						t.Errorf("%v", err)
 					}
@@ -205,7 +208,7 @@ func TestDeathOnQuietSession(t *testing.T) {
 					}
 				}
 				for i, x := range []*Session{s, far} {
-					if c.asks && i == 1 {
+					if c.asks != 0 && i == 1 {
 						break
 					}
 					<-x.Done()

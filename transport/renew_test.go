@@ -67,3 +67,52 @@ func TestRenewalOfBackgroundSession(t *testing.T) {
 		})
 	}
 }
+
+// Who restarts after messages and dials before its peer has noticed knows nothing of
+// them: the peer, which does, leaves the session to it, and one is there all the time.
+func TestRenewalAfterARestart(t *testing.T) {
+	for name, message := range map[string]bool{"no message more": false, "a message in the 8th hour": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newMemNet()
+				change := func(c *Config) {
+					c.Background, c.BackgroundIdle, c.RenewBackgroundAfter = 1, 1000*time.Hour, 5*time.Hour
+				}
+				a, b := memNode(t, n, 1, nil, change), memNode(t, n, 2, nil, change)
+				first := a.to(t, b)
+				if _, err := first.Request(t.Context(), Outgoing{Kind: 2}); err != nil {
+					t.Fatal(err)
+				}
+				n.freeze() // b does not hear of the end
+				a.stop()
+				again := memNode(t, n, 3, nil, func(c *Config) { change(c); c.Key = a.cfg.Key }) // its next run
+				last := again.to(t, b)
+				synctest.Wait()
+				if mine, ok := b.Live(again.key()); !ok || !mine.live.heir || mine.initiator {
+					t.Fatal("the peer knows of no message before, so that this says nothing")
+				}
+				renewals := 0
+				for hour := range 12 {
+					time.Sleep(time.Hour)
+					if message && hour == 7 {
+						s, _ := b.Live(again.key())
+						if _, err := s.Request(t.Context(), Outgoing{Kind: 2}); err != nil {
+							t.Error(err)
+						}
+					}
+					now, ok := again.Live(b.key())
+					if !ok {
+						t.Fatalf("no session after %d hours: %v", hour+1, last.Err())
+					}
+					if now != last {
+						renewals, last = renewals+1, now
+					}
+				}
+				if want := map[bool]int{false: 2, true: 5}[message]; renewals != want {
+					t.Errorf("renewed %d times, want %d", renewals, want)
+				}
+				stopAll(b, again)
+			})
+		})
+	}
+}
