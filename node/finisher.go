@@ -86,7 +86,7 @@ func (f *finisher) try(ctx context.Context, x *exchange) {
 	f.mu.Lock()
 	waits := again && f.exchanges.again(f.node.now(), x)
 	if !again {
-		f.exchanges.end(x)
+		f.exchanges.end(string(x.key()))
 	}
 	f.mu.Unlock()
 	switch {
@@ -175,19 +175,19 @@ func (f *finisher) resume(a *app) error {
 	err := f.node.agencyDB.each(bucketExchanges, func(k, v []byte) error {
 		x, err := decodeExchange(k, v)
 		if err != nil {
-			f.node.cfg.Log.Warn("an exchange can't be read", "file", agencyFile, "error", err.Error())
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			f.exchanges.ended[string(k)] = true
+			return nil // what can't be read is removed at the next start
+		}
+		if x.request.DNA != a.hash {
 			return nil
 		}
 		f.mu.Lock()
 		known := f.exchanges.known(k)
+		f.exchanges.load(&x)
 		f.mu.Unlock()
-		if x.request.DNA != a.hash || known {
+		if known {
 			return nil
 		}
-		if now.Sub(x.request.Time) >= exchangeFor {
+		if exchangeIsOld(now, x.request.Time) {
 			f.end(&x)
 			return nil
 		}

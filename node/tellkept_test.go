@@ -200,6 +200,22 @@ func TestTellsOnDisk(t *testing.T) {
 	})
 }
 
+// TestEndedTellsAreBounded: what the disk does not let go of is bounded, and what is
+// known of it stays known.
+func TestEndedTellsAreBounded(t *testing.T) {
+	t.Parallel()
+	q := newTeller(nil)
+	of := func(i int, over bool) *tell { return &tell{grant: sdk.Hash{byte(i), byte(i >> 8), byte(i >> 16)}, over: over} }
+	for i := range tellEnded + 2 {
+		q.endLocked(of(i, false))
+	}
+	q.endLocked(of(1, true))
+	q.endLocked(of(tellEnded+1, true))
+	if len(q.ended) != tellEnded || !q.ended[of(1, true).key()] {
+		t.Errorf("%d have ended, want %d; an end: %t", len(q.ended), tellEnded, q.ended[of(1, true).key()])
+	}
+}
+
 func FuzzStoredTell(f *testing.F) {
 	f.Add(make([]byte, 96), encodeTell(true, time.Unix(1_800_000_000, 0)))
 	f.Fuzz(func(t *testing.T, k, v []byte) {
