@@ -128,6 +128,35 @@ func TestAskingAgainRunsNothing(t *testing.T) {
 	}
 }
 
+// functionsOnly is a DNA that has no receive.
+type functionsOnly struct{ rawHandler }
+
+func (h functionsOnly) Describe(ctx context.Context) (sdk.Description, error) {
+	d, err := h.rawHandler.Describe(ctx)
+	d.Receives = false
+	return d, err
+}
+
+// Nor is one asked for for ever that was a call of a function of a DNA without receive.
+func TestAskingAgainOfADNAWithoutReceive(t *testing.T) {
+	t.Parallel()
+	h := functionsOnly{rawHandler{func(context.Context, sdk.Host, *sdk.Call) ([]byte, error) {
+		t.Error("it ran")
+		return nil, nil
+	}}}
+	cfg := testConfig()
+	cfg.DataDir, cfg.Handlers = shortTempDir(t), []sdk.Handler{h}
+	bob := startNode(t, cfg)
+	cfg.DataDir, cfg.Bootstrap = shortTempDir(t), []Peer{{Agent: bob.Agent(), Host: bob.Addr().String()}}
+	alice := startNode(t, cfg)
+	a := alice.apps.all()[0]
+	r := sdk.SignReceiptRequest(alice.id.key, a.hash, newMessageID(), &sdk.Message{To: bob.Agent(), Function: "f", Payload: []byte("x")}, time.Now())
+	_, again, err := alice.askAgain(t.Context(), a, &r)
+	if e := wantError(t, err, sdk.HandlerFailed, sdk.DeliveredNo, true); again || e.HandlerCode != sdk.HandlerCodeReceipt {
+		t.Errorf("%t, %v", again, e)
+	}
+}
+
 func faultyExchange(p *faultyPair, step string) {
 	t := p.t
 	send := func() error {
