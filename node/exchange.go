@@ -77,13 +77,14 @@ type exchangeNote struct {
 type exchanges struct {
 	waiting []*exchange
 	held    map[string]bool          // by key: those that wait or are tried
+	asked   map[sdk.AgentID]bool     // the receivers of those that are tried
 	noted   map[string]*exchangeNote // by key: what agency.db has, or may have
 	to      map[sdk.AgentID]int      // how many of them are of each receiver
 	ended   map[string]bool          // by key: those that nobody removes yet
 }
 
 func newExchanges() exchanges {
-	return exchanges{held: map[string]bool{}, noted: map[string]*exchangeNote{}, to: map[sdk.AgentID]int{}, ended: map[string]bool{}}
+	return exchanges{held: map[string]bool{}, asked: map[sdk.AgentID]bool{}, noted: map[string]*exchangeNote{}, to: map[sdk.AgentID]int{}, ended: map[string]bool{}}
 }
 
 // note makes room for one that is to be noted, or says that there is none.
@@ -148,11 +149,13 @@ func (q *exchanges) known(key []byte) bool {
 	return q.held[string(key)] || n != nil && n.ended
 }
 
-// next takes what is due, or says when the next one is; zero: nothing waits.
+// next takes what is due, or says when the next one is; zero: nothing waits. A receiver
+// is asked for one at a time, until tried says so: one that is silent holds up nobody
+// else.
 func (q *exchanges) next(now time.Time) (x *exchange, at time.Time) {
 	first := -1
 	for i, w := range q.waiting {
-		if first < 0 || w.due.Before(q.waiting[first].due) {
+		if !q.asked[w.request.To] && (first < 0 || w.due.Before(q.waiting[first].due)) {
 			first = i
 		}
 	}
@@ -163,8 +166,13 @@ func (q *exchanges) next(now time.Time) (x *exchange, at time.Time) {
 		return nil, x.due
 	}
 	q.waiting = slices.Delete(q.waiting, first, first+1)
+	q.asked[x.request.To] = true
+
 	return x, time.Time{}
 }
+
+// tried lets the receiver of one that next took be asked again.
+func (q *exchanges) tried(x *exchange) { delete(q.asked, x.request.To) }
 
 // again has one wait that could not be finished now; false if that was tried often
 // enough in this run. It stays for the next one.

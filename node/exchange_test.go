@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -210,6 +211,7 @@ func TestExchangesWaitTheirTurn(t *testing.T) {
 		if got != x || !q.known(x.key()) {
 			t.Fatalf("try %d: %v", tries, got)
 		}
+		q.tried(x)
 		if !q.again(at, x) {
 			break
 		}
@@ -220,6 +222,82 @@ func TestExchangesWaitTheirTurn(t *testing.T) {
 	q.end(string(x.key()))
 	if !q.known(x.key()) {
 		t.Error("what has ended may be begun again")
+	}
+}
+
+// TestOneReceiverIsAskedForOneExchange: what waits for a receiver that is asked holds up
+// no other one's.
+func TestOneReceiverIsAskedForOneExchange(t *testing.T) {
+	t.Parallel()
+	q, now := newExchanges(), time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	of := func(to, id byte, due time.Duration) *exchange {
+		return &exchange{request: sdk.ReceiptRequest{To: sdk.AgentID{to}, Message: sdk.MessageID{id}}, due: now.Add(due)}
+	}
+	first, second, other, later := of(1, 1, -3), of(1, 2, -2), of(2, 3, -1), of(3, 4, time.Second)
+	for _, x := range []*exchange{later, other, second, first} {
+		q.add(x)
+	}
+	for _, want := range []*exchange{first, other, nil} {
+		if got, at := q.next(now); got != want || want == nil && !at.Equal(later.due) {
+			t.Fatalf("got %v at %s, want %v", got, at, want)
+		}
+	}
+	q.tried(first)
+	if got, _ := q.next(now); got != second {
+		t.Errorf("got %v, want the second one", got)
+	}
+}
+
+// A receiver that takes what it is asked and answers nothing holds up no other one's
+// exchange, however many of its own wait.
+func TestASilentReceiverHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	p, cfg := newProxy(t), testConfig()
+	start := func(bootstrap ...Peer) *testNode {
+		t.Helper()
+		cfg.DataDir, cfg.Handlers, cfg.Bootstrap = shortTempDir(t), []sdk.Handler{testDNA()}, bootstrap
+		return startNode(t, cfg)
+	}
+	carol := start()
+	cfg.Advertise = []netip.AddrPort{p.addr()}
+	bob := start()
+	p.forward(bob.Addr())
+	cfg.Advertise, cfg.Listen = nil, ""
+	alice := start(Peer{Agent: bob.Agent(), Host: p.addr().String()}, Peer{Agent: carol.Agent(), Host: carol.Addr().String()})
+	for _, to := range []*testNode{bob, carol} {
+		if _, err := call[testMessage](t, alice, "send", testSend{To: to.Agent(), Message: testMessage{Do: "echo"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.setMute(true)
+	f, a := alice.finisher, alice.apps.all()[0]
+	ask := func(to *testNode) *exchange {
+		t.Helper()
+		x := &exchange{cause: sdk.Cause{Kind: sdk.CallFunction, From: alice.Agent()},
+			request: sdk.SignReceiptRequest(alice.id.key, a.hash, newMessageID(), &sdk.Message{To: to.Agent(), Payload: []byte("x")}, time.Now())}
+		if e := f.begin(x); e != nil {
+			t.Fatal(e)
+		}
+		f.unfinished(x)
+		return x
+	}
+	var silent []*exchange
+	for range 2 * finishAtOnce {
+		silent = append(silent, ask(bob))
+	}
+	answered := string(ask(carol).key())
+	await(t, func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		n := f.exchanges.noted[answered]
+		return n == nil || n.ended
+	})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, x := range silent {
+		if x.tries > 0 || !f.exchanges.held[string(x.key())] {
+			t.Fatalf("it waited for %d tries of the silent one", x.tries)
+		}
 	}
 }
 
