@@ -28,6 +28,13 @@ func (n *Node) admitted(ctx context.Context, a *app, key messageKey, h *messageH
 		}
 	}
 	call := &sdk.Call{Kind: sdk.CallReceive, ID: key.id, From: key.from, Payload: payload}
+	in := &admission{call: call}
+	var e *sdk.Error
+	// Before it is asked what the DNA has: who asks again for an outcome that nobody has
+	// (askAgain) names no function, and is to hear that it has none.
+	if in.receipt, e = n.receiptAsked(a, key, h, payload); e != nil {
+		return nil, e
+	}
 	desc := a.described()
 	missing := ""
 	switch {
@@ -43,11 +50,6 @@ func (n *Node) admitted(ctx context.Context, a *app, key messageKey, h *messageH
 	}
 	if missing != "" {
 		return nil, &sdk.Error{Code: sdk.NoHandler, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, Text: missing}
-	}
-	in := &admission{call: call}
-	var e *sdk.Error
-	if in.receipt, e = n.receiptAsked(a, key, h, payload); e != nil {
-		return nil, e
 	}
 	who, e := n.authority(ctx, a, h, in)
 	if e != nil {

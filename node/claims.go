@@ -19,6 +19,9 @@ import (
 // a claim that was told has no secret and is not needed for a call.
 const claimsFlush = 5 * time.Second
 
+// dropPause is after how long what is too old is looked for again.
+const dropPause = time.Hour
+
 // claims are what this agent holds of other agents' grants, in all DNAs.
 type claims struct {
 	mostUnkept int
@@ -218,11 +221,14 @@ func (n *Node) keepClaimsNow(own ...agency.ClaimKey) error {
 // keepClaims writes from time to time what other nodes have told, and what else is
 // not worth a sync of its own, and at the end.
 func (n *Node) keepClaims(ctx context.Context) error {
-	t := time.NewTicker(claimsFlush)
+	t, old := time.NewTicker(claimsFlush), time.NewTicker(dropPause)
 	defer t.Stop()
+	defer old.Stop()
 	for running := true; running; {
 		select {
 		case <-t.C:
+		case <-old.C:
+			n.dropOld()
 		case <-ctx.Done():
 			running = false
 		}
@@ -238,6 +244,14 @@ func (n *Node) keepClaims(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// dropOld has what is too old leave agency.db: a node may run for years.
+func (n *Node) dropOld() {
+	n.finisher.dropOld()
+	if err := n.dropTells(); err != nil {
+		n.cfg.Log.Error("what is too old to be told could not be removed; it is tried again", "file", agencyFile, "error", err.Error())
+	}
 }
 
 func (c *claims) count() int {

@@ -22,7 +22,8 @@ func (n *Node) Delegations(_ context.Context, dna string) (list []control.Delega
 			d := control.Delegation{Proof: r.Content, Since: r.Header.Time}
 			l, err := d.Link()
 			if err != nil {
-				return err
+				a.unreadDelegation(r, err)
+				continue
 			}
 			d.ID = l.ID()
 			for i := range ended {

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"time"
 
 	"github.com/parley-p2p/parley/sdk"
@@ -97,14 +96,14 @@ func (n *Node) ownDelegation(a *app, id sdk.Hash) (l sdk.Link, found bool, err e
 			return l, false, err
 		}
 		for _, r := range records {
+			q.To = r.Header.Seq
 			links, err := sdk.Proof(r.Content).Links()
 			if err != nil {
-				return l, false, fmt.Errorf("record %d: %w", r.Header.Seq, err)
+				continue // of a later version: it is none that anybody here can name
 			}
 			if l = links[len(links)-1]; l.ID() == id {
 				return l, true, nil
 			}
-			q.To = r.Header.Seq
 		}
 		if len(records) == 0 || q.To == 0 {
 			return l, false, nil

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"github.com/parley-p2p/parley/sdk"
 )
 
@@ -17,8 +15,9 @@ import (
 //
 //	DNA hash 32 | message 16  ->  version 1 | cause: kind 1, message 16, from 32 | the receipt's request
 //
-// It is removed within some 5 s of the end of the exchange: asking once more costs
-// nothing but the way.
+// It is removed with the next one that is noted, or within some 5 s of the end of the
+// exchange: asking once more costs nothing but the way. What nobody could say for a day
+// goes as well.
 const (
 	bucketExchanges = "exchanges"
 	exchangeVersion = 1
@@ -26,11 +25,14 @@ const (
 )
 
 const (
-	// maxExchanges bounds the exchanges that wait to be finished: beyond it the
-	// oldest is let go.
-	maxExchanges = 4096
-	// exchangeFor is how long after an exchange began a node that starts still asks
-	// for the answer. The receiver keeps it for 15 minutes at least (chain.md).
+	// maxExchanges bounds the notes, some 400 bytes each, and maxExchangesTo those of
+	// one receiver: beyond them no message leaves that asks for a receipt.
+	maxExchanges   = 1 << 14
+	maxExchangesTo = maxExchanges / 4
+	// endedAtOnce bounds the notes that are removed with one that is made.
+	endedAtOnce = 16
+	// exchangeFor is how long after an exchange began a node still asks for the
+	// answer. The receiver keeps it for 15 minutes at least (chain.md).
 	exchangeFor = 24 * time.Hour
 )
 
@@ -63,40 +65,97 @@ func decodeExchange(k, v []byte) (x exchange, err error) {
 	return x, err
 }
 
-// exchanges are those that are to be finished: a state machine.
-type exchanges struct {
-	waiting []*exchange
-	held    map[string]bool // by key: those that wait or are tried
-	ended   map[string]bool // by key: still in agency.db
+// exchangeNote is what is remembered of a note in agency.db.
+type exchangeNote struct {
+	to    sdk.AgentID
+	began time.Time
+	ended bool // it is to be removed
 }
 
-func newExchanges() exchanges { return exchanges{held: map[string]bool{}, ended: map[string]bool{}} }
+// exchanges are the notes in agency.db, and of these the ones that are to be finished:
+// a state machine.
+type exchanges struct {
+	waiting []*exchange
+	held    map[string]bool          // by key: those that wait or are tried
+	asked   map[sdk.AgentID]bool     // the receivers of those that are tried
+	noted   map[string]*exchangeNote // by key: what agency.db has, or may have
+	to      map[sdk.AgentID]int      // how many of them are of each receiver
+	ended   map[string]bool          // by key: those that nobody removes yet
+}
 
-// add has one wait.
-func (q *exchanges) add(x *exchange) {
-	if len(q.waiting) == maxExchanges {
-		q.end(q.waiting[0])
-		q.waiting = q.waiting[1:]
+func newExchanges() exchanges {
+	return exchanges{held: map[string]bool{}, asked: map[sdk.AgentID]bool{}, noted: map[string]*exchangeNote{}, to: map[sdk.AgentID]int{}, ended: map[string]bool{}}
+}
+
+// note makes room for one that is to be noted, or says that there is none.
+func (q *exchanges) note(x *exchange) *sdk.Error {
+	switch {
+	case len(q.noted) >= maxExchanges:
+		return errTooManyExchanges("exchanges without a receipt", len(q.noted)+1, maxExchanges)
+	case q.to[x.request.To] >= maxExchangesTo:
+		return errTooManyExchanges("exchanges with one agent without a receipt", q.to[x.request.To]+1, maxExchangesTo)
 	}
+	q.load(x)
+	return nil
+}
+
+func errTooManyExchanges(name string, value, most int) *sdk.Error {
+	return &sdk.Error{Code: sdk.Busy, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true,
+		Text:  "the message was not sent: of too many messages that asked for a receipt this node has none yet; send it without one, or later",
+		Limit: &sdk.Limit{Name: name, Value: uint64(value), Max: uint64(most), RetryAfter: claimsFlush}}
+}
+
+// load is note for one that agency.db has.
+func (q *exchanges) load(x *exchange) {
+	key := string(x.key())
+	if q.noted[key] == nil {
+		q.noted[key] = &exchangeNote{to: x.request.To, began: x.request.Time}
+		q.to[x.request.To]++
+	}
+}
+
+// add has one wait that is noted.
+func (q *exchanges) add(x *exchange) {
 	q.waiting = append(q.waiting, x)
 	q.held[string(x.key())] = true
 }
 
 // end notes that one need not be finished any more.
-func (q *exchanges) end(x *exchange) {
-	key := string(x.key())
+func (q *exchanges) end(key string) {
 	delete(q.held, key)
-	q.ended[key] = true
+	if n := q.noted[key]; n != nil && !n.ended {
+		n.ended = true
+		q.ended[key] = true
+	}
+}
+
+// expire ends those of which nobody could say anything for too long.
+func (q *exchanges) expire(now time.Time) {
+	for key, n := range q.noted {
+		if !q.held[key] && exchangeIsOld(now, n.began) {
+			q.end(key)
+		}
+	}
+}
+
+// exchangeIsOld tells that an exchange is asked for no more; a clock may have been set.
+func exchangeIsOld(now, began time.Time) bool {
+	return now.Sub(began) >= exchangeFor || began.Sub(now) >= exchangeFor
 }
 
 // known tells that one is dealt with, or has been, in this run.
-func (q *exchanges) known(key []byte) bool { return q.held[string(key)] || q.ended[string(key)] }
+func (q *exchanges) known(key []byte) bool {
+	n := q.noted[string(key)]
+	return q.held[string(key)] || n != nil && n.ended
+}
 
-// next takes what is due, or says when the next one is; zero: nothing waits.
+// next takes what is due, or says when the next one is; zero: nothing waits. A receiver
+// is asked for one at a time, until tried says so: one that is silent holds up nobody
+// else.
 func (q *exchanges) next(now time.Time) (x *exchange, at time.Time) {
 	first := -1
 	for i, w := range q.waiting {
-		if first < 0 || w.due.Before(q.waiting[first].due) {
+		if !q.asked[w.request.To] && (first < 0 || w.due.Before(q.waiting[first].due)) {
 			first = i
 		}
 	}
@@ -107,8 +166,13 @@ func (q *exchanges) next(now time.Time) (x *exchange, at time.Time) {
 		return nil, x.due
 	}
 	q.waiting = slices.Delete(q.waiting, first, first+1)
+	q.asked[x.request.To] = true
+
 	return x, time.Time{}
 }
+
+// tried lets the receiver of one that next took be asked again.
+func (q *exchanges) tried(x *exchange) { delete(q.asked, x.request.To) }
 
 // again has one wait that could not be finished now; false if that was tried often
 // enough in this run. It stays for the next one.
@@ -122,55 +186,32 @@ func (q *exchanges) again(now time.Time, x *exchange) bool {
 	return true
 }
 
-// takeEnded are the keys that are to be removed.
-func (q *exchanges) takeEnded() map[string]bool {
-	ended := q.ended
-	q.ended = map[string]bool{}
-	return ended
-}
-
-// begin makes an exchange durable before its message leaves.
-func (f *finisher) begin(x *exchange) *sdk.Error {
-	key := x.key()
-	err := f.node.agencyDB.update(func(tx *bolt.Tx) error { return putAgency(tx, bucketExchanges, key, x.encode()) })
-	if err == nil {
-		return nil
-	}
-	f.end(x) // the disk may have it
-	f.node.cfg.Log.Error("an exchange could not be noted", "message", x.request.Message.String(), "error", err.Error())
-	return &sdk.Error{Code: sdk.HandlerFailed, Side: sdk.SideNode, Delivered: sdk.DeliveredNo, Retry: true, HandlerCode: sdk.HandlerCodeCommit,
-		Text: fmt.Sprintf("the message was not sent: what its receipt needs could not be written to %s: %v", agencyFile, err)}
-}
-
-// end notes that an exchange is finished, or that there is none.
-func (f *finisher) end(x *exchange) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.exchanges.end(x)
-}
-
-// flush removes from agency.db the exchanges that have ended.
-func (f *finisher) flush() error {
-	f.mu.Lock()
-	ended := f.exchanges.takeEnded()
-	f.mu.Unlock()
-	if len(ended) == 0 {
-		return nil
-	}
-	err := f.node.agencyDB.update(func(tx *bolt.Tx) error {
-		for key := range ended {
-			if err := putAgency(tx, bucketExchanges, []byte(key), nil); err != nil {
-				return err
-			}
+// takeEnded are notes that are to be removed, so many at most. The caller says by
+// removed what became of them.
+func (q *exchanges) takeEnded(most int) (keys []string) {
+	for key := range q.ended {
+		if len(keys) == most {
+			break
 		}
-		return nil
-	})
-	if err != nil {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		for key := range ended {
-			f.exchanges.ended[key] = true
-		}
+		keys = append(keys, key)
+		delete(q.ended, key)
 	}
-	return err
+	return keys
+}
+
+// removed is told whether agency.db has these no more.
+func (q *exchanges) removed(keys []string, gone bool) {
+	for _, key := range keys {
+		n := q.noted[key]
+		switch {
+		case !gone:
+			q.ended[key] = true
+			continue
+		case q.to[n.to] == 1:
+			delete(q.to, n.to)
+		default:
+			q.to[n.to]--
+		}
+		delete(q.noted, key)
+	}
 }

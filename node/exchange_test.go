@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -125,6 +126,35 @@ func TestAskingAgainRunsNothing(t *testing.T) {
 	}
 }
 
+// functionsOnly is a DNA that has no receive.
+type functionsOnly struct{ rawHandler }
+
+func (h functionsOnly) Describe(ctx context.Context) (sdk.Description, error) {
+	d, err := h.rawHandler.Describe(ctx)
+	d.Receives = false
+	return d, err
+}
+
+// Nor is one asked for for ever that was a call of a function of a DNA without receive.
+func TestAskingAgainOfADNAWithoutReceive(t *testing.T) {
+	t.Parallel()
+	h := functionsOnly{rawHandler{func(context.Context, sdk.Host, *sdk.Call) ([]byte, error) {
+		t.Error("it ran")
+		return nil, nil
+	}}}
+	cfg := testConfig()
+	cfg.DataDir, cfg.Handlers = shortTempDir(t), []sdk.Handler{h}
+	bob := startNode(t, cfg)
+	cfg.DataDir, cfg.Bootstrap = shortTempDir(t), []Peer{{Agent: bob.Agent(), Host: bob.Addr().String()}}
+	alice := startNode(t, cfg)
+	a := alice.apps.all()[0]
+	r := sdk.SignReceiptRequest(alice.id.key, a.hash, newMessageID(), &sdk.Message{To: bob.Agent(), Function: "f", Payload: []byte("x")}, time.Now())
+	_, again, err := alice.askAgain(t.Context(), a, &r)
+	if e := wantError(t, err, sdk.HandlerFailed, sdk.DeliveredNo, true); again || e.HandlerCode != sdk.HandlerCodeReceipt {
+		t.Errorf("%t, %v", again, e)
+	}
+}
+
 func faultyExchange(p *faultyPair, step string) {
 	t := p.t
 	send := func() error {
@@ -160,41 +190,56 @@ func faultyExchange(p *faultyPair, step string) {
 	}
 }
 
-func TestExchangesWaitTheirTurn(t *testing.T) {
+// A receiver that takes what it is asked and answers nothing holds up no other one's
+// exchange, however many of its own wait.
+func TestASilentReceiverHoldsUpNobody(t *testing.T) {
 	t.Parallel()
-	q, now := newExchanges(), time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
-	of := func(i int) *exchange {
-		return &exchange{request: sdk.ReceiptRequest{Message: sdk.MessageID{byte(i), byte(i >> 8)}}, due: now}
+	p, cfg := newProxy(t), testConfig()
+	start := func(bootstrap ...Peer) *testNode {
+		t.Helper()
+		cfg.DataDir, cfg.Handlers, cfg.Bootstrap = shortTempDir(t), []sdk.Handler{testDNA()}, bootstrap
+		return startNode(t, cfg)
 	}
-	for i := range maxExchanges + 2 {
-		q.add(of(i))
-	}
-	if len(q.waiting) != maxExchanges || len(q.held) != maxExchanges || len(q.takeEnded()) != 2 || len(q.takeEnded()) != 0 {
-		t.Errorf("%d wait, %d are held", len(q.waiting), len(q.held))
-	}
-	q = newExchanges()
-	x := of(1)
-	q.add(x)
-	tries, at := 0, now
-	for ; ; tries++ {
-		got, due := q.next(at)
-		if got == nil {
-			at = due
-			got, _ = q.next(at)
-		}
-		if got != x || !q.known(x.key()) {
-			t.Fatalf("try %d: %v", tries, got)
-		}
-		if !q.again(at, x) {
-			break
+	carol := start()
+	cfg.Advertise = []netip.AddrPort{p.addr()}
+	bob := start()
+	p.forward(bob.Addr())
+	cfg.Advertise, cfg.Listen = nil, ""
+	alice := start(Peer{Agent: bob.Agent(), Host: p.addr().String()}, Peer{Agent: carol.Agent(), Host: carol.Addr().String()})
+	for _, to := range []*testNode{bob, carol} {
+		if _, err := call[testMessage](t, alice, "send", testSend{To: to.Agent(), Message: testMessage{Do: "echo"}}); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if tries != tellTries-1 || at.Sub(now) > 25*time.Minute || q.known(x.key()) || len(q.takeEnded()) != 0 {
-		t.Errorf("tried %d times in %s", tries+1, at.Sub(now))
+	p.setMute(true)
+	f, a := alice.finisher, alice.apps.all()[0]
+	ask := func(to *testNode) *exchange {
+		t.Helper()
+		x := &exchange{cause: sdk.Cause{Kind: sdk.CallFunction, From: alice.Agent()},
+			request: sdk.SignReceiptRequest(alice.id.key, a.hash, newMessageID(), &sdk.Message{To: to.Agent(), Payload: []byte("x")}, time.Now())}
+		if e := f.begin(x); e != nil {
+			t.Fatal(e)
+		}
+		f.unfinished(x)
+		return x
 	}
-	q.end(x)
-	if !q.known(x.key()) {
-		t.Error("what has ended may be begun again")
+	var silent []*exchange
+	for range 2 * finishAtOnce {
+		silent = append(silent, ask(bob))
+	}
+	answered := string(ask(carol).key())
+	await(t, func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		n := f.exchanges.noted[answered]
+		return n == nil || n.ended
+	})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, x := range silent {
+		if x.tries > 0 || !f.exchanges.held[string(x.key())] {
+			t.Fatalf("it waited for %d tries of the silent one", x.tries)
+		}
 	}
 }
 

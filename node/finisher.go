@@ -11,8 +11,8 @@ import (
 	"github.com/parley-p2p/parley/transport"
 )
 
-// finishAtOnce bounds the receivers that are asked at once.
-const finishAtOnce = 4
+// finishAtOnce bounds the receivers that are asked at once, each for one exchange.
+const finishAtOnce = 32
 
 // finisher completes receipts of which only the receiver has its part: this node ended,
 // or its call gave up, or its chain took nothing, before the receipt was on the chain.
@@ -56,19 +56,20 @@ func (f *finisher) run(ctx context.Context) error {
 	defer running.Wait()
 	slots := make(chan struct{}, finishAtOnce)
 	for {
-		f.mu.Lock()
-		x, at := f.exchanges.next(f.node.now())
-		f.mu.Unlock()
-		if x == nil {
-			if !waitFor(ctx, f.wake, f.node.now(), at) {
-				return nil
-			}
-			continue
-		}
 		select {
 		case slots <- struct{}{}:
 		case <-ctx.Done():
 			return nil
+		}
+		f.mu.Lock()
+		x, at := f.exchanges.next(f.node.now())
+		f.mu.Unlock()
+		if x == nil {
+			<-slots
+			if !waitFor(ctx, f.wake, f.node.now(), at) {
+				return nil
+			}
+			continue
 		}
 		running.Go(func() {
 			f.try(ctx, x)
@@ -84,9 +85,10 @@ func (f *finisher) try(ctx context.Context, x *exchange) {
 	}
 	log := f.node.cfg.Log.With("message", x.request.Message.String(), "agent", x.request.To.String())
 	f.mu.Lock()
+	f.exchanges.tried(x)
 	waits := again && f.exchanges.again(f.node.now(), x)
 	if !again {
-		f.exchanges.end(x)
+		f.exchanges.end(string(x.key()))
 	}
 	f.mu.Unlock()
 	switch {
@@ -175,19 +177,19 @@ func (f *finisher) resume(a *app) error {
 	err := f.node.agencyDB.each(bucketExchanges, func(k, v []byte) error {
 		x, err := decodeExchange(k, v)
 		if err != nil {
-			f.node.cfg.Log.Warn("an exchange can't be read", "file", agencyFile, "error", err.Error())
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			f.exchanges.ended[string(k)] = true
+			return nil // what can't be read is removed at the next start
+		}
+		if x.request.DNA != a.hash {
 			return nil
 		}
 		f.mu.Lock()
 		known := f.exchanges.known(k)
+		f.exchanges.load(&x)
 		f.mu.Unlock()
-		if x.request.DNA != a.hash || known {
+		if known {
 			return nil
 		}
-		if now.Sub(x.request.Time) >= exchangeFor {
+		if exchangeIsOld(now, x.request.Time) {
 			f.end(&x)
 			return nil
 		}

@@ -267,6 +267,10 @@ func (n *Node) useEnded(ctx context.Context, u *grantUse, e *sdk.Error) {
 	}
 }
 
+// keepEndAgain is before the name under which keepEnd is to be written again: a use's
+// count is so under its bucket's.
+const keepEndAgain = "end "
+
 // keepEnd removes from agency.db what it has of a grant that is over, and puts there
 // who is to be told.
 func (n *Node) keepEnd(a *app, id sdk.Hash, tells []*tell) {
@@ -281,7 +285,7 @@ func (n *Node) keepEnd(a *app, id sdk.Hash, tells []*tell) {
 		return putTells(tx, now, tells)
 	}
 	if err := n.agencyDB.update(keep); err != nil {
-		n.agencyDB.writeAgain(bucketUses+string(usesKey(a, id)), keep)
+		n.agencyDB.writeAgain(keepEndAgain+string(usesKey(a, id)), keep)
 		a.log.Warn("the count of a revoked grant's uses stays until the disk takes it", "grant", id.String(), "error", err.Error())
 	}
 }

@@ -30,7 +30,12 @@ func (c *liveCall) List(_ context.Context, l sdk.List) (sdk.Page, error) {
 		revoked := func(id sdk.Hash) bool {
 			return slices.ContainsFunc(ended, func(p chain.Public) bool { return p.Revoked == id })
 		}
-		return agency.DelegationPage(now, a.chain.Query, revoked, l.After)
+		return agency.DelegationPage(now, a.chain.Query, revoked, a.unreadDelegation, l.After)
 	}
 	return sdk.Page{}, sdk.Fail(sdk.HandlerCodeInput, "list of kind %d", l.Kind)
+}
+
+// unreadDelegation is told of a delegation on the chain that is of a later version.
+func (a *app) unreadDelegation(r *sdk.Record, err error) {
+	a.log.Warn("a delegation can't be read and is left out", "record", r.Header.Seq, "error", err.Error())
 }

@@ -175,7 +175,7 @@ func (n *Node) run1(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, n.agencyDB.close()) }()
-	if err := errors.Join(n.loadPolicy(), n.loadClaims(), n.loadDelegated(), n.dropTells()); err != nil {
+	if err := errors.Join(n.loadPolicy(), n.loadClaims(), n.loadDelegated(), n.dropTells(), n.loadExchanges()); err != nil {
 		return err
 	}
 	if err := n.endpoint.Bind(); err != nil {

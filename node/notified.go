@@ -241,16 +241,34 @@ func (n *Node) serveNotified(ctx context.Context, a *app, running canceler, key 
 	case e != nil:
 		return e
 	case before != nil:
-		end, e := n.beginServing(key.from, requestAmount(0), before) // not among the signals, but it waits here
+		return n.waitNotified(ctx, a, before, ended)
+	}
+	<-w.done
+	return w.err
+}
+
+// waitNotified is the outcome of a notification that has arrived before. It is not
+// among the signals; where it has to wait it is a request, beyond the first few.
+func (n *Node) waitNotified(ctx context.Context, a *app, before *outcome, ended <-chan struct{}) *sdk.Error {
+	if e := n.policy.hears(before.key.from); e != nil {
+		return e
+	}
+	n.outcomesMu.Lock()
+	over := !before.ended.IsZero()
+	free := !over && n.outcomes.repeat(before)
+	n.outcomesMu.Unlock()
+	switch {
+	case free:
+		defer n.repeated(before)
+	case !over:
+		end, e := n.beginServing(before.key.from, requestAmount(0))
 		if e != nil {
 			return e
 		}
 		defer end()
-		_, e = n.firstOutcome(ctx, a, before, ended)
-		return e
 	}
-	<-w.done
-	return w.err
+	_, e := n.firstOutcome(ctx, a, before, ended)
+	return e
 }
 
 // waitingAnswer is an answerer that somebody waits for.

@@ -21,9 +21,9 @@ const (
 	runningPerSender = 1024
 	// outcomesAge exceeds the longest time for which a message is repeated.
 	outcomesAge = 15 * time.Minute
-	// repeatsFree is how often one message may wait for its own outcome without being
-	// counted against its sender's limits: sent again over a new session, it takes the
-	// place of the one that came over the broken session, which runs and is counted.
+	// repeatsFree is how often one message that runs may wait for its own outcome
+	// without being counted against its sender's limits: sent again over a new session,
+	// it takes the place of the one that came over the broken session, which is counted.
 	repeatsFree = 8
 )
 
@@ -49,7 +49,8 @@ type outcome struct {
 	ended   time.Time // zero while it runs
 	size    int       // of reply and err, bytes
 	dropped bool      // both were given up for room
-	repeats int       // arrivals that wait for it and are not counted
+	payload int       // the first arrival's, bytes
+	repeats int       // arrivals that have waited for it while it ran, and are not counted
 	held    bool      // it is in outcomes.replies
 	links   [3]struct{ prev, next *outcome }
 }
@@ -225,15 +226,17 @@ func (t *outcomes) running(key messageKey) canceler {
 	return nil
 }
 
-// repeat counts an arrival of a message that has come before, which waits for its
-// outcome, or, by -1, that it does no more. False: too many wait.
-func (t *outcomes) repeat(o *outcome, one int) bool {
-	if one > 0 && o.ended.IsZero() && o.repeats >= repeatsFree {
+// repeat lets one more arrival of a message that runs wait for its outcome; false:
+// it does not run, or too many wait.
+func (t *outcomes) repeat(o *outcome) bool {
+	if !o.ended.IsZero() || o.repeats >= repeatsFree {
 		return false
 	}
-	o.repeats += one
+	o.repeats++
 	return true
 }
+
+func (t *outcomes) repeated(o *outcome) { o.repeats-- }
 
 // expire forgets a few at a time: a session's reader waits for it. They go faster
 // than new ones come.

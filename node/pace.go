@@ -13,6 +13,18 @@ import (
 var (
 	toldByOne       = sdk.Rate{N: 64, Per: time.Minute}
 	toldByStrangers = sdk.Rate{N: 600, Per: time.Minute} // together: keys cost nothing
+	// toldInUse is of those together who are strangers, but for a delegation of theirs
+	// that came with a message: that took a look into the DHT, of which there are few.
+	toldInUse = sdk.Rate{N: 6000, Per: time.Minute}
+)
+
+// tellerKind says what is known of who tells.
+type tellerKind uint8
+
+const (
+	tellerStranger tellerKind = iota
+	tellerInUse               // a proof had a delegation of his
+	tellerKnown               // a grant or the allow list names him
 )
 
 // maxTellers bounds the agents whose pace is remembered.
@@ -23,14 +35,15 @@ type toldPace struct {
 	agents    map[sdk.AgentID]*agency.Window
 	ages      []sdk.AgentID // the longest remembered first
 	strangers *agency.Window
+	inUse     *agency.Window
 }
 
 func newToldPace() *toldPace {
-	return &toldPace{agents: map[sdk.AgentID]*agency.Window{}, strangers: agency.NewWindow(toldByStrangers)}
+	return &toldPace{agents: map[sdk.AgentID]*agency.Window{}, strangers: agency.NewWindow(toldByStrangers), inUse: agency.NewWindow(toldInUse)}
 }
 
-// take tells whether one more of this agent's is looked at. known: it is no stranger.
-func (p *toldPace) take(now time.Time, from sdk.AgentID, known bool) bool {
+// take tells whether one more of this agent's is looked at.
+func (p *toldPace) take(now time.Time, from sdk.AgentID, who tellerKind) bool {
 	w := p.agents[from]
 	if w == nil {
 		if len(p.ages) == maxTellers {
@@ -41,5 +54,14 @@ func (p *toldPace) take(now time.Time, from sdk.AgentID, known bool) bool {
 		p.agents[from] = w
 		p.ages = append(p.ages, from)
 	}
-	return w.Take(now) == 0 && (known || p.strangers.Take(now) == 0)
+	if w.Take(now) != 0 {
+		return false
+	}
+	switch who {
+	case tellerStranger:
+		return p.strangers.Take(now) == 0
+	case tellerInUse:
+		return p.inUse.Take(now) == 0
+	}
+	return true
 }

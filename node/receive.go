@@ -30,20 +30,28 @@ func (n *Node) ServeRequest(ctx context.Context, r *transport.Request) ([]byte, 
 // serveAgent serves what another agent asks, if this one hears it.
 func (n *Node) serveAgent(ctx context.Context, r *transport.Request) ([]byte, *sdk.Error) {
 	agent, amount := sdk.AgentID(r.Peer), requestAmount(len(r.Body))
-	var before *outcome
-	if r.Kind == kindMessage && !n.policy.free(agent) && n.policy.hears(agent) == nil {
+	if e := n.policy.hears(agent); e != nil {
+		return nil, e
+	}
+	if r.Kind == kindMessage && !n.policy.free(agent) {
 		a, what, e := n.route(r.Header)
 		switch {
 		case e != nil:
 		case what.Notified:
 			amount[agency.Requests] = 0 // it is among the signals: arrive
 		default:
-			n.outcomesMu.Lock()
-			before = n.outcomes.byKey[messageKey{from: agent, dna: a.hash, id: sdk.MessageID(r.ID)}]
-			n.outcomesMu.Unlock()
+			key := messageKey{from: agent, dna: a.hash, id: sdk.MessageID(r.ID)}
+			if o, ended := n.repeats(key, what, r.Body); o != nil {
+				defer n.repeated(o)
+				n.traffic.message(len(r.Body))
+				r.Body = nil // nobody reads it: the first one's is counted
+				ctx, cancel := within(ctx, maxDeadline)
+				defer cancel()
+				return n.firstOutcome(ctx, a, o, ended)
+			}
 		}
 	}
-	end, e := n.beginServing(agent, amount, before)
+	end, e := n.beginServing(agent, amount)
 	if e != nil {
 		return nil, e
 	}
@@ -55,25 +63,35 @@ func (n *Node) serveAgent(ctx context.Context, r *transport.Request) ([]byte, *s
 }
 
 // beginServing lets something of an agent in, or says which limit forbids it. end is to
-// be called when it is served. before is the outcome of an earlier arrival of the same
-// message; nil: it has not come before.
-func (n *Node) beginServing(agent sdk.AgentID, amount agency.Amount, before *outcome) (end func(), e *sdk.Error) {
-	if e := n.policy.hears(agent); e != nil {
-		return nil, e
-	}
-	if before != nil && n.repeats(before, 1) {
-		return func() { n.repeats(before, -1) }, nil
-	}
+// be called when it is served.
+func (n *Node) beginServing(agent sdk.AgentID, amount agency.Amount) (end func(), e *sdk.Error) {
 	counted, e := n.policy.begin(agent, amount)
 	return func() { n.policy.end(agent, amount, counted) }, e
 }
 
-// repeats counts an arrival that waits for another one's outcome, or, by -1, that
-// it does no more; false: there are too many.
-func (n *Node) repeats(o *outcome, one int) bool {
+// repeats is the outcome of a message that runs, and has arrived once more without
+// being counted; nil: it is counted. ended is closed when the outcome is known;
+// repeated is to be called when nobody waits for it any more. A payload larger than
+// the first one's is no repetition, whatever the id says.
+func (n *Node) repeats(key messageKey, h *messageHeader, body []byte) (o *outcome, ended <-chan struct{}) {
+	what := *h // unpack changes it
+	payload, e := what.unpack(body)
+	if e != nil {
+		return nil, nil
+	}
 	n.outcomesMu.Lock()
 	defer n.outcomesMu.Unlock()
-	return n.outcomes.repeat(o, one)
+	o = n.outcomes.byKey[key]
+	if o == nil || len(payload) > o.payload || !n.outcomes.repeat(o) {
+		return nil, nil
+	}
+	return o, n.outcomes.wait(o)
+}
+
+func (n *Node) repeated(o *outcome) {
+	n.outcomesMu.Lock()
+	defer n.outcomesMu.Unlock()
+	n.outcomes.repeated(o)
 }
 
 // answerError is how the transport is told of a message's error.
@@ -196,7 +214,10 @@ func (n *Node) receive(ctx context.Context, running canceler, a *app, key messag
 	o, first := n.outcomes.begin(now, key, running)
 	missed := age > 0 && !n.outcomes.complete(now.Add(-age-transit(len(payload))))
 	var ended <-chan struct{}
-	if !first && o != nil {
+	switch {
+	case first:
+		o.payload = len(payload)
+	case o != nil:
 		ended = n.outcomes.wait(o)
 	}
 	n.outcomesMu.Unlock()

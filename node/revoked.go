@@ -33,6 +33,7 @@ type knownRevocation struct {
 	revoked bool
 	until   time.Time // when the delegation ends by itself, and this is forgotten
 	looked  time.Time // of one that is not revoked: when it was last looked for
+	shown   bool      // a proof had it: it is counted in authors
 }
 
 // revocations knows which delegations are revoked, and of which it was not so a
@@ -42,10 +43,11 @@ type revocations struct {
 	known    map[revocationKey]*list.Element // of *knownRevocation
 	used     list.List                       // the last used in front
 	byAuthor map[sdk.AgentID]int
+	authors  map[sdk.AgentID]int // of delegations that a proof had
 }
 
 func newRevocations() *revocations {
-	return &revocations{known: map[revocationKey]*list.Element{}, byAuthor: map[sdk.AgentID]int{}}
+	return &revocations{known: map[revocationKey]*list.Element{}, byAuthor: map[sdk.AgentID]int{}, authors: map[sdk.AgentID]int{}}
 }
 
 // verdict is what the table can say of a delegation.
@@ -80,6 +82,18 @@ func (t *revocations) of(now time.Time, k revocationKey) verdict {
 
 // uses tells whether k is known, without a use of it.
 func (t *revocations) uses(k revocationKey) bool { return t.known[k] != nil }
+
+// shown notes that a proof had k, if it is known.
+func (t *revocations) shown(k revocationKey) {
+	if e := t.known[k]; e != nil && !e.Value.(*knownRevocation).shown {
+		e.Value.(*knownRevocation).shown = true
+		t.authors[k.author]++
+	}
+}
+
+// hasShown tells that a proof had a delegation of this agent's, which has not ended.
+// What an agent says of itself does not count.
+func (t *revocations) hasShown(agent sdk.AgentID) bool { return t.authors[agent] > 0 }
 
 // looked notes what a look at that time came to. until is the delegation's end.
 // What is revoked stays so.
@@ -120,6 +134,12 @@ func (t *revocations) drop(e *list.Element) {
 	delete(t.known, r.key)
 	if t.byAuthor[r.key.author]--; t.byAuthor[r.key.author] == 0 {
 		delete(t.byAuthor, r.key.author)
+	}
+	if !r.shown {
+		return
+	}
+	if t.authors[r.key.author]--; t.authors[r.key.author] == 0 {
+		delete(t.authors, r.key.author)
 	}
 }
 

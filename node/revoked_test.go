@@ -50,10 +50,21 @@ func TestRevocationsTable(t *testing.T) {
 	if len(table.known) != revokedKnown || table.used.Len() != revokedKnown {
 		t.Errorf("%d are known", len(table.known))
 	}
+	inUse := revocationKey{sdk.AgentID{4}, sdk.Hash{4}}
+	table.looked(now, inUse, true, at(time.Hour))
+	if table.hasShown(inUse.author) {
+		t.Error("who has told of a revocation counts as one whose delegation was used")
+	}
+	table.shown(inUse)
+	table.shown(inUse)
+	table.shown(revocationKey{sdk.AgentID{5}, sdk.Hash{}}) // it is not known
+	if !table.hasShown(inUse.author) || len(table.authors) != 1 {
+		t.Errorf("delegations of %d agents were used", len(table.authors))
+	}
 	for range revokedKnown {
 		table.expire(at(2 * time.Hour))
 	}
-	if len(table.known)+len(table.byAuthor)+table.used.Len() != 0 {
+	if len(table.authors)+len(table.known)+len(table.byAuthor)+table.used.Len() != 0 {
 		t.Errorf("%d stay when all have ended", len(table.known))
 	}
 }
@@ -300,6 +311,34 @@ func TestRevokerLooksOfStrangers(t *testing.T) {
 			}
 		}
 		synctest.Wait()
+	})
+}
+
+// TestToldOfADelegationInUse: however much strangers tell, whose delegation was used here
+// is heard with its revocation, and who has only told of one stays a stranger.
+func TestToldOfADelegationInUse(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := newEntryNode(t, t.TempDir(), newFakeEntries(), nil)
+		l := proofToBob(t, 1)
+		tell := func() { n.revoker.told(sdktest.ID("alice"), signedRevocation(t, l[0].ID(), l[0].Expires)) }
+		junk := func() {
+			for i := range toldByStrangers.N {
+				n.revoker.told(sdk.AgentID{byte(i), byte(i >> 8), 1}, []byte("junk"))
+			}
+		}
+		junk()
+		tell()
+		if n.revoker.checkKnown(l) != nil {
+			t.Error("a stranger beyond the pace was heard")
+		}
+		if e := n.revoker.check(t.Context(), l); e != nil { // a proof with it comes
+			t.Fatal(e)
+		}
+		tell()
+		if n.revoker.checkKnown(l) == nil {
+			t.Error("whose delegation is in use was not heard")
+		}
 	})
 }
 

@@ -183,6 +183,7 @@ func (v *revoker) run(ctx context.Context, presenter sdk.AgentID, k revocationKe
 	v.endLocked(presenter, k, l)
 	if err == nil {
 		v.table.looked(began, k, revoked, until)
+		v.table.shown(k)
 	}
 	l.err = err
 	close(l.done)
@@ -235,9 +236,15 @@ func (v *revoker) seen(r *sdk.Record, always bool) {
 // told takes the body of a notification of kindRevoked: a revocation as it is
 // published, from its author, if it comes at a pace at which it is looked at.
 func (v *revoker) told(from sdk.AgentID, body []byte) {
-	known := v.node.knowsAgent(from)
+	who := tellerStranger
+	if v.node.knowsAgent(from) {
+		who = tellerKnown
+	}
 	v.mu.Lock()
-	taken := v.pace.take(v.node.now(), from, known)
+	if who == tellerStranger && v.table.hasShown(from) {
+		who = tellerInUse
+	}
+	taken := v.pace.take(v.node.now(), from, who)
 	v.mu.Unlock()
 	if !taken {
 		return

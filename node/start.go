@@ -55,6 +55,9 @@ func (n *Node) StartRequest(ctx context.Context, r *transport.Request) bool {
 	key := messageKey{from: sdk.AgentID(r.Peer), dna: a.hash, id: sdk.MessageID(r.ID)}
 	n.outcomesMu.Lock()
 	o, first := n.outcomes.begin(n.now(), key, r)
+	if first {
+		o.payload = len(r.Body)
+	}
 	n.outcomesMu.Unlock()
 	if !first {
 		a.leave()

@@ -13,6 +13,8 @@ import (
 const (
 	// tellQueue bounds what waits to be told: beyond it the oldest is let go.
 	tellQueue = 4096
+	// tellEnded bounds what is to be removed from agency.db, 130 bytes each.
+	tellEnded = 1 << 14
 	// tellAtOnce bounds the nodes that are told at once.
 	tellAtOnce = 8
 	// tellTries bounds the tries; the pauses between them double from the first to
@@ -155,9 +157,14 @@ func (t *teller) queue(list []*tell) {
 }
 
 // endLocked notes that a tell need not be tried again, after a restart either.
-func (t *teller) endLocked(m *tell) {
-	k := m.key()
-	t.ended[k] = t.ended[k] || m.over
+func (t *teller) endLocked(m *tell) { t.endKeyLocked(m.key(), m.over) }
+
+// endKeyLocked leaves out what is too much, while the disk fails: it is told once more
+// after a start, or removed when it is too old.
+func (t *teller) endKeyLocked(k tellKey, over bool) {
+	if _, there := t.ended[k]; there || len(t.ended) < tellEnded {
+		t.ended[k] = t.ended[k] || over
+	}
 }
 
 func (t *teller) poke() {

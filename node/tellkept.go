@@ -105,7 +105,7 @@ func (t *teller) flush() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for k, over := range ended {
-		t.ended[k] = t.ended[k] || over
+		t.endKeyLocked(k, over)
 	}
 	return err
 }
@@ -149,7 +149,7 @@ func (t *teller) resume(a *app) error {
 		a.grants.mu.Unlock()
 		if !over && !lasts {
 			t.mu.Lock()
-			t.ended[key] = t.ended[key] || over
+			t.endKeyLocked(key, over)
 			t.mu.Unlock()
 			return nil
 		}

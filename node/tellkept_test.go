@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/parley-p2p/parley/sdk"
+	"github.com/parley-p2p/parley/sdk/agency"
 	"github.com/parley-p2p/parley/sdk/sdktest"
 )
 
@@ -198,6 +200,50 @@ func TestTellsOnDisk(t *testing.T) {
 		}
 		flush(fresh.key())
 	})
+}
+
+// TestEndKeptBesideAUse: of the end of a grant that the disk has refused holders are
+// still told after a restart, though a call that the grant had let in is given back
+// meanwhile, which the disk refuses too.
+func TestEndKeptBesideAUse(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := newEntryNode(t, t.TempDir(), newFakeEntries(), nil)
+		a, id, faults := n.add("raw", nil), sdk.Hash{7}, &agencyFaults{}
+		n.agencyDB.step = faults.at
+		tells := n.teller.of(a, &sdk.Claim{Grant: id}, true, []sdk.AgentID{sdktest.ID("bob")})
+		faults.arm(stepCommit, errors.New("the disk fails"))
+		n.keepEnd(a, id, tells)
+		if !faults.fired() {
+			t.Fatal("it was written at once")
+		}
+		n.usesUnsure(&grantUse{app: a, use: &agency.Use{Grant: id, Used: 1}})
+		if err := n.agencyDB.repair(); err != nil {
+			t.Fatal(err)
+		}
+		kept := 0
+		if err := n.agencyDB.each(bucketTells, func(_, _ []byte) error { kept++; return nil }); err != nil || kept != 1 {
+			t.Errorf("%d tells are kept, %v", kept, err)
+		}
+	})
+}
+
+// TestEndedTellsAreBounded: what the disk does not let go of is bounded, and what is
+// known of it stays known.
+func TestEndedTellsAreBounded(t *testing.T) {
+	t.Parallel()
+	q := newTeller(nil)
+	of := func(i int, over bool) *tell {
+		return &tell{grant: sdk.Hash{byte(i), byte(i >> 8), byte(i >> 16)}, over: over}
+	}
+	for i := range tellEnded + 2 {
+		q.endLocked(of(i, false))
+	}
+	q.endLocked(of(1, true))
+	q.endLocked(of(tellEnded+1, true))
+	if len(q.ended) != tellEnded || !q.ended[of(1, true).key()] {
+		t.Errorf("%d have ended, want %d; an end: %t", len(q.ended), tellEnded, q.ended[of(1, true).key()])
+	}
 }
 
 func FuzzStoredTell(f *testing.F) {

@@ -100,8 +100,9 @@ func (t *Claims) Page(now time.Time, dna sdk.DNAHash, after []byte) (p sdk.Page,
 const delegationsRead = 1000
 
 // DelegationPage is a page of the delegations that stand on a source chain, read by
-// query, and have not ended by themselves.
-func DelegationPage(now time.Time, query func(sdk.Query) ([]sdk.Record, error), revoked func(sdk.Hash) bool, after []byte) (p sdk.Page, err error) {
+// query, and have not ended by themselves. Those that can't be read, as of a later
+// version, are left out: unread is told of them.
+func DelegationPage(now time.Time, query func(sdk.Query) ([]sdk.Record, error), revoked func(sdk.Hash) bool, unread func(*sdk.Record, error), after []byte) (p sdk.Page, err error) {
 	q := sdk.Query{Type: sdk.TypeDelegation, Reverse: true, Limit: sdk.MaxListed}
 	if n := len(after); n != 0 {
 		if n != 8 || binary.BigEndian.Uint64(after) == 0 {
@@ -119,9 +120,8 @@ func DelegationPage(now time.Time, query func(sdk.Query) ([]sdk.Record, error), 
 		for i := range records {
 			d, err := delegationStatus(&records[i])
 			if err != nil {
-				return p, err
-			}
-			if now.Before(d.Expires) {
+				unread(&records[i], err)
+			} else if now.Before(d.Expires) {
 				if !fill.takes(64 + len(d.Proof)) {
 					p.Next = binary.BigEndian.AppendUint64(nil, q.To)
 					return p, nil

@@ -141,14 +141,15 @@ func TestDelegationPages(t *testing.T) {
 	for i := range 3 {
 		add(byte(i), now.Add(time.Hour))
 	}
+	chain = append(chain, sdk.Record{Header: sdk.Header{Seq: uint64(len(chain)), EntryType: sdk.TypeDelegation}, Content: []byte{0xff}}) // of a later version
 	add(3, now.Add(-time.Hour))
 	for range 2500 {
-		r := chain[3]
+		r := chain[4]
 		r.Header.Seq = uint64(len(chain))
 		chain = append(chain, r)
 	}
 	add(4, now.Add(time.Hour))
-	most := 0
+	most, unread := 0, 0
 	query := func(q sdk.Query) (page []sdk.Record, err error) {
 		for i := len(chain) - 1; i >= 0 && len(page) < q.Limit; i-- {
 			if q.To == 0 || chain[i].Header.Seq < q.To {
@@ -160,7 +161,11 @@ func TestDelegationPages(t *testing.T) {
 	}
 	list, count := pages(t, func(after []byte) (sdk.Page, error) {
 		most = 0
-		p, err := DelegationPage(now, query, func(id sdk.Hash) bool { return false }, after)
+		p, err := DelegationPage(now, query, func(id sdk.Hash) bool { return false }, func(r *sdk.Record, err error) {
+			if unread++; err == nil || r.Header.Seq != 3 {
+				t.Errorf("record %d is not read: %v", r.Header.Seq, err)
+			}
+		}, after)
 		if most > delegationsRead+sdk.MaxListed {
 			t.Errorf("%d records were read for one page", most)
 		}
@@ -170,8 +175,8 @@ func TestDelegationPages(t *testing.T) {
 	for _, d := range list {
 		nonces = append(nonces, d.Nonce[0])
 	}
-	if !slices.Equal(nonces, []byte{4, 2, 1, 0}) || count != 3 {
-		t.Errorf("%v in %d pages", nonces, count)
+	if !slices.Equal(nonces, []byte{4, 2, 1, 0}) || count != 3 || unread != 1 {
+		t.Errorf("%v in %d pages, %d were not read", nonces, count, unread)
 	}
 }
 
@@ -182,8 +187,8 @@ func TestBadAfter(t *testing.T) {
 	for name, page := range map[string]func() (sdk.Page, error){
 		"grants":      func() (sdk.Page, error) { return NewBook(1).Page(now, after) },
 		"claims":      func() (sdk.Page, error) { return NewClaims(1, 1).Page(now, sdk.DNAHash{}, after) },
-		"delegations": func() (sdk.Page, error) { return DelegationPage(now, none, nil, after) },
-		"sequence 0":  func() (sdk.Page, error) { return DelegationPage(now, none, nil, make([]byte, 8)) },
+		"delegations": func() (sdk.Page, error) { return DelegationPage(now, none, nil, nil, after) },
+		"sequence 0":  func() (sdk.Page, error) { return DelegationPage(now, none, nil, nil, make([]byte, 8)) },
 	} {
 		if _, err := page(); err == nil {
 			t.Errorf("%s: no error", name)

@@ -27,7 +27,7 @@ func (r *running) List(_ context.Context, l sdk.List) (sdk.Page, error) {
 		query := func(q sdk.Query) ([]sdk.Record, error) {
 			return x.chain.query(q, x.net.options.MaxPayload), nil
 		}
-		return agency.DelegationPage(now, query, func(id sdk.Hash) bool { return x.net.revoked(x.id, id) }, l.After)
+		return agency.DelegationPage(now, query, func(id sdk.Hash) bool { return x.net.revoked(x.id, id) }, func(*sdk.Record, error) {}, l.After)
 	}
 	return sdk.Page{}, sdk.Fail(sdk.HandlerCodeInput, "list of kind %d", l.Kind)
 }
