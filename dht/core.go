@@ -180,7 +180,8 @@ func (c *core) startOp(now time.Time, o *op, target ID) *op {
 	}
 	c.off.lookup(&cfg)
 	o.lookup = newLookup(now, cfg, c.seeds(now, target))
-	if c.everywhere(o) {
+	if o.strict && !c.off.Region && c.nodes() > maxHolders { // it must not miss anything
+		o.around = true
 		c.around(now, o, subTargets)
 	}
 	switch kind {

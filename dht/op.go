@@ -29,6 +29,7 @@ type op struct {
 	lookup   *lookup
 	strict   bool // all who could have it are asked
 	hardened bool // over more paths
+	around   bool // it goes around its target from its beginning
 	wide     bool // the paths to the target itself have ended: see core.widen
 	better   bool // lookup.best changed since the loop last looked
 

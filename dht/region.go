@@ -237,12 +237,6 @@ func (c *core) around(now time.Time, o *op, n int) {
 	}
 }
 
-// everywhere tells whether a lookup is to go around its target from its beginning, since it
-// must not miss anything.
-func (c *core) everywhere(o *op) bool {
-	return o.strict && !c.off.Region && c.nodes() > maxHolders
-}
-
 // widen ends a lookup whose paths have ended, or sends it around its target too:
 // where what it found there is odd.
 func (c *core) widen(now time.Time, o *op) {
@@ -257,7 +251,7 @@ func (c *core) widen(now time.Time, o *op) {
 	switch odd := c.odd(l); {
 	case odd && o.hardened:
 		c.around(now, o, subMore)
-	case odd && !c.everywhere(o):
+	case odd && !o.around:
 		c.around(now, o, subTargets)
 	}
 }
