@@ -255,16 +255,22 @@ func TestUsesAtOnce(t *testing.T) {
 	}
 }
 
+// conformancePair is newPair with the conformance suite's DNA.
+func conformancePair(t *testing.T) (alice, bob *testNode, p *proxy) {
+	t.Helper()
+	p = newProxy(t)
+	w := newTestNetwork(t, sdktest.ConformanceDNA)
+	w.base.Advertise = append(w.base.Advertise, p.addr())
+	bob = w.start("bob")
+	p.forward(bob.Addr())
+	w.base.Advertise, w.base.Listen, w.first = nil, "", []Peer{{Agent: bob.Agent(), Host: p.addr().String()}}
+	return w.start("alice"), bob, p
+}
+
 // TestUseIsCountedOnce: a call that is sent again over a new session is one use.
 func TestUseIsCountedOnce(t *testing.T) {
 	t.Parallel()
-	p := newProxy(t)
-	w := newTestNetwork(t, sdktest.ConformanceDNA)
-	w.base.Advertise = append(w.base.Advertise, p.addr())
-	bob := w.start("bob")
-	p.forward(bob.Addr())
-	w.base.Advertise, w.base.Listen, w.first = nil, "", []Peer{{Agent: bob.Agent(), Host: p.addr().String()}}
-	alice := w.start("alice")
+	alice, bob, p := conformancePair(t)
 	g := assignedTo(alice.Agent())
 	g.Uses = 100
 	addGrant(t, bob, g)

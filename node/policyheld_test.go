@@ -154,13 +154,7 @@ func TestNotificationsThatWait(t *testing.T) {
 // counted.
 func TestSentAgainWithinTheLimit(t *testing.T) {
 	t.Parallel()
-	p := newProxy(t)
-	w := newTestNetwork(t, sdktest.ConformanceDNA)
-	w.base.Advertise = append(w.base.Advertise, p.addr())
-	bob := w.start("bob")
-	p.forward(bob.Addr())
-	w.base.Advertise, w.base.Listen, w.first = nil, "", []Peer{{Agent: bob.Agent(), Host: p.addr().String()}}
-	alice := w.start("alice")
+	alice, bob, p := conformancePair(t)
 	change(t, bob, control.PolicyChange{Limits: []control.AgentLimit{{Name: "agent-requests", Max: 1}, {Name: "agent-bytes", Max: 1000}}})
 	token := rand.Text() // signals are the process's
 	done := make(chan error, 1)

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -53,12 +54,7 @@ func TestUnusedSessionsOverSockets(t *testing.T) {
 			case <-time.After(20 * time.Second):
 				t.Fatalf("%d is still open", i)
 			}
-			for i := 0; len(n.Sessions()) > 0 && i < 2000; i++ {
-				time.Sleep(10 * time.Millisecond)
-			}
-			if len(n.Sessions()) > 0 {
-				t.Errorf("%d has not heard of the end", i)
-			}
+			n.await(t, fmt.Sprintf("%d has heard of the end", i), func() bool { return len(n.Sessions()) == 0 })
 		}
 	}
 	keys := func(ns ...*node) (keys []PeerKey) {
