@@ -72,6 +72,7 @@ type core struct {
 	lives   lifetimes
 	up      uplink
 	pace    pace
+	dials   dialTimes
 	budgets budgets
 	offs    []time.Duration // this clock minus others', the latest last
 	stats   Stats
@@ -146,6 +147,7 @@ func (c *core) startOp(now time.Time, o *op, target ID) *op {
 		if cfg.quorum = quorum; o.strict {
 			cfg.quorum, cfg.alpha = 0, alphaStrict
 		}
+		cfg.wait = func() time.Duration { return c.dials.wait() + c.pace.slack() }
 	case opReadback:
 		cfg.get, cfg.minSeq = true, seqOf(c.own.rec)
 	case opPublish:
@@ -265,6 +267,7 @@ func (c *core) poll(now time.Time) []*call {
 		again = false
 		c.schedule(now)
 		for _, o := range c.ops {
+			o.lookup.tire(now)
 			c.widen(now, o)
 			out = c.advance(now, o, out)
 			if o.ready() && !o.finished {
@@ -386,6 +389,7 @@ func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
 		return
 	}
 	if cl.opening {
+		c.dials.took(now.Sub(cl.sent))
 		for _, a := range cl.to.Addresses() {
 			delete(c.shut, a)
 		}
