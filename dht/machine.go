@@ -294,9 +294,13 @@ func (m *Machine) Meet(now time.Time, ct Contact, rtt time.Duration) bool {
 	return true
 }
 
-// Keep takes a record as a PUT does.
+// Keep takes a record as a PUT of its agent does, from its first address.
 func (m *Machine) Keep(now time.Time, r *Record) Status {
-	st, _ := m.core.store.put(now, r, netip.Prefix{})
+	o := origin{agent: true}
+	if len(r.Addrs) > 0 {
+		_, o.net = m.cfg.Group(r.Addrs[0].Addr())
+	}
+	st, _ := m.core.store.take(now, r, o, func() bool { return true })
 	return st
 }
 

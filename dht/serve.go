@@ -124,7 +124,7 @@ func (c *core) servePut(now time.Time, from Key, addr netip.Addr, req *Request, 
 			resp.Status = c.entries.put(now, req.Entry, time.Duration(req.Age)*time.Second, source, c.inReach)
 		}
 	} else {
-		resp.Status, resp.Record = c.store.take(now, rec, source, may)
+		resp.Status, resp.Record = c.store.take(now, rec, origin{source, rec.Key == from}, may)
 	}
 	if resp.Status == StatusInvalid {
 		c.budgets.forged(now, from)

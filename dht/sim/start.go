@@ -159,6 +159,9 @@ func (w *world) options(s *sim, n *node) dht.MachineOptions {
 	o.Evicted = func(k dht.Key) {
 		if !isJunk(k) {
 			n.evicted++
+			if s.within(n, k) {
+				n.evictNear++
+			}
 		}
 	}
 	if !s.cfg.Crypto {
