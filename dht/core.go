@@ -172,7 +172,9 @@ func (c *core) startOp(now time.Time, o *op, target ID) *op {
 		cfg.paths = pathsHardened
 	}
 	if o.putting() {
-		o.asked, o.radius = map[Key]bool{}, c.radius()
+		if o.asked, o.radius = map[Key]bool{}, c.radius(); c.off.Replicas {
+			o.radius = 0
+		}
 		for _, e := range c.table.closest(target, bucketSize, live) { // most of them are right
 			if e.Key != c.self && fraction(e.id, target) < o.radius && !c.isDead(now, &e.Contact, e.by) {
 				o.asked[e.Key] = true
@@ -208,7 +210,7 @@ func (c *core) local(now time.Time, o *op) {
 	if o.lookup.target == c.id {
 		rec, holds, o.lookup.ended = c.own.rec, true, true
 	}
-	if e := c.table.getID(o.lookup.target); e != nil && rec == nil {
+	if e := c.table.getID(o.lookup.target); e != nil && rec == nil && !c.off.Holders {
 		rec = e.Record // a contact's record is where to ask first, and can be an old one
 	}
 	if rec != nil && rec.Current(now) == nil {

@@ -18,7 +18,7 @@ const (
 // deliver puts a request that nobody waits for on the list. When that is full it
 // is dropped: what it would have done, the next publication or SYNC does.
 func (c *core) deliver(to Contact, req *Request) bool {
-	if req == nil || to.Key == c.self || len(c.outbox) >= maxOutbox {
+	if req == nil || to.Key == c.self || len(c.outbox) >= maxOutbox || c.off.Replicas && req.Op == OpPut {
 		return false
 	}
 	timeout, _ := c.patience(to.Key)

@@ -43,6 +43,7 @@ type lookupConfig struct {
 	patience func(Key) (timeout, hedge time.Duration)
 	wait     func() time.Duration                  // for who has to be dialled, see content; nil: as long as the call lasts
 	dialAll  bool                                  // Ablation.LeaveAlone
+	onlyHeld bool                                  // Ablation.Holders
 	skip     func(c *Contact, by uint32) bool      // contacts that failed a moment ago, as by names them
 	contact  func(ID) (c Contact, called, ok bool) // what the table knows: see entry.called
 	network  func(Contact) uint32                  // of who names others

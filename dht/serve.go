@@ -80,7 +80,7 @@ func (c *core) busy(resp *Response, wait time.Duration, why string) {
 
 func (c *core) serveGet(now time.Time, from Key, req *Request, resp *Response) {
 	rec := c.store.get(now, req.Target)
-	if req.Target == c.id {
+	if req.Target == c.id && !c.off.Holders {
 		rec = c.own.rec
 	}
 	switch {

@@ -18,7 +18,7 @@ var attacks = []Scenario{
 			r.shows(r.Runs[1].Name, "found records that are old", 1-r.Runs[1].Result.Fresh.Part, .02)
 		}},
 	{Name: "sybil", Title: "Targeted Sybils (A6)",
-		About: "16, 32 or 64 colluders nearer to a record than every honest node, in 1, 4 or 16 blocks; the agent publishes under the attack and goes. The control stores on the nearest nodes only.",
+		About: "16, 32 or 64 colluders nearer to a record than every honest node, in 1, 4 or 16 blocks; the agent publishes under the attack and goes. The control stores on the nearest nodes only, has no limits on networks, and asks no contacts of the agent.",
 		plan:  planSybils, judge: judgeSybils},
 	{Name: "eclipse", Title: "Tables filled by one host (A7)",
 		About: "As many ids as there are nodes, on one /24, call every node again and again. The control has no limits on contacts of one network.",
@@ -100,15 +100,16 @@ var attacks = []Scenario{
 			}
 		}},
 	{Name: "leave", Title: "Half of the nodes leave within a minute (A14)",
-		About: "Silently, for good. The control never checks its contacts and has one path.",
+		About: "Silently, for good. The control has a record on the nearest node only, which nobody hands on and no other node answers with, never checks its contacts and has one path.",
 		plan: func(o Options) []Variant {
 			o.Hours = max(o.Hours, .75)
-			return pair(o, func(c *Config) { c.events = append(c.events, massLeave(c)...) }, "no checks, one path", func(c *Config) {
-				c.Off.Recheck, c.Off.DisjointPaths = true, true
+			return pair(o, func(c *Config) { c.events = append(c.events, massLeave(c)...) }, "one replica, no checks", func(c *Config) {
+				c.Off.Recheck, c.Off.DisjointPaths, c.Off.Holders, c.Off.Replicas = true, true, true, true
 			})
 		},
 		judge: func(r *Report) {
 			now, later := r.Runs[0].Result.after(0, 5), r.Runs[0].Result.after(30, 1e6)
+			r.shows(r.Runs[1].Name, "lookups that fail in the first 5 min without the mitigation", 1-r.Runs[1].Result.after(0, 5).Part, .1)
 			r.least(r.Runs[0].Name, "found in the first 5 min", now.Part, .99)
 			r.least(r.Runs[0].Name, "found after 30 min", later.Part, .999)
 			r.most(r.Runs[0].Name, "minutes until 99.9% are found for good", r.Runs[0].Result.heal(0, .999), 30)
@@ -167,7 +168,7 @@ func planSybils(o Options) (out []Variant) {
 			name := fmt.Sprintf("%d in %d", v.each, v.subnets)
 			if vanilla {
 				name += ", nearest only"
-				c.Off.Region = true
+				c.Off.Region, c.Off.Holders, c.GroupsOff = true, true, true
 			}
 			out = append(out, Variant{Name: name, Control: vanilla, Config: c})
 		}

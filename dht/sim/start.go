@@ -258,7 +258,11 @@ func (s *sim) prime(rnd *rand.Rand) {
 		if r == nil || s.nodes[i].hidden() {
 			continue
 		}
-		for _, h := range servers.closest(s.nodes[i].nid, 17) {
+		replicas := nearest
+		if s.cfg.Off.Replicas {
+			replicas = 1
+		}
+		for _, h := range servers.closest(s.nodes[i].nid, replicas+1) {
 			if o := &s.nodes[h]; int(h) != i && o.m != nil {
 				o.m.Keep(epoch, r)
 			} else if o.liar != nil {
