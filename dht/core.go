@@ -72,6 +72,7 @@ type core struct {
 	lives   lifetimes
 	up      uplink
 	pace    pace
+	dials   dialTimes
 	budgets budgets
 	offs    []time.Duration // this clock minus others', the latest last
 	stats   Stats
@@ -146,6 +147,7 @@ func (c *core) startOp(now time.Time, o *op, target ID) *op {
 		if cfg.quorum = quorum; o.strict {
 			cfg.quorum, cfg.alpha = 0, alphaStrict
 		}
+		cfg.wait = func() time.Duration { return c.dials.wait() + c.pace.slack() }
 	case opReadback:
 		cfg.get, cfg.minSeq = true, seqOf(c.own.rec)
 	case opPublish:
@@ -170,7 +172,9 @@ func (c *core) startOp(now time.Time, o *op, target ID) *op {
 		cfg.paths = pathsHardened
 	}
 	if o.putting() {
-		o.asked, o.radius = map[Key]bool{}, c.radius()
+		if o.asked, o.radius = map[Key]bool{}, c.radius(); c.off.Replicas {
+			o.radius = 0
+		}
 		for _, e := range c.table.closest(target, bucketSize, live) { // most of them are right
 			if e.Key != c.self && fraction(e.id, target) < o.radius && !c.isDead(now, &e.Contact, e.by) {
 				o.asked[e.Key] = true
@@ -206,7 +210,7 @@ func (c *core) local(now time.Time, o *op) {
 	if o.lookup.target == c.id {
 		rec, holds, o.lookup.ended = c.own.rec, true, true
 	}
-	if e := c.table.getID(o.lookup.target); e != nil && rec == nil {
+	if e := c.table.getID(o.lookup.target); e != nil && rec == nil && !c.off.Holders {
 		rec = e.Record // a contact's record is where to ask first, and can be an old one
 	}
 	if rec != nil && rec.Current(now) == nil {
@@ -265,6 +269,7 @@ func (c *core) poll(now time.Time) []*call {
 		again = false
 		c.schedule(now)
 		for _, o := range c.ops {
+			o.lookup.tire(now)
 			c.widen(now, o)
 			out = c.advance(now, o, out)
 			if o.ready() && !o.finished {
@@ -386,6 +391,7 @@ func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
 		return
 	}
 	if cl.opening {
+		c.dials.took(now.Sub(cl.sent))
 		for _, a := range cl.to.Addresses() {
 			delete(c.shut, a)
 		}

@@ -18,7 +18,7 @@ const (
 // deliver puts a request that nobody waits for on the list. When that is full it
 // is dropped: what it would have done, the next publication or SYNC does.
 func (c *core) deliver(to Contact, req *Request) bool {
-	if req == nil || to.Key == c.self || len(c.outbox) >= maxOutbox {
+	if req == nil || to.Key == c.self || len(c.outbox) >= maxOutbox || c.off.Replicas && req.Op == OpPut {
 		return false
 	}
 	timeout, _ := c.patience(to.Key)
@@ -66,6 +66,9 @@ func (c *core) handOver(now time.Time, e *entry) {
 		return
 	}
 	for _, id := range c.keptIDs() {
+		if h := c.store.records[id]; h != nil && !c.store.mayHandOn(h) {
+			continue
+		}
 		if len(c.outbox) >= maxOutbox {
 			return // the next publications do it
 		}
@@ -109,7 +112,7 @@ func (c *core) sync(now time.Time) {
 	ids := c.store.recordIDs()
 	for i, from := 0, c.rnd.IntN(len(ids)+1); i < len(ids) && len(have) < MaxDigests*DigestSize; i++ {
 		id := ids[(from+i)%len(ids)]
-		if r := c.store.get(now, id); r != nil && r.Key != e.Key && c.rank(id, e.id) < bucketSize {
+		if r := c.store.get(now, id); r != nil && c.store.mayHandOn(c.store.records[id]) && r.Key != e.Key && c.rank(id, e.id) < bucketSize {
 			have = r.appendDigest(have)
 		}
 	}

@@ -16,7 +16,7 @@
 //	closest.go     its entries by nearness
 //	pinned.go      those whose sessions are worth keeping open
 //	groups.go      how many contacts of one network are taken
-//	store.go       records kept for others, sequence floors, the conflict rule
+//	store.go       records kept for others, sequence floors, the conflict rule; origin.go: who brought them
 //	entry.go       public entries kept for others
 //	lookup.go      one iterative lookup over disjoint paths; path.go: one path
 //	named.go       what a lookup takes of those whom an answer names

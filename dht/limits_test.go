@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,7 +86,7 @@ func TestStoreSources(t *testing.T) {
 	}
 	honest := 0
 	for _, h := range s.records {
-		if h.source != attacker {
+		if !slices.Contains(h.nets, attacker) {
 			honest++
 		}
 	}

@@ -41,7 +41,9 @@ type lookupConfig struct {
 	verify   func(*Record) error
 	check    func([]byte) bool // the body of the entry looked for; nil: a record is
 	patience func(Key) (timeout, hedge time.Duration)
+	wait     func() time.Duration                  // for who has to be dialled, see content; nil: as long as the call lasts
 	dialAll  bool                                  // Ablation.LeaveAlone
+	onlyHeld bool                                  // Ablation.Holders
 	skip     func(c *Contact, by uint32) bool      // contacts that failed a moment ago, as by names them
 	contact  func(ID) (c Contact, called, ok bool) // what the table knows: see entry.called
 	network  func(Contact) uint32                  // of who names others
@@ -72,6 +74,8 @@ type node struct {
 	gave  uint64 // seq of the record that it gave
 	asked time.Time
 	hedge time.Time // after it the path goes on without waiting
+	until time.Time // after it the lookup may end without waiting; zero: never
+	over  bool      // until is over
 }
 
 // query is one call that a lookup wants.
@@ -161,6 +165,9 @@ func (l *lookup) next(now time.Time, room int) []query {
 func (l *lookup) ask(now time.Time, path int, n *node) query {
 	timeout, hedge := l.patience(n.Key)
 	n.state, n.path, n.asked, n.hedge = nodeAsked, path, now, now.Add(hedge)
+	if n.until, n.over = (time.Time{}), false; l.wait != nil && !n.known {
+		n.until = now.Add(min(l.wait(), timeout))
+	}
 	p := l.paths[path]
 	p.asked++
 	req := &Request{Op: OpFind, Target: p.target}
@@ -204,8 +211,9 @@ func (l *lookup) done() bool {
 	if l.satisfied() {
 		return true
 	}
+	content := l.content()
 	for _, p := range l.paths {
-		if !p.done() {
+		if !p.done(content) {
 			return false
 		}
 	}
@@ -219,7 +227,7 @@ func (l *lookup) wake(now time.Time) (at time.Time) {
 			if n.state != nodeAsked {
 				continue
 			}
-			for _, t := range [...]time.Time{n.hedge, n.late()} {
+			for _, t := range [...]time.Time{n.hedge, n.late(), n.until} {
 				if t.After(now) && (at.IsZero() || t.Before(at)) {
 					at = t
 				}

@@ -51,6 +51,8 @@ type Ablation struct {
 	Region        bool // records belong to the nearest k, and nothing is odd
 	LeaveAlone    bool // addresses are dialled however often and wherever nobody answered
 	Stores        bool // a store takes everything, and drops the oldest whoever brought it
+	Holders       bool // a record is known to its holders only: its agent's own node and contacts do not answer with it
+	Replicas      bool // a record is put on the nearest node only, and nobody hands it on
 }
 
 // lookup applies what concerns one lookup.
@@ -64,7 +66,7 @@ func (a Ablation) lookup(cfg *lookupConfig) {
 	if a.NewPerAnswer {
 		cfg.maxNew = MaxContacts
 	}
-	cfg.dialAll = a.LeaveAlone
+	cfg.dialAll, cfg.onlyHeld = a.LeaveAlone, a.Holders
 }
 
 // Purpose is what a Call is for.
@@ -294,9 +296,13 @@ func (m *Machine) Meet(now time.Time, ct Contact, rtt time.Duration) bool {
 	return true
 }
 
-// Keep takes a record as a PUT does.
+// Keep takes a record as a PUT of its agent does, from its first address.
 func (m *Machine) Keep(now time.Time, r *Record) Status {
-	st, _ := m.core.store.put(now, r, netip.Prefix{})
+	o := origin{agent: true}
+	if len(r.Addrs) > 0 {
+		_, o.net = m.cfg.Group(r.Addrs[0].Addr())
+	}
+	st, _ := m.core.store.take(now, r, o, func() bool { return true })
 	return st
 }
 

@@ -58,7 +58,7 @@ func (l *lookup) take(now time.Time, from *node, contacts []Contact, better *boo
 	taken := 0
 	for _, i := range order {
 		c := &contacts[i]
-		if l.get && l.check == nil && c.Record != nil && ids[i] == l.target && l.record(now, from.Key, c.Record, false) {
+		if l.get && l.check == nil && c.Record != nil && ids[i] == l.target && !l.onlyHeld && l.record(now, from.Key, c.Record, false) {
 			*better = true
 		}
 		if n := l.all[c.Key]; n != nil && p.has(n) && !(c.Record != nil && c.Record.newer(n.Record)) {

@@ -92,8 +92,8 @@ func (l *lookup) mayDial(n *node) bool {
 }
 
 // done tells whether the nearest nodes that the path knows have answered, or
-// all that it asked where it may ask no more.
-func (p *path) done() bool {
+// all that it asked where it may ask no more. A content lookup does not wait for who is overdue.
+func (p *path) done(content bool) bool {
 	seen := 0
 	for _, n := range p.list {
 		switch n.state {
@@ -102,7 +102,7 @@ func (p *path) done() bool {
 				return false
 			}
 		case nodeAsked:
-			if p.counts(n) {
+			if p.counts(n) && !(content && n.over) {
 				return false
 			}
 		case nodeAnswered:

@@ -198,6 +198,9 @@ func (c *core) randomAfter(id ID, n int) ID {
 // too many they are taken evenly from all of it, for a crowd at one place is no chance.
 func (c *core) holders(l *lookup) []*node {
 	near := l.nearest(len(l.all))
+	if c.off.Replicas {
+		return near[:min(1, len(near))]
+	}
 	if c.off.Region {
 		return near[:min(bucketSize, len(near))]
 	}

@@ -80,7 +80,7 @@ func (c *core) busy(resp *Response, wait time.Duration, why string) {
 
 func (c *core) serveGet(now time.Time, from Key, req *Request, resp *Response) {
 	rec := c.store.get(now, req.Target)
-	if req.Target == c.id {
+	if req.Target == c.id && !c.off.Holders {
 		rec = c.own.rec
 	}
 	switch {
@@ -124,7 +124,7 @@ func (c *core) servePut(now time.Time, from Key, addr netip.Addr, req *Request, 
 			resp.Status = c.entries.put(now, req.Entry, time.Duration(req.Age)*time.Second, source, c.inReach)
 		}
 	} else {
-		resp.Status, resp.Record = c.store.take(now, rec, source, may)
+		resp.Status, resp.Record = c.store.take(now, rec, origin{source, rec.Key == from}, may)
 	}
 	if resp.Status == StatusInvalid {
 		c.budgets.forged(now, from)

@@ -18,10 +18,11 @@ const (
 // held is a record kept for its agent.
 type held struct {
 	rec     *Record
-	until   time.Time    // the earlier end by the author's clock and by ours
-	credit  int          // changes left
-	written time.Time    // when credit was last counted
-	source  netip.Prefix // the wide network of who brought it; the zero one counts for none
+	until   time.Time      // the earlier end by the author's clock and by ours
+	credit  int            // changes left
+	written time.Time      // when credit was last counted
+	agent   bool           // its agent brought it
+	nets    []netip.Prefix // wide networks that it counts for: see netsOf
 }
 
 // floor is the highest seq seen of an agent: a lower one is never taken again,
@@ -32,16 +33,18 @@ type floor struct {
 }
 
 // store keeps records for others, bounded in number and bytes. When it is full
-// the records farthest from self go first: no junk from far away displaces what
-// this node answers for.
+// the records farthest from self go first, and before them those that others handed on
+// (origin): no junk from far away displaces what this node answers for.
 type store struct {
 	self                           ID
 	maxRecords, maxBytes, maxFloor int
 	verify                         func(*Record) error
+	group                          GroupFunc
 	off                            Ablation
 	records                        map[ID]*held
 	floors                         map[ID]floor
-	sources                        map[netip.Prefix]int // records by source
+	sources                        map[netip.Prefix]int // records by the networks that they count for
+	homes                          map[netip.Prefix]int // and by those that their agents have, or are said to have
 	prefixes                       map[[8]byte]ID       // records by the first 8 bytes of their positions
 	bytes                          int
 	withdrawn                      int       // records that are tombstones
@@ -49,8 +52,12 @@ type store struct {
 }
 
 func newStore(self ID, cfg *Config) *store {
-	return &store{self: self, maxRecords: cfg.MaxRecords, maxBytes: cfg.MaxBytes, maxFloor: cfg.MaxFloors,
-		verify: (*Record).Verify, records: map[ID]*held{}, floors: map[ID]floor{}, sources: map[netip.Prefix]int{}, prefixes: map[[8]byte]ID{}}
+	group := cfg.Group
+	if group == nil {
+		group = DefaultGroup
+	}
+	return &store{self: self, group: group, maxRecords: cfg.MaxRecords, maxBytes: cfg.MaxBytes, maxFloor: cfg.MaxFloors,
+		verify: (*Record).Verify, records: map[ID]*held{}, floors: map[ID]floor{}, sources: map[netip.Prefix]int{}, homes: map[netip.Prefix]int{}, prefixes: map[[8]byte]ID{}}
 }
 
 // get returns the valid record at id.
@@ -62,15 +69,15 @@ func (s *store) get(now time.Time, id ID) *Record {
 	return h.rec
 }
 
-// put applies the conflict rule to rec, which comes from the network source. With
+// put applies the conflict rule to rec, which somebody of the network source hands on. With
 // StatusNewer it returns the newer record if that is still valid. The cheap checks
 // come before the signature's.
 func (s *store) put(now time.Time, rec *Record, source netip.Prefix) (Status, *Record) {
-	return s.take(now, rec, source, func() bool { return true })
+	return s.take(now, rec, origin{net: source}, func() bool { return true })
 }
 
-// take is put that asks before it checks a signature: StatusBusy if it may not.
-func (s *store) take(now time.Time, rec *Record, source netip.Prefix, may func() bool) (Status, *Record) {
+// take is put of who o is, that asks before it checks a signature: StatusBusy if it may not.
+func (s *store) take(now time.Time, rec *Record, o origin, may func() bool) (Status, *Record) {
 	if rec.Current(now) != nil {
 		if now.Before(rec.Expires()) {
 			return StatusFuture, nil
@@ -87,12 +94,13 @@ func (s *store) take(now time.Time, rec *Record, source netip.Prefix, may func()
 			return StatusNewer, s.get(now, id)
 		}
 		old.until = until(now, rec)
+		s.promote(id, old, o)
 		return StatusOK, nil
 	}
 	if old != nil && !old.hasCredit(now) {
 		return StatusBusy, nil
 	}
-	if old == nil && !s.fits(id, rec, source) {
+	if old == nil && !s.fits(id, rec, o) {
 		return StatusNotClose, nil
 	}
 	if !may() {
@@ -104,7 +112,7 @@ func (s *store) take(now time.Time, rec *Record, source netip.Prefix, may func()
 	if old != nil {
 		old.credit-- // not before: a forger must not use up what is the agent's
 	}
-	s.set(now, id, rec, old, source)
+	s.set(now, id, rec, old, o)
 	return StatusOK, nil
 }
 
@@ -125,17 +133,21 @@ func (h *held) hasCredit(now time.Time) bool {
 	return h.credit > 0
 }
 
-func (s *store) set(now time.Time, id ID, rec *Record, old *held, source netip.Prefix) {
+func (s *store) set(now time.Time, id ID, rec *Record, old *held, o origin) {
 	if old != nil {
 		s.bytes += len(rec.raw) - len(old.rec.raw)
 		s.withdrawn += btoi(rec.tombstone()) - btoi(old.rec.tombstone())
 		old.rec, old.until = rec, until(now, rec)
+		s.promote(id, old, o)
 	} else {
-		if s.full(source) {
-			s.evict(s.farthest(source))
+		h := &held{rec: rec, until: until(now, rec), credit: writeBurst - 1, written: now, agent: o.agent, nets: s.netsOf(rec, o)}
+		for _, n := range h.nets {
+			if s.full(n) {
+				s.evict(s.farthest(n))
+			}
 		}
-		s.records[id] = &held{rec: rec, until: until(now, rec), credit: writeBurst - 1, written: now, source: source}
-		s.sources[source]++
+		s.records[id] = h
+		s.count(h, 1)
 		s.prefixes[[8]byte(id[:8])] = id
 		s.bytes += len(rec.raw)
 		s.withdrawn += btoi(rec.tombstone())
@@ -144,40 +156,6 @@ func (s *store) set(now time.Time, id ID, rec *Record, old *held, source netip.P
 	for len(s.records) > s.maxRecords || s.bytes > s.maxBytes {
 		s.evict(s.farthest(netip.Prefix{}))
 	}
-}
-
-// full tells whether a source has brought as many records as it may: an eighth of all.
-func (s *store) full(source netip.Prefix) bool {
-	return source.IsValid() && !s.off.Stores && s.sources[source] >= max(1, s.maxRecords/8)
-}
-
-// fits tells whether a new record has room, or is nearer than one that would go
-// for it: one of the same source, where that has brought enough.
-func (s *store) fits(id ID, rec *Record, source netip.Prefix) bool {
-	if s.off.Stores {
-		return true
-	}
-	if s.full(source) {
-		return compare(s.self, id, s.farthest(source)) < 0
-	}
-	if len(s.records) < s.maxRecords && s.bytes+len(rec.raw) <= s.maxBytes {
-		return true
-	}
-	return len(s.records) > 0 && compare(s.self, id, s.farthest(netip.Prefix{})) < 0
-}
-
-// farthest is the record farthest from self of those of a source, of all for the zero one.
-func (s *store) farthest(source netip.Prefix) ID {
-	if s.off.Stores {
-		return s.oldest()
-	}
-	far := s.self
-	for id, h := range s.records {
-		if (!source.IsValid() || h.source == source) && compare(s.self, id, far) > 0 {
-			far = id
-		}
-	}
-	return far
 }
 
 // oldest is the record that was taken first.
@@ -203,9 +181,7 @@ func (s *store) drop(id ID) {
 	if h := s.records[id]; h != nil {
 		s.bytes -= len(h.rec.raw)
 		s.withdrawn -= btoi(h.rec.tombstone())
-		if s.sources[h.source]--; s.sources[h.source] == 0 {
-			delete(s.sources, h.source)
-		}
+		s.count(h, -1)
 		delete(s.records, id)
 		delete(s.prefixes, [8]byte(id[:8]))
 	}

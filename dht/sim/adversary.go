@@ -46,6 +46,15 @@ type liar struct {
 	kept      map[dht.ID]*dht.Record
 	named     bool // the others name only those who are
 	served    int  // requests that it got
+	poses     bool // it brings each record over a session of that record's agent
+}
+
+// asker is whose session brings a request of n's.
+func (n *node) asker(req *dht.Request) dht.Key {
+	if n.liar != nil && n.liar.poses && req.Record != nil {
+		return req.Record.Key
+	}
+	return n.key
 }
 
 func (n *node) hidden() bool { return n.liar != nil && n.liar.hide }

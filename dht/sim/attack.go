@@ -221,21 +221,32 @@ type hoard struct {
 	flood
 	ids     int
 	perHour float64 // records for each server
+	poses   bool    // each is brought by its agent, for the price of a session; else its addresses are anybody's
 }
 
 func (a *hoard) prepare(s *sim, rnd *rand.Rand) {
 	a.flood = flood{ids: a.ids, blocks: 4, perHour: a.perHour}
 	a.flood.prepare(s, rnd)
+	for i := a.first; int(i) < len(s.nodes); i++ {
+		s.nodes[i].liar.poses = a.poses
+	}
 }
 
 func (a *hoard) step(p *partition, n *node, at int64) {
 	n.self(p, event{at: at + int64(a.every()), kind: evPlan})
 	junk := dht.Record{Flags: dht.FlagServer, Seq: 1, IssuedAt: clock(at), TTL: dht.MaxTTL, Addrs: []netip.AddrPort{n.addr}}
+	if !a.poses {
+		junk.Addrs[0] = p.sim.world.addrs.random(n.rnd)
+	}
 	binary.BigEndian.PutUint64(junk.Key[:], n.rnd.Uint64())
 	binary.BigEndian.PutUint32(junk.Key[24:], junkBit)
 	r, err := signTag(junk)
 	if err != nil {
 		panic(err)
 	}
-	p.say(n, at, a.honest[n.rnd.IntN(len(a.honest))], &dht.Request{Op: dht.OpPut, Record: r, Seq: n.liar.rec.Seq})
+	req := &dht.Request{Op: dht.OpPut, Record: r, Seq: n.liar.rec.Seq}
+	if a.poses {
+		req.Seq = 0 // its agent has no node that could be called
+	}
+	p.say(n, at, a.honest[n.rnd.IntN(len(a.honest))], req)
 }

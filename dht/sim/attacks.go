@@ -18,7 +18,7 @@ var attacks = []Scenario{
 			r.shows(r.Runs[1].Name, "found records that are old", 1-r.Runs[1].Result.Fresh.Part, .02)
 		}},
 	{Name: "sybil", Title: "Targeted Sybils (A6)",
-		About: "16, 32 or 64 colluders nearer to a record than every honest node, in 1, 4 or 16 blocks; the agent publishes under the attack and goes. The control stores on the nearest nodes only.",
+		About: "16, 32 or 64 colluders nearer to a record than every honest node, in 1, 4 or 16 blocks; the agent publishes under the attack and goes. The control stores on the nearest nodes only, has no limits on networks, and asks no contacts of the agent.",
 		plan:  planSybils, judge: judgeSybils},
 	{Name: "eclipse", Title: "Tables filled by one host (A7)",
 		About: "As many ids as there are nodes, on one /24, call every node again and again. The control has no limits on contacts of one network.",
@@ -76,29 +76,40 @@ var attacks = []Scenario{
 			r.most(r.Runs[0].Name, "dials to the victim per node and 10 min", r.Runs[0].Result.VictimDials, 1)
 		}},
 	{Name: "storage", Title: "A flood of records (A13)",
-		About: "Every server, which may keep 256 records, is given 1,500 junk records an hour, by 16 attackers in 4 blocks. The control takes whatever comes and drops the oldest.",
+		About: "Every server, which may keep 256 records, is given 1,500 junk records an hour, by 16 attackers in 4 blocks: as if others' records were handed on, with any addresses, or each over a session of its own agent. The control takes whatever comes, hands on all of it, and drops the oldest.",
 		plan: func(o Options) []Variant {
 			o.Hours = max(o.Hours, 1) // replicas are counted when they are old enough
-			return pair(o, func(c *Config) { c.attack, c.maxRecords = &hoard{ids: 16, perHour: 1500}, 256 }, "the oldest goes", func(c *Config) { c.Off.Stores = true })
+			attack := func(poses bool) func(*Config) {
+				return func(c *Config) { c.attack, c.maxRecords = &hoard{ids: 16, perHour: 1500, poses: poses}, 256 }
+			}
+			out := pair(o, attack(false), "the oldest goes", func(c *Config) { c.Off.Stores = true })
+			posed := out[0]
+			posed.Name, posed.Config = "brought by their agents", o.config()
+			attack(true)(&posed.Config)
+			return append(out, posed)
 		},
 		judge: func(r *Report) {
 			r.shows(r.Runs[1].Name, "replicas at the nearest 16 that are lost", 1-r.Runs[1].Result.Overlap.Part, .2)
 			r.shows(r.Runs[1].Name, "records of agents dropped for others", float64(r.Runs[1].Result.Evicted), 100)
-			r.most(r.Runs[0].Name, "records of agents dropped for others", float64(r.Runs[0].Result.Evicted), 0)
-			r.least(r.Runs[0].Name, "lookups that find the record", r.Runs[0].Result.Found.Part, .9999)
-			r.least(r.Runs[0].Name, "replicas at the nearest 16 after an hour", r.Runs[0].Result.Overlap.Part, .9)
-			r.most(r.Runs[0].Name, "records per server, most", r.Runs[0].Result.Records.Max, 256)
+			for _, i := range []int{0, 2} {
+				v := r.Runs[i]
+				r.most(v.Name, "records of agents dropped for others", float64(v.Result.Evicted), 0)
+				r.least(v.Name, "lookups that find the record", v.Result.Found.Part, .9999)
+				r.least(v.Name, "replicas at the nearest 16 after an hour", v.Result.Overlap.Part, .9)
+				r.most(v.Name, "records per server, most", v.Result.Records.Max, 256)
+			}
 		}},
 	{Name: "leave", Title: "Half of the nodes leave within a minute (A14)",
-		About: "Silently, for good. The control never checks its contacts and has one path.",
+		About: "Silently, for good. The control has a record on the nearest node only, which nobody hands on and no other node answers with, never checks its contacts and has one path.",
 		plan: func(o Options) []Variant {
 			o.Hours = max(o.Hours, .75)
-			return pair(o, func(c *Config) { c.events = append(c.events, massLeave(c)...) }, "no checks, one path", func(c *Config) {
-				c.Off.Recheck, c.Off.DisjointPaths = true, true
+			return pair(o, func(c *Config) { c.events = append(c.events, massLeave(c)...) }, "one replica, no checks", func(c *Config) {
+				c.Off.Recheck, c.Off.DisjointPaths, c.Off.Holders, c.Off.Replicas = true, true, true, true
 			})
 		},
 		judge: func(r *Report) {
 			now, later := r.Runs[0].Result.after(0, 5), r.Runs[0].Result.after(30, 1e6)
+			r.shows(r.Runs[1].Name, "lookups that fail in the first 5 min without the mitigation", 1-r.Runs[1].Result.after(0, 5).Part, .1)
 			r.least(r.Runs[0].Name, "found in the first 5 min", now.Part, .99)
 			r.least(r.Runs[0].Name, "found after 30 min", later.Part, .999)
 			r.most(r.Runs[0].Name, "minutes until 99.9% are found for good", r.Runs[0].Result.heal(0, .999), 30)
@@ -157,7 +168,7 @@ func planSybils(o Options) (out []Variant) {
 			name := fmt.Sprintf("%d in %d", v.each, v.subnets)
 			if vanilla {
 				name += ", nearest only"
-				c.Off.Region = true
+				c.Off.Region, c.Off.Holders, c.GroupsOff = true, true, true
 			}
 			out = append(out, Variant{Name: name, Control: vanilla, Config: c})
 		}

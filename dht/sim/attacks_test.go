@@ -17,16 +17,20 @@ func brief(nodes int, edit func(*Config)) Config {
 	return c
 }
 
-// Four fifths of the servers collude (A5), and most agents are found. What one path would do
-// only large networks show: here a table has most of what there is (scenario malicious).
+// Four fifths of the servers collude (A5), and most agents are found, unless the DHT is a plain one. What one
+// path by itself would do only large networks show: here a table has most of what there is (scenario malicious).
 func TestMalicious(t *testing.T) {
 	t.Parallel()
-	r, _ := mustRun(t, brief(250, func(c *Config) {
-		c.Malicious, c.Behaviour, c.Session, c.Warmup, c.Duration, c.Lookups = .8, Same, 0, 10*time.Second, time.Minute, 180
-	}))
-	t.Logf("found %.4f", r.Found.Part)
-	if r.Found.N < 50 || r.Found.Part < .8 {
-		t.Errorf("found %+v", r.Found)
+	run := func(off dht.Ablation) Share {
+		r, _ := mustRun(t, brief(250, func(c *Config) {
+			c.Malicious, c.Behaviour, c.Session, c.Warmup, c.Duration, c.Lookups, c.Off = .8, Same, 0, 10*time.Second, time.Minute, 180, off
+		}))
+		return r.Found
+	}
+	found, none := run(dht.Ablation{}), run(plain)
+	t.Logf("found %.4f, %.4f without mitigations", found.Part, none.Part)
+	if found.N < 50 || found.Part < .8 || none.Part > found.Part-.2 {
+		t.Errorf("found %+v, without mitigations %+v", found, none)
 	}
 }
 
@@ -104,18 +108,27 @@ func TestRedirect(t *testing.T) {
 	}
 }
 
-// Junk fills stores to their bound and no further, and hides nobody (A13).
+// Junk fills stores to their bound and no further, hides nobody, and puts out no agent's
+// record, whoever brings it; unless a store drops what is oldest (A13).
 func TestHoard(t *testing.T) {
 	t.Parallel()
-	r, _ := mustRun(t, brief(50, func(c *Config) {
-		c.attack, c.maxRecords = &hoard{ids: 20, perHour: 3600}, 48
-	}))
-	if r.Records.Max > 48 || r.Records.P50 < 24 || r.Found.Part < .999 {
-		t.Errorf("records %v, found %+v", r.Records, r.Found)
+	run := func(poses bool, off dht.Ablation) *Result {
+		r, _ := mustRun(t, brief(50, func(c *Config) {
+			c.attack, c.maxRecords, c.Off = &hoard{ids: 20, perHour: 3600, poses: poses}, 96, off
+		}))
+		return r
+	}
+	for _, poses := range []bool{false, true} {
+		if r := run(poses, dht.Ablation{}); r.Records.Max > 96 || r.Records.P50 < 36 || r.Found.Part < .999 || r.Evicted > 0 {
+			t.Errorf("brought by their agents: %t: records %v, found %+v, %d dropped", poses, r.Records, r.Found, r.Evicted)
+		}
+	}
+	if r := run(false, dht.Ablation{Stores: true}); r.Evicted < 100 || r.EvictedNear == 0 || r.EvictedNear > r.Evicted {
+		t.Errorf("%d dropped where the oldest goes, %d at the nearest", r.Evicted, r.EvictedNear)
 	}
 }
 
-// Half of the network may go at once (A14).
+// Half of the network may go at once (A14), where records have replicas.
 func TestLeave(t *testing.T) {
 	t.Parallel()
 	r, s := mustRun(t, brief(80, func(c *Config) { c.events = massLeave(c) }))
@@ -127,6 +140,12 @@ func TestLeave(t *testing.T) {
 	}
 	if up > 55 || r.Found.N < 40 || r.Found.Part < .97 {
 		t.Errorf("%d of 80 are left, found %+v", up, r.Found)
+	}
+	one, _ := mustRun(t, brief(80, func(c *Config) {
+		c.events, c.Off = massLeave(c), dht.Ablation{Replicas: true, Holders: true}
+	}))
+	if one.Found.N < 40 || one.Found.Part > .9 {
+		t.Errorf("with one replica: found %+v", one.Found)
 	}
 }
 

@@ -70,6 +70,7 @@ type node struct {
 	pending   []*running
 	moved     int64 // when it got the address that is not published yet; 0: none
 	evicted   int64 // records of agents that its store has dropped for others
+	evictNear int64 // of these, such as are among the nearest to it of all
 	published time.Time
 	begun     time.Time // this life
 	task      int32     // its number and 1 in the tasks of a window, while they are made
@@ -210,9 +211,9 @@ func (p *partition) requestArrives(n *node, at int64, m *message) {
 		p.back(n, served, evResponse, m)
 		return
 	}
-	asker := &p.sim.nodes[m.from]
+	asker := p.sim.nodes[m.from].asker(m.req)
 	m.resp = &m.own
-	if err := n.m.Serve(clock(at), asker.key, m.src, m.req, m.resp); err != nil {
+	if err := n.m.Serve(clock(at), asker, m.src, m.req, m.resp); err != nil {
 		p.back(n, at, evFail, m)
 		return
 	}

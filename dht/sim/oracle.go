@@ -91,3 +91,18 @@ func compareFrom(target, a, b dht.ID) int {
 	}
 	return 0
 }
+
+// within tells whether n is among the nearest to k's record of all servers that are online. It reads only
+// what does not change within a window.
+func (s *sim) within(n *node, k dht.Key) bool {
+	id, nearer := s.nodeID(k), 0
+	far := top(id) ^ top(n.nid)
+	for i := range s.nodes {
+		if o := &s.nodes[i]; s.public[i].up && !o.nat && o.liar == nil && o.key != k && top(id)^top(o.nid) < far {
+			if nearer++; nearer == nearest {
+				return false
+			}
+		}
+	}
+	return true
+}

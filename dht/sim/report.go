@@ -194,7 +194,7 @@ var rows = []struct {
 	{"attackers in tables", func(r *Result) string { return percent(r.Attackers) }},
 	{"lookups of the targets", func(r *Result) string { return percent(r.Targets) }},
 	{"attackers in watched tables", func(r *Result) string { return percent(r.Watched) }},
-	{"records of agents dropped for others", func(r *Result) string { return fmt.Sprint(r.Evicted) }},
+	{"records of agents dropped for others · of these at one of the nearest 16", func(r *Result) string { return fmt.Sprint(r.Evicted) + " · " + fmt.Sprint(r.EvictedNear) }},
 	{"live contacts put out for others", func(r *Result) string { return fmt.Sprint(r.PutOut) }},
 	{"dials to the victim per node and 10 min", func(r *Result) string { return figure(r.VictimDials) }},
 	{"requests simulated", func(r *Result) string { return fmt.Sprint(r.Requests) }},

@@ -57,6 +57,7 @@ type Result struct {
 	Targets       Share   `json:"lookups_of_targets"`
 	Watched       Share   `json:"attackers_in_watched_tables"`
 	Evicted       int64   `json:"records_of_agents_evicted"`
+	EvictedNear   int64   `json:"of_these_at_the_nearest"`
 	PutOut        uint64  `json:"live_contacts_put_out"`
 	VictimDials   float64 `json:"dials_to_victim_per_node_and_10_min"`
 
@@ -127,6 +128,7 @@ func (s *sim) result() *Result {
 	r.PutOut = m.putOut
 	for i := range s.nodes {
 		r.Evicted += s.nodes[i].evicted
+		r.EvictedNear += s.nodes[i].evictNear
 		if n := &s.nodes[i]; n.m != nil {
 			r.PutOut += n.m.PutOut()
 		}

@@ -159,6 +159,9 @@ func (w *world) options(s *sim, n *node) dht.MachineOptions {
 	o.Evicted = func(k dht.Key) {
 		if !isJunk(k) {
 			n.evicted++
+			if s.within(n, k) {
+				n.evictNear++
+			}
 		}
 	}
 	if !s.cfg.Crypto {
@@ -255,7 +258,11 @@ func (s *sim) prime(rnd *rand.Rand) {
 		if r == nil || s.nodes[i].hidden() {
 			continue
 		}
-		for _, h := range servers.closest(s.nodes[i].nid, 17) {
+		replicas := nearest
+		if s.cfg.Off.Replicas {
+			replicas = 1
+		}
+		for _, h := range servers.closest(s.nodes[i].nid, replicas+1) {
 			if o := &s.nodes[h]; int(h) != i && o.m != nil {
 				o.m.Keep(epoch, r)
 			} else if o.liar != nil {

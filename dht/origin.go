@@ -1,0 +1,164 @@
+package dht
+
+import (
+	"math/bits"
+	"net/netip"
+	"slices"
+)
+
+// origin is who brings a record.
+type origin struct {
+	net   netip.Prefix // the wide network that he comes from; the zero one counts for none
+	agent bool         // he is the agent whose record it is: his session proves it
+}
+
+// A store has two kinds of records. What an agent brought itself counts for the network that
+// it came from, which TCP proves. What others handed on counts for their network, and for
+// those of its own addresses, which whoever made it has chosen. Each network has an eighth of the store.
+// What was handed on goes first, and first of it what names a network of which there is much here; and it is
+// not handed on again. So junk gets to those nodes that its maker goes to, and to their neighbours
+// under his own network's name only.
+
+// netsOf are the networks that a record counts for: that of who brings it, which can be none, and
+// of a record that is handed on those that it names.
+func (s *store) netsOf(rec *Record, o origin) []netip.Prefix {
+	nets := []netip.Prefix{o.net}
+	if !o.agent {
+		for _, a := range rec.Addrs {
+			if _, wide := s.group(a.Addr()); wide.IsValid() && !slices.Contains(nets[1:], wide) {
+				nets = append(nets, wide)
+			}
+		}
+	}
+	return nets
+}
+
+// share is how many records one network may bring.
+func (s *store) share() int { return max(1, s.maxRecords/8) }
+
+// turn is who gives way when: records of the highest one first. What its agent brought has 0, what others handed on
+// 1, and more the more there is here of the networks that it names, whoever brought it: in powers of two, within which
+// distance decides.
+type turn uint8
+
+// turnOf is the turn of a record that counts for nets; more is 1 where it is not among those kept.
+func (s *store) turnOf(agent bool, nets []netip.Prefix, more int) turn {
+	if agent {
+		return 0
+	}
+	most := 0
+	for _, n := range nets[1:] {
+		most = max(most, s.homes[n]+more)
+	}
+	return 1 + turn(bits.Len(uint(most)))
+}
+
+// mayHandOn tells whether neighbours may be given h: its agent was here, from a network where it says that
+// it can be dialled.
+func (s *store) mayHandOn(h *held) bool {
+	if s.off.Stores {
+		return true
+	}
+	if !h.agent || !h.nets[0].IsValid() {
+		return h.agent
+	}
+	return slices.ContainsFunc(h.rec.Addrs, func(a netip.AddrPort) bool {
+		_, wide := s.group(a.Addr())
+		return wide == h.nets[0]
+	})
+}
+
+// promote notes that the agent of a record that is kept has brought it, from a network that it
+// did not come from before. Where that has brought enough, the farthest of its records goes; is that this
+// one, all stays as it was.
+func (s *store) promote(id ID, h *held, o origin) {
+	nets := s.netsOf(h.rec, o)
+	if !o.agent || h.agent && slices.Equal(h.nets, nets) {
+		return
+	}
+	was := *h
+	s.count(h, -1)
+	h.agent, h.nets = true, nets
+	for _, n := range nets {
+		if !s.full(n) {
+			continue
+		}
+		far := s.farthest(n)
+		if far == id {
+			h.agent, h.nets = was.agent, was.nets
+			break
+		}
+		s.evict(far)
+	}
+	s.count(h, 1)
+}
+
+// count adds n to the records of h's networks.
+func (s *store) count(h *held, n int) {
+	add := func(m map[netip.Prefix]int, p netip.Prefix) {
+		if m[p] += n; m[p] == 0 || !p.IsValid() {
+			delete(m, p)
+		}
+	}
+	homes := h.nets
+	if !h.agent {
+		homes = h.nets[1:]
+	}
+	for _, p := range homes {
+		add(s.homes, p)
+	}
+	for i, p := range h.nets {
+		if i == 0 || p != h.nets[0] {
+			add(s.sources, p)
+		}
+	}
+}
+
+// full tells whether a network has brought as many records as it may: an eighth of all.
+func (s *store) full(net netip.Prefix) bool {
+	return net.IsValid() && !s.off.Stores && s.sources[net] >= s.share()
+}
+
+// goesBefore tells whether a record at a gives way before one at b.
+func (s *store) goesBefore(a ID, turnA turn, b ID, turnB turn) bool {
+	return turnA > turnB || turnA == turnB && compare(s.self, a, b) > 0
+}
+
+// farthest is the record that gives way first of those of a network, of all for the zero
+// one; self if there is none.
+func (s *store) farthest(net netip.Prefix) ID {
+	if s.off.Stores {
+		return s.oldest()
+	}
+	far, last := s.self, turn(0)
+	for id, h := range s.records {
+		if net.IsValid() && !slices.Contains(h.nets, net) {
+			continue
+		}
+		if t := s.turnOf(h.agent, h.nets, 0); s.goesBefore(id, t, far, last) {
+			far, last = id, t
+		}
+	}
+	return far
+}
+
+// fits tells whether a new record has room, or one that gives way before it would go: one of the same
+// network, where that has brought enough.
+func (s *store) fits(id ID, rec *Record, o origin) bool {
+	if s.off.Stores {
+		return true
+	}
+	nets := s.netsOf(rec, o)
+	at := s.turnOf(o.agent, nets, 1)
+	beats := func(net netip.Prefix) bool {
+		far := s.farthest(net)
+		h := s.records[far]
+		return h != nil && s.goesBefore(far, s.turnOf(h.agent, h.nets, 0), id, at)
+	}
+	for _, n := range nets { // one that stands here twice is the same again
+		if s.full(n) && !beats(n) {
+			return false
+		}
+	}
+	return len(s.records) < s.maxRecords && s.bytes+len(rec.raw) <= s.maxBytes || beats(netip.Prefix{})
+}

@@ -1,0 +1,174 @@
+package dht
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+)
+
+// bring puts a record as its agent does, from a wide network.
+func bring(s *store, r *Record, net netip.Prefix) Status {
+	st, _ := s.take(epoch, r, origin{net, true}, func() bool { return true })
+	return st
+}
+
+func wideNet(i int) netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(20 + i/256), byte(i), 0, 0}), 16)
+}
+
+// recordAt is the record of agent n at an address of each network.
+func recordAt(t *testing.T, n int, seq uint64, nets ...netip.Prefix) *Record {
+	t.Helper()
+	r := Record{Key: pub(testKey(n)), Flags: FlagServer, Seq: seq, IssuedAt: epoch, TTL: time.Hour}
+	for _, p := range nets {
+		r.Addrs = append(r.Addrs, netip.AddrPortFrom(p.Addr().Next(), 4000))
+	}
+	out, err := r.Sign(testKey(n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// What agents brought themselves is dropped for no number of records that others hand on,
+// from however many networks these come and whatever addresses they have.
+func TestHandedOnGoesFirst(t *testing.T) {
+	t.Parallel()
+	s := testStore(64, 1<<20, 1<<10)
+	dropped := 0
+	s.evicted = func(k Key) {
+		if h := s.records[NodeID(k)]; h.agent {
+			dropped++
+		}
+	}
+	for i := range 40 {
+		if st := bring(s, recordAt(t, i, 1, wideNet(i)), wideNet(i)); st != StatusOK {
+			t.Fatalf("record %d: %s", i, st)
+		}
+	}
+	for i := range 400 {
+		s.put(epoch, recordAt(t, 1000+i, 1, wideNet(i)), wideNet(500+i))
+	}
+	if dropped > 0 || len(s.records) != 64 {
+		t.Errorf("%d dropped that agents brought, %d kept", dropped, len(s.records))
+	}
+	for i := range 24 { // what is handed on makes room
+		if st := bring(s, recordAt(t, 100+i, 1, wideNet(100+i)), wideNet(100+i)); st != StatusOK {
+			t.Errorf("record %d: %s", 100+i, st)
+		}
+	}
+	if st, _ := s.put(epoch, recordAt(t, 3000, 1, wideNet(7)), wideNet(7)); st != StatusNotClose || dropped > 0 {
+		t.Errorf("one more that is handed on: %s, %d dropped", st, dropped)
+	}
+}
+
+// A network has an eighth of the store, whether its agents come themselves or neighbours hand on what
+// names it.
+func TestNetworkHasItsShare(t *testing.T) {
+	t.Parallel()
+	attacker := wideNet(0)
+	for _, c := range []struct {
+		name string
+		take func(s *store, i int)
+	}{
+		{"they come themselves", func(s *store, i int) { bring(s, recordAt(t, i, 1, attacker), attacker) }},
+		{"they come with other addresses", func(s *store, i int) { bring(s, recordAt(t, i, 1, wideNet(i)), attacker) }},
+		{"neighbours hand them on", func(s *store, i int) { s.put(epoch, recordAt(t, i, 1, attacker), wideNet(i)) }},
+		{"with further addresses", func(s *store, i int) { s.put(epoch, recordAt(t, i, 1, wideNet(400+i), attacker), wideNet(i)) }},
+		{"one hands on what names all networks", func(s *store, i int) { s.put(epoch, recordAt(t, i, 1, wideNet(i)), attacker) }},
+		{"handed on, and then they come", func(s *store, i int) {
+			s.put(epoch, recordAt(t, i, 1, wideNet(400+i)), wideNet(i))
+			bring(s, recordAt(t, i, 1, wideNet(400+i)), attacker)
+			bring(s, recordAt(t, i, 2, wideNet(400+i)), attacker)
+		}},
+	} {
+		s := testStore(64, 1<<20, 1<<10)
+		for i := 1; i <= 200; i++ {
+			c.take(s, i)
+			if n := s.sources[attacker]; n > 8 {
+				t.Fatalf("%s: %d of its records", c.name, n)
+			}
+		}
+		counted := map[netip.Prefix]int{}
+		for _, h := range s.records {
+			for i, n := range h.nets {
+				if !slices.Contains(h.nets[:i], n) {
+					counted[n]++
+				}
+			}
+		}
+		if fmt.Sprint(counted) != fmt.Sprint(s.sources) || s.sources[attacker] != 8 {
+			t.Errorf("%s: counts %v, kept are %v", c.name, s.sources, counted)
+		}
+		for _, id := range s.recordIDs() {
+			s.drop(id)
+		}
+		if len(s.sources)+len(s.homes) > 0 {
+			t.Errorf("%s: counts %v and %v of nothing", c.name, s.sources, s.homes)
+		}
+	}
+}
+
+// Where a neighbour's network has handed on enough, that goes first which names a network that has brought much.
+func TestCrowdedNetworkGivesWay(t *testing.T) {
+	t.Parallel()
+	neighbour := wideNet(0)
+	s := testStore(64, 1<<20, 1<<10)
+	for i := range 15 { // agents of three networks come themselves
+		bring(s, recordAt(t, 100+i, 1, wideNet(1+i%3)), wideNet(1+i%3))
+	}
+	for i := range 200 { // of these three, and of 8 others, a neighbour tells
+		s.put(epoch, recordAt(t, 1000+i, 1, wideNet(1+i%3)), neighbour)
+		if i >= 100 && i < 108 {
+			s.put(epoch, recordAt(t, i-100, 1, wideNet((10+i)*min(1, i-100))), neighbour) // the first is the neighbour's own network
+		}
+	}
+	for i := range 8 {
+		if s.get(epoch, NodeID(pub(testKey(i)))) == nil {
+			t.Errorf("record %d is lost", i)
+		}
+	}
+	if n := s.sources[neighbour]; n != 8 {
+		t.Errorf("%d of the neighbour's", n)
+	}
+}
+
+// Handed on is what the agent brought from where it can be dialled.
+func TestMayHandOn(t *testing.T) {
+	t.Parallel()
+	a, b := wideNet(1), wideNet(2)
+	local := netip.MustParsePrefix("10.1.0.0/16")
+	for _, c := range []struct {
+		name  string
+		rec   *Record
+		agent bool
+		from  netip.Prefix
+		want  bool
+	}{
+		{"from there", recordAt(t, 1, 1, a), true, a, true},
+		{"from one of its networks", recordAt(t, 1, 1, b, a), true, a, true},
+		{"from elsewhere", recordAt(t, 1, 1, b), true, a, false},
+		{"within one's own network", recordAt(t, 1, 1, local), true, netip.Prefix{}, true},
+		{"by somebody else", recordAt(t, 1, 1, a), false, a, false},
+		{"by somebody else of one's own network", recordAt(t, 1, 1, local), false, netip.Prefix{}, false},
+	} {
+		s := testStore(64, 1<<20, 1<<10)
+		if st, _ := s.take(epoch, c.rec, origin{c.from, c.agent}, func() bool { return true }); st != StatusOK {
+			t.Fatalf("%s: %s", c.name, st)
+		}
+		h := s.records[c.rec.id]
+		if got := s.mayHandOn(h); got != c.want {
+			t.Errorf("%s: %t", c.name, got)
+		}
+		again := recordAt(t, 1, 2, a)
+		s.put(epoch, again, b) // what a reader repairs takes nothing back, and gives nothing
+		if h.rec != again || h.agent != c.agent {
+			t.Errorf("%s: after a newer one of somebody else: %v, its agent's: %t", c.name, h.rec, h.agent)
+		}
+		if bring(s, again, a); !s.mayHandOn(h) {
+			t.Errorf("%s: its agent has come, and it is not handed on", c.name)
+		}
+	}
+}
