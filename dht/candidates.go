@@ -70,6 +70,7 @@ func (b *bucket) replace(c *Contact, by uint32, id ID) bool {
 	}
 	copy(b.replacements[1:i+1], b.replacements[:i])
 	b.replacements[0] = s
+	b.barren = 0
 	return !known
 }
 
@@ -95,11 +96,11 @@ func (t *table) takeCandidates(n int) []Contact {
 	var out []Contact
 	var space [maxGroups]group
 	for p, b := range t.buckets {
-		if b == nil || len(b.replacements) == 0 || len(b.entries) >= bucketSize && p < t.sibling {
+		if b == nil || len(b.replacements) == 0 || len(b.entries) >= bucketSize && p < t.sibling || b.barren == t.changes+1 {
 			continue // no room for anyone
 		}
-		free := max(bucketSize-len(b.entries), 1) - b.asked
-		for i := 0; i < len(b.replacements) && len(out) < n && free > 0; {
+		free, i := max(bucketSize-len(b.entries), 1)-b.asked, 0
+		for i < len(b.replacements) && len(out) < n && free > 0 {
 			c := b.replacements[i].contact()
 			if !t.room(b, c.id(), groupsOf(space[:0], t.group, &c)) {
 				i++
@@ -109,6 +110,9 @@ func (t *table) takeCandidates(n int) []Contact {
 			b.asked++
 			free--
 			out = append(out, c)
+		}
+		if i > 0 && i == len(b.replacements) {
+			b.barren = t.changes + 1
 		}
 	}
 	return out

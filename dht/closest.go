@@ -2,14 +2,20 @@ package dht
 
 import "slices"
 
-// ranked is an entry while closest sorts.
+// place is where an entry stands: entries[i] of its bucket, which it does for as long as nothing changes.
+type place struct {
+	*bucket
+	i int
+}
+
+// ranked is an entry while nearest sorts.
 type ranked struct {
 	far uint64 // the first 64 bits of its distance
-	e   *entry
+	place
 }
 
 func (a *ranked) nearer(b *ranked, target *ID) bool {
-	return a.far < b.far || a.far == b.far && compare(*target, a.e.id, b.e.id) < 0
+	return a.far < b.far || a.far == b.far && compare(*target, a.entries[a.i].id, b.entries[b.i].id) < 0
 }
 
 // sortRanked sorts by insertion while they are few, as those of one bucket are:
@@ -33,41 +39,64 @@ func sortRanked(target ID, near []ranked) {
 	}
 }
 
-// closest returns up to n entries nearest to target, the nearest first, of
-// those that ok accepts.
-func (t *table) closest(target ID, n int, ok func(*entry) bool) []*entry {
+// nearest calls f with the entries from the nearest to target on, until f has enough.
+func (t *table) nearest(target ID, f func(place) (enough bool)) {
 	own := min(prefixLen(t.self, target), len(t.buckets))
-	out := make([]*entry, 0, n)
 	var space [64]ranked
-	top := target.top()
+	top, enough := target.top(), false
 	// Nearest are the entries that share more bits with target than self does,
 	// then those that share as many as self, then ever fewer.
 	take := func(lo, hi int) {
 		near := space[:0]
 		for i := lo; i < hi; i++ {
 			if b := t.buckets[i]; b != nil {
-				for j, e := range b.entries {
-					near = append(near, ranked{b.tops[j] ^ top, e})
+				for j := range b.tops {
+					near = append(near, ranked{b.tops[j] ^ top, place{b, j}})
 				}
 			}
 		}
 		sortRanked(target, near)
-		for _, r := range near {
-			if len(out) < n && (ok == nil || ok(r.e)) {
-				out = append(out, r.e)
-			}
+		for i := 0; i < len(near) && !enough; i++ {
+			enough = f(near[i].place)
 		}
 	}
 	take(own, min(own+1, len(t.buckets)))
-	if len(out) < n {
+	if !enough {
 		take(min(own+1, len(t.buckets)), len(t.buckets))
 	}
-	for i := own - 1; i >= 0 && len(out) < n; i-- {
+	for i := own - 1; i >= 0 && !enough; i-- {
 		take(i, i+1)
 	}
+}
+
+// closest returns up to n entries nearest to target, the nearest first, of
+// those that ok accepts.
+func (t *table) closest(target ID, n int, ok func(*entry) bool) []*entry {
+	out := make([]*entry, 0, n)
+	t.nearest(target, func(p place) bool {
+		if e := p.entries[p.i]; len(out) < n && (ok == nil || ok(e)) {
+			out = append(out, e)
+		}
+		return len(out) >= n
+	})
 	return out
 }
 
 // live is the filter for contacts that may be named to others: they answered
 // the last call, and say themselves where they are.
 func live(e *entry) bool { return e.fails == 0 && e.Record != nil }
+
+// mark follows what changes whether e may be named, or how.
+func (t *table) mark(e *entry) {
+	b := t.bucket(e.id)
+	if i := b.find(e.id); i >= 0 {
+		b.mark(i)
+	}
+}
+
+func (b *bucket) mark(i int) {
+	b.named[i] = nil
+	if e := b.entries[i]; live(e) {
+		b.named[i] = e.Record
+	}
+}

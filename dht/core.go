@@ -224,7 +224,8 @@ func (c *core) local(now time.Time, o *op) {
 // seeds are the contacts that a lookup starts from: of its own table, and the
 // bootstrap nodes while that is thin.
 func (c *core) seeds(now time.Time, target ID) []Contact {
-	var out, failed []Contact
+	out := make([]Contact, 0, 2*bucketSize)
+	var failed []Contact
 	for _, e := range c.table.closest(target, 2*bucketSize, nil) {
 		if c.isDead(now, &e.Contact, e.by) {
 			failed = append(failed, e.Contact)

@@ -145,10 +145,12 @@ func (t *table) groupsFit(b *bucket, groups []group, own *entry) bool {
 	return true
 }
 
-// tally counts the addresses of each network among the contacts of one answer.
+// tally counts the addresses of each network among the contacts of one answer. It has no
+// pointer to itself, which would move it to the heap: every answer to a lookup needs one.
 type tally struct {
-	seen  []tallied
-	space [2 * MaxContacts]tallied // most contacts have one address
+	n    int // of seen
+	seen [2 * MaxContacts]tallied
+	more []tallied // few contacts have more than one address
 }
 
 type tallied struct {
@@ -160,15 +162,19 @@ type tallied struct {
 // add counts one more of g and returns how many there are.
 func (t *tally) add(g group) int {
 	h := groupHash(g)
-	for i := range t.seen {
-		if o := &t.seen[i]; o.hash == h && o.group == g {
-			o.n++
-			return o.n
+	for _, seen := range [...][]tallied{t.seen[:t.n], t.more} {
+		for i := range seen {
+			if o := &seen[i]; o.hash == h && o.group == g {
+				o.n++
+				return o.n
+			}
 		}
 	}
-	if t.seen == nil {
-		t.seen = t.space[:0]
+	if t.n < len(t.seen) {
+		t.seen[t.n] = tallied{g, h, 1}
+		t.n++
+	} else {
+		t.more = append(t.more, tallied{g, h, 1})
 	}
-	t.seen = append(t.seen, tallied{g, h, 1})
 	return 1
 }

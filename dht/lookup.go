@@ -95,7 +95,7 @@ func newLookup(now time.Time, cfg lookupConfig, seeds []Contact) *lookup {
 	if cfg.maxNew == 0 {
 		cfg.maxNew = maxNew
 	}
-	l := &lookup{lookupConfig: cfg, start: now, all: make(map[Key]*node, 2*len(seeds)), holders: map[Key]bool{}}
+	l := &lookup{lookupConfig: cfg, start: now, all: make(map[Key]*node, len(seeds)), holders: map[Key]bool{}, trace: make([]Step, 0, 8)}
 	for range cfg.paths {
 		l.paths = append(l.paths, &path{target: cfg.target, width: bucketSize})
 	}

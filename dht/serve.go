@@ -185,15 +185,16 @@ func (c *core) name(out []Contact, from Key, target ID, known []byte) []Contact 
 			far = max(far, t^target.top())
 		}
 	}
-	near := c.table.closest(target, most, func(e *entry) bool {
-		return live(e) && e.Key != from && e.id.top()^target.top() <= far && !slices.Contains(tops, e.id.top())
-	})
-	out = slices.Grow(out, len(near))
-	for _, e := range near {
-		if size += len(e.Record.raw); size > maxContactBytes {
-			break
+	n, at := len(out), target.top()
+	c.table.nearest(target, func(p place) bool {
+		r, top := p.named[p.i], p.tops[p.i]
+		if r == nil || top^at > far || slices.Contains(tops, top) || r.Key == from {
+			return false
 		}
-		out = append(out, Contact{Key: e.Key, Record: e.Record})
-	}
+		if size += len(r.raw); size <= maxContactBytes {
+			out = append(out, Contact{Key: r.Key, Record: r})
+		}
+		return size > maxContactBytes || len(out)-n == most
+	})
 	return out
 }

@@ -45,10 +45,12 @@ type bucket struct {
 	entries      []*entry  // the longest-lived first
 	tops         []uint64  // ID.top of each entry, so that a search reads one line of memory
 	nets         []uint64  // groupBits of each entry
+	named        []*Record // of each entry, if others may be told of it: see live
 	next         stamp     // no entry is to be checked before it
 	replacements []spare   // the latest first
 	touched      time.Time // last lookup in its range
 	asked        int       // candidates that were taken and have not answered yet
+	barren       uint64    // table.changes and 1 when no replacement fitted in; 0: some may
 }
 
 // find returns the place of id in entries, -1 if it is not there.
@@ -81,6 +83,7 @@ type table struct {
 	idle    time.Time // no bucket was touched last before it
 	sibling int       // buckets from here on may hold siblings beyond k
 	idOf    func(Key) ID
+	changes uint64      // of entries, or of their networks
 	crowd   [256]uint16 // entries by the hash of their groups: most networks have none, which needs no search
 	asked   Key         // of the last get, and its id: a call is looked up several times. Get writes it
 	askedID ID
@@ -163,7 +166,11 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 }
 
 func (t *table) ok(now time.Time, e *entry, rtt time.Duration) {
-	e.fails, e.moved = 0, false
+	e.moved = false
+	if e.fails > 0 {
+		e.fails = 0
+		t.mark(e)
+	}
 	us := int64(min(max(rtt/time.Microsecond, 1), math.MaxUint32))
 	if e.rtt == 0 {
 		e.rtt = uint32(us)
@@ -190,6 +197,7 @@ func (t *table) learn(e *entry, c Contact) {
 	}
 	if slices.Equal(c.Addresses(), e.Addresses()) {
 		e.Contact = c
+		t.mark(e)
 		return
 	}
 	b := t.bucket(e.id)
@@ -198,7 +206,10 @@ func (t *table) learn(e *entry, c Contact) {
 		t.count(&e.Contact, -1)
 		e.Contact, e.moved = c, true
 		t.count(&e.Contact, 1)
-		b.nets[b.find(e.id)] = t.groupBits(&e.Contact)
+		t.changes++
+		i := b.find(e.id)
+		b.nets[i] = t.groupBits(&e.Contact)
+		b.mark(i)
 	}
 }
 
@@ -243,17 +254,21 @@ func (t *table) trimSiblings() {
 }
 
 func (t *table) insert(b *bucket, e *entry) {
-	b.entries, b.tops, b.nets = append(b.entries, e), append(b.tops, e.id.top()), append(b.nets, t.groupBits(&e.Contact))
+	b.entries, b.tops, b.nets, b.named = append(b.entries, e), append(b.tops, e.id.top()), append(b.nets, t.groupBits(&e.Contact)), append(b.named, nil)
+	b.mark(len(b.entries) - 1)
 	t.count(&e.Contact, 1)
 	t.n++
+	t.changes++
 	t.countSiblings()
 }
 
 func (t *table) remove(b *bucket, i int) {
 	t.count(&b.entries[i].Contact, -1)
 	t.thinner(b)
-	b.entries, b.tops, b.nets = slices.Delete(b.entries, i, i+1), slices.Delete(b.tops, i, i+1), slices.Delete(b.nets, i, i+1)
+	b.entries, b.tops = slices.Delete(b.entries, i, i+1), slices.Delete(b.tops, i, i+1)
+	b.nets, b.named = slices.Delete(b.nets, i, i+1), slices.Delete(b.named, i, i+1)
 	t.n--
+	t.changes++
 	t.countSiblings()
 }
 
@@ -280,6 +295,7 @@ func (t *table) failed(now time.Time, k Key) (dropped bool) {
 			t.remove(b, i)
 			return true
 		}
+		b.mark(i)
 		if again := t.stamp(now.Add(checkRetry)); again < e.nextCheck {
 			e.nextCheck = again
 			t.sooner(b, e)

@@ -41,7 +41,10 @@ func checkTable(t *testing.T, tb *table) {
 			t.Errorf("bucket %d: %d replacements", i, len(b.replacements))
 		}
 		perBucket := map[group]int{}
-		for _, e := range b.entries {
+		for j, e := range b.entries {
+			if r := b.named[j]; b.tops[j] != e.id.top() || live(e) && r != e.Record || !live(e) && r != nil {
+				t.Errorf("bucket %d: entry %d is not what the arrays beside it say", i, j)
+			}
 			if prefixLen(tb.self, e.id) != i {
 				t.Errorf("bucket %d holds %s", i, e.id)
 			}

@@ -69,6 +69,7 @@ func (c *core) notAlone(now time.Time) {
 	for k := range run {
 		if e := c.table.get(k); e != nil {
 			e.fails = max(1, e.fails) - 1
+			c.table.mark(e)
 			for _, a := range e.Addresses() {
 				delete(c.shut, a)
 			}
