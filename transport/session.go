@@ -142,6 +142,7 @@ func (s *Session) fail(cause error) {
 		return
 	}
 	s.err = cause
+	s.failLocked()
 	s.failQueuedLocked(cause)
 	s.calls.failAll(cause)
 	s.serve.byID = nil
