@@ -23,6 +23,7 @@ func (d *DHT) Suspect(k Key) {
 
 func (c *core) suspect(now time.Time, k Key) {
 	if e := c.table.get(k); e != nil && e.fails == 0 && now.Before(c.table.time(e.nextCheck)) {
+		e.fails = maxFails - 1 // the session's end stands for a call that was not answered
 		c.table.checkAt(e, now)
 		c.table.sooner(c.table.bucket(e.id), e)
 		c.sched.check = now

@@ -272,7 +272,7 @@ func (c *core) checkContacts(now time.Time) {
 			return
 		}
 		if e.fails > 0 {
-			c.table.checkAt(e, now.Add(checkRetry))
+			c.table.checkAt(e, now.Add(checkRetry)) // until the answer moves it on
 		} else if c.cfg.linked(e.Key) { // the end of the session is a check
 			next := now.Add(checkMost)
 			c.table.checkAt(e, next)
