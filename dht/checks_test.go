@@ -39,6 +39,27 @@ func TestCheckAfterLink(t *testing.T) {
 	}
 }
 
+// A contact with a session is asked for its record before the one that is known ends, which
+// nobody pushes then, and not sooner.
+func TestLinkedRecordNeverEnds(t *testing.T) {
+	t.Parallel()
+	n := newMemNet().prepare(t, 1, nil, nil)
+	now, c := n.cfg.Now(), n.core
+	r := testRecord(t, 100, 1, now)
+	c.table.succeeded(now, Contact{Key: r.Key, Record: r}, 1, checkFirst)
+	c.cfg.linked = func(Key) bool { return true }
+	at := now
+	for ; len(c.probes) == 0; at = at.Add(checkRound) {
+		if !at.Before(r.Expires()) {
+			t.Fatalf("nobody asked for it until it ended after %s", r.TTL)
+		}
+		c.checkContacts(at)
+	}
+	if left := r.Expires().Sub(at); left > checkMost {
+		t.Errorf("it was asked for %s before its end", left)
+	}
+}
+
 // A bucket that lost a contact and has no replacement is explored after 15 min.
 func TestUntouchedAfterLoss(t *testing.T) {
 	t.Parallel()

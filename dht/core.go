@@ -87,6 +87,7 @@ type call struct {
 	back     bool // from the outbox
 	stranger bool // a probe of who came by himself
 	opening  bool // its addresses were not dialled before
+	ended    bool // a probeEnded
 }
 
 // own tells whether the node makes the call of its own accord.
@@ -107,6 +108,7 @@ type probeKind uint8
 
 const (
 	probeCheck     probeKind = iota // of a contact, or one whose record has changed
+	probeEnded                      // of a contact whose session has ended: that counts with it
 	probeCandidate                  // for a free place: bucket.asked counts it
 	probeStranger                   // who came by himself
 )
@@ -384,6 +386,9 @@ func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
 	}
 	if err != nil {
 		c.stats.Failed++
+		if e := c.table.get(cl.to.Key); cl.ended && e != nil {
+			e.fails = max(e.fails, maxFails-1) // what was in flight over the session may have counted
+		}
 		c.blame(now, cl.to, err)
 		c.opFailed(now, cl.query, cl.op, err)
 		if cl.back && cl.req.Op == OpDialBack {

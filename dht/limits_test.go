@@ -218,6 +218,7 @@ func TestUplink(t *testing.T) {
 			}
 		}
 	}
+	c.table.each(func(e *entry) { c.suspect(now, e.Key) })
 	for range 5 {
 		fail()
 		now = now.Add(time.Minute)
@@ -226,6 +227,9 @@ func TestUplink(t *testing.T) {
 		t.Fatalf("%d of %d contacts are left, down since %s", c.table.n, n, c.up.down)
 	}
 	c.serve(now, pub(testKey(5)), netip.Addr{}, &Request{Op: OpPing})
+	if dropped := n - c.table.n; dropped == 0 || len(c.queued) != dropped {
+		t.Errorf("%d were dropped, %d are asked again", dropped, len(c.queued))
+	}
 	if !c.up.down.IsZero() || len(c.dead)+len(c.shut) != 0 {
 		t.Errorf("somebody calls: down since %s, %d dead, %d addresses left alone", c.up.down, len(c.dead), len(c.shut))
 	}

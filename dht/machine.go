@@ -256,6 +256,9 @@ func (m *Machine) Table(f func(TableEntry)) {
 	}
 }
 
+// Knows tells whether k is a contact of the routing table.
+func (m *Machine) Knows(k Key) bool { return m.core.table.get(k) != nil }
+
 // PutOut is how many live contacts have given way to others: none, unless that is what
 // Ablation.KeepLive switches off.
 func (m *Machine) PutOut() uint64 { return m.core.table.putOut }

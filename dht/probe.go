@@ -74,7 +74,7 @@ func (c *core) nextProbes(now time.Time) (out []*call) {
 		*from = (*from)[1:]
 		timeout, _ := c.patience(ct.Key)
 		if cl := c.emit(now, query{ct, &Request{Op: OpPing}, timeout}, nil); cl != nil {
-			cl.stranger = stranger
+			cl.stranger, cl.ended = stranger, c.queued[ct.Key] == probeEnded
 			out = append(out, cl)
 		} else {
 			c.probed(ct.Key)

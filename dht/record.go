@@ -218,6 +218,12 @@ func (r *Record) Verify() error {
 // Expires is when the record ends by the author's clock.
 func (r *Record) Expires() time.Time { return r.IssuedAt.Add(r.TTL) }
 
+// SameAs tells whether r says the same as o of the same agent's node: only seq, time and
+// signature may differ.
+func (r *Record) SameAs(o *Record) bool {
+	return r.Key == o.Key && r.Flags == o.Flags && slices.Equal(r.Addrs, o.Addrs) && bytes.Equal(r.Ext, o.Ext)
+}
+
 // Current tells whether the record is valid at now: not expired, and issued no
 // more than 10 minutes ahead.
 func (r *Record) Current(now time.Time) error {

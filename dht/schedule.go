@@ -272,11 +272,14 @@ func (c *core) checkContacts(now time.Time) {
 			return
 		}
 		if e.fails > 0 {
-			c.table.checkAt(e, now.Add(checkRetry))
+			c.table.checkAt(e, now.Add(checkRetry)) // until the answer moves it on
 		} else if c.cfg.linked(e.Key) { // the end of the session is a check
-			c.table.checkAt(e, now.Add(checkMost))
+			next := now.Add(checkMost)
+			c.table.checkAt(e, next)
 			e.nextCheck -= e.nextCheck % stamp(linkedRound)
-			return
+			if e.Record != nil && next.Before(e.Record.Expires()) {
+				return
+			}
 		} else {
 			e.every = min(2*e.every, uint8(checkMost/time.Minute))
 			c.table.checkAt(e, now.Add(checkRetry)) // until the answer moves it on

@@ -75,6 +75,14 @@ func (c *core) notAlone(now time.Time) {
 			}
 		}
 	}
+	for _, ct := range c.sched.restored { // the first ones were dropped for it
+		if run[ct.Key] && c.table.get(ct.Key) == nil {
+			for _, a := range ct.Addresses() {
+				delete(c.shut, a)
+			}
+			c.probe(ct, probeCheck)
+		}
+	}
 	c.table.each(func(e *entry) { // whom it really cost is found out soon, not all at once
 		if e.fails > 0 && now.Before(c.table.time(e.nextCheck)) {
 			c.table.checkAt(e, now.Add(c.jitter(checkRetry)))

@@ -18,6 +18,7 @@ import (
 
 var (
 	crowdSize = flag.Int("crowd", 24, "how many nodes TestCrowd runs")
+	crowdIdle = flag.Duration("crowdidle", 0, "how long TestCrowd leaves them alone to see what they take")
 	crowdWave = flag.Int("crowdwave", 0, "how many of them each process of TestCrowd starts at once; 0: all")
 )
 
@@ -59,6 +60,7 @@ func TestCrowd(t *testing.T) {
 	c.nodes = alive
 	t.Logf("%d of %d nodes killed, with %d of %d processes", len(dead), len(all), len(c.processes)/3, len(c.processes))
 	c.check("right after the kill", c.findEachOther(), c.found)
+	c.logUse("then")
 	c.check("agents that were killed", c.findOne(func() sdk.AgentID { return dead[c.rand.IntN(len(dead))].agent }), c.unreachable)
 	c.check("agents that never were", c.findOne(func() sdk.AgentID { return newAgent(t) }), c.unknown)
 	c.stop()
@@ -151,7 +153,11 @@ func (c *crowd) start() {
 	}
 	c.t.Logf("%d nodes in %d processes: all ready after %s; one's start: %s", len(c.nodes), count,
 		ready.Round(time.Millisecond), quantiles(took))
-	c.logUse()
+	c.logUse("when all are ready")
+	if *crowdIdle > 0 {
+		time.Sleep(*crowdIdle)
+		c.logUse(crowdIdle.String() + " later")
+	}
 }
 
 func (c *crowd) add(p *crowdProcess, started []string) {

@@ -135,10 +135,17 @@ func (c *crowd) stop() {
 	c.t.Logf("stopped in order after %s", took.Round(time.Millisecond))
 }
 
-// logUse logs what the processes take of the machine.
-func (c *crowd) logUse() {
+// logUse logs what the processes take of the machine for their nodes.
+func (c *crowd) logUse(what string) {
+	c.t.Helper()
 	pages, files := 0, 0
+	var use crowdUse
 	for _, p := range c.processes {
+		if p.killed {
+			continue
+		}
+		u := c.ask(p, crowdCommand{Use: true}).Use
+		use.Goroutines, use.Heap, use.CPU = use.Goroutines+u.Goroutines, use.Heap+u.Heap, use.CPU+u.CPU
 		var size, resident int
 		if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid)); err == nil {
 			fmt.Sscan(string(b), &size, &resident)
@@ -146,7 +153,9 @@ func (c *crowd) logUse() {
 		list, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
 		pages, files = pages+resident, files+len(list)
 	}
-	c.t.Logf("%d MiB resident, %d descriptors", pages*os.Getpagesize()>>20, files)
+	n := len(c.nodes)
+	c.t.Logf("%s: %d MiB resident, %d descriptors, %d goroutines; of each node %.1f MiB of heap and stacks, %d descriptors, %d goroutines, %s of processor time so far",
+		what, pages*os.Getpagesize()>>20, files, use.Goroutines, float64(use.Heap)/float64(n)/(1<<20), files/n, use.Goroutines/n, (use.CPU / time.Duration(n)).Round(time.Millisecond))
 }
 
 // newAgent is an agent that never was on any network.

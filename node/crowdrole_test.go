@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/parley-p2p/parley/node/control"
@@ -26,6 +27,7 @@ type crowdCommand struct {
 	Start *crowdStart `json:"start,omitempty"`
 	Ready bool        `json:"ready,omitempty"` // wait until all nodes are
 	Finds []crowdFind `json:"finds,omitempty"` // one after the other
+	Use   bool        `json:"use,omitempty"`
 }
 
 type crowdStart struct {
@@ -42,7 +44,15 @@ type crowdReply struct {
 	Started []string        `json:"started,omitempty"`  // peer forms
 	Ready   []time.Duration `json:"ready_ns,omitempty"` // each node's, since it began to start
 	Found   []crowdFound    `json:"found,omitempty"`
+	Use     crowdUse        `json:"use,omitzero"`
 	Err     string          `json:"err,omitempty"`
+}
+
+// crowdUse is what a process takes for its nodes.
+type crowdUse struct {
+	Goroutines int           `json:"goroutines"`
+	Heap       uint64        `json:"heap"` // bytes in use, stacks included
+	CPU        time.Duration `json:"cpu_ns"`
 }
 
 // crowdFound is what a ping, and then a search of the DHT, made of an agent.
@@ -128,6 +138,10 @@ func (c *crowdMember) do(cmd *crowdCommand) (r crowdReply) {
 			}
 			r.Ready = append(r.Ready, n.took)
 		}
+	case cmd.Use:
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		r.Use = crowdUse{Goroutines: runtime.NumGoroutine(), Heap: m.HeapInuse + m.StackInuse, CPU: processTime()}
 	default:
 		for _, f := range cmd.Finds {
 			r.Found = append(r.Found, c.find(f))

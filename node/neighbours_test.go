@@ -119,7 +119,7 @@ func TestNeighbourSessionsBeatSeldom(t *testing.T) {
 	var ns neighbours
 	bob.tendNeighbours(t.Context(), &ns)
 	all := bob.endpoint.Sessions()
-	if len(all) == 0 || all[0].Peer != transport.PeerKey(alice.Agent()) || all[0].Beat != 10*time.Minute {
+	if len(all) == 0 || all[0].Peer != transport.PeerKey(alice.Agent()) || all[0].Beat != 15*time.Minute {
 		t.Errorf("%+v", all)
 	}
 }

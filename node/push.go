@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,9 +17,11 @@ const (
 	withdrawLimit = time.Second
 )
 
-// pusher sends the own record over all sessions when it has changed
-// (docs/wire.md, section 6.5), so that whoever talks to this agent knows where it
-// is before the DHT is asked.
+// pusher sends the own record over the sessions (docs/wire.md, section 6.5), so that
+// whoever talks to this agent knows where it is before the DHT is asked: over all when
+// it says something else, over those that have carried messages when it is renewed.
+// To who has a session for the DHT alone a renewed record tells nothing: a contact
+// asks for it when the old one ends, and holders are given it.
 type pusher struct {
 	turn   chan struct{} // capacity 1: one push at a time
 	pushed *dht.Record   // the last one; owned by who has the turn
@@ -38,7 +41,8 @@ func (n *Node) keepPushing(ctx context.Context) error {
 	}
 }
 
-// push sends the own record over all live sessions, if it is another than the last time.
+// push sends the own record over the live sessions that it concerns, if it is another
+// than the last time.
 func (n *Node) push(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, pushLimit)
 	defer cancel()
@@ -49,10 +53,7 @@ func (n *Node) push(ctx context.Context) {
 		return
 	}
 	rec := n.dht.OwnRecord()
-	if rec == nil || rec == n.pusher.pushed {
-		return
-	}
-	n.pusher.pushed = rec
+	whom := n.pusher.due(rec, n.endpoint.Sessions())
 	peers := make(chan transport.PeerKey)
 	var workers sync.WaitGroup
 	for range pushAtOnce {
@@ -62,15 +63,29 @@ func (n *Node) push(ctx context.Context) {
 			}
 		})
 	}
-	seen := map[transport.PeerKey]bool{}
-	for _, s := range n.endpoint.Sessions() {
-		if !seen[s.Peer] && ctx.Err() == nil {
-			seen[s.Peer] = true
-			peers <- s.Peer
+	for _, p := range whom {
+		if ctx.Err() != nil {
+			break
 		}
+		peers <- p
 	}
 	close(peers)
 	workers.Wait()
+}
+
+// due returns whom to push rec to, of those with sessions, and takes it for pushed.
+func (p *pusher) due(rec *dht.Record, sessions []transport.SessionInfo) (whom []transport.PeerKey) {
+	if rec == nil || rec == p.pushed {
+		return nil
+	}
+	renewed := p.pushed != nil && rec.SameAs(p.pushed)
+	p.pushed = rec
+	for _, s := range sessions {
+		if !(renewed && s.Background) && !slices.Contains(whom, s.Peer) {
+			whom = append(whom, s.Peer)
+		}
+	}
+	return whom
 }
 
 func (n *Node) pushTo(ctx context.Context, p transport.PeerKey, rec *dht.Record) {

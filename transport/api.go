@@ -87,4 +87,6 @@ type SessionInfo struct {
 	Skew time.Duration
 	// Beat is how often this side sends on the session when it is quiet, at least.
 	Beat time.Duration
+	// Background tells that only Background requests went over it, and over those that it renews.
+	Background bool
 }

@@ -115,7 +115,8 @@ type Times struct {
 	// DeadAfter; one is sent, too, when the peer is a quarter overdue.
 	QuietPingAfter time.Duration
 	// BackgroundPingAfter takes the place of QuietPingAfter on a quiet session that has carried
-	// only Background requests, while this node is Dialable (10 min, 15 min at most).
+	// only Background requests, while this node is Dialable or has learned that idle
+	// connections last so long (15 min, and at most).
 	BackgroundPingAfter time.Duration
 	// RenewAfter is the age at which the side that dialled renews a session (1 h),
 	// RenewBackgroundAfter that of one that has carried only Background requests (24 h).
@@ -179,7 +180,7 @@ func (c Config) withDefaults() Config {
 	or(&c.PingAfter, 8*time.Second)
 	or(&c.DeadAfter, 20*time.Second)
 	or(&c.QuietPingAfter, max(100*time.Second, c.PingAfter))
-	or(&c.BackgroundPingAfter, max(10*time.Minute, c.QuietPingAfter))
+	or(&c.BackgroundPingAfter, max(maxQuiet, c.QuietPingAfter))
 	or(&c.RenewAfter, time.Hour)
 	or(&c.RenewBackgroundAfter, max(24*time.Hour, c.RenewAfter))
 	or(&c.RenewBytes, 64<<30)

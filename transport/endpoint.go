@@ -42,7 +42,8 @@ type Endpoint struct {
 	admit      *admission
 	costly     chan struct{} // a token for each incoming handshake whose arithmetic is under way
 	ran        atomic.Bool
-	dialable   atomic.Bool    // see Dialable
+	dialable   atomic.Bool // see Dialable
+	lasting    lasting
 	pooledAt   int64          // when pool last looked; Run's alone, as the next
 	ticked     time.Time      // the last tick; Run's alone, as the next
 	late       bool           // it was late

@@ -66,11 +66,11 @@ func TestSilentAfter(t *testing.T) {
 		dialable bool
 		want     time.Duration
 	}{
-		"busy":                           {liveness{busy: now - int64(time.Minute), quiet: int64(10 * time.Minute)}, true, 14 * time.Second},
-		"just woken":                     {liveness{busy: now - int64(wakeAfter), quiet: int64(10 * time.Minute), spoke: 1}, true, 114 * time.Second},
-		"messages":                       {liveness{quiet: int64(10 * time.Minute), spoke: 1}, true, 114 * time.Second},
-		"background":                     {liveness{quiet: int64(10 * time.Minute)}, true, 614 * time.Second},
-		"background, not dialable":       {liveness{quiet: int64(10 * time.Minute)}, false, 114 * time.Second},
+		"busy":                           {liveness{busy: now - int64(time.Minute), quiet: int64(15 * time.Minute)}, true, 14 * time.Second},
+		"just woken":                     {liveness{busy: now - int64(wakeAfter), quiet: int64(15 * time.Minute), spoke: 1}, true, 114 * time.Second},
+		"messages":                       {liveness{quiet: int64(15 * time.Minute), spoke: 1}, true, 114 * time.Second},
+		"background":                     {liveness{quiet: int64(15 * time.Minute)}, true, 914 * time.Second},
+		"background, not dialable":       {liveness{quiet: int64(15 * time.Minute)}, false, 114 * time.Second},
 		"background, of one at 100 s":    {liveness{quiet: int64(100 * time.Second)}, true, 125 * time.Second},
 		"background, of one at a second": {liveness{quiet: int64(time.Second)}, true, 14 * time.Second},
 	} {

@@ -102,8 +102,11 @@ func (s *Session) tick(now time.Time, slept int64) {
 		sent: s.stats.sent.Load(), moved: s.stats.moved.Load()}
 	l, in, heard := &s.live, s.stats.bytesIn.Load(), s.stats.heard.Load()
 	c.bytes = in + s.stats.bytesOut.Load()
-	l.hears(c.now, slept, heard, s.stats.writing.Load(), in)
+	if survived := l.hears(c.now, slept, heard, s.stats.writing.Load(), in); survived > 0 {
+		s.ep.lasting.survived(&s.ep.cfg.Times, time.Duration(survived))
+	}
 	l.look(c.now, s.use.messages, s.calls.inFlight > 0 || s.calls.waiting.head != nil || s.serve.slots > 0 || s.drain.on || s.pings.awaited(), s.asked.Swap(false))
+	s.trialLocked(c.now)
 	c.heard, c.writing = l.heard.put(), l.writing.put()
 	c.busy, c.talking, c.quiet, c.pinged, c.spoke, c.heir, c.every = l.busy, l.talking, l.quiet, l.pinged, l.spoke, l.heir, int64(s.beatLocked())
 	if s.drain.on {

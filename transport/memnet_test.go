@@ -22,6 +22,7 @@ type memNet struct {
 	failAt    int64         // the operation that fails on connections made from now on; 0 = none
 	failFar   bool          // on the listening side instead of the dialling one
 	oneWay    time.Duration // how long a byte is under way on connections made from now on
+	forgets   time.Duration // connections made from now on freeze when nothing was written for so long; 0: they don't
 }
 
 func newMemNet() *memNet {
@@ -71,7 +72,7 @@ func (n *memNet) listen(address string) (net.Listener, error) {
 func (n *memNet) dialFrom(ip string) func(context.Context, netip.AddrPort) (net.Conn, error) {
 	return func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 		n.mu.Lock()
-		l, silent, failAt, failFar, oneWay := n.listeners[to], n.silent[to], n.failAt, n.failFar, n.oneWay
+		l, silent, failAt, failFar, oneWay, forgets := n.listeners[to], n.silent[to], n.failAt, n.failFar, n.oneWay, n.forgets
 		n.port++
 		from := netip.AddrPortFrom(netip.MustParseAddr(ip), 40000+n.port)
 		n.mu.Unlock()
@@ -88,7 +89,7 @@ func (n *memNet) dialFrom(ip string) func(context.Context, netip.AddrPort) (net.
 			time.Sleep(oneWay)       // the SYN
 			defer time.Sleep(oneWay) // the answer to it
 		}
-		link := &memLink{}
+		link := &memLink{forgets: forgets}
 		a := &memConn{Conn: near, link: link, local: from, remote: to, closed: make(chan struct{})}
 		b := &memConn{Conn: far, link: link, local: to, remote: from, closed: make(chan struct{})}
 		if failFar {
@@ -123,7 +124,23 @@ func (n *memNet) freeze() {
 	}
 }
 
-type memLink struct{ frozen atomic.Bool }
+type memLink struct {
+	frozen  atomic.Bool
+	forgets time.Duration
+	mu      sync.Mutex // guards:
+	written time.Time
+}
+
+// write notes that something is written, which a connection that was forgotten swallows.
+func (l *memLink) write() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if l.forgets > 0 && !l.written.IsZero() && now.Sub(l.written) > l.forgets {
+		l.frozen.Store(true)
+	}
+	l.written = now
+}
 
 // memConn is one end.
 type memConn struct {
@@ -178,7 +195,7 @@ func (c *memConn) Write(b []byte) (int, error) {
 		c.Conn.Write(b[:len(b)/2]) // half of it arrives
 		return len(b) / 2, errInjected
 	}
-	if c.link.frozen.Load() {
+	if c.link.write(); c.link.frozen.Load() {
 		return len(b), nil
 	}
 	return c.Conn.Write(b)

@@ -26,6 +26,9 @@ type liveness struct {
 	talking  int64  // see condition, as the next
 	pinged   int64
 	before   uint64 // how many bytes had come when that ping was queued
+	idle     int64  // for how long nothing had come by then; 0 = it is not known: this side slept, or has not looked yet
+	trial    int64  // since when it is on trial (lasting.go), 0 = it is not
+	tried    bool   // it is or was
 	quiet    int64  // see condition; static
 	heard    seen
 	writing  seen
@@ -48,15 +51,22 @@ func (s *seen) put() int64 { return s.at + s.slept }
 // pings notes that a ping is queued at now, when in bytes have come.
 func (l *liveness) pings(now int64, in uint64) {
 	if l.pinged == 0 {
-		l.pinged, l.before = now, in
+		l.pinged, l.before, l.idle = now, in, 0
+		if l.heard.at != 0 && l.heard.slept == 0 {
+			l.idle = now - l.heard.at
+		}
 	}
 }
 
 // hears takes note of when the peer was heard and the write under way began, and of
 // how many bytes have come. slept is for how long this side has not looked before now: it
 // puts off every judgement of the peer, so that first is read what has come meanwhile.
-func (l *liveness) hears(now, slept, heard, writing int64, in uint64) {
+// survived is for how long nothing had come before a ping that is answered now, 0 if none is.
+func (l *liveness) hears(now, slept, heard, writing int64, in uint64) (survived int64) {
 	if in != l.before {
+		if l.pinged != 0 {
+			survived = l.idle
+		}
 		l.pinged = 0
 	}
 	l.heard.look(now, heard, slept)
@@ -66,6 +76,7 @@ func (l *liveness) hears(now, slept, heard, writing int64, in uint64) {
 			*t = min(*t+slept, now)
 		}
 	}
+	return survived
 }
 
 // look notes whether the session is quiet at now: nothing in flight in either
@@ -102,8 +113,12 @@ func (l *liveness) inherit(old *liveness, messages uint64) {
 
 // Dialable says whether this node is known to be reachable from outside; at first
 // it is not. Who is not sits behind something that may forget idle connections,
-// and has all quiet sessions beat every QuietPingAfter.
-func (e *Endpoint) Dialable(yes bool) { e.dialable.Store(yes) }
+// and has all quiet sessions beat every QuietPingAfter until it has learned what they survive.
+func (e *Endpoint) Dialable(yes bool) {
+	if e.dialable.Swap(yes) != yes {
+		e.lasting.dialable(yes)
+	}
+}
 
 // announced is the longest that this side sends nothing on a quiet session.
 func (c *Config) announced() time.Duration {
@@ -116,8 +131,8 @@ func (c *Config) announced() time.Duration {
 // beatLocked is how often this side sends on the session when it is quiet.
 func (s *Session) beatLocked() time.Duration {
 	t := &s.ep.cfg.Times
-	if s.live.spoke != 0 || s.live.heir || !s.ep.dialable.Load() {
+	if s.live.spoke != 0 || s.live.heir {
 		return t.QuietPingAfter
 	}
-	return t.BackgroundPingAfter
+	return t.beat(s.ep.lasting.of(s.live.trial != 0))
 }

@@ -142,6 +142,7 @@ func (s *Session) fail(cause error) {
 		return
 	}
 	s.err = cause
+	s.failLocked()
 	s.failQueuedLocked(cause)
 	s.calls.failAll(cause)
 	s.serve.byID = nil
@@ -201,11 +202,12 @@ func (s *Session) run(first []byte) {
 func (s *Session) info() SessionInfo {
 	s.mu.Lock()
 	out, in, draining, beat := s.calls.inFlight, s.serve.slots, s.drain.on, s.beatLocked()
+	background := s.use.messages == 0 && s.live.spoke == 0 && !s.live.heir
 	s.mu.Unlock()
 	return SessionInfo{Peer: s.peer, Addr: s.addr, Initiator: s.initiator, Draining: draining,
 		Opened: s.opened, LastHeard: s.ep.start.Add(time.Duration(s.stats.heard.Load())),
 		BytesIn: s.stats.bytesIn.Load(), BytesOut: s.stats.bytesOut.Load(),
-		Outgoing: out, Incoming: in, RTT: s.RTT(), Skew: s.skew, Beat: beat}
+		Outgoing: out, Incoming: in, RTT: s.RTT(), Skew: s.skew, Beat: beat, Background: background}
 }
 
 // draining tells whether either side has said goodbye.

@@ -36,7 +36,7 @@ func (p *partition) say(n *node, at int64, to int32, req *dht.Request) {
 	m.from, m.fromInc, m.to, m.req, m.purpose = n.id, n.inc, to, req, dht.Purposes
 	m.fromLife = n.life
 	m.deadline, m.addr, m.src = at+dialLimit, p.sim.public[to].addr, n.addr.Addr()
-	if n.pool.use(at, to) {
+	if p.use(n, at, to) {
 		p.dispatch(n, &p.sim.nodes[to], at, evRequest, m)
 		return
 	}

@@ -37,7 +37,7 @@ func TestMalicious(t *testing.T) {
 // Old records lose against newer ones, unless the first one wins (A2).
 func TestStale(t *testing.T) {
 	t.Parallel()
-	lies := func(c *Config) { c.Malicious, c.Behaviour, c.Moves = .5, Stale, 10 }
+	lies := func(c *Config) { c.Malicious, c.Behaviour, c.Moves, c.Lookups = .5, Stale, 10, 240 }
 	all, _ := mustRun(t, brief(160, lies))
 	first, _ := mustRun(t, brief(160, func(c *Config) {
 		lies(c)

@@ -61,6 +61,7 @@ func (p *partition) goDown(n *node, at int64, silent bool) {
 // closeAll ends n's sessions. The other ends are told by n's host, or notice by the
 // beats that are missing (docs/wire.md, section 5).
 func (p *partition) closeAll(n *node, at int64, silent bool) {
+	p.beatAll(n, at)
 	n.pool.each(func(peer int32) {
 		o := &p.sim.nodes[peer]
 		then := at + p.sim.oneWay(n, o)

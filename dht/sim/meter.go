@@ -37,14 +37,6 @@ func (m *meter) sent(at int64, s *sim, msg *message, bytes int) {
 	}
 }
 
-// beat counts the heartbeats of a node's sessions, and the handshakes that renew them.
-func (m *meter) beat(at int64, s *sim, sessions int, passed int64) {
-	if at >= s.measure {
-		perHour := float64(beatBytes)*float64(time.Hour)/float64(beatEvery) + float64(synBytes+tcpBytes+message1Bytes+message2Bytes)/renewHours/2
-		m.beats += int64(float64(sessions) * perHour * time.Duration(passed).Hours())
-	}
-}
-
 func (m *meter) dialled(at int64, s *sim, msg *message) {
 	if msg.lookup != nil {
 		msg.lookup.dials++

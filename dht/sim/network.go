@@ -24,14 +24,6 @@ const (
 	dialLimit = int64(1500 * time.Millisecond)
 )
 
-// Heartbeats of sessions that nobody uses (docs/wire.md, section 5): a ping, that must be answered.
-const (
-	beatEvery  = 590 * time.Second
-	deadAfter  = 20 * time.Second
-	beatBytes  = (134 + 82) / 2 // of each side, headers included
-	renewHours = 24             // after which a new handshake renews a session
-)
-
 // Sizes of what surrounds a message, in bytes.
 const (
 	packetBytes = 52   // headers of IPv4 and TCP, with timestamps
@@ -139,7 +131,7 @@ func (p *partition) begin(n *node, at int64, c *dht.Call) {
 		m.lookup = n.running(c.Lookup)
 	}
 	p.meter.sent(at, s, m, requestBytes(c.Req))
-	if known && n.pool.use(at, to) {
+	if known && p.use(n, at, to) {
 		m.cold = false
 		p.dispatch(n, &s.nodes[to], at, evRequest, m)
 		return

@@ -189,7 +189,7 @@ func (p *partition) requestArrives(n *node, at int64, m *message) {
 	case m.cold:
 		m.life = n.life
 		p.opened(n, at, m.from, m.fromLife, false)
-	case n.pool.use(at, m.from) || slices.Contains(n.dialing, m.from):
+	case p.use(n, at, m.from) || slices.Contains(n.dialing, m.from):
 	case m.addr == n.addr || n.nat:
 		p.back(n, at, evReset, m)
 		return
@@ -226,6 +226,9 @@ func (p *partition) requestArrives(n *node, at int64, m *message) {
 
 // opened notes a session that peer began or that n has just begun, if out.
 func (p *partition) opened(n *node, at int64, peer int32, life uint8, out bool) {
+	if n.pool.full(out) {
+		p.touch(n, at)
+	}
 	if closed := n.pool.add(newSession(peer, life, out, at)); closed >= 0 {
 		p.goodbye(n, at, closed)
 	}
@@ -236,18 +239,6 @@ func (p *partition) goodbye(n *node, at int64, peer int32) {
 	n.seq++
 	o := &p.sim.nodes[peer]
 	p.send(event{at: at + p.sim.oneWay(n, o), dst: peer, src: n.id, seq: n.seq, kind: evClosed, life: n.life})
-}
-
-// tend closes the sessions that n has dialled and needs no more.
-func (p *partition) tend(n *node, at int64) {
-	p.meter.beat(at, p.sim, n.pool.n, at-n.kept)
-	n.kept = at
-	n.m.Table(func(e dht.TableEntry) {
-		if peer, ok := p.sim.world.nodeOf(e.Key); ok {
-			n.pool.use(at, peer)
-		}
-	})
-	n.pool.unused(at, func(peer int32) { p.goodbye(n, at, peer) })
 }
 
 func (p *partition) answerArrives(n *node, at int64, kind eventKind, m *message) {

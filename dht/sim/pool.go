@@ -73,14 +73,9 @@ func (p *pool) find(peer int32) int {
 // linked tells whether there is a session with peer.
 func (p *pool) linked(peer int32) bool { return p.find(peer) >= 0 }
 
-// use is linked, and notes that it is used.
-func (p *pool) use(now int64, peer int32) bool {
-	i := p.find(peer)
-	if i < 0 {
-		return false
-	}
-	p.slots[i].used = ms(now)
-	return true
+// full tells whether one closes for the next one.
+func (p *pool) full(out bool) bool {
+	return out && p.dialled >= poolDialled || !out && p.n-p.dialled >= poolInbound
 }
 
 // add notes a new session; it returns the peer whose session closes for it, or -1.
@@ -93,7 +88,7 @@ func (p *pool) add(s session) int32 {
 		return -1
 	}
 	closed := int32(-1)
-	if s.out() && p.dialled >= poolDialled || !s.out() && p.n-p.dialled >= poolInbound {
+	if p.full(s.out()) {
 		oldest := -1
 		for i := range p.slots {
 			if o := &p.slots[i]; o.peer != 0 && o.out() == s.out() && (oldest < 0 || o.used < p.slots[oldest].used) {
@@ -150,13 +145,13 @@ func (p *pool) lost(peer int32, life uint8) bool {
 	return true
 }
 
-// unused calls f for each peer whom this node has dialled and not used for poolIdle,
-// and forgets the session.
-func (p *pool) unused(now int64, f func(peer int32)) {
+// unused calls f for each peer whom this node has dialled, not used for poolIdle, and is
+// not to keep, and forgets the session.
+func (p *pool) unused(now int64, kept func(peer int32) bool, f func(peer int32)) {
 	since := int64(ms(now)) - poolIdle.Milliseconds()
 	for i := 0; i < len(p.slots); {
 		s := &p.slots[i]
-		if s.peer == 0 || !s.out() || int64(s.used) > since {
+		if s.peer == 0 || !s.out() || int64(s.used) > since || kept(s.node()) {
 			i++
 			continue
 		}

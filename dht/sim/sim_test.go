@@ -173,10 +173,11 @@ func TestPool(t *testing.T) {
 			t.Fatalf("%d closed", closed)
 		}
 	}
-	if !p.use(at(2000), 0) || p.add(newSession(9999, 0, false, at(2001))) != 1 || p.linked(1) || !p.linked(0) {
+	p.slots[p.find(0)].used, p.slots[p.find(5000)].used = ms(at(2000)), ms(at(2000))
+	if p.add(newSession(9999, 0, false, at(2001))) != 1 || p.linked(1) || !p.linked(0) {
 		t.Error("the session used least recently did not close")
 	}
-	if !p.use(at(2000), 5000) || p.add(newSession(9998, 0, true, at(2001))) != 5001 {
+	if p.add(newSession(9998, 0, true, at(2001))) != 5001 {
 		t.Error("the one dialled and used least recently did not close")
 	}
 	p.remove(7)
@@ -189,8 +190,8 @@ func TestPool(t *testing.T) {
 		t.Error("a session of another life ended, or one of this life did not")
 	}
 	closed := 0
-	p.unused(at(2000)+int64(poolIdle), func(int32) { closed++ })
-	if closed != poolDialled-2 || p.dialled != 1 || !p.linked(9998) || p.n != poolInbound {
+	p.unused(at(2000)+int64(poolIdle), func(peer int32) bool { return peer == 5003 }, func(int32) { closed++ })
+	if closed != poolDialled-3 || p.dialled != 2 || !p.linked(9998) || !p.linked(5003) || p.n != poolInbound+1 {
 		t.Errorf("%d closed; %d are left, %d of them dialled", closed, p.n, p.dialled)
 	}
 }

@@ -1,0 +1,103 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/parley-p2p/parley/dht"
+)
+
+// Heartbeats of sessions that nobody uses (docs/wire.md, section 5): a ping, that must be
+// answered. What is sent by a request does for one.
+const (
+	beatEvery  = 890 * time.Second
+	deadAfter  = 20 * time.Second
+	beatBytes  = 134 + 82 // of a ping and a pong, headers included
+	renewHours = 24       // after which a new handshake renews a session
+
+	// Who can't be dialled begins with natFirst, and learns what idle connections survive
+	// (transport's lasting.go) after about so long. One NAT in strictNATs forgets them
+	// within 15 min.
+	natFirst   = 90 * time.Second
+	natThen    = 210 * time.Second
+	natLearns  = 5 * time.Minute  // that natThen is enough
+	natTrusts  = 30 * time.Minute // that beatEvery is
+	strictNATs = 4
+)
+
+// beatEvery is how often n's sessions beat at a time that nobody uses them.
+func (n *node) beatEvery(at int64) time.Duration {
+	age := clock(at).Sub(n.begun)
+	switch {
+	case !n.nat:
+		return beatEvery
+	case age < natLearns:
+		return natFirst
+	case age < natTrusts || n.id%strictNATs == 0:
+		return natThen
+	}
+	return beatEvery
+}
+
+// beats is how many heartbeats a session of n's that was last used at used had from since to until.
+func (n *node) beats(used, since, until int64) int64 {
+	every := int64(n.beatEvery(until))
+	return (until-used)/every - max(since-used, 0)/every
+}
+
+// beat counts the heartbeats of a session of n's until at. Each side counts half of
+// its bytes; who can't be dialled, and says how often it beats, counts for both.
+func (p *partition) beat(n *node, s *session, at int64) {
+	bytes := int64(beatBytes / 2)
+	switch {
+	case n.nat:
+		bytes = beatBytes
+	case p.sim.nodes[s.node()].nat:
+		return
+	}
+	if b := n.beats(int64(s.used)*int64(time.Millisecond), n.kept, at); b > 0 && at >= p.sim.measure {
+		p.meter.beats += b * bytes
+	}
+}
+
+// use tells whether n has a session with peer, and notes that it is used.
+func (p *partition) use(n *node, at int64, peer int32) bool {
+	i := n.pool.find(peer)
+	if i < 0 {
+		return false
+	}
+	p.beat(n, &n.pool.slots[i], at)
+	n.pool.slots[i].used = ms(at)
+	return true
+}
+
+// beatAll counts the heartbeats of all sessions of n's until at, and the handshakes that renew them.
+func (p *partition) beatAll(n *node, at int64) {
+	for i := range n.pool.slots {
+		if s := &n.pool.slots[i]; s.peer != 0 {
+			p.beat(n, s, at)
+		}
+	}
+	if at >= p.sim.measure {
+		perHour := float64(synBytes+tcpBytes+message1Bytes+message2Bytes) / renewHours / 2
+		p.meter.beats += int64(float64(n.pool.n) * perHour * time.Duration(at-n.kept).Hours())
+	}
+	n.kept = at
+}
+
+// tend closes the sessions that n has dialled and needs no more: all but those with contacts.
+func (p *partition) tend(n *node, at int64) {
+	p.beatAll(n, at)
+	n.pool.unused(at, func(peer int32) bool { return n.m.Knows(p.sim.nodes[peer].key) }, func(peer int32) { p.goodbye(n, at, peer) })
+}
+
+// touch has the sessions with contacts be the last to close for want of room.
+func (p *partition) touch(n *node, at int64) {
+	if n.m == nil {
+		return
+	}
+	n.m.Table(func(e dht.TableEntry) {
+		if peer, ok := p.sim.world.nodeOf(e.Key); ok {
+			p.use(n, at, peer)
+		}
+	})
+}

@@ -1,0 +1,105 @@
+package transport
+
+import (
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Whatever forgets idle connections on the way, and whatever was taken for granted, the
+// sessions soon beat as seldom as they survive, and live.
+func TestLearnsWhatIdleConnectionsSurvive(t *testing.T) {
+	const peers = 10
+	for name, c := range map[string]struct {
+		dialable bool
+		forgets  time.Duration // 0: nothing does
+		beat     time.Duration // that is learned
+		dials    int           // at most: those of the beginning and those of trials
+	}{
+		"dialable":                       {dialable: true, beat: maxQuiet, dials: peers},
+		"dialable, forgotten in 10 min":  {dialable: true, forgets: 10 * time.Minute, beat: underFour, dials: 4 * peers},
+		"dialable, forgotten in 2 min":   {dialable: true, forgets: 2 * time.Minute, beat: 100 * time.Second, dials: 6 * peers},
+		"behind what forgets nothing":    {beat: maxQuiet, dials: peers},
+		"behind what forgets in an hour": {forgets: time.Hour, beat: maxQuiet, dials: peers},
+		"behind what forgets in 5 min":   {forgets: 5 * time.Minute, beat: underFour, dials: 3 * peers},
+		"behind what forgets in 2 min":   {forgets: 2 * time.Minute, beat: 100 * time.Second, dials: 3 * peers},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newMemNet()
+				n.forgets = c.forgets
+				background := func(c *Config) { c.Background, c.BackgroundIdle = 1, 24*time.Hour }
+				a := memNode(t, n, 1, nil, background)
+				a.Dialable(c.dialable)
+				nodes := []*node{a}
+				for i := range peers {
+					b := memNode(t, n, i+2, nil, background)
+					b.Dialable(true)
+					nodes = append(nodes, b)
+				}
+				dials := 0
+				for range 4 * 60 { // minutes
+					for _, b := range nodes[1:] {
+						if _, live := a.Live(b.key()); live {
+							continue
+						}
+						dials++
+						if _, _, err := a.Session(t.Context(), b.key(), []netip.AddrPort{b.Addr()}); err != nil {
+							t.Fatal(err)
+						}
+					}
+					time.Sleep(time.Minute)
+				}
+				if dials > c.dials {
+					t.Errorf("%d dials, at most %d", dials, c.dials)
+				}
+				seldom, trials := 0, 0
+				for _, i := range a.Sessions() {
+					switch {
+					case i.Beat == c.beat:
+						seldom++
+					case i.Beat > c.beat:
+						trials++
+					}
+				}
+				if seldom+trials != peers || trials > lastingTrials {
+					t.Errorf("%d of %d beat every %s, %d more seldom", seldom, peers, c.beat, trials)
+				}
+				stopAll(nodes...)
+			})
+		})
+	}
+}
+
+// Peers that vanish now and then, goodbyes, and sessions that are never idle teach nothing.
+func TestWhatTeachesNothing(t *testing.T) {
+	t.Parallel()
+	var times Times = Config{}.withDefaults().Times
+	var l lasting
+	l.dialable(true)
+	for i := range 40 {
+		for range 4 {
+			l.survived(&times, times.BackgroundPingAfter-beatsFirst)
+		}
+		l.ended(&times, int64(i), times.BackgroundPingAfter-beatsFirst)
+		l.ended(&times, int64(i), times.PingAfter) // in use
+	}
+	if l.level != lastingMost {
+		t.Errorf("level %d", l.level)
+	}
+	for range lastingProof {
+		l.ended(&times, 0, times.BackgroundPingAfter)
+	}
+	if l.level != lastingMost-1 {
+		t.Errorf("the control: level %d", l.level)
+	}
+	if l.take(int64(lastingRetry) - 1) {
+		t.Error("a trial so soon")
+	}
+	for i := range lastingTrials + 1 {
+		if l.take(int64(lastingRetry)) != (i < lastingTrials) {
+			t.Errorf("trial %d", i)
+		}
+	}
+}
