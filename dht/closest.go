@@ -86,6 +86,12 @@ func (t *table) closest(target ID, n int, ok func(*entry) bool) []*entry {
 // the last call, and say themselves where they are.
 func live(e *entry) bool { return e.fails == 0 && e.Record != nil }
 
+// fail sets how many calls in a row e has not answered.
+func (t *table) fail(e *entry, n uint8) {
+	e.fails = n
+	t.mark(e)
+}
+
 // mark follows what changes whether e may be named, or how.
 func (t *table) mark(e *entry) {
 	b := t.bucket(e.id)

@@ -111,7 +111,7 @@ func (c *core) blame(now time.Time, ct Contact, err error) {
 	if undialled {
 		c.shutOut(now, ct)
 		if e != nil && e.moved {
-			e.fails = maxFails // it was never reached where it says it is now
+			c.table.fail(e, maxFails) // it was never reached where it says it is now
 		}
 	}
 	if c.table.failed(now, ct.Key) {

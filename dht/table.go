@@ -168,8 +168,7 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 func (t *table) ok(now time.Time, e *entry, rtt time.Duration) {
 	e.moved = false
 	if e.fails > 0 {
-		e.fails = 0
-		t.mark(e)
+		t.fail(e, 0)
 	}
 	us := int64(min(max(rtt/time.Microsecond, 1), math.MaxUint32))
 	if e.rtt == 0 {
@@ -291,11 +290,10 @@ func (t *table) failed(now time.Time, k Key) (dropped bool) {
 	b.drop(id, k)
 	if i := b.find(id); i >= 0 {
 		e := b.entries[i]
-		if e.fails++; e.fails >= maxFails {
+		if t.fail(e, e.fails+1); e.fails >= maxFails {
 			t.remove(b, i)
 			return true
 		}
-		b.mark(i)
 		if again := t.stamp(now.Add(checkRetry)); again < e.nextCheck {
 			e.nextCheck = again
 			t.sooner(b, e)

@@ -68,8 +68,7 @@ func (c *core) notAlone(now time.Time) {
 	clear(c.dead)
 	for k := range run {
 		if e := c.table.get(k); e != nil {
-			e.fails = max(1, e.fails) - 1
-			c.table.mark(e)
+			c.table.fail(e, max(1, e.fails)-1)
 			for _, a := range e.Addresses() {
 				delete(c.shut, a)
 			}
