@@ -9,12 +9,18 @@ func (t *table) mayCome(k Key) bool {
 		return true
 	}
 	n := 0
-	t.each(func(e *entry) {
-		if e.called {
-			n++
+	for _, b := range t.buckets {
+		if b != nil {
+			n += b.called
 		}
-	})
+	}
 	return n < max(smallTable/8, t.n/20)
+}
+
+// setCalled notes whether e came by itself: see entry.called.
+func (t *table) setCalled(e *entry, called bool) {
+	t.bucket(e.id).called += btoi(called) - btoi(e.called)
+	e.called = called
 }
 
 // hearing is one answer whose contacts are heard.
@@ -36,8 +42,11 @@ func (t *table) heard(h *hearing, c *Contact) bool {
 		return false
 	}
 	if p < len(t.buckets) && t.buckets[p] != nil {
-		if i := t.buckets[p].find(id); i >= 0 {
-			t.buckets[p].entries[i].called = false
+		b := t.buckets[p]
+		if i := b.find(id); i >= 0 {
+			if b.called > 0 { // hardly ever: else its entry need not be looked at
+				t.setCalled(b.entries[i], false)
+			}
 			return false
 		}
 	}

@@ -48,7 +48,7 @@ func (c *core) alive(now time.Time, cl *call, resp *Response) {
 			c.proof.next, c.proof.backoff = now, 0
 		}
 		if e := c.table.get(ct.Key); e != nil {
-			e.called = cl.stranger
+			c.table.setCalled(e, cl.stranger)
 			if c.sched.joined {
 				c.handOver(now, e)
 			}

@@ -195,6 +195,7 @@ func TestStrangersAreFew(t *testing.T) {
 		}
 	})
 	c.alive(epoch, &call{query: query{to: old.Contact, req: &Request{Op: OpFind}}}, &Response{Contacts: []Contact{one.Contact}})
+	checkTable(t, c.table)
 	if one.called {
 		t.Error("a contact has vouched, and it does not count")
 	}

@@ -50,6 +50,7 @@ type bucket struct {
 	replacements []spare   // the latest first
 	touched      time.Time // last lookup in its range
 	asked        int       // candidates that were taken and have not answered yet
+	called       int       // entries that came by themselves
 	barren       uint64    // table.changes and 1 when no replacement fitted in; 0: some may
 }
 
@@ -263,6 +264,7 @@ func (t *table) insert(b *bucket, e *entry) {
 
 func (t *table) remove(b *bucket, i int) {
 	t.count(&b.entries[i].Contact, -1)
+	t.setCalled(b.entries[i], false)
 	t.thinner(b)
 	b.entries, b.tops = slices.Delete(b.entries, i, i+1), slices.Delete(b.tops, i, i+1)
 	b.nets, b.named = slices.Delete(b.nets, i, i+1), slices.Delete(b.named, i, i+1)

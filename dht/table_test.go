@@ -40,7 +40,7 @@ func checkTable(t *testing.T, tb *table) {
 		if len(b.replacements) > replacementSize {
 			t.Errorf("bucket %d: %d replacements", i, len(b.replacements))
 		}
-		perBucket := map[group]int{}
+		perBucket, called := map[group]int{}, 0
 		for j, e := range b.entries {
 			if r := b.named[j]; b.tops[j] != e.id.top() || live(e) && r != e.Record || !live(e) && r != nil {
 				t.Errorf("bucket %d: entry %d is not what the arrays beside it say", i, j)
@@ -54,9 +54,13 @@ func checkTable(t *testing.T, tb *table) {
 					t.Errorf("bucket %d: %d of %s", i, perBucket[g], g)
 				}
 			}
+			called += btoi(e.called)
 			if len(b.entries) > bucketSize && tb.nearer(b.entries[bucketSize].id) > n+siblingSize {
 				t.Errorf("bucket %d: %d entries", i, len(b.entries))
 			}
+		}
+		if called != b.called {
+			t.Errorf("bucket %d: %d came by themselves, counted %d", i, called, b.called)
 		}
 	}
 	if n != tb.n {

@@ -24,6 +24,10 @@ import (
 // leastDelay is the least time that a message takes, and a window's length.
 const leastDelay = int64(10 * time.Millisecond)
 
+// pagesEvery is the number of windows after which memory that has come to the process since
+// is looked for.
+const pagesEvery = 1 << 15
+
 // epoch is the virtual time of the start.
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
@@ -246,6 +250,9 @@ func (s *sim) run(ctx context.Context) error {
 		if at < limit {
 			end := min(at+leastDelay, limit)
 			s.sent = math.MaxInt64 // the window takes all over
+			if s.windows%pagesEvery == 0 {
+				largePages()
+			}
 			s.windows++
 			crew.each(func(i int) { s.parts[i].window(end) })
 			s.turned()
