@@ -51,7 +51,7 @@ func (p *partition) beat(n *node, s *session, at int64) {
 	switch {
 	case n.nat:
 		bytes = beatBytes
-	case p.sim.nodes[s.node()].nat:
+	case p.sim.world.nats[s.node()]:
 		return
 	}
 	if b := n.beats(int64(s.used)*int64(time.Millisecond), n.kept, at); b > 0 && at >= p.sim.measure {

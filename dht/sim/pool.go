@@ -1,6 +1,10 @@
 package sim
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // What a node keeps open, as transport's MaxBackground, MaxBackgroundInbound and
 // BackgroundIdle say.
@@ -20,7 +24,13 @@ type pool struct {
 	slots   []session // a power of two of them, or none
 	n       int
 	dialled int // by this node
+	// last are those to close next, of those that peers dialled and of those that this node
+	// did, as they were when rank put them in order: the least recently used one last.
+	last [2][]session
 }
+
+// ranked is how many sessions rank puts in order: for as many that close it looks at all once.
+const ranked = 64
 
 // session is one with an agent's node. The zero value is a free slot.
 type session struct {
@@ -89,12 +99,10 @@ func (p *pool) add(s session) int32 {
 	}
 	closed := int32(-1)
 	if p.full(s.out()) {
-		oldest := -1
-		for i := range p.slots {
-			if o := &p.slots[i]; o.peer != 0 && o.out() == s.out() && (oldest < 0 || o.used < p.slots[oldest].used) {
-				oldest = i
-			}
+		if !p.inOrder(s.out()) {
+			p.rank(s.out())
 		}
+		oldest := p.find(p.oldest(s.out()).node())
 		closed = p.slots[oldest].node()
 		p.drop(oldest)
 	}
@@ -103,6 +111,44 @@ func (p *pool) add(s session) int32 {
 	}
 	p.put(s)
 	return closed
+}
+
+// rank puts the least recently used of those that this node dialled, if out, or of the
+// others in order.
+func (p *pool) rank(out bool) {
+	l := p.last[dir(out)][:0]
+	for _, s := range p.slots {
+		if s.peer != 0 && s.out() == out {
+			l = append(l, s)
+		}
+	}
+	slices.SortStableFunc(l, func(a, b session) int { return cmp.Compare(a.used, b.used) })
+	l = slices.Clone(l[:min(ranked, len(l))])
+	slices.Reverse(l)
+	p.last[dir(out)] = l
+}
+
+// inOrder tells whether the one to close next is known: one that is as it was when rank
+// came by. Whoever was used since is used later than all of those.
+func (p *pool) inOrder(out bool) bool {
+	for l := &p.last[dir(out)]; len(*l) > 0; *l = (*l)[:len(*l)-1] {
+		if i := p.find(p.oldest(out).node()); i >= 0 && p.slots[i] == *p.oldest(out) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *pool) oldest(out bool) *session {
+	l := p.last[dir(out)]
+	return &l[len(l)-1]
+}
+
+func dir(out bool) int {
+	if out {
+		return 1
+	}
+	return 0
 }
 
 func (p *pool) put(s session) {
@@ -186,4 +232,4 @@ func (p *pool) each(f func(peer int32)) {
 	}
 }
 
-func (p *pool) clear() { p.slots, p.n, p.dialled = nil, 0, 0 }
+func (p *pool) clear() { *p = pool{} }

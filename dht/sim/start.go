@@ -33,6 +33,7 @@ type world struct {
 	victims  map[netip.AddrPort]*atomic.Int64
 	byKey    map[dht.Key]int32 // with Crypto
 	private  []ed25519.PrivateKey
+	nats     []bool // the nodes that can't be dialled: every use of a session asks, and this fits into a cache
 }
 
 // newSim makes a network in the middle of its life.
@@ -72,9 +73,9 @@ func newSim(cfg Config) *sim {
 		s.cfg.events = slices.Clone(cfg.events)
 		cfg.attack.prepare(s, rnd)
 	}
-	s.public = make([]public, len(s.nodes))
+	s.public, s.world.nats = make([]public, len(s.nodes)), make([]bool, len(s.nodes))
 	for i := range s.nodes {
-		s.public[i].addr = s.nodes[i].addr
+		s.public[i].addr, s.world.nats[i] = s.nodes[i].addr, s.nodes[i].nat
 	}
 	s.globals = slices.Clone(s.cfg.events)
 	for at := liarsRenew; int64(at) < s.end; at += liarsRenew {
