@@ -98,7 +98,8 @@ func (c *core) wanted(k Key) bool {
 }
 
 // blame notes that a contact did not answer, and why.
-func (c *core) blame(now time.Time, ct Contact, err error) {
+func (c *core) blame(now time.Time, cl *call, err error) {
+	ct := cl.to
 	undialled := errors.Is(err, ErrDial)
 	failed := c.up.failed
 	if errors.Is(err, ErrUplink) {
@@ -108,6 +109,9 @@ func (c *core) blame(now time.Time, ct Contact, err error) {
 		return
 	}
 	e := c.table.get(ct.Key)
+	if e != nil && cl.ended {
+		e.fails = max(e.fails, maxFails-1) // what was in flight over the session may have counted
+	}
 	if undialled {
 		c.shutOut(now, ct)
 		if e != nil && e.moved {
