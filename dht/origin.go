@@ -38,7 +38,8 @@ func (s *store) share() int { return max(1, s.maxRecords/8) }
 
 // turn is who gives way when: records of the highest one first. What its agent brought has 0, what others handed on
 // 1, and more the more there is here of the networks that it names, whoever brought it: in powers of two, within which
-// distance decides.
+// distance decides. What names none, a tombstone or local addresses, could be named by nobody but who brings it: there
+// counts how much he has brought.
 type turn uint8
 
 // turnOf is the turn of a record that counts for nets; more is 1 where it is not among those kept.
@@ -47,6 +48,9 @@ func (s *store) turnOf(agent bool, nets []netip.Prefix, more int) turn {
 		return 0
 	}
 	most := 0
+	if len(nets) == 1 && nets[0].IsValid() {
+		most = s.sources[nets[0]] + more
+	}
 	for _, n := range nets[1:] {
 		most = max(most, s.homes[n]+more)
 	}

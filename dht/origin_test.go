@@ -172,3 +172,38 @@ func TestMayHandOn(t *testing.T) {
 		}
 	}
 }
+
+// Who names no network is no better off than who names some: what one host hands on by the
+// hundreds gives way to an agent that others tell of.
+func TestNamelessGiveWay(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		flags Flags
+		addrs []netip.AddrPort
+	}{
+		{"tombstones", FlagServer | FlagTombstone, nil},
+		{"local addresses", FlagServer, []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:4000")}},
+	} {
+		s := testStore(64, 1<<20, 1<<10)
+		for i := range 20 {
+			s.put(epoch, recordAt(t, i, 1, wideNet(i)), wideNet(100+i))
+		}
+		for i := range 400 {
+			junk, err := Record{Key: pub(testKey(1000 + i)), Flags: c.flags, Seq: 1, IssuedAt: epoch, TTL: time.Hour, Addrs: c.addrs}.Sign(testKey(1000 + i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.put(epoch, junk, wideNet(500+i%12))
+		}
+		kept := 0
+		for i := range 20 {
+			if s.get(epoch, NodeID(pub(testKey(i)))) != nil {
+				kept++
+			}
+		}
+		if kept < 20 || len(s.records) != 64 {
+			t.Errorf("%s: %d of 20 are kept, %d records", c.name, kept, len(s.records))
+		}
+	}
+}
