@@ -99,6 +99,7 @@ func (s *store) promote(id ID, h *held, o origin) {
 
 // count adds n to the records of h's networks.
 func (s *store) count(h *held, n int) {
+	clear(s.last)
 	add := func(m map[netip.Prefix]int, p netip.Prefix) {
 		if m[p] += n; m[p] == 0 || !p.IsValid() {
 			delete(m, p)
@@ -129,10 +130,14 @@ func (s *store) goesBefore(a ID, turnA turn, b ID, turnB turn) bool {
 }
 
 // farthest is the record that gives way first of those of a network, of all for the zero
-// one; self if there is none.
+// one; self if there is none. It is asked before any signature is checked and looks at all
+// records: what it says is kept for as long as nothing changes, so that forged ones cost little.
 func (s *store) farthest(net netip.Prefix) ID {
 	if s.off.Stores {
 		return s.oldest()
+	}
+	if far, known := s.last[net]; known {
+		return far
 	}
 	far, last := s.self, turn(0)
 	for id, h := range s.records {
@@ -143,6 +148,7 @@ func (s *store) farthest(net netip.Prefix) ID {
 			far, last = id, t
 		}
 	}
+	s.last[net] = far
 	return far
 }
 

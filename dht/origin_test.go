@@ -207,3 +207,51 @@ func TestNamelessGiveWay(t *testing.T) {
 		}
 	}
 }
+
+// What farthest remembers is what it would find.
+func TestFarthestRemembers(t *testing.T) {
+	t.Parallel()
+	s := testStore(64, 1<<20, 1<<10)
+	check := func(i int) {
+		t.Helper()
+		nets := []netip.Prefix{{}}
+		for n := range s.sources {
+			nets = append(nets, n)
+		}
+		said := map[netip.Prefix]ID{}
+		for _, n := range nets {
+			said[n] = s.farthest(n)
+		}
+		if fmt.Sprint(s.last) != fmt.Sprint(said) {
+			t.Fatalf("%d: %v is kept, said was %v", i, s.last, said)
+		}
+		clear(s.last)
+		for _, n := range nets {
+			if found := s.farthest(n); found != said[n] {
+				t.Fatalf("%d: of %s %s goes first, not %s", i, n, found, said[n])
+			}
+		}
+	}
+	for i := range 300 {
+		n := i % 90
+		switch r := recordAt(t, n, uint64(1+i/90), wideNet(n%11), wideNet(20+n%7)); i % 4 {
+		case 0:
+			bring(s, r, wideNet(n%7))
+		case 1:
+			s.put(epoch, r, wideNet(n%5))
+		case 2:
+			bring(s, recordAt(t, n, 9, wideNet(n%3)), wideNet(n%3))
+		case 3:
+			s.drop(r.id)
+			s.put(epoch, r, netip.Prefix{})
+		}
+		check(i)
+		if i%50 == 49 {
+			s.sweep(epoch.Add(30 * time.Minute))
+			check(i)
+		}
+	}
+	if s.sweep(epoch.Add(2 * time.Hour)); s.farthest(netip.Prefix{}) != s.self || len(s.last) != 1 {
+		t.Errorf("of nothing: %s, %d are remembered", s.farthest(netip.Prefix{}), len(s.last))
+	}
+}

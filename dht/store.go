@@ -45,6 +45,7 @@ type store struct {
 	floors                         map[ID]floor
 	sources                        map[netip.Prefix]int // records by the networks that they count for
 	homes                          map[netip.Prefix]int // and by those that their agents have, or are said to have
+	last                           map[netip.Prefix]ID  // what farthest has said since anything changed
 	prefixes                       map[[8]byte]ID       // records by the first 8 bytes of their positions
 	bytes                          int
 	withdrawn                      int       // records that are tombstones
@@ -57,7 +58,7 @@ func newStore(self ID, cfg *Config) *store {
 		group = DefaultGroup
 	}
 	return &store{self: self, group: group, maxRecords: cfg.MaxRecords, maxBytes: cfg.MaxBytes, maxFloor: cfg.MaxFloors,
-		verify: (*Record).Verify, records: map[ID]*held{}, floors: map[ID]floor{}, sources: map[netip.Prefix]int{}, homes: map[netip.Prefix]int{}, prefixes: map[[8]byte]ID{}}
+		verify: (*Record).Verify, records: map[ID]*held{}, floors: map[ID]floor{}, sources: map[netip.Prefix]int{}, homes: map[netip.Prefix]int{}, last: map[netip.Prefix]ID{}, prefixes: map[[8]byte]ID{}}
 }
 
 // get returns the valid record at id.
