@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"maps"
@@ -109,8 +110,12 @@ func (c *core) blame(now time.Time, cl *call, err error) {
 		return
 	}
 	e := c.table.get(ct.Key)
-	if e != nil && cl.ended {
+	switch {
+	case e == nil:
+	case cl.ended:
 		e.fails = max(e.fails, maxFails-1) // what was in flight over the session may have counted
+	case c.counted(cl, err) && e.fails > 0:
+		return
 	}
 	if undialled {
 		c.shutOut(now, ct)
@@ -135,6 +140,14 @@ func (c *core) blame(now time.Time, cl *call, err error) {
 	if len(c.dead) < maxDead {
 		c.dead[ct.Key] = dead{now.Add(deadKept), seqOf(ct.Record)}
 	}
+}
+
+// counted tells whether cl was lost with a session whose end has been held against the contact
+// since cl was sent: however many calls are in flight, they end at once, and are one failure.
+func (c *core) counted(cl *call, err error) bool {
+	d, blamed := c.dead[cl.to.Key]
+	return blamed && cl.sent.Before(d.until.Add(-deadKept)) &&
+		!errors.Is(err, ErrDial) && !errors.Is(err, ErrUplink) && !errors.Is(err, context.DeadlineExceeded)
 }
 
 // shutOut leaves a contact's addresses alone for a while, for what its referrer
