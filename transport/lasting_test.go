@@ -103,3 +103,32 @@ func TestWhatTeachesNothing(t *testing.T) {
 		}
 	}
 }
+
+// Where most connections are forgotten, those that are not (within the own network, over
+// another family of addresses, of a peer that keeps them alive) teach nothing about the others.
+func TestFewThatSurviveProveNothing(t *testing.T) {
+	t.Parallel()
+	var times Times = Config{}.withDefaults().Times
+	for _, c := range []struct {
+		live, die int // of those on trial, in turn
+		level     int
+	}{
+		{live: 1, die: 2, level: 0},
+		{live: 1, die: 1, level: 0},
+		{live: 3, die: 1, level: 1},
+		{live: 1, die: 0, level: 1},
+	} {
+		var l lasting
+		for i := range 40 {
+			for range c.die {
+				l.ended(&times, int64(i), underFour)
+			}
+			for range c.live {
+				l.survived(&times, underFour-beatsFirst)
+			}
+		}
+		if l.level != c.level {
+			t.Errorf("%d of %d live: level %d, want %d", c.live, c.live+c.die, l.level, c.level)
+		}
+	}
+}
