@@ -76,11 +76,10 @@ func (s *store) mayHandOn(h *held) bool {
 // did not come from before. Where that has brought enough, the farthest of its records goes; is that this
 // one, all stays as it was.
 func (s *store) promote(id ID, h *held, o origin) {
-	nets := s.netsOf(h.rec, o)
-	if !o.agent || h.agent && slices.Equal(h.nets, nets) {
+	if !s.promotes(h, h.rec, o) {
 		return
 	}
-	was := *h
+	nets, was := s.netsOf(h.rec, o), *h
 	s.count(h, -1)
 	h.agent, h.nets = true, nets
 	for _, n := range nets {
@@ -95,6 +94,11 @@ func (s *store) promote(id ID, h *held, o origin) {
 		s.evict(far)
 	}
 	s.count(h, 1)
+}
+
+// promotes tells whether promote has something to do.
+func (s *store) promotes(h *held, rec *Record, o origin) bool {
+	return o.agent && !(h.agent && slices.Equal(h.nets, s.netsOf(rec, o)))
 }
 
 // count adds n to the records of h's networks.

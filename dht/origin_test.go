@@ -255,3 +255,33 @@ func TestFarthestRemembers(t *testing.T) {
 		t.Errorf("of nothing: %s, %d are remembered", s.farthest(netip.Prefix{}), len(s.last))
 	}
 }
+
+// Who brings his own record again and again, from one network and another, is held back as who
+// brings new ones is: each time it is counted anew.
+func TestPromotionsAreCounted(t *testing.T) {
+	t.Parallel()
+	s, asked := testStore(64, 1<<20, 1<<10), 0
+	r := recordAt(t, 1, 1, wideNet(1))
+	take := func(net int, may bool) Status {
+		st, _ := s.take(epoch, r, origin{wideNet(net), true}, func() bool { asked++; return may })
+		return st
+	}
+	for i, c := range []struct {
+		net   int
+		may   bool
+		want  Status
+		asked int
+	}{
+		{1, true, StatusOK, 1}, {1, false, StatusOK, 1}, {2, false, StatusBusy, 2}, {2, true, StatusOK, 3}, {1, false, StatusBusy, 4}, {2, false, StatusOK, 4},
+	} {
+		if st := take(c.net, c.may); st != c.want || asked != c.asked {
+			t.Errorf("%d: %s, asked %d times", i, st, asked)
+		}
+	}
+	if h := s.records[r.id]; h.nets[0] != wideNet(2) {
+		t.Errorf("it counts for %s", h.nets[0])
+	}
+	if st, _ := s.take(epoch, r, origin{net: wideNet(3)}, func() bool { asked++; return false }); st != StatusOK || asked != 4 {
+		t.Errorf("handed on: %s, asked %d times", st, asked)
+	}
+}

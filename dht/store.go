@@ -77,7 +77,8 @@ func (s *store) put(now time.Time, rec *Record, source netip.Prefix) (Status, *R
 	return s.take(now, rec, origin{net: source}, func() bool { return true })
 }
 
-// take is put of who o is, that asks before it checks a signature: StatusBusy if it may not.
+// take is put of who o is, that asks before it checks a signature, or counts a record for another
+// network: StatusBusy if it may not.
 func (s *store) take(now time.Time, rec *Record, o origin, may func() bool) (Status, *Record) {
 	if rec.Current(now) != nil {
 		if now.Before(rec.Expires()) {
@@ -93,6 +94,9 @@ func (s *store) take(now time.Time, rec *Record, o origin, may func() bool) (Sta
 	if old != nil && rec.Seq == old.rec.Seq && !rec.newer(old.rec) {
 		if string(rec.raw) != string(old.rec.raw) {
 			return StatusNewer, s.get(now, id)
+		}
+		if s.promotes(old, rec, o) && !may() { // it may look at all records
+			return StatusBusy, nil
 		}
 		old.until = until(now, rec)
 		s.promote(id, old, o)
