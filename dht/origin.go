@@ -52,7 +52,24 @@ func (s *store) turnOf(agent bool, nets []netip.Prefix, more int) turn {
 		most = s.sources[nets[0]] + more
 	}
 	for _, n := range nets[1:] {
-		most = max(most, s.homes[n]+more)
+		if c := s.homes[n]; c != nil {
+			most = max(most, *c)
+		}
+	}
+	if len(nets) > 1 {
+		most += more
+	}
+	return 1 + turn(bits.Len(uint(most)))
+}
+
+// turn is turnOf for one that is kept, for whom no network need be looked up.
+func (s *store) turn(h *held) turn {
+	if h.agent || len(h.nets) == 1 {
+		return s.turnOf(h.agent, h.nets, 0)
+	}
+	most := 0
+	for _, c := range h.homes {
+		most = max(most, *c)
 	}
 	return 1 + turn(bits.Len(uint(most)))
 }
@@ -104,21 +121,33 @@ func (s *store) promotes(h *held, rec *Record, o origin) bool {
 // count adds n to the records of h's networks.
 func (s *store) count(h *held, n int) {
 	clear(s.last)
-	add := func(m map[netip.Prefix]int, p netip.Prefix) {
-		if m[p] += n; m[p] == 0 || !p.IsValid() {
-			delete(m, p)
-		}
-	}
 	homes := h.nets
 	if !h.agent {
 		homes = h.nets[1:]
 	}
+	h.homes = h.homes[:0]
 	for _, p := range homes {
-		add(s.homes, p)
+		if !p.IsValid() {
+			continue
+		}
+		c := s.homes[p]
+		if c == nil {
+			c = new(int)
+			s.homes[p] = c
+		}
+		if *c += n; *c == 0 {
+			delete(s.homes, p)
+		}
+		if !h.agent {
+			h.homes = append(h.homes, c)
+		}
 	}
 	for i, p := range h.nets {
-		if i == 0 || p != h.nets[0] {
-			add(s.sources, p)
+		if i > 0 && p == h.nets[0] {
+			continue
+		}
+		if s.sources[p] += n; s.sources[p] == 0 || !p.IsValid() {
+			delete(s.sources, p)
 		}
 	}
 }
@@ -148,7 +177,7 @@ func (s *store) farthest(net netip.Prefix) ID {
 		if net.IsValid() && !slices.Contains(h.nets, net) {
 			continue
 		}
-		if t := s.turnOf(h.agent, h.nets, 0); s.goesBefore(id, t, far, last) {
+		if t := s.turn(h); s.goesBefore(id, t, far, last) {
 			far, last = id, t
 		}
 	}
@@ -167,7 +196,7 @@ func (s *store) fits(id ID, rec *Record, o origin) bool {
 	beats := func(net netip.Prefix) bool {
 		far := s.farthest(net)
 		h := s.records[far]
-		return h != nil && s.goesBefore(far, s.turnOf(h.agent, h.nets, 0), id, at)
+		return h != nil && s.goesBefore(far, s.turn(h), id, at)
 	}
 	for _, n := range nets { // one that stands here twice is the same again
 		if s.full(n) && !beats(n) {

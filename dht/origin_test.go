@@ -218,6 +218,11 @@ func TestFarthestRemembers(t *testing.T) {
 		for n := range s.sources {
 			nets = append(nets, n)
 		}
+		for id, h := range s.records {
+			if a, b := s.turn(h), s.turnOf(h.agent, h.nets, 0); a != b {
+				t.Fatalf("%d: the turn of %s is %d, and %d", i, id, a, b)
+			}
+		}
 		said := map[netip.Prefix]ID{}
 		for _, n := range nets {
 			said[n] = s.farthest(n)

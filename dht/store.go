@@ -23,6 +23,7 @@ type held struct {
 	written time.Time      // when credit was last counted
 	agent   bool           // its agent brought it
 	nets    []netip.Prefix // wide networks that it counts for: see netsOf
+	homes   []*int         // what store.homes has of those that it names; its agent did not bring it
 }
 
 // floor is the highest seq seen of an agent: a lower one is never taken again,
@@ -43,10 +44,10 @@ type store struct {
 	off                            Ablation
 	records                        map[ID]*held
 	floors                         map[ID]floor
-	sources                        map[netip.Prefix]int // records by the networks that they count for
-	homes                          map[netip.Prefix]int // and by those that their agents have, or are said to have
-	last                           map[netip.Prefix]ID  // what farthest has said since anything changed
-	prefixes                       map[[8]byte]ID       // records by the first 8 bytes of their positions
+	sources                        map[netip.Prefix]int  // records by the networks that they count for
+	homes                          map[netip.Prefix]*int // and by those that their agents have, or are said to have
+	last                           map[netip.Prefix]ID   // what farthest has said since anything changed
+	prefixes                       map[[8]byte]ID        // records by the first 8 bytes of their positions
 	bytes                          int
 	withdrawn                      int       // records that are tombstones
 	evicted                        func(Key) // is told whose record was dropped for another; nil: nobody is
@@ -58,7 +59,7 @@ func newStore(self ID, cfg *Config) *store {
 		group = DefaultGroup
 	}
 	return &store{self: self, group: group, maxRecords: cfg.MaxRecords, maxBytes: cfg.MaxBytes, maxFloor: cfg.MaxFloors,
-		verify: (*Record).Verify, records: map[ID]*held{}, floors: map[ID]floor{}, sources: map[netip.Prefix]int{}, homes: map[netip.Prefix]int{}, last: map[netip.Prefix]ID{}, prefixes: map[[8]byte]ID{}}
+		verify: (*Record).Verify, records: map[ID]*held{}, floors: map[ID]floor{}, sources: map[netip.Prefix]int{}, homes: map[netip.Prefix]*int{}, last: map[netip.Prefix]ID{}, prefixes: map[[8]byte]ID{}}
 }
 
 // get returns the valid record at id.
