@@ -1,7 +1,6 @@
 package dht
 
 import (
-	"errors"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -84,39 +83,3 @@ func TestUntouchedAfterLoss(t *testing.T) {
 		}
 	}
 }
-
-// Whose session has ended while the uplink was down is kept, and named to nobody before it answers.
-func TestSessionEndsWithUplink(t *testing.T) {
-	t.Parallel()
-	c := testCore(t)
-	c.sched.joined, c.sched.filled, c.sched.publish = true, true, epoch.Add(time.Hour)
-	var keys []Key
-	for i := range 2 * uplinkRun {
-		r := testRecord(t, 100+i, 1, epoch)
-		c.table.succeeded(epoch, Contact{Key: r.Key, Record: r}, time.Millisecond, checkFirst)
-		keys = append(keys, r.Key)
-	}
-	for _, k := range keys[1 : 1+uplinkRun] {
-		c.blame(epoch, Contact{Key: k}, errSilentTest)
-	}
-	if c.up.down.IsZero() {
-		t.Fatal("the uplink counts as up")
-	}
-	c.suspect(epoch, keys[0])
-	for _, cl := range c.poll(epoch) {
-		if cl.to.Key == keys[0] && cl.ended {
-			c.answered(epoch.Add(time.Second), cl.id, nil, errSilentTest)
-		}
-	}
-	if e := c.table.get(keys[0]); e == nil || e.fails == 0 {
-		t.Fatalf("%+v is kept of it", e)
-	}
-	checkTable(t, c.table)
-	for _, ct := range c.name(nil, Key{}, NodeID(keys[0]), nil) {
-		if ct.Key == keys[0] {
-			t.Error("it is named to others")
-		}
-	}
-}
-
-var errSilentTest = errors.New("no answer in time")

@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"maps"
@@ -98,7 +99,8 @@ func (c *core) wanted(k Key) bool {
 }
 
 // blame notes that a contact did not answer, and why.
-func (c *core) blame(now time.Time, ct Contact, err error) {
+func (c *core) blame(now time.Time, cl *call, err error) {
+	ct := cl.to
 	undialled := errors.Is(err, ErrDial)
 	failed := c.up.failed
 	if errors.Is(err, ErrUplink) {
@@ -108,6 +110,13 @@ func (c *core) blame(now time.Time, ct Contact, err error) {
 		return
 	}
 	e := c.table.get(ct.Key)
+	switch {
+	case e == nil:
+	case cl.ended:
+		c.table.fail(e, max(e.fails, maxFails-1)) // what was in flight over the session may have counted
+	case c.counted(cl, err) && e.fails > 0:
+		return
+	}
 	if undialled {
 		c.shutOut(now, ct)
 		if e != nil && e.moved {
@@ -131,6 +140,14 @@ func (c *core) blame(now time.Time, ct Contact, err error) {
 	if len(c.dead) < maxDead {
 		c.dead[ct.Key] = dead{now.Add(deadKept), seqOf(ct.Record)}
 	}
+}
+
+// counted tells whether cl was lost with a session whose end has been held against the contact
+// since cl was sent: however many calls are in flight, they end at once, and are one failure.
+func (c *core) counted(cl *call, err error) bool {
+	d, blamed := c.dead[cl.to.Key]
+	return blamed && cl.sent.Before(d.until.Add(-deadKept)) &&
+		!errors.Is(err, ErrDial) && !errors.Is(err, ErrUplink) && !errors.Is(err, context.DeadlineExceeded)
 }
 
 // shutOut leaves a contact's addresses alone for a while, for what its referrer

@@ -386,10 +386,7 @@ func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
 	}
 	if err != nil {
 		c.stats.Failed++
-		if e := c.table.get(cl.to.Key); cl.ended && e != nil {
-			c.table.fail(e, max(e.fails, maxFails-1)) // what was in flight over the session may have counted
-		}
-		c.blame(now, cl.to, err)
+		c.blame(now, cl, err)
 		c.opFailed(now, cl.query, cl.op, err)
 		if cl.back && cl.req.Op == OpDialBack {
 			c.proved(now, cl, nil)

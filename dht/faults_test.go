@@ -188,8 +188,8 @@ func TestProofStuck(t *testing.T) {
 	if len(c.proof.asked) != 1 {
 		t.Fatal("no prover", c.proof)
 	}
-	c.blame(now, Contact{Key: r.Key, Record: r}, ErrDial) // it has gone meanwhile
-	c.blame(now, Contact{Key: r.Key, Record: r}, ErrDial)
+	c.blame(now, &call{query: query{to: Contact{Key: r.Key, Record: r}}}, ErrDial) // it has gone meanwhile
+	c.blame(now, &call{query: query{to: Contact{Key: r.Key, Record: r}}}, ErrDial)
 	r2 := testRecord(t, 21, 1, epoch)
 	for _, cl := range first {
 		c.answered(now, cl.id, &Response{}, nil)

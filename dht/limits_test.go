@@ -227,6 +227,12 @@ func TestUplink(t *testing.T) {
 	if c.table.n < n-uplinkRun || c.up.down.IsZero() || c.statsNow().UplinkDown.IsZero() {
 		t.Fatalf("%d of %d contacts are left, down since %s", c.table.n, n, c.up.down)
 	}
+	checkTable(t, c.table)
+	c.table.each(func(e *entry) {
+		if e.fails > 0 {
+			t.Errorf("%s is blamed for what the uplink did", e.Key)
+		}
+	})
 	c.serve(now, pub(testKey(5)), netip.Addr{}, &Request{Op: OpPing})
 	if dropped := n - c.table.n; dropped == 0 || len(c.queued) != dropped {
 		t.Errorf("%d were dropped, %d are asked again", dropped, len(c.queued))
@@ -239,7 +245,7 @@ func TestUplink(t *testing.T) {
 	c.table.each(func(e *entry) { gone, lives = e.Contact, gone })
 	for range maxFails {
 		now = now.Add(time.Minute)
-		c.blame(now, gone, errRefused)
+		c.blame(now, &call{query: query{to: gone}, sent: now}, errRefused)
 		c.answered(now, c.emit(now, query{to: lives, req: &Request{Op: OpPing}}, nil).id, &Response{Record: lives.Record}, nil)
 	}
 	if c.table.get(gone.Key) != nil || c.table.get(lives.Key) == nil {

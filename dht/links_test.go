@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"context"
 	"net/netip"
 	"testing"
 	"time"
@@ -84,5 +85,75 @@ func TestLateSessionIsAChance(t *testing.T) {
 			t.Fatal("it is no contact")
 		}
 		c.table.forget(late.Key)
+	}
+}
+
+// However many calls are in flight over a session that ends, and whether its end or theirs is told first, the
+// contact is asked once more, and stays if it answers. What is lost after that counts as before.
+func TestSessionEndIsOneFailure(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		suspect int // is told after so many of three calls
+		late    bool
+		err     error
+		stays   bool
+	}{
+		{name: "its end is told first", err: errRefused, stays: true},
+		{name: "then one call", suspect: 1, err: errRefused, stays: true},
+		{name: "the calls are told first", suspect: 3, err: errRefused, stays: true},
+		{name: "dials are no session", suspect: 3, err: ErrDial},
+		{name: "silence is no end", suspect: 3, err: context.DeadlineExceeded},
+		{name: "a later call", suspect: 3, err: errRefused, late: true},
+	} {
+		x := joinedCore(t)
+		r := x.meet(t, 7)
+		x.meet(t, 8)
+		now := epoch.Add(time.Second)
+		var calls []*call
+		ask := func() {
+			calls = append(calls, x.emit(now, query{to: Contact{Key: r.Key, Record: r}, req: &Request{Op: OpFind, Target: ID{1}}}, nil))
+			calls[len(calls)-1].back = true
+			x.delivering++
+		}
+		for range 3 {
+			ask()
+		}
+		for i := range 4 {
+			now = now.Add(time.Millisecond)
+			if i == c.suspect {
+				x.suspect(now, r.Key)
+			}
+			if i == 1 && c.late {
+				ask()
+			}
+			if i < 3 {
+				x.answered(now, calls[i].id, nil, c.err)
+			}
+		}
+		if c.late {
+			x.answered(now.Add(time.Millisecond), calls[3].id, nil, c.err)
+		}
+		if got := x.table.get(r.Key) != nil; got != c.stays {
+			t.Errorf("%s: it stays: %t", c.name, got)
+		}
+		if !c.stays {
+			continue
+		}
+		asked := 0
+		for end := now.Add(2 * checkRetry); now.Before(end); now = now.Add(time.Second) {
+			for _, cl := range x.poll(now) {
+				if cl.to.Key == r.Key {
+					asked++
+					x.answered(now, cl.id, nil, ErrDial)
+				} else {
+					x.answered(now, cl.id, &Response{Record: cl.to.Record}, nil)
+				}
+			}
+		}
+		if asked != 1 || x.table.get(r.Key) != nil {
+			t.Errorf("%s: asked %d times, and dropped: %t", c.name, asked, x.table.get(r.Key) == nil)
+		}
+		checkTable(t, x.table)
 	}
 }

@@ -38,7 +38,8 @@ func (s *store) share() int { return max(1, s.maxRecords/8) }
 
 // turn is who gives way when: records of the highest one first. What its agent brought has 0, what others handed on
 // 1, and more the more there is here of the networks that it names, whoever brought it: in powers of two, within which
-// distance decides.
+// distance decides. What names none, a tombstone or local addresses, could be named by nobody but who brings it: there
+// counts how much he has brought.
 type turn uint8
 
 // turnOf is the turn of a record that counts for nets; more is 1 where it is not among those kept.
@@ -47,8 +48,28 @@ func (s *store) turnOf(agent bool, nets []netip.Prefix, more int) turn {
 		return 0
 	}
 	most := 0
+	if len(nets) == 1 && nets[0].IsValid() {
+		most = s.sources[nets[0]] + more
+	}
 	for _, n := range nets[1:] {
-		most = max(most, s.homes[n]+more)
+		if c := s.homes[n]; c != nil {
+			most = max(most, *c)
+		}
+	}
+	if len(nets) > 1 {
+		most += more
+	}
+	return 1 + turn(bits.Len(uint(most)))
+}
+
+// turn is turnOf for one that is kept, for whom no network need be looked up.
+func (s *store) turn(h *held) turn {
+	if h.agent || len(h.nets) == 1 {
+		return s.turnOf(h.agent, h.nets, 0)
+	}
+	most := 0
+	for _, c := range h.homes {
+		most = max(most, *c)
 	}
 	return 1 + turn(bits.Len(uint(most)))
 }
@@ -72,11 +93,10 @@ func (s *store) mayHandOn(h *held) bool {
 // did not come from before. Where that has brought enough, the farthest of its records goes; is that this
 // one, all stays as it was.
 func (s *store) promote(id ID, h *held, o origin) {
-	nets := s.netsOf(h.rec, o)
-	if !o.agent || h.agent && slices.Equal(h.nets, nets) {
+	if !s.promotes(h, h.rec, o) {
 		return
 	}
-	was := *h
+	nets, was := s.netsOf(h.rec, o), *h
 	s.count(h, -1)
 	h.agent, h.nets = true, nets
 	for _, n := range nets {
@@ -93,23 +113,41 @@ func (s *store) promote(id ID, h *held, o origin) {
 	s.count(h, 1)
 }
 
+// promotes tells whether promote has something to do.
+func (s *store) promotes(h *held, rec *Record, o origin) bool {
+	return o.agent && !(h.agent && slices.Equal(h.nets, s.netsOf(rec, o)))
+}
+
 // count adds n to the records of h's networks.
 func (s *store) count(h *held, n int) {
-	add := func(m map[netip.Prefix]int, p netip.Prefix) {
-		if m[p] += n; m[p] == 0 || !p.IsValid() {
-			delete(m, p)
-		}
-	}
+	clear(s.last)
 	homes := h.nets
 	if !h.agent {
 		homes = h.nets[1:]
 	}
+	h.homes = h.homes[:0]
 	for _, p := range homes {
-		add(s.homes, p)
+		if !p.IsValid() {
+			continue
+		}
+		c := s.homes[p]
+		if c == nil {
+			c = new(int)
+			s.homes[p] = c
+		}
+		if *c += n; *c == 0 {
+			delete(s.homes, p)
+		}
+		if !h.agent {
+			h.homes = append(h.homes, c)
+		}
 	}
 	for i, p := range h.nets {
-		if i == 0 || p != h.nets[0] {
-			add(s.sources, p)
+		if i > 0 && p == h.nets[0] {
+			continue
+		}
+		if s.sources[p] += n; s.sources[p] == 0 || !p.IsValid() {
+			delete(s.sources, p)
 		}
 	}
 }
@@ -125,20 +163,25 @@ func (s *store) goesBefore(a ID, turnA turn, b ID, turnB turn) bool {
 }
 
 // farthest is the record that gives way first of those of a network, of all for the zero
-// one; self if there is none.
+// one; self if there is none. It is asked before any signature is checked and looks at all
+// records: what it says is kept for as long as nothing changes, so that forged ones cost little.
 func (s *store) farthest(net netip.Prefix) ID {
 	if s.off.Stores {
 		return s.oldest()
+	}
+	if far, known := s.last[net]; known {
+		return far
 	}
 	far, last := s.self, turn(0)
 	for id, h := range s.records {
 		if net.IsValid() && !slices.Contains(h.nets, net) {
 			continue
 		}
-		if t := s.turnOf(h.agent, h.nets, 0); s.goesBefore(id, t, far, last) {
+		if t := s.turn(h); s.goesBefore(id, t, far, last) {
 			far, last = id, t
 		}
 	}
+	s.last[net] = far
 	return far
 }
 
@@ -153,7 +196,7 @@ func (s *store) fits(id ID, rec *Record, o origin) bool {
 	beats := func(net netip.Prefix) bool {
 		far := s.farthest(net)
 		h := s.records[far]
-		return h != nil && s.goesBefore(far, s.turnOf(h.agent, h.nets, 0), id, at)
+		return h != nil && s.goesBefore(far, s.turn(h), id, at)
 	}
 	for _, n := range nets { // one that stands here twice is the same again
 		if s.full(n) && !beats(n) {

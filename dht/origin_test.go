@@ -172,3 +172,121 @@ func TestMayHandOn(t *testing.T) {
 		}
 	}
 }
+
+// Who names no network is no better off than who names some: what one host hands on by the
+// hundreds gives way to an agent that others tell of.
+func TestNamelessGiveWay(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		flags Flags
+		addrs []netip.AddrPort
+	}{
+		{"tombstones", FlagServer | FlagTombstone, nil},
+		{"local addresses", FlagServer, []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:4000")}},
+	} {
+		s := testStore(64, 1<<20, 1<<10)
+		for i := range 20 {
+			s.put(epoch, recordAt(t, i, 1, wideNet(i)), wideNet(100+i))
+		}
+		for i := range 400 {
+			junk, err := Record{Key: pub(testKey(1000 + i)), Flags: c.flags, Seq: 1, IssuedAt: epoch, TTL: time.Hour, Addrs: c.addrs}.Sign(testKey(1000 + i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.put(epoch, junk, wideNet(500+i%12))
+		}
+		kept := 0
+		for i := range 20 {
+			if s.get(epoch, NodeID(pub(testKey(i)))) != nil {
+				kept++
+			}
+		}
+		if kept < 20 || len(s.records) != 64 {
+			t.Errorf("%s: %d of 20 are kept, %d records", c.name, kept, len(s.records))
+		}
+	}
+}
+
+// What farthest remembers is what it would find.
+func TestFarthestRemembers(t *testing.T) {
+	t.Parallel()
+	s := testStore(64, 1<<20, 1<<10)
+	check := func(i int) {
+		t.Helper()
+		nets := []netip.Prefix{{}}
+		for n := range s.sources {
+			nets = append(nets, n)
+		}
+		for id, h := range s.records {
+			if a, b := s.turn(h), s.turnOf(h.agent, h.nets, 0); a != b {
+				t.Fatalf("%d: the turn of %s is %d, and %d", i, id, a, b)
+			}
+		}
+		said := map[netip.Prefix]ID{}
+		for _, n := range nets {
+			said[n] = s.farthest(n)
+		}
+		if fmt.Sprint(s.last) != fmt.Sprint(said) {
+			t.Fatalf("%d: %v is kept, said was %v", i, s.last, said)
+		}
+		clear(s.last)
+		for _, n := range nets {
+			if found := s.farthest(n); found != said[n] {
+				t.Fatalf("%d: of %s %s goes first, not %s", i, n, found, said[n])
+			}
+		}
+	}
+	for i := range 300 {
+		n := i % 90
+		switch r := recordAt(t, n, uint64(1+i/90), wideNet(n%11), wideNet(20+n%7)); i % 4 {
+		case 0:
+			bring(s, r, wideNet(n%7))
+		case 1:
+			s.put(epoch, r, wideNet(n%5))
+		case 2:
+			bring(s, recordAt(t, n, 9, wideNet(n%3)), wideNet(n%3))
+		case 3:
+			s.drop(r.id)
+			s.put(epoch, r, netip.Prefix{})
+		}
+		check(i)
+		if i%50 == 49 {
+			s.sweep(epoch.Add(30 * time.Minute))
+			check(i)
+		}
+	}
+	if s.sweep(epoch.Add(2 * time.Hour)); s.farthest(netip.Prefix{}) != s.self || len(s.last) != 1 {
+		t.Errorf("of nothing: %s, %d are remembered", s.farthest(netip.Prefix{}), len(s.last))
+	}
+}
+
+// Who brings his own record again and again, from one network and another, is held back as who
+// brings new ones is: each time it is counted anew.
+func TestPromotionsAreCounted(t *testing.T) {
+	t.Parallel()
+	s, asked := testStore(64, 1<<20, 1<<10), 0
+	r := recordAt(t, 1, 1, wideNet(1))
+	take := func(net int, may bool) Status {
+		st, _ := s.take(epoch, r, origin{wideNet(net), true}, func() bool { asked++; return may })
+		return st
+	}
+	for i, c := range []struct {
+		net   int
+		may   bool
+		want  Status
+		asked int
+	}{
+		{1, true, StatusOK, 1}, {1, false, StatusOK, 1}, {2, false, StatusBusy, 2}, {2, true, StatusOK, 3}, {1, false, StatusBusy, 4}, {2, false, StatusOK, 4},
+	} {
+		if st := take(c.net, c.may); st != c.want || asked != c.asked {
+			t.Errorf("%d: %s, asked %d times", i, st, asked)
+		}
+	}
+	if h := s.records[r.id]; h.nets[0] != wideNet(2) {
+		t.Errorf("it counts for %s", h.nets[0])
+	}
+	if st, _ := s.take(epoch, r, origin{net: wideNet(3)}, func() bool { asked++; return false }); st != StatusOK || asked != 4 {
+		t.Errorf("handed on: %s, asked %d times", st, asked)
+	}
+}

@@ -23,6 +23,7 @@ type held struct {
 	written time.Time      // when credit was last counted
 	agent   bool           // its agent brought it
 	nets    []netip.Prefix // wide networks that it counts for: see netsOf
+	homes   []*int         // what store.homes has of those that it names; its agent did not bring it
 }
 
 // floor is the highest seq seen of an agent: a lower one is never taken again,
@@ -43,9 +44,10 @@ type store struct {
 	off                            Ablation
 	records                        map[ID]*held
 	floors                         map[ID]floor
-	sources                        map[netip.Prefix]int // records by the networks that they count for
-	homes                          map[netip.Prefix]int // and by those that their agents have, or are said to have
-	prefixes                       map[[8]byte]ID       // records by the first 8 bytes of their positions
+	sources                        map[netip.Prefix]int  // records by the networks that they count for
+	homes                          map[netip.Prefix]*int // and by those that their agents have, or are said to have
+	last                           map[netip.Prefix]ID   // what farthest has said since anything changed
+	prefixes                       map[[8]byte]ID        // records by the first 8 bytes of their positions
 	bytes                          int
 	withdrawn                      int       // records that are tombstones
 	evicted                        func(Key) // is told whose record was dropped for another; nil: nobody is
@@ -57,7 +59,7 @@ func newStore(self ID, cfg *Config) *store {
 		group = DefaultGroup
 	}
 	return &store{self: self, group: group, maxRecords: cfg.MaxRecords, maxBytes: cfg.MaxBytes, maxFloor: cfg.MaxFloors,
-		verify: (*Record).Verify, records: map[ID]*held{}, floors: map[ID]floor{}, sources: map[netip.Prefix]int{}, homes: map[netip.Prefix]int{}, prefixes: map[[8]byte]ID{}}
+		verify: (*Record).Verify, records: map[ID]*held{}, floors: map[ID]floor{}, sources: map[netip.Prefix]int{}, homes: map[netip.Prefix]*int{}, last: map[netip.Prefix]ID{}, prefixes: map[[8]byte]ID{}}
 }
 
 // get returns the valid record at id.
@@ -76,7 +78,8 @@ func (s *store) put(now time.Time, rec *Record, source netip.Prefix) (Status, *R
 	return s.take(now, rec, origin{net: source}, func() bool { return true })
 }
 
-// take is put of who o is, that asks before it checks a signature: StatusBusy if it may not.
+// take is put of who o is, that asks before it checks a signature, or counts a record for another
+// network: StatusBusy if it may not.
 func (s *store) take(now time.Time, rec *Record, o origin, may func() bool) (Status, *Record) {
 	if rec.Current(now) != nil {
 		if now.Before(rec.Expires()) {
@@ -92,6 +95,9 @@ func (s *store) take(now time.Time, rec *Record, o origin, may func() bool) (Sta
 	if old != nil && rec.Seq == old.rec.Seq && !rec.newer(old.rec) {
 		if string(rec.raw) != string(old.rec.raw) {
 			return StatusNewer, s.get(now, id)
+		}
+		if s.promotes(old, rec, o) && !may() { // it may look at all records
+			return StatusBusy, nil
 		}
 		old.until = until(now, rec)
 		s.promote(id, old, o)

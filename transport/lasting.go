@@ -29,7 +29,7 @@ const (
 type lasting struct {
 	mu     sync.Mutex // guards what follows
 	level  int        // what idle connections survive: see Times.beat
-	lived  int        // sessions on trial that have survived the next level
+	lived  int        // sessions on trial that have survived the next level, less those that have not
 	failed int        // those that have not, in a row
 	died   int        // sessions that have not survived the level itself, less those that have
 	until  int64      // no trial before it
@@ -110,6 +110,7 @@ func (l *lasting) ended(t *Times, now int64, idle time.Duration) {
 	switch beat := t.beat(l.level); {
 	case idle < beat/10*9:
 	case idle > beat/2*3: // it was on trial
+		l.lived = max(0, l.lived-1)
 		if l.failed++; l.failed >= lastingProof {
 			l.lived, l.failed, l.until = 0, 0, now+int64(lastingRetry)
 		}
