@@ -1,10 +1,6 @@
 package sim
 
-import (
-	"time"
-
-	"github.com/parley-p2p/parley/dht"
-)
+import "time"
 
 // Heartbeats of sessions that nobody uses (docs/wire.md, section 5): a ping, that must be
 // answered. What is sent by a request does for one.
@@ -87,17 +83,10 @@ func (p *partition) beatAll(n *node, at int64) {
 // tend closes the sessions that n has dialled and needs no more: all but those with contacts.
 func (p *partition) tend(n *node, at int64) {
 	p.beatAll(n, at)
-	n.pool.unused(at, func(peer int32) bool { return n.m.Knows(p.sim.nodes[peer].key) }, func(peer int32) { p.goodbye(n, at, peer) })
+	n.pool.unused(at, p.contact(n), func(peer int32) { p.goodbye(n, at, peer) })
 }
 
-// touch has the sessions with contacts be the last to close for want of room.
-func (p *partition) touch(n *node, at int64) {
-	if n.m == nil {
-		return
-	}
-	n.m.Table(func(e dht.TableEntry) {
-		if peer, ok := p.sim.world.nodeOf(e.Key); ok {
-			p.use(n, at, peer)
-		}
-	})
+// contact tells who is one of n's.
+func (p *partition) contact(n *node) func(peer int32) bool {
+	return func(peer int32) bool { return n.m != nil && n.m.Knows(p.sim.nodes[peer].key) }
 }

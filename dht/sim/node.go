@@ -227,7 +227,7 @@ func (p *partition) requestArrives(n *node, at int64, m *message) {
 // opened notes a session that peer began or that n has just begun, if out.
 func (p *partition) opened(n *node, at int64, peer int32, life uint8, out bool) {
 	if n.pool.full(out) && !n.pool.inOrder(out) {
-		p.touch(n, at)
+		n.pool.rank(out, p.contact(n)) // one with a contact closes only where all others are, too
 	}
 	if closed := n.pool.add(newSession(peer, life, out, at)); closed >= 0 {
 		p.goodbye(n, at, closed)

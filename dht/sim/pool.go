@@ -100,7 +100,7 @@ func (p *pool) add(s session) int32 {
 	closed := int32(-1)
 	if p.full(s.out()) {
 		if !p.inOrder(s.out()) {
-			p.rank(s.out())
+			p.rank(s.out(), func(int32) bool { return false })
 		}
 		oldest := p.find(p.oldest(s.out()).node())
 		closed = p.slots[oldest].node()
@@ -114,11 +114,11 @@ func (p *pool) add(s session) int32 {
 }
 
 // rank puts the least recently used of those that this node dialled, if out, or of the
-// others in order.
-func (p *pool) rank(out bool) {
+// others in order, but for those that are kept.
+func (p *pool) rank(out bool, kept func(peer int32) bool) {
 	l := p.last[dir(out)][:0]
 	for _, s := range p.slots {
-		if s.peer != 0 && s.out() == out {
+		if s.peer != 0 && s.out() == out && !kept(s.node()) {
 			l = append(l, s)
 		}
 	}

@@ -196,6 +196,45 @@ func TestPool(t *testing.T) {
 	}
 }
 
+// What a full pool closes one after the other is what was used least recently of all, whatever was used
+// or has ended since they were put in order; those that are kept go last.
+func TestPoolClosesInOrder(t *testing.T) {
+	t.Parallel()
+	var p pool
+	rnd := rand.New(rand.NewPCG(1, 5))
+	now := int64(0)
+	tick := func() int64 { now += int64(time.Millisecond); return now }
+	for i := range int32(poolInbound) {
+		p.add(newSession(i, 0, false, tick()))
+	}
+	kept := func(peer int32) bool { return peer%10 == 0 }
+	for peer := int32(poolInbound); peer < 6*poolInbound; peer++ {
+		for range 3 {
+			if i := p.find(rnd.Int32N(peer)); i >= 0 {
+				p.slots[i].used = ms(tick())
+			}
+		}
+		if rnd.IntN(8) == 0 {
+			p.remove(rnd.Int32N(peer))
+		}
+		want := int32(-1)
+		if p.full(false) {
+			oldest := uint32(math.MaxUint32)
+			for _, s := range p.slots {
+				if s.peer != 0 && !kept(s.node()) && s.used < oldest {
+					want, oldest = s.node(), s.used
+				}
+			}
+			if !p.inOrder(false) {
+				p.rank(false, kept)
+			}
+		}
+		if closed := p.add(newSession(peer, 0, false, tick())); closed != want {
+			t.Fatalf("%d closed for %d, want %d", closed, peer, want)
+		}
+	}
+}
+
 // The directory's nearest are the nearest.
 func TestDirectory(t *testing.T) {
 	t.Parallel()
