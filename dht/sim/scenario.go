@@ -178,7 +178,9 @@ func judgeTargets(rep *Report) {
 		rep.most(v.Name, "stale entries of other buckets", r.StaleThin.Part, .08)
 		rep.least(v.Name, "full buckets where they could be", r.FullBuckets.Part, .99)
 		rep.least(v.Name, "nodes that know 15 of their 16 nearest", r.Know.Part, .95)
-		rep.least(v.Name, "replicas at the nearest 16 after an hour", r.Overlap.Part, .9)
+		if r.Overlap.N > 0 { // a short run has no records so old
+			rep.least(v.Name, "replicas at the nearest 16 after an hour", r.Overlap.Part, .9)
+		}
 		rep.most(v.Name, "maintenance requests per node and hour", r.Maintenance, 600)
 		rep.most(v.Name, "bytes of maintenance per second and node", r.Upkeep, 150)
 	}
