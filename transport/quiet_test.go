@@ -135,7 +135,10 @@ func TestQuietSessionLives(t *testing.T) {
 					a.Dialable(dialable)
 					return a
 				}
-				a, b := start(1, c.a, c.dialable[0]), start(2, c.b, c.dialable[1])
+				a := start(1, c.a, c.dialable[0])
+				time.Sleep(time.Second / 3) // else both tick at the same instants, and the scheduler says who is first
+				b := start(2, c.b, c.dialable[1])
+				time.Sleep(time.Second / 3)
 				s := a.to(t, b)
 				if c.message {
 					if _, err := s.Request(t.Context(), Outgoing{Kind: 2}); err != nil {
