@@ -6,14 +6,20 @@ import (
 	"time"
 )
 
+// withContact is a node that knows the agent of r.
+func withContact(t *testing.T) (now time.Time, c *core, r *Record) {
+	n := newMemNet().prepare(t, 1, nil, nil)
+	now, c = n.cfg.Now(), n.core
+	r = testRecord(t, 100, 1, now)
+	c.table.succeeded(now, Contact{Key: r.Key, Record: r}, 1, checkFirst)
+	return now, c, r
+}
+
 // A contact with a session is looked at seldom. When it answers, its next check is sooner
 // than that, and is made then, though the session has ended meanwhile without a word.
 func TestCheckAfterLink(t *testing.T) {
 	t.Parallel()
-	n := newMemNet().prepare(t, 1, nil, nil)
-	now, c := n.cfg.Now(), n.core
-	r := testRecord(t, 100, 1, now)
-	c.table.succeeded(now, Contact{Key: r.Key, Record: r}, 1, checkFirst)
+	now, c, r := withContact(t)
 	e := c.table.get(r.Key)
 	linked := true
 	c.cfg.linked = func(Key) bool { return linked }
@@ -43,10 +49,7 @@ func TestCheckAfterLink(t *testing.T) {
 // nobody pushes then, and not sooner.
 func TestLinkedRecordNeverEnds(t *testing.T) {
 	t.Parallel()
-	n := newMemNet().prepare(t, 1, nil, nil)
-	now, c := n.cfg.Now(), n.core
-	r := testRecord(t, 100, 1, now)
-	c.table.succeeded(now, Contact{Key: r.Key, Record: r}, 1, checkFirst)
+	now, c, r := withContact(t)
 	c.cfg.linked = func(Key) bool { return true }
 	at := now
 	for ; len(c.probes) == 0; at = at.Add(checkRound) {

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -54,6 +53,9 @@ func (n *Node) push(ctx context.Context) {
 	}
 	rec := n.dht.OwnRecord()
 	whom := n.pusher.due(rec, n.endpoint.Sessions())
+	if len(whom) == 0 {
+		return
+	}
 	peers := make(chan transport.PeerKey)
 	var workers sync.WaitGroup
 	for range pushAtOnce {
@@ -80,8 +82,10 @@ func (p *pusher) due(rec *dht.Record, sessions []transport.SessionInfo) (whom []
 	}
 	renewed := p.pushed != nil && rec.SameAs(p.pushed)
 	p.pushed = rec
+	seen := make(map[transport.PeerKey]bool, len(sessions))
 	for _, s := range sessions {
-		if !(renewed && s.Background) && !slices.Contains(whom, s.Peer) {
+		if !(renewed && s.Background) && !seen[s.Peer] {
+			seen[s.Peer] = true
 			whom = append(whom, s.Peer)
 		}
 	}
