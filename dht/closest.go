@@ -1,72 +1,66 @@
 package dht
 
-import "slices"
-
 // place is where an entry stands: entries[i] of its bucket, which it does for as long as nothing changes.
 type place struct {
 	*bucket
 	i int
 }
 
-// ranked is an entry while nearest sorts.
+// ranked is an entry of a bucket while nearest sorts.
 type ranked struct {
 	far uint64 // the first 64 bits of its distance
-	place
+	i   int
 }
 
-func (a *ranked) nearer(b *ranked, target *ID) bool {
-	return a.far < b.far || a.far == b.far && compare(*target, a.entries[a.i].id, b.entries[b.i].id) < 0
-}
-
-// sortRanked sorts by insertion while they are few, as those of one bucket are:
-// every answer to a search does this.
-func sortRanked(target ID, near []ranked) {
-	if len(near) > 2*siblingSize {
-		slices.SortFunc(near, func(a, b ranked) int {
-			if a.nearer(&b, &target) {
-				return -1
-			}
-			return btoi(b.nearer(&a, &target))
-		})
+// nearest calls f with the entries from the nearest to target on, until f has enough.
+//
+// No two buckets overlap in their distances to target, so that each is sorted only when
+// its turn has come: first the one that target itself would be in. Then those deeper
+// down: at bit i an entry of bucket i is unlike self, and all that are deeper are like it.
+// Where target is unlike self, too, the bucket comes before the deeper ones, else after
+// them. Then the others, the deepest first.
+func (t *table) nearest(target ID, f func(place) (enough bool)) {
+	own := min(prefixLen(t.self, target), len(t.buckets))
+	if t.sorted(own, &target, f) {
 		return
 	}
-	for i := 1; i < len(near); i++ {
-		r, j := near[i], i
-		for ; j > 0 && r.nearer(&near[j-1], &target); j-- {
+	unlike := func(i int) bool { return (t.self[i/8]^target[i/8])&(0x80>>(i%8)) != 0 }
+	for i := own + 1; i < len(t.buckets); i++ {
+		if unlike(i) && t.sorted(i, &target, f) {
+			return
+		}
+	}
+	for i := len(t.buckets) - 1; i >= 0; i-- {
+		if (i < own || i > own && !unlike(i)) && t.sorted(i, &target, f) {
+			return
+		}
+	}
+}
+
+// sorted calls f with the entries of bucket i, the nearest to target first, until f has enough.
+// It sorts by insertion: they are few.
+func (t *table) sorted(i int, target *ID, f func(place) (enough bool)) (enough bool) {
+	if i >= len(t.buckets) || t.buckets[i] == nil {
+		return false
+	}
+	b, top := t.buckets[i], target.top()
+	var space [2 * bucketSize]ranked
+	near := space[:0]
+	for i, t := range b.tops {
+		r := ranked{t ^ top, i}
+		near = append(near, r)
+		j := i
+		for ; j > 0 && (r.far < near[j-1].far || r.far == near[j-1].far && compare(*target, b.entries[i].id, b.entries[near[j-1].i].id) < 0); j-- {
 			near[j] = near[j-1]
 		}
 		near[j] = r
 	}
-}
-
-// nearest calls f with the entries from the nearest to target on, until f has enough.
-func (t *table) nearest(target ID, f func(place) (enough bool)) {
-	own := min(prefixLen(t.self, target), len(t.buckets))
-	var space [64]ranked
-	top, enough := target.top(), false
-	// Nearest are the entries that share more bits with target than self does,
-	// then those that share as many as self, then ever fewer.
-	take := func(lo, hi int) {
-		near := space[:0]
-		for i := lo; i < hi; i++ {
-			if b := t.buckets[i]; b != nil {
-				for j := range b.tops {
-					near = append(near, ranked{b.tops[j] ^ top, place{b, j}})
-				}
-			}
-		}
-		sortRanked(target, near)
-		for i := 0; i < len(near) && !enough; i++ {
-			enough = f(near[i].place)
+	for _, r := range near {
+		if f(place{b, r.i}) {
+			return true
 		}
 	}
-	take(own, min(own+1, len(t.buckets)))
-	if !enough {
-		take(min(own+1, len(t.buckets)), len(t.buckets))
-	}
-	for i := own - 1; i >= 0 && !enough; i-- {
-		take(i, i+1)
-	}
+	return false
 }
 
 // closest returns up to n entries nearest to target, the nearest first, of

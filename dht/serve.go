@@ -188,7 +188,10 @@ func (c *core) name(out []Contact, from Key, target ID, known []byte) []Contact 
 	n, at := len(out), target.top()
 	c.table.nearest(target, func(p place) bool {
 		r, top := p.named[p.i], p.tops[p.i]
-		if r == nil || top^at > far || slices.Contains(tops, top) || r.Key == from {
+		switch {
+		case top^at > far:
+			return true // so is whoever comes after it
+		case r == nil || slices.Contains(tops, top) || r.Key == from:
 			return false
 		}
 		if size += len(r.raw); size <= maxContactBytes {
