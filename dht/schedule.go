@@ -13,7 +13,7 @@ const (
 	publishFirst   = 2 * time.Second
 	publishMost    = 5 * time.Minute
 	sweepEvery     = 10 * time.Minute // nobody is given what has expired: it only takes room
-	checkRound     = 30 * time.Second // how often the table is looked through for contacts to check
+	checkRound     = 2 * time.Minute  // how often the table is looked through for contacts to check
 	checkFirst     = 10 * time.Minute // a contact's first check; doubles to checkMost
 	checkMost      = 26 * time.Minute
 	checkRetry     = 30 * time.Second // of one that did not answer
