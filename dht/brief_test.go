@@ -30,7 +30,7 @@ func TestServeKnown(t *testing.T) {
 	}
 	var all []Contact // the nearest first
 	for _, e := range n.core.table.closest(target, 200, live) {
-		all = append(all, e.Contact)
+		all = append(all, e.contact())
 	}
 	if len(all) < 2*MaxKnown {
 		t.Fatalf("%d contacts", len(all))

@@ -19,7 +19,7 @@ func (t *table) mayCome(k Key) bool {
 
 // setCalled notes whether e came by itself: see entry.called.
 func (t *table) setCalled(e *entry, called bool) {
-	t.bucket(e.id).called += btoi(called) - btoi(e.called)
+	t.bucket(e.id()).called += btoi(called) - btoi(e.called)
 	e.called = called
 }
 
@@ -61,9 +61,8 @@ func (t *table) heard(h *hearing, c *Contact) bool {
 func (b *bucket) replace(c *Contact, by uint32, id ID) bool {
 	s := spare{top: id.top(), rec: c.Record, by: by}
 	if c.Record == nil {
-		bare := *c
-		bare.by = by
-		s.bare = &bare
+		s.bare = &bare{*c, id}
+		s.bare.by = by
 	}
 	i := b.spare(s.top, c.Key)
 	known := i >= 0

@@ -32,7 +32,7 @@ func TestCheckAfterLink(t *testing.T) {
 		t.Fatalf("next check at +%s", c.table.time(e.nextCheck).Sub(now))
 	}
 	at = at.Add(time.Minute)
-	c.table.succeeded(at, e.Contact, 1, checkFirst)
+	c.table.succeeded(at, e.contact(), 1, checkFirst)
 	linked = false
 	want := at.Add(checkFirst)
 	for ; !due(at); at = at.Add(checkRound) {

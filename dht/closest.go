@@ -50,7 +50,7 @@ func (t *table) sorted(i int, target *ID, f func(place) (enough bool)) (enough b
 		r := ranked{t ^ top, i}
 		near = append(near, r)
 		j := i
-		for ; j > 0 && (r.far < near[j-1].far || r.far == near[j-1].far && compare(*target, b.entries[i].id, b.entries[near[j-1].i].id) < 0); j-- {
+		for ; j > 0 && (r.far < near[j-1].far || r.far == near[j-1].far && compare(*target, b.entries[i].id(), b.entries[near[j-1].i].id()) < 0); j-- {
 			near[j] = near[j-1]
 		}
 		near[j] = r
@@ -78,7 +78,7 @@ func (t *table) closest(target ID, n int, ok func(*entry) bool) []*entry {
 
 // live is the filter for contacts that may be named to others: they answered
 // the last call, and say themselves where they are.
-func live(e *entry) bool { return e.fails == 0 && e.Record != nil }
+func live(e *entry) bool { return e.fails == 0 && e.rec != nil }
 
 // fail sets how many calls in a row e has not answered.
 func (t *table) fail(e *entry, n uint8) {
@@ -88,8 +88,8 @@ func (t *table) fail(e *entry, n uint8) {
 
 // mark follows what changes whether e may be named, or how.
 func (t *table) mark(e *entry) {
-	b := t.bucket(e.id)
-	if i := b.find(e.id); i >= 0 {
+	b := t.bucket(e.id())
+	if i := b.find(e.id()); i >= 0 {
 		b.mark(i)
 	}
 }
@@ -97,6 +97,6 @@ func (t *table) mark(e *entry) {
 func (b *bucket) mark(i int) {
 	b.named[i] = nil
 	if e := b.entries[i]; live(e) {
-		b.named[i] = e.Record
+		b.named[i] = e.rec
 	}
 }

@@ -22,7 +22,7 @@ func (c *core) checkOwn(now time.Time, k Key, resp *Response) error {
 	if err := r.Current(now); err != nil {
 		return err
 	}
-	if e := c.table.get(k); e != nil && e.Record != nil && string(e.Record.raw) == string(r.raw) {
+	if e := c.table.get(k); e != nil && e.rec != nil && string(e.rec.raw) == string(r.raw) {
 		return nil // verified before
 	}
 	return c.verify(r)
@@ -56,7 +56,7 @@ func (c *core) alive(now time.Time, cl *call, resp *Response) {
 		}
 	}
 	e := c.table.get(ct.Key)
-	newer := e != nil && resp.Seq > seqOf(e.Record)
+	newer := e != nil && resp.Seq > seqOf(e.rec)
 	if cl.req.Op != OpPing && resp.Seq != 0 && (newer || e == nil && ct.Record == nil && c.wanted(ct.Key)) {
 		c.probe(Contact{Key: ct.Key, Addrs: ct.Addrs, Record: ct.Record}, probeCheck)
 	}
@@ -126,7 +126,7 @@ func (c *core) blame(now time.Time, cl *call, err error) {
 	if c.table.failed(now, ct.Key) {
 		c.lives.died()
 		c.sched.candidates = true
-		c.sched.remember(e.Contact)
+		c.sched.remember(e.contact())
 		if c.table.n == 0 { // perhaps it was the uplink: nobody is left to tell
 			clear(c.dead)
 			clear(c.shut)

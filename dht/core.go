@@ -178,9 +178,9 @@ func (c *core) startOp(now time.Time, o *op, target ID) *op {
 			o.radius = 0
 		}
 		for _, e := range c.table.closest(target, bucketSize, live) { // most of them are right
-			if e.Key != c.self && fraction(e.id, target) < o.radius && !c.isDead(now, &e.Contact, e.by) {
-				o.asked[e.Key] = true
-				o.puts = append(o.puts, e.Contact)
+			if e.key() != c.self && fraction(e.id(), target) < o.radius && !c.isDead(now, e.ref(), e.by) {
+				o.asked[e.key()] = true
+				o.puts = append(o.puts, e.contact())
 			}
 		}
 	}
@@ -213,7 +213,7 @@ func (c *core) local(now time.Time, o *op) {
 		rec, holds, o.lookup.ended = c.own.rec, true, true
 	}
 	if e := c.table.getID(o.lookup.target); e != nil && rec == nil && !c.off.Holders {
-		rec = e.Record // a contact's record is where to ask first, and can be an old one
+		rec = e.rec // a contact's record is where to ask first, and can be an old one
 	}
 	if rec != nil && rec.Current(now) == nil {
 		o.lookup.best, o.better = rec, true
@@ -229,10 +229,10 @@ func (c *core) seeds(now time.Time, target ID) []Contact {
 	out := make([]Contact, 0, 2*bucketSize)
 	var failed []Contact
 	for _, e := range c.table.closest(target, 2*bucketSize, nil) {
-		if c.isDead(now, &e.Contact, e.by) {
-			failed = append(failed, e.Contact)
+		if c.isDead(now, e.ref(), e.by) {
+			failed = append(failed, e.contact())
 		} else {
-			out = append(out, e.Contact)
+			out = append(out, e.contact())
 		}
 	}
 	if len(out) == 0 {
@@ -250,7 +250,7 @@ func (c *core) seeds(now time.Time, target ID) []Contact {
 
 func (c *core) contact(id ID) (ct Contact, called, ok bool) {
 	if e := c.table.getID(id); e != nil {
-		return e.Contact, e.called, true
+		return e.contact(), e.called, true
 	}
 	return Contact{}, false, false
 }
@@ -322,7 +322,7 @@ func (c *core) ownRoom() int { return min(c.room(), max(0, c.pace.allowed()-c.ow
 func (c *core) emit(now time.Time, q query, o *op) *call {
 	e := c.table.get(q.to.Key)
 	if r := q.to.Record; r != nil {
-		if (e == nil || e.Record == nil || string(e.Record.raw) != string(r.raw)) && c.verify(r) != nil {
+		if (e == nil || e.rec == nil || string(e.rec.raw) != string(r.raw)) && c.verify(r) != nil {
 			if o != nil {
 				o.lookup.forged(q.to.Key)
 			}

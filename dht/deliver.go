@@ -62,7 +62,7 @@ func (c *core) repair(now time.Time, l *lookup) {
 // handOver gives a newcomer what it should keep, if this node is among the nearest
 // of those who keep it.
 func (c *core) handOver(now time.Time, e *entry) {
-	if e.Record == nil || c.table.nearer(e.id) >= siblingSize {
+	if e.rec == nil || c.table.nearer(e.id()) >= siblingSize {
 		return
 	}
 	for _, id := range c.keptIDs() {
@@ -72,11 +72,11 @@ func (c *core) handOver(now time.Time, e *entry) {
 		if len(c.outbox) >= maxOutbox {
 			return // the next publications do it
 		}
-		if fraction(id, e.id) > 4*c.radius() {
+		if fraction(id, e.id()) > 4*c.radius() {
 			continue
 		}
-		if c.rank(id, e.id) < bucketSize && c.rank(id, c.id) <= handers {
-			c.deliver(e.Contact, c.putRequest(now, id))
+		if c.rank(id, e.id()) < bucketSize && c.rank(id, c.id) <= handers {
+			c.deliver(e.contact(), c.putRequest(now, id))
 		}
 	}
 }
@@ -90,7 +90,7 @@ func (c *core) rank(target, id ID) int {
 			continue
 		}
 		for i, t := range b.tops {
-			if x := t ^ top; x < far || x == far && compare(target, b.entries[i].id, id) < 0 {
+			if x := t ^ top; x < far || x == far && compare(target, b.entries[i].id(), id) < 0 {
 				n++
 			}
 		}
@@ -112,12 +112,12 @@ func (c *core) sync(now time.Time) {
 	ids := c.store.recordIDs()
 	for i, from := 0, c.rnd.IntN(len(ids)+1); i < len(ids) && len(have) < MaxDigests*DigestSize; i++ {
 		id := ids[(from+i)%len(ids)]
-		if r := c.store.get(now, id); r != nil && c.store.mayHandOn(c.store.records[id]) && r.Key != e.Key && c.rank(id, e.id) < bucketSize {
+		if r := c.store.get(now, id); r != nil && c.store.mayHandOn(c.store.records[id]) && r.Key != e.key() && c.rank(id, e.id()) < bucketSize {
 			have = r.appendDigest(have)
 		}
 	}
 	if len(have) > 0 {
-		c.deliver(e.Contact, &Request{Op: OpSync, Have: have})
+		c.deliver(e.contact(), &Request{Op: OpSync, Have: have})
 	}
 }
 

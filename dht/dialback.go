@@ -68,7 +68,7 @@ func (c *core) prove(now time.Time) {
 	}
 	for _, e := range c.table.closest(c.randomAfter(ID{}, 0), c.table.n, func(e *entry) bool { return e.fails == 0 }) {
 		var wide []group
-		for _, g := range groupsOf(nil, c.cfg.Group, &e.Contact) {
+		for _, g := range groupsOf(nil, c.cfg.Group, e.ref()) {
 			if g.wide {
 				wide = append(wide, g)
 			}
@@ -77,7 +77,7 @@ func (c *core) prove(now time.Time) {
 			continue
 		}
 		groups = append(groups, wide...)
-		c.askProver(e.Contact)
+		c.askProver(e.contact())
 		if len(p.asked) == provers {
 			return
 		}

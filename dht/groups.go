@@ -130,7 +130,7 @@ func (t *table) groupsFit(b *bucket, groups []group, own *entry) bool {
 				continue
 			}
 			for i, e := range o.entries {
-				if o.nets[i]&bit != 0 && e != own && slices.Contains(groupsOf(space[:0], t.group, &e.Contact), g) {
+				if o.nets[i]&bit != 0 && e != own && slices.Contains(groupsOf(space[:0], t.group, e.ref()), g) {
 					inTable++
 					if o == b {
 						inBucket++

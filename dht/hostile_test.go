@@ -86,8 +86,8 @@ func hostile(t *testing.T, answer func(*Record, *Request) (*Response, error)) {
 	for _, n := range honest {
 		n.mu.Lock()
 		n.core.table.each(func(e *entry) {
-			if a, ok := known[e.Key]; !ok || e.Addresses()[0] != a {
-				t.Errorf("%s has the contact %s at %v", n.key, e.Key, e.Addresses())
+			if a, ok := known[e.key()]; !ok || e.ref().Addresses()[0] != a {
+				t.Errorf("%s has the contact %s at %v", n.key, e.key(), e.ref().Addresses())
 			}
 		})
 		for id, h := range n.core.store.records {

@@ -64,8 +64,8 @@ func (c *core) knownRecord(r *Record) *Record {
 	if h := c.store.records[r.id]; h != nil {
 		known = h.rec
 	}
-	if e := c.table.get(r.Key); e != nil && e.Record != nil && e.Record.newer(known) {
-		known = e.Record
+	if e := c.table.get(r.Key); e != nil && e.rec != nil && e.rec.newer(known) {
+		known = e.rec
 	}
 	return known
 }
@@ -74,18 +74,18 @@ func (c *core) knownRecord(r *Record) *Record {
 // withdrawn is no contact any more.
 func (c *core) moved(r *Record) {
 	e := c.table.get(r.Key)
-	if e == nil || r.Seq <= seqOf(e.Record) {
+	if e == nil || r.Seq <= seqOf(e.rec) {
 		return
 	}
 	if !r.tombstone() {
 		c.table.learn(e, Contact{Key: r.Key, Record: r})
 		return
 	}
-	b := c.table.bucket(e.id)
-	c.table.remove(b, b.find(e.id))
+	b := c.table.bucket(e.id())
+	c.table.remove(b, b.find(e.id()))
 	c.lives.died()
 	c.sched.candidates = true
-	c.sched.remember(e.Contact) // its next node is perhaps where the last one was
+	c.sched.remember(e.contact()) // its next node is perhaps where the last one was
 }
 
 // withdrawn tells whether this node keeps a tombstone that is newer than what ct

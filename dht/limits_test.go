@@ -184,7 +184,7 @@ func TestStrangersAreFew(t *testing.T) {
 	if came == 0 || came > max(smallTable/8, c.table.n/20) || c.table.n != known+came {
 		t.Fatalf("%d of %d came by themselves", came, c.table.n)
 	}
-	c.alive(epoch, &call{query: query{to: one.Contact, req: &Request{Op: OpFind}}}, &Response{Contacts: []Contact{{Key: friend.Key, Record: friend}}})
+	c.alive(epoch, &call{query: query{to: one.contact(), req: &Request{Op: OpFind}}}, &Response{Contacts: []Contact{{Key: friend.Key, Record: friend}}})
 	if c.table.bucket(friend.id).spare(friend.id.top(), friend.Key) >= 0 {
 		t.Error("who came by himself vouches for another")
 	}
@@ -194,7 +194,7 @@ func TestStrangersAreFew(t *testing.T) {
 			old = e
 		}
 	})
-	c.alive(epoch, &call{query: query{to: old.Contact, req: &Request{Op: OpFind}}}, &Response{Contacts: []Contact{one.Contact}})
+	c.alive(epoch, &call{query: query{to: old.contact(), req: &Request{Op: OpFind}}}, &Response{Contacts: []Contact{one.contact()}})
 	checkTable(t, c.table)
 	if one.called {
 		t.Error("a contact has vouched, and it does not count")
@@ -212,14 +212,14 @@ func TestUplink(t *testing.T) {
 	n := c.table.n
 	now := epoch
 	fail := func() {
-		c.table.each(func(e *entry) { c.probe(e.Contact, probeCheck) })
+		c.table.each(func(e *entry) { c.probe(e.contact(), probeCheck) })
 		for calls := c.poll(now); len(calls) > 0; calls = c.poll(now) {
 			for _, cl := range calls {
 				c.answered(now, cl.id, nil, fmt.Errorf("%w: nobody", ErrDial))
 			}
 		}
 	}
-	c.table.each(func(e *entry) { c.suspect(now, e.Key) })
+	c.table.each(func(e *entry) { c.suspect(now, e.key()) })
 	for range 5 {
 		fail()
 		now = now.Add(time.Minute)
@@ -230,7 +230,7 @@ func TestUplink(t *testing.T) {
 	checkTable(t, c.table)
 	c.table.each(func(e *entry) {
 		if e.fails > 0 {
-			t.Errorf("%s is blamed for what the uplink did", e.Key)
+			t.Errorf("%s is blamed for what the uplink did", e.key())
 		}
 	})
 	c.serve(now, pub(testKey(5)), netip.Addr{}, &Request{Op: OpPing})
@@ -242,7 +242,7 @@ func TestUplink(t *testing.T) {
 	}
 	// One that really is gone is dropped as before.
 	var gone, lives Contact
-	c.table.each(func(e *entry) { gone, lives = e.Contact, gone })
+	c.table.each(func(e *entry) { gone, lives = e.contact(), gone })
 	for range maxFails {
 		now = now.Add(time.Minute)
 		c.blame(now, &call{query: query{to: gone}, sent: now}, errRefused)

@@ -24,10 +24,10 @@ func (d *DHT) Suspect(k Key) {
 func (c *core) suspect(now time.Time, k Key) {
 	if e := c.table.get(k); e != nil && e.fails == 0 && now.Before(c.table.time(e.nextCheck)) {
 		c.table.checkAt(e, now)
-		if !c.off.Recheck && c.probe(e.Contact, probeEnded) {
+		if !c.off.Recheck && c.probe(e.contact(), probeEnded) {
 			c.table.checkAt(e, now.Add(checkRetry)) // until the answer moves it on
 		}
-		c.table.sooner(c.table.bucket(e.id), e)
+		c.table.sooner(c.table.bucket(e.id()), e)
 		c.sched.check = earlier(c.sched.check, c.table.time(e.nextCheck))
 	}
 }

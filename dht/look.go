@@ -46,7 +46,7 @@ func (t *table) info() TableInfo {
 		}
 		info.Buckets = append(info.Buckets, BucketInfo{i, len(b.entries), len(b.replacements), b.touched})
 		for _, e := range b.entries {
-			info.Contacts = append(info.Contacts, ContactInfo{Contact: e.Contact, Bucket: i, Sibling: slices.Contains(siblings, e),
+			info.Contacts = append(info.Contacts, ContactInfo{Contact: e.contact(), Bucket: i, Sibling: slices.Contains(siblings, e),
 				Since: t.time(e.since), RTT: e.roundTrip(), Fails: int(e.fails)})
 		}
 	}

@@ -196,7 +196,7 @@ func (m *Machine) Closed(now time.Time, k Key) { m.core.suspect(now, k) }
 
 // Pinned calls f for each contact that DHT.Pinned names.
 func (m *Machine) Pinned(f func(*Contact)) {
-	m.core.table.pinned(func(e *entry) { f(&e.Contact) })
+	m.core.table.pinned(func(e *entry) { f(e.ref()) })
 }
 
 // Pending tells whether Poll may have something to do because of Serve.
@@ -250,7 +250,7 @@ func (m *Machine) Table(f func(TableEntry)) {
 	for i, b := range m.core.table.buckets {
 		if b != nil {
 			for _, e := range b.entries {
-				f(TableEntry{e.Contact, i, e.fails == 0})
+				f(TableEntry{e.contact(), i, e.fails == 0})
 			}
 		}
 	}
@@ -293,8 +293,8 @@ func (m *Machine) Meet(now time.Time, ct Contact, rtt time.Duration) bool {
 	}
 	e := c.table.getID(ct.id())
 	c.table.checkAt(e, now.Add(time.Duration(c.rnd.Int64N(int64(checkMost)))))
-	c.table.sooner(c.table.bucket(e.id), e)
-	c.table.bucket(e.id).touched = now.Add(-time.Duration(c.rnd.Int64N(int64(refreshAfter))))
+	c.table.sooner(c.table.bucket(e.id()), e)
+	c.table.bucket(e.id()).touched = now.Add(-time.Duration(c.rnd.Int64N(int64(refreshAfter))))
 	c.table.idle = time.Time{}
 	return true
 }

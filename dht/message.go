@@ -238,11 +238,14 @@ func (c Contact) Addresses() []netip.AddrPort {
 
 // id is NodeID(c.Key), without the hashing where the record has it.
 func (c *Contact) id() ID {
-	if r := c.Record; r != nil && len(r.raw) > 0 && r.Key == c.Key {
-		return r.id
+	if c.Record != nil && c.Record.of(c.Key) {
+		return c.Record.id
 	}
 	return NodeID(c.Key)
 }
+
+// of tells whether r is finished, and k's.
+func (r *Record) of(k Key) bool { return len(r.raw) > 0 && r.Key == k }
 
 // Validate checks a Contact that came from the network, but not the signature.
 func (c *Contact) Validate() error {

@@ -14,7 +14,7 @@ func (d *DHT) Pinned() []Contact {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var out []Contact
-	d.core.table.pinned(func(e *entry) { out = append(out, e.Contact) })
+	d.core.table.pinned(func(e *entry) { out = append(out, e.contact()) })
 	return out
 }
 
@@ -34,7 +34,7 @@ func (t *table) kept() []Key {
 			continue
 		}
 		for _, e := range b.entries {
-			all = append(all, e.Key)
+			all = append(all, e.key())
 		}
 	}
 	return all

@@ -9,7 +9,7 @@ import (
 )
 
 func pinned(t *table) (out []Contact) {
-	t.pinned(func(e *entry) { out = append(out, e.Contact) })
+	t.pinned(func(e *entry) { out = append(out, e.contact()) })
 	return out
 }
 
@@ -42,10 +42,10 @@ func TestPinned(t *testing.T) {
 	for _, k := range tb.kept() {
 		kept[k] = true
 	}
-	if len(kept) != tb.n || len(tb.kept()) != tb.n || !kept[first.Key] {
-		t.Errorf("%d of %d are kept, the failed one: %t", len(kept), tb.n, kept[first.Key])
+	if len(kept) != tb.n || len(tb.kept()) != tb.n || !kept[first.key()] {
+		t.Errorf("%d of %d are kept, the failed one: %t", len(kept), tb.n, kept[first.key()])
 	}
-	has := func(e *entry) bool { return slices.ContainsFunc(got, func(c Contact) bool { return c.Key == e.Key }) }
+	has := func(e *entry) bool { return slices.ContainsFunc(got, func(c Contact) bool { return c.Key == e.key() }) }
 	for i, e := range near {
 		if !has(e) {
 			t.Errorf("sibling %d is missing", i)

@@ -74,8 +74,7 @@ func (s *schedule) init(now time.Time) {
 // uplink that failed.
 func (s *schedule) remember(ct Contact) {
 	s.restored = slices.DeleteFunc(s.restored, func(o Contact) bool { return o.Key == ct.Key })
-	s.restored = append(s.restored, ct)
-	s.restored = s.restored[max(0, len(s.restored)-restoreSeeds):]
+	s.restored = append(slices.Delete(s.restored, 0, max(0, len(s.restored)-restoreSeeds+1)), ct)
 }
 
 // schedule begins what is due.
@@ -219,13 +218,13 @@ func (c *core) explore(i int) {
 	target := c.randomIn(i)
 	near := c.table.closest(target, bucketSize, live)
 	c.rnd.Shuffle(len(near), func(a, b int) { near[a], near[b] = near[b], near[a] })
-	slices.SortStableFunc(near, func(a, b *entry) int { return -btoi(c.cfg.linked(a.Key)) + btoi(c.cfg.linked(b.Key)) })
+	slices.SortStableFunc(near, func(a, b *entry) int { return -btoi(c.cfg.linked(a.key())) + btoi(c.cfg.linked(b.key())) })
 	known, n := c.known(target), explorers
 	if b := c.table.buckets[i]; b != nil && len(b.entries) >= bucketSize && len(b.replacements) >= replacementSize/2 {
 		n = 1 // it lacks nothing
 	}
 	for _, e := range near[:min(n, len(near))] {
-		c.deliver(e.Contact, &Request{Op: OpFind, Target: target, Known: known})
+		c.deliver(e.contact(), &Request{Op: OpFind, Target: target, Known: known})
 	}
 }
 
@@ -234,7 +233,7 @@ func (c *core) explore(i int) {
 func (c *core) known(target ID) []byte {
 	var b []byte
 	for _, e := range c.table.closest(target, MaxKnown, func(e *entry) bool { return !e.called }) {
-		b = binary.BigEndian.AppendUint64(b, e.id.top())
+		b = binary.BigEndian.AppendUint64(b, e.top())
 	}
 	return b
 }
@@ -273,18 +272,18 @@ func (c *core) checkContacts(now time.Time) {
 		}
 		if e.fails > 0 {
 			c.table.checkAt(e, now.Add(checkRetry)) // until the answer moves it on
-		} else if c.cfg.linked(e.Key) { // the end of the session is a check
+		} else if c.cfg.linked(e.key()) { // the end of the session is a check
 			next := now.Add(checkMost)
 			c.table.checkAt(e, next)
 			e.nextCheck -= e.nextCheck % stamp(linkedRound)
-			if e.Record != nil && next.Before(e.Record.Expires()) {
+			if e.rec != nil && next.Before(e.rec.Expires()) {
 				return
 			}
 		} else {
 			e.every = min(2*e.every, uint8(checkMost/time.Minute))
 			c.table.checkAt(e, now.Add(checkRetry)) // until the answer moves it on
 		}
-		c.probe(e.Contact, probeCheck)
+		c.probe(e.contact(), probeCheck)
 	})
 }
 

@@ -132,8 +132,8 @@ func (d *DHT) Snapshot() []byte {
 func (c *core) snapshot() []byte {
 	s := snapshot{seq: c.own.seq, sizes: c.sizes.known(), floors: c.store.floors}
 	c.table.each(func(e *entry) {
-		if e.Record != nil && len(s.contacts) < maxSnapContacts {
-			s.contacts = append(s.contacts, e.Record)
+		if e.rec != nil && len(s.contacts) < maxSnapContacts {
+			s.contacts = append(s.contacts, e.rec)
 		}
 	})
 	return s.append(nil)

@@ -12,33 +12,88 @@ const (
 )
 
 // entry is a contact that answered a call of ours. A node has hundreds, a simulation
-// millions: it fills two lines of memory, 128 bytes, and no more.
+// millions: it has 48 bytes, and its record, which has its key and id, is one for all.
 type entry struct {
-	Contact
-	id        ID
+	rec       *Record
+	bare      *bare  // while it has no record
+	by        uint32 // Contact.by
+	rtt       uint32 // moving average, µs
 	since     stamp  // in the table
 	nextCheck stamp  // see table.checkAt
-	rtt       uint32 // moving average, µs
 	every     uint8  // minutes between two checks: doubles with age
 	fails     uint8  // in a row
 	moved     bool   // it has not answered since its addresses changed
 	called    bool   // it came by itself, and no contact that did not has named it
 }
 
+// bare is a contact without a record of its own, and its id.
+type bare struct {
+	Contact
+	id ID
+}
+
+func newEntry(c *Contact, id ID) *entry {
+	e := &entry{}
+	e.set(c, id)
+	return e
+}
+
+// set takes over who c is, and where.
+func (e *entry) set(c *Contact, id ID) {
+	if e.rec, e.bare, e.by = c.Record, nil, c.by; c.Record == nil || !c.Record.of(c.Key) {
+		e.rec, e.bare = nil, &bare{*c, id}
+	}
+}
+
+func (e *entry) contact() Contact {
+	if e.rec == nil {
+		return e.bare.Contact
+	}
+	return Contact{Key: e.rec.Key, Record: e.rec, by: e.by}
+}
+
+// ref is contact for who asks for a pointer.
+func (e *entry) ref() *Contact {
+	c := e.contact()
+	return &c
+}
+
+func (e *entry) key() Key {
+	if e.rec == nil {
+		return e.bare.Key
+	}
+	return e.rec.Key
+}
+
+// top is the first 64 bits of the id.
+func (e *entry) top() uint64 {
+	if e.rec == nil {
+		return e.bare.id.top()
+	}
+	return e.rec.id.top()
+}
+
+func (e *entry) id() ID {
+	if e.rec == nil {
+		return e.bare.id
+	}
+	return e.rec.id
+}
+
 // spare is a candidate, whom somebody else named, as a bucket keeps it: there are as many of them as of
 // entries, and nobody asks for most.
 type spare struct {
-	top  uint64   // ID.top
-	rec  *Record  // nil: see bare
-	bare *Contact // without a record
-	by   uint32   // Contact.by
+	top  uint64  // ID.top
+	rec  *Record // nil: see bare
+	bare *bare   // without a record
+	by   uint32  // Contact.by
 }
 
 func (s *spare) contact() Contact {
 	if s.rec != nil {
 		return Contact{Key: s.rec.Key, Record: s.rec, by: s.by}
 	}
-	return *s.bare
+	return s.bare.Contact
 }
 
 type bucket struct {
@@ -58,7 +113,7 @@ type bucket struct {
 func (b *bucket) find(id ID) int {
 	top := id.top()
 	for i, t := range b.tops {
-		if t == top && b.entries[i].id == id {
+		if t == top && b.entries[i].id() == id {
 			return i
 		}
 	}
@@ -157,7 +212,8 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 		b.replace(&c, c.by, id)
 		return false
 	}
-	e := &entry{Contact: c, id: id, since: t.stamp(now), every: uint8(every / time.Minute)}
+	e := newEntry(&c, id)
+	e.since, e.every = t.stamp(now), uint8(every/time.Minute)
 	t.ok(now, e, rtt)
 	t.thinner(b)
 	t.insert(b, e)
@@ -178,7 +234,7 @@ func (t *table) ok(now time.Time, e *entry, rtt time.Duration) {
 	e.rtt = uint32(int64(e.rtt) + (us-int64(e.rtt))/4)
 	before := e.nextCheck
 	if t.checkAt(e, now.Add(time.Duration(e.every)*time.Minute)); e.nextCheck < before {
-		t.sooner(t.bucket(e.id), e)
+		t.sooner(t.bucket(e.id()), e)
 	}
 }
 
@@ -188,27 +244,28 @@ func (e *entry) roundTrip() time.Duration { return time.Duration(e.rtt) * time.M
 // learn takes over the newer record of c. Where its addresses would break a
 // group's limit the old ones stay.
 func (t *table) learn(e *entry, c Contact) {
-	if c.Record == nil || !c.Record.newer(e.Record) {
+	if c.Record == nil || !c.Record.newer(e.rec) {
 		return
 	}
 	if !c.Record.serves() {
-		t.forget(e.Key)
+		t.forget(e.key())
 		return
 	}
-	if slices.Equal(c.Addresses(), e.Addresses()) {
-		e.Contact = c
+	if slices.Equal(c.Addresses(), e.ref().Addresses()) {
+		e.set(&c, e.id())
 		t.mark(e)
 		return
 	}
-	b := t.bucket(e.id)
+	b := t.bucket(e.id())
 	var space [maxGroups]group
 	if groups := groupsOf(space[:0], t.group, &c); t.groupsFit(b, groups, e) {
-		t.count(&e.Contact, -1)
-		e.Contact, e.moved = c, true
-		t.count(&e.Contact, 1)
+		t.count(e.ref(), -1)
+		e.set(&c, e.id())
+		e.moved = true
+		t.count(e.ref(), 1)
 		t.changes++
-		i := b.find(e.id)
-		b.nets[i] = t.groupBits(&e.Contact)
+		i := b.find(e.id())
+		b.nets[i] = t.groupBits(e.ref())
 		b.mark(i)
 	}
 }
@@ -229,7 +286,7 @@ func (t *table) nearer(id ID) int {
 	}
 	if own < len(t.buckets) && t.buckets[own] != nil && n < siblingSize {
 		for _, e := range t.buckets[own].entries {
-			if compare(t.self, e.id, id) < 0 {
+			if compare(t.self, e.id(), id) < 0 {
 				n++
 			}
 		}
@@ -245,25 +302,25 @@ func (t *table) trimSiblings() {
 			continue
 		}
 		for i := len(b.entries) - 1; i >= 0 && len(b.entries) > bucketSize; i-- {
-			if e := b.entries[i]; t.nearer(e.id) >= siblingSize {
+			if e := b.entries[i]; t.nearer(e.id()) >= siblingSize {
 				t.remove(b, i)
-				b.replace(&e.Contact, e.by, e.id)
+				b.replace(e.ref(), e.by, e.id())
 			}
 		}
 	}
 }
 
 func (t *table) insert(b *bucket, e *entry) {
-	b.entries, b.tops, b.nets, b.named = append(b.entries, e), append(b.tops, e.id.top()), append(b.nets, t.groupBits(&e.Contact)), append(b.named, nil)
+	b.entries, b.tops, b.nets, b.named = append(b.entries, e), append(b.tops, e.top()), append(b.nets, t.groupBits(e.ref())), append(b.named, nil)
 	b.mark(len(b.entries) - 1)
-	t.count(&e.Contact, 1)
+	t.count(e.ref(), 1)
 	t.n++
 	t.changes++
 	t.countSiblings()
 }
 
 func (t *table) remove(b *bucket, i int) {
-	t.count(&b.entries[i].Contact, -1)
+	t.count(b.entries[i].ref(), -1)
 	t.setCalled(b.entries[i], false)
 	t.thinner(b)
 	b.entries, b.tops = slices.Delete(b.entries, i, i+1), slices.Delete(b.tops, i, i+1)

@@ -42,20 +42,20 @@ func checkTable(t *testing.T, tb *table) {
 		}
 		perBucket, called := map[group]int{}, 0
 		for j, e := range b.entries {
-			if r := b.named[j]; b.tops[j] != e.id.top() || live(e) && r != e.Record || !live(e) && r != nil {
+			if r := b.named[j]; b.tops[j] != e.top() || live(e) && r != e.rec || !live(e) && r != nil {
 				t.Errorf("bucket %d: entry %d is not what the arrays beside it say", i, j)
 			}
-			if prefixLen(tb.self, e.id) != i {
-				t.Errorf("bucket %d holds %s", i, e.id)
+			if prefixLen(tb.self, e.id()) != i {
+				t.Errorf("bucket %d holds %s", i, e.id())
 			}
-			for _, g := range groupsOf(nil, tb.group, &e.Contact) {
+			for _, g := range groupsOf(nil, tb.group, e.ref()) {
 				groups[g]++
 				if perBucket[g]++; perBucket[g] > g.limit(groupPerBucket, widePerBucket) {
 					t.Errorf("bucket %d: %d of %s", i, perBucket[g], g)
 				}
 			}
 			called += btoi(e.called)
-			if len(b.entries) > bucketSize && tb.nearer(b.entries[bucketSize].id) > n+siblingSize {
+			if len(b.entries) > bucketSize && tb.nearer(b.entries[bucketSize].id()) > n+siblingSize {
 				t.Errorf("bucket %d: %d entries", i, len(b.entries))
 			}
 		}
@@ -184,10 +184,10 @@ func TestTableClosest(t *testing.T) {
 		tb.each(func(e *entry) { all = append(all, e) })
 		targets := []ID{self, NodeID(Key{9}), NodeID(Key{byte(rnd.Uint32())})}
 		if len(all) > 0 {
-			targets = append(targets, all[rnd.IntN(len(all))].id)
+			targets = append(targets, all[rnd.IntN(len(all))].id())
 		}
 		for _, target := range targets {
-			slices.SortFunc(all, func(a, b *entry) int { return compare(target, a.id, b.id) })
+			slices.SortFunc(all, func(a, b *entry) int { return compare(target, a.id(), b.id()) })
 			want := all[:min(20, len(all))]
 			if got := tb.closest(target, 20, nil); !slices.Equal(got, want) {
 				t.Fatalf("target %s of %d: wrong", target, len(all))
@@ -253,10 +253,10 @@ func TestTableSiblingsOfOneBucket(t *testing.T) {
 	}
 }
 
-// A simulation of 100,000 nodes has twenty million of them.
+// Simulated networks of 100,000 nodes have twenty million of them.
 func TestEntrySize(t *testing.T) {
 	t.Parallel()
-	if n := unsafe.Sizeof(entry{}); n != 128 {
+	if n := unsafe.Sizeof(entry{}); n > 48 {
 		t.Errorf("an entry has %d bytes", n)
 	}
 }

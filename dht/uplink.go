@@ -69,7 +69,7 @@ func (c *core) notAlone(now time.Time) {
 	for k := range run {
 		if e := c.table.get(k); e != nil {
 			c.table.fail(e, max(1, e.fails)-1)
-			for _, a := range e.Addresses() {
+			for _, a := range e.ref().Addresses() {
 				delete(c.shut, a)
 			}
 		}
