@@ -26,17 +26,21 @@ const (
 // at a rate.
 type tokens struct {
 	left float64
-	at   time.Time
+	at   int64 // Unix time in ns when left was counted; 0: never, it is full
+}
+
+// filled is what there is at now.
+func (t *tokens) filled(now int64, burst, rate float64) float64 {
+	if t.at == 0 {
+		return burst
+	}
+	return min(burst, t.left+rate*float64(max(now-t.at, 0))/float64(time.Second)) // a clock can be set back
 }
 
 // take takes n tokens if they are there, else it says how long to wait for them.
 func (t *tokens) take(now time.Time, n, burst, rate float64) time.Duration {
-	if t.at.IsZero() {
-		t.left = burst
-	} else {
-		t.left = min(burst, t.left+rate*now.Sub(t.at).Seconds())
-	}
-	t.at = now
+	at := now.UnixNano()
+	t.left, t.at = t.filled(at, burst, rate), at
 	if t.left < n {
 		return time.Duration((n - t.left) / rate * float64(time.Second))
 	}
@@ -46,7 +50,7 @@ func (t *tokens) take(now time.Time, n, burst, rate float64) time.Duration {
 
 // has tells whether n tokens are there.
 func (t *tokens) has(now time.Time, n, burst, rate float64) bool {
-	return t.at.IsZero() || min(burst, t.left+rate*now.Sub(t.at).Seconds()) >= n
+	return t.filled(now.UnixNano(), burst, rate) >= n
 }
 
 // owe takes n tokens off, also those that are still to come.
@@ -57,7 +61,7 @@ func (t *tokens) owe(now time.Time, n, burst, rate float64) {
 
 // full tells whether the bucket would be nearly full at now: nothing is lost with it.
 func (t *tokens) full(now time.Time, burst, rate float64) bool {
-	return t.at.IsZero() || t.left+rate*now.Sub(t.at).Seconds() >= .9*burst
+	return t.filled(now.UnixNano(), burst, rate) >= .9*burst
 }
 
 // budget is what one peer has left.

@@ -122,7 +122,7 @@ func (c *core) sync(now time.Time) {
 }
 
 func (r *Record) appendDigest(b []byte) []byte {
-	id, sum := NodeID(r.Key), sha256.Sum256(r.raw)
+	id, sum := (&Contact{Key: r.Key, Record: r}).id(), sha256.Sum256(r.raw)
 	b = append(b, id[:8]...)
 	b = binary.BigEndian.AppendUint64(b, r.Seq)
 	return append(b, sum[:8]...)

@@ -176,7 +176,7 @@ func snapshotV1(s *snapshot) []byte {
 // A snapshot of the version before is read.
 func TestSnapshotV1(t *testing.T) {
 	t.Parallel()
-	want := snapshot{seq: 5, sizes: []uint64{900}, contacts: []*Record{goldenRecords(t)["ipv4"]}, floors: map[ID]floor{{1}: {7, epoch}}}
+	want := snapshot{seq: 5, sizes: []uint64{900}, contacts: []*Record{goldenRecords(t)["ipv4"]}, floors: map[ID]floor{{1}: {7, toMillis(epoch)}}}
 	s, err := parseSnapshot(snapshotV1(&want))
 	if err != nil || s.seq != 5 || len(s.sizes) != 0 || len(s.contacts) != 1 || len(s.floors) != 1 {
 		t.Errorf("%+v, %v", s, err)
@@ -190,7 +190,7 @@ func sealed(b []byte) []byte {
 }
 
 func FuzzParseSnapshot(f *testing.F) {
-	s := snapshot{seq: 5, sizes: []uint64{900, 1100}, contacts: []*Record{goldenRecords(f)["ipv4"]}, floors: map[ID]floor{{1}: {7, epoch}}}
+	s := snapshot{seq: 5, sizes: []uint64{900, 1100}, contacts: []*Record{goldenRecords(f)["ipv4"]}, floors: map[ID]floor{{1}: {7, toMillis(epoch)}}}
 	f.Add(s.append(nil))
 	f.Add(snapshotV1(&s))
 	f.Add([]byte(nil))

@@ -51,7 +51,7 @@ func (s *snapshot) append(b []byte) []byte {
 	b = be.AppendUint32(b, uint32(len(s.floors)))
 	for id, f := range s.floors {
 		b = be.AppendUint64(append(b, id[:]...), f.seq)
-		b = be.AppendUint64(b, uint64(f.until.UnixMilli()))
+		b = be.AppendUint64(b, uint64(f.until))
 	}
 	sum := sha256.Sum256(b)
 	return append(b, sum[:]...)
@@ -116,7 +116,7 @@ func parseSnapshot(b []byte) (*snapshot, error) {
 		if ms >= 1<<48 {
 			return nil, snapErrorf("time %d ms", ms)
 		}
-		s.floors[ID(b[:32])] = floor{be.Uint64(b[32:]), time.UnixMilli(int64(ms))}
+		s.floors[ID(b[:32])] = floor{be.Uint64(b[32:]), millis(ms)}
 	}
 	return s, nil
 }
@@ -165,7 +165,7 @@ func (c *core) restore(now time.Time, b []byte) error {
 	c.own.seq = max(c.own.seq, s.seq)
 	c.sizes.restore(s.sizes)
 	for id, f := range s.floors {
-		if now.Before(f.until) && len(c.store.floors) < c.cfg.MaxFloors {
+		if toMillis(now) < f.until && len(c.store.floors) < c.cfg.MaxFloors {
 			c.store.raise(id, f)
 		}
 	}

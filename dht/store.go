@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"iter"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -18,19 +19,24 @@ const (
 // held is a record kept for its agent.
 type held struct {
 	rec     *Record
-	until   time.Time      // the earlier end by the author's clock and by ours
-	credit  int            // changes left
-	written time.Time      // when credit was last counted
-	agent   bool           // its agent brought it
 	nets    []netip.Prefix // wide networks that it counts for: see netsOf
 	homes   []*int         // what store.homes has of those that it names; its agent did not bring it
+	until   millis         // the earlier end by the author's clock and by ours
+	written millis         // when credit was last counted
+	credit  uint8          // changes left
+	agent   bool           // its agent brought it
 }
+
+// millis is Unix time in milliseconds, as records have it.
+type millis int64
+
+func toMillis(t time.Time) millis { return millis(t.UnixMilli()) }
 
 // floor is the highest seq seen of an agent: a lower one is never taken again,
 // though the record itself is gone.
 type floor struct {
 	seq   uint64
-	until time.Time
+	until millis
 }
 
 // store keeps records for others, bounded in number and bytes. When it is full
@@ -65,7 +71,7 @@ func newStore(self ID, cfg *Config) *store {
 // get returns the valid record at id.
 func (s *store) get(now time.Time, id ID) *Record {
 	h := s.records[id]
-	if h == nil || !now.Before(h.until) || h.rec.Current(now) != nil {
+	if h == nil || toMillis(now) >= h.until || h.rec.Current(now) != nil {
 		return nil
 	}
 	return h.rec
@@ -122,19 +128,16 @@ func (s *store) take(now time.Time, rec *Record, o origin, may func() bool) (Sta
 	return StatusOK, nil
 }
 
-func until(now time.Time, r *Record) time.Time {
-	if byOurs := now.Add(r.TTL); byOurs.Before(r.Expires()) {
-		return byOurs
-	}
-	return r.Expires()
-}
+func until(now time.Time, r *Record) millis { return toMillis(earlier(now.Add(r.TTL), r.Expires())) }
 
 // hasCredit tells whether the record may change once more: writeBurst times at
 // once, one more every writeEvery.
 func (h *held) hasCredit(now time.Time) bool {
-	if n := int(now.Sub(h.written) / writeEvery); n > 0 {
-		h.credit = min(writeBurst, h.credit+n)
-		h.written = now
+	at := toMillis(now)
+	h.written = min(h.written, at) // the clock was set back
+	if n := (at - h.written) / millis(writeEvery/time.Millisecond); n > 0 {
+		h.credit = uint8(min(writeBurst, millis(h.credit)+n))
+		h.written = at
 	}
 	return h.credit > 0
 }
@@ -146,7 +149,7 @@ func (s *store) set(now time.Time, id ID, rec *Record, old *held, o origin) {
 		old.rec, old.until = rec, until(now, rec)
 		s.promote(id, old, o)
 	} else {
-		h := &held{rec: rec, until: until(now, rec), credit: writeBurst - 1, written: now, agent: o.agent, nets: s.netsOf(rec, o)}
+		h := &held{rec: rec, until: until(now, rec), credit: writeBurst - 1, written: toMillis(now), agent: o.agent, nets: s.netsOf(rec, o)}
 		for _, n := range h.nets {
 			if s.full(n) {
 				s.evict(s.farthest(n))
@@ -158,7 +161,7 @@ func (s *store) set(now time.Time, id ID, rec *Record, old *held, o origin) {
 		s.bytes += len(rec.raw)
 		s.withdrawn += btoi(rec.tombstone())
 	}
-	s.raise(id, floor{rec.Seq, rec.Expires().Add(floorKept)})
+	s.raise(id, floor{rec.Seq, toMillis(rec.Expires().Add(floorKept))})
 	for len(s.records) > s.maxRecords || s.bytes > s.maxBytes {
 		s.evict(s.farthest(netip.Prefix{}))
 	}
@@ -166,9 +169,9 @@ func (s *store) set(now time.Time, id ID, rec *Record, old *held, o origin) {
 
 // oldest is the record that was taken first.
 func (s *store) oldest() (old ID) {
-	var at time.Time
+	at := millis(math.MaxInt64)
 	for id, h := range s.records {
-		if at.IsZero() || h.written.Before(at) || h.written.Equal(at) && compare(s.self, id, old) < 0 {
+		if h.written < at || h.written == at && compare(s.self, id, old) < 0 {
 			old, at = id, h.written
 		}
 	}
@@ -218,7 +221,7 @@ func (s *store) raise(id ID, f floor) {
 		}
 	}
 	slices.SortFunc(free, func(a, b ID) int {
-		return cmp.Or(s.floors[a].until.Compare(s.floors[b].until), compare(s.self, a, b))
+		return cmp.Or(cmp.Compare(s.floors[a].until, s.floors[b].until), compare(s.self, a, b))
 	})
 	for _, i := range free[:min(len(free), 1+s.maxFloor/16)] {
 		delete(s.floors, i)
@@ -230,13 +233,14 @@ func (s *store) raise(id ID, f floor) {
 
 // sweep drops what has expired.
 func (s *store) sweep(now time.Time) {
+	at := toMillis(now)
 	for id, h := range s.records {
-		if !now.Before(h.until) {
+		if at >= h.until {
 			s.drop(id)
 		}
 	}
 	for id, f := range s.floors {
-		if !now.Before(f.until) {
+		if at >= f.until {
 			delete(s.floors, id)
 		}
 	}

@@ -138,7 +138,7 @@ func TestFloorBounds(t *testing.T) {
 		s.put(epoch, testRecord(t, i+1, 7, epoch), netip.Prefix{})
 	}
 	for i := range 1000 {
-		s.raise(ID{byte(i), byte(i >> 8), 1}, floor{1, epoch.Add(100*time.Hour + time.Duration(i)*time.Second)})
+		s.raise(ID{byte(i), byte(i >> 8), 1}, floor{1, toMillis(epoch.Add(100*time.Hour + time.Duration(i)*time.Second))})
 		if len(s.floors) > 64 {
 			t.Fatalf("%d floors", len(s.floors))
 		}
