@@ -54,7 +54,7 @@ func (t *table) heard(h *hearing, c *Contact) bool {
 	if b.spare(id.top(), c.Key) < 0 && h.dead(c, h.by) {
 		return false
 	}
-	return b.replace(c, h.by, id) && (len(b.entries) < bucketSize || p >= t.sibling && t.nearer(id) < siblingSize)
+	return b.replace(c, h.by, id) && (len(b.entries) < bucketSize || t.besides(id))
 }
 
 // replace tells whether c is new among the replacements.

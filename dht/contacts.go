@@ -95,7 +95,7 @@ func (c *core) wanted(k Key) bool {
 		return true
 	}
 	b := c.table.bucket(id)
-	return len(b.entries) < bucketSize || c.table.nearer(id) < siblingSize
+	return len(b.entries) < bucketSize || c.table.besides(id)
 }
 
 // blame notes that a contact did not answer, and why.
@@ -234,8 +234,6 @@ func (c *core) noteClock(now time.Time, cl *call, resp *Response) time.Duration 
 	}
 	there := time.UnixMilli(int64(resp.Time)).Add(now.Sub(cl.sent) / 2)
 	off := now.Round(0).Sub(there)
-	if c.offs = append(c.offs, off); len(c.offs) > offsets {
-		c.offs = c.offs[1:]
-	}
+	c.offs = append(slices.Delete(c.offs, 0, btoi(len(c.offs) == offsets)), off)
 	return off
 }

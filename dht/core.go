@@ -283,8 +283,7 @@ func (c *core) poll(now time.Time) []*call {
 		c.ops = slices.DeleteFunc(c.ops, func(o *op) bool { return o.finished })
 	}
 	c.watchReady(now)
-	out = append(out, c.nextProbes(now)...)
-	return append(out, c.nextDeliveries(now)...)
+	return c.nextDeliveries(now, c.nextProbes(now, out))
 }
 
 // advance appends the calls that o wants now.

@@ -29,7 +29,8 @@ func (c *core) deliver(to Contact, req *Request) bool {
 	return true
 }
 
-func (c *core) nextDeliveries(now time.Time) (out []*call) {
+// nextDeliveries appends those requests that may be made now.
+func (c *core) nextDeliveries(now time.Time, out []*call) []*call {
 	for c.ownRoom() > 0 && c.delivering < delivering && len(c.outbox) > 0 {
 		q := c.outbox[0]
 		c.outbox = c.outbox[1:]

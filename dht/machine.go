@@ -256,8 +256,8 @@ func (m *Machine) Table(f func(TableEntry)) {
 	}
 }
 
-// Knows tells whether k is a contact of the routing table.
-func (m *Machine) Knows(k Key) bool { return m.core.table.get(k) != nil }
+// Knows tells whether the agent whose NodeID is id is a contact of the routing table.
+func (m *Machine) Knows(id ID) bool { return m.core.table.getID(id) != nil }
 
 // PutOut is how many live contacts have given way to others: none, unless that is what
 // Ablation.KeepLive switches off.

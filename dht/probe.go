@@ -58,9 +58,10 @@ func (c *core) mayAskStrangers() bool {
 	return c.sched.filled && !c.sched.candidates && c.freeProbes() == probing
 }
 
-func (c *core) nextProbes(now time.Time) (out []*call) {
+// nextProbes appends the probes to make now.
+func (c *core) nextProbes(now time.Time, out []*call) []*call {
 	if !c.sched.joined && !c.off.JoinFirst {
-		return nil // nobody who came by himself enters the table before our own search is done
+		return out // nobody who came by himself enters the table before our own search is done
 	}
 	for c.ownRoom() > 0 && len(c.queued)-len(c.probes)-len(c.strangers) < probing {
 		from, stranger := &c.probes, false

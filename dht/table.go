@@ -272,7 +272,12 @@ func (t *table) learn(e *entry, c Contact) {
 
 // room tells whether a contact fits in: as one of k, or as a sibling.
 func (t *table) room(b *bucket, id ID, groups []group) bool {
-	return (len(b.entries) < bucketSize || t.nearer(id) < siblingSize) && t.groupsFit(b, groups, nil)
+	return (len(b.entries) < bucketSize || t.besides(id)) && t.groupsFit(b, groups, nil)
+}
+
+// besides tells whether id would be a sibling, of whom there may be more in a bucket.
+func (t *table) besides(id ID) bool {
+	return prefixLen(t.self, id) >= t.sibling && t.nearer(id) < siblingSize
 }
 
 // nearer counts the entries nearer to self than id, up to siblingSize or more.

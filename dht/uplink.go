@@ -1,6 +1,9 @@
 package dht
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	uplinkRun  = 8           // calls to different contacts that fail one after the other
@@ -13,21 +16,18 @@ const (
 // uplink tells a dead contact from an uplink that is down: when contact after
 // contact fails and nobody answers or asks, nobody is blamed.
 type uplink struct {
-	run   map[Key]bool // contacts that failed since anybody was heard
-	local int          // calls that this machine could not send, since then
-	down  time.Time    // since when; zero: it is up
+	run   []Key     // contacts that failed since anybody was heard, at most uplinkRun
+	local int       // calls that this machine could not send, since then
+	down  time.Time // since when; zero: it is up
 }
 
 // failed notes that k did not answer. It tells whether k may be blamed for it.
 // counts is whether k is one of the table's contacts: whoever calls us and does not
 // answer says nothing of our uplink.
 func (u *uplink) failed(now time.Time, k Key, contacts int, counts bool) bool {
-	if u.run == nil {
-		u.run = map[Key]bool{}
-	}
 	most := min(max(contacts, uplinkFew), uplinkRun)
-	if counts && len(u.run) < most {
-		u.run[k] = true
+	if counts && len(u.run) < most && !slices.Contains(u.run, k) {
+		u.run = append(u.run, k)
 	}
 	if len(u.run) < most || !u.down.IsZero() && now.Sub(u.down) > uplinkMost {
 		return true
@@ -49,10 +49,12 @@ func (u *uplink) cut(now time.Time, k Key, contacts int, counts bool) bool {
 }
 
 // heard notes that somebody answered or asked. It tells since when the uplink was
-// down, if it was, and who failed before that was known.
-func (u *uplink) heard() (since time.Time, run map[Key]bool) {
-	since, run = u.down, u.run
-	u.run, u.local, u.down = nil, 0, time.Time{}
+// down, and who failed before that was known; zero if it was not.
+func (u *uplink) heard() (since time.Time, run []Key) {
+	if since = u.down; !since.IsZero() {
+		run = slices.Clone(u.run)
+	}
+	u.run, u.local, u.down = u.run[:0], 0, time.Time{}
 	return since, run
 }
 
@@ -66,7 +68,7 @@ func (c *core) notAlone(now time.Time) {
 		return
 	}
 	clear(c.dead)
-	for k := range run {
+	for _, k := range run {
 		if e := c.table.get(k); e != nil {
 			c.table.fail(e, max(1, e.fails)-1)
 			for _, a := range e.ref().Addresses() {
@@ -75,7 +77,7 @@ func (c *core) notAlone(now time.Time) {
 		}
 	}
 	for _, ct := range c.sched.restored { // the first ones were dropped for it
-		if run[ct.Key] && c.table.get(ct.Key) == nil {
+		if slices.Contains(run, ct.Key) && c.table.get(ct.Key) == nil {
 			for _, a := range ct.Addresses() {
 				delete(c.shut, a)
 			}
