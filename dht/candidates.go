@@ -59,11 +59,8 @@ func (t *table) heard(h *hearing, c *Contact) bool {
 
 // replace tells whether c is new among the replacements.
 func (b *bucket) replace(c *Contact, by uint32, id ID) bool {
-	s := spare{top: id.top(), rec: c.Record, by: by}
-	if c.Record == nil {
-		s.bare = &bare{*c, id}
-		s.bare.by = by
-	}
+	s := spare{newWho(c, id), id.top()}
+	s.by = by
 	i := b.spare(s.top, c.Key)
 	known := i >= 0
 	switch {
@@ -86,7 +83,7 @@ func (b *bucket) replace(c *Contact, by uint32, id ID) bool {
 func (b *bucket) spare(top uint64, k Key) int {
 	for i := range b.replacements {
 		s := &b.replacements[i]
-		if s.top == top && (s.rec != nil && s.rec.Key == k || s.bare != nil && s.bare.Key == k) {
+		if s.top == top && s.key() == k {
 			return i
 		}
 	}
@@ -110,7 +107,7 @@ func (t *table) takeCandidates(n int) []Contact {
 		free, i := max(bucketSize-len(b.entries), 1)-b.asked, 0
 		for i < len(b.replacements) && len(out) < n && free > 0 {
 			c := b.replacements[i].contact()
-			if !t.room(b, c.id(), groupsOf(space[:0], t.group, &c)) {
+			if !t.room(b, b.replacements[i].id(), groupsOf(space[:0], t.group, &c)) {
 				i++
 				continue
 			}

@@ -138,7 +138,7 @@ func (c *core) blame(now time.Time, cl *call, err error) {
 		c.sweepDead(now)
 	}
 	if len(c.dead) < maxDead {
-		c.dead[ct.Key] = dead{now.Add(deadKept), seqOf(ct.Record)}
+		c.dead[ct.Key] = dead{c.table.stamp(now.Add(deadKept)), seqOf(ct.Record)}
 	}
 }
 
@@ -146,7 +146,7 @@ func (c *core) blame(now time.Time, cl *call, err error) {
 // since cl was sent: however many calls are in flight, they end at once, and are one failure.
 func (c *core) counted(cl *call, err error) bool {
 	d, blamed := c.dead[cl.to.Key]
-	return blamed && cl.sent.Before(d.until.Add(-deadKept)) &&
+	return blamed && c.table.stamp(cl.sent) < d.until-stamp(deadKept) &&
 		!errors.Is(err, ErrDial) && !errors.Is(err, ErrUplink) && !errors.Is(err, context.DeadlineExceeded)
 }
 
@@ -163,14 +163,14 @@ func (c *core) shutOut(now time.Time, ct Contact) {
 	by := referrer(&ct, ct.by)
 	for _, a := range ct.Addresses() {
 		s, known := c.shut[a]
-		if !now.Before(s.until) {
+		if c.table.stamp(now) >= s.until {
 			s = shut{}
 		}
 		if !slices.Contains(s.by[:s.n], by) && s.n < maxReferrers {
 			s.by[s.n] = by
 			s.n++
 		}
-		s.until = now.Add(shutKept)
+		s.until = c.table.stamp(now.Add(shutKept))
 		if known || len(c.shut) < maxShut {
 			c.shut[a] = s
 		}
@@ -179,11 +179,13 @@ func (c *core) shutOut(now time.Time, ct Contact) {
 
 // sweepDead and sweepShut forget what is over.
 func (c *core) sweepDead(now time.Time) {
-	maps.DeleteFunc(c.dead, func(_ Key, d dead) bool { return !now.Before(d.until) })
+	at := c.table.stamp(now)
+	maps.DeleteFunc(c.dead, func(_ Key, d dead) bool { return at >= d.until })
 }
 
 func (c *core) sweepShut(now time.Time) {
-	maps.DeleteFunc(c.shut, func(_ netip.AddrPort, s shut) bool { return !now.Before(s.until) })
+	at := c.table.stamp(now)
+	maps.DeleteFunc(c.shut, func(_ netip.AddrPort, s shut) bool { return at >= s.until })
 }
 
 // referrer is by, the network of who named ct; where that is none, ct itself.
@@ -197,13 +199,13 @@ func referrer(ct *Contact, by uint32) uint32 {
 // familiar are the contacts that this node's operator, or its last run, has named:
 // they are tried again and again.
 func (c *core) familiar(k Key) bool {
-	is := func(o Contact) bool { return o.Key == k }
-	return c.cfg.linked(k) || slices.ContainsFunc(c.cfg.Bootstrap, is) || slices.ContainsFunc(c.sched.restored, is)
+	return c.cfg.linked(k) || slices.ContainsFunc(c.cfg.Bootstrap, func(o Contact) bool { return o.Key == k }) ||
+		slices.ContainsFunc(c.sched.restored, func(o who) bool { return o.key() == k })
 }
 
 // isDead tells whether a contact, as by names it, is not worth a try now.
 func (c *core) isDead(now time.Time, ct *Contact, by uint32) bool {
-	if d, ok := c.dead[ct.Key]; ok && now.Before(d.until) && seqOf(ct.Record) <= d.seq {
+	if d, ok := c.dead[ct.Key]; ok && c.table.stamp(now) < d.until && seqOf(ct.Record) <= d.seq {
 		return true
 	}
 	return c.isShut(now, ct, by)
@@ -217,7 +219,7 @@ func (c *core) isShut(now time.Time, ct *Contact, by uint32) bool {
 	addrs, by := ct.Addresses(), referrer(ct, by)
 	for _, a := range addrs { // most are not, and this is soon known
 		s, known := c.shut[a]
-		if !known || !now.Before(s.until) || s.n < maxReferrers && !slices.Contains(s.by[:s.n], by) {
+		if !known || c.table.stamp(now) >= s.until || s.n < maxReferrers && !slices.Contains(s.by[:s.n], by) {
 			return false
 		}
 	}

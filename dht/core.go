@@ -98,7 +98,7 @@ func (cl *call) own() bool { return cl.op == nil || !cl.op.byUser() }
 // named it. A liar who names his own key at another's address so hides it from nobody
 // who hears of it elsewhere.
 type shut struct {
-	until time.Time
+	until stamp
 	by    [maxReferrers]uint32
 	n     uint8
 }
@@ -115,7 +115,7 @@ const (
 
 // dead is a contact that did not answer a moment ago.
 type dead struct {
-	until time.Time
+	until stamp
 	seq   uint64 // of the record that was tried: a newer one is worth a try
 }
 
@@ -239,7 +239,11 @@ func (c *core) seeds(now time.Time, target ID) []Contact {
 		out = failed // all of them: it was perhaps our own uplink
 	}
 	if len(out) < bucketSize || !c.up.down.IsZero() {
-		for _, b := range slices.Concat(c.cfg.Bootstrap, c.sched.restored) {
+		more := slices.Clone(c.cfg.Bootstrap)
+		for _, w := range c.sched.restored {
+			more = append(more, w.contact())
+		}
+		for _, b := range more {
 			if b.Key != c.self && c.table.get(b.Key) == nil {
 				out = append(out, b)
 			}

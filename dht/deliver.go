@@ -123,7 +123,7 @@ func (c *core) sync(now time.Time) {
 }
 
 func (r *Record) appendDigest(b []byte) []byte {
-	id, sum := (&Contact{Key: r.Key, Record: r}).id(), sha256.Sum256(r.raw)
+	id, sum := r.position(), sha256.Sum256(r.raw)
 	b = append(b, id[:8]...)
 	b = binary.BigEndian.AppendUint64(b, r.Seq)
 	return append(b, sum[:8]...)
@@ -135,8 +135,8 @@ func (c *core) serveSync(have []byte, resp *Response) {
 		verdict := byte(SyncSame)
 		var at ID
 		copy(at[:], have[:8])
-		if id, ok := c.store.prefixes[[8]byte(have)]; ok {
-			switch theirs, ours := string(have[8:DigestSize]), string(c.store.records[id].rec.appendDigest(nil)[8:]); {
+		if h := c.store.prefixes[[8]byte(have)]; h != nil {
+			switch theirs, ours := string(have[8:DigestSize]), string(h.rec.appendDigest(nil)[8:]); {
 			case theirs > ours:
 				verdict = SyncWant
 			case theirs < ours:
@@ -151,12 +151,13 @@ func (c *core) serveSync(have []byte, resp *Response) {
 
 // synced follows the answer to a SYNC.
 func (c *core) synced(now time.Time, cl *call, resp *Response) {
-	have, ids := cl.req.Have, c.store.prefixes
+	have := cl.req.Have
 	for i := 0; i < len(resp.Want) && (i+1)*DigestSize <= len(have); i++ {
-		id, ok := ids[[8]byte(have[i*DigestSize:])]
-		if !ok {
+		h := c.store.prefixes[[8]byte(have[i*DigestSize:])]
+		if h == nil {
 			continue
 		}
+		id := h.rec.position()
 		switch resp.Want[i] {
 		case SyncWant:
 			c.deliver(cl.to, c.putRequest(now, id))

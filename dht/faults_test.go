@@ -282,7 +282,7 @@ func TestForcedPublish(t *testing.T) {
 	}
 	c.sched.joined, c.sched.filled, c.sched.publish = true, true, epoch.Add(100*time.Hour)
 	c.sched.self, c.sched.sample, c.sched.sync = epoch.Add(100*time.Hour), epoch.Add(100*time.Hour), epoch.Add(100*time.Hour)
-	c.shut[testAddr(4711)] = shut{until: epoch.Add(time.Hour), n: maxReferrers}
+	c.shut[testAddr(4711)] = shut{until: c.table.stamp(epoch.Add(time.Hour)), n: maxReferrers}
 	calls, wave := 0, 0
 	for ; wave < 20; wave++ {
 		for i := range uplinkRun {

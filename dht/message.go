@@ -247,6 +247,14 @@ func (c *Contact) id() ID {
 // of tells whether r is finished, and k's.
 func (r *Record) of(k Key) bool { return len(r.raw) > 0 && r.Key == k }
 
+// position is NodeID(r.Key).
+func (r *Record) position() ID {
+	if len(r.raw) > 0 {
+		return r.id
+	}
+	return NodeID(r.Key)
+}
+
 // Validate checks a Contact that came from the network, but not the signature.
 func (c *Contact) Validate() error {
 	if c.Record == nil {

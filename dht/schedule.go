@@ -47,7 +47,7 @@ type schedule struct {
 	joined     bool      // the first search of our own is over
 	bootstrap  time.Time // next try while the table is empty
 	backoff    time.Duration
-	restored   []Contact // of the last run, or dropped: asked when the table is empty
+	restored   []who // of the last run, or dropped: asked when the table is empty
 
 	started   time.Time
 	self      time.Time // next search for our own neighbourhood
@@ -73,8 +73,8 @@ func (s *schedule) init(now time.Time) {
 // remember keeps a contact that was dropped: if all are, it was perhaps our own
 // uplink that failed.
 func (s *schedule) remember(ct Contact) {
-	s.restored = slices.DeleteFunc(s.restored, func(o Contact) bool { return o.Key == ct.Key })
-	s.restored = append(slices.Delete(s.restored, 0, max(0, len(s.restored)-restoreSeeds+1)), ct)
+	s.restored = slices.DeleteFunc(s.restored, func(o who) bool { return o.key() == ct.Key })
+	s.restored = append(slices.Delete(s.restored, 0, max(0, len(s.restored)-restoreSeeds+1)), newWho(&ct, ct.id()))
 }
 
 // schedule begins what is due.

@@ -171,8 +171,8 @@ func (c *core) restore(now time.Time, b []byte) error {
 	}
 	c.rnd.Shuffle(len(s.contacts), func(i, j int) { s.contacts[i], s.contacts[j] = s.contacts[j], s.contacts[i] })
 	for _, r := range s.contacts[:min(restoreSeeds, len(s.contacts))] {
-		if r.Key != c.self && c.verify(r) == nil && !slices.ContainsFunc(c.sched.restored, func(o Contact) bool { return o.Key == r.Key }) {
-			c.sched.restored = append(c.sched.restored, Contact{Key: r.Key, Record: r})
+		if r.Key != c.self && c.verify(r) == nil && !slices.ContainsFunc(c.sched.restored, func(o who) bool { return o.key() == r.Key }) {
+			c.sched.restored = append(c.sched.restored, who{rec: r})
 		}
 	}
 	return nil

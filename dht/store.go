@@ -53,7 +53,7 @@ type store struct {
 	sources                        map[netip.Prefix]int  // records by the networks that they count for
 	homes                          map[netip.Prefix]*int // and by those that their agents have, or are said to have
 	last                           map[netip.Prefix]ID   // what farthest has said since anything changed
-	prefixes                       map[[8]byte]ID        // records by the first 8 bytes of their positions
+	prefixes                       map[[8]byte]*held     // records by the first 8 bytes of their positions
 	bytes                          int
 	withdrawn                      int       // records that are tombstones
 	evicted                        func(Key) // is told whose record was dropped for another; nil: nobody is
@@ -65,7 +65,7 @@ func newStore(self ID, cfg *Config) *store {
 		group = DefaultGroup
 	}
 	return &store{self: self, group: group, maxRecords: cfg.MaxRecords, maxBytes: cfg.MaxBytes, maxFloor: cfg.MaxFloors,
-		verify: (*Record).Verify, records: map[ID]*held{}, floors: map[ID]floor{}, sources: map[netip.Prefix]int{}, homes: map[netip.Prefix]*int{}, last: map[netip.Prefix]ID{}, prefixes: map[[8]byte]ID{}}
+		verify: (*Record).Verify, records: map[ID]*held{}, floors: map[ID]floor{}, sources: map[netip.Prefix]int{}, homes: map[netip.Prefix]*int{}, last: map[netip.Prefix]ID{}, prefixes: map[[8]byte]*held{}}
 }
 
 // get returns the valid record at id.
@@ -157,7 +157,7 @@ func (s *store) set(now time.Time, id ID, rec *Record, old *held, o origin) {
 		}
 		s.records[id] = h
 		s.count(h, 1)
-		s.prefixes[[8]byte(id[:8])] = id
+		s.prefixes[[8]byte(id[:8])] = h
 		s.bytes += len(rec.raw)
 		s.withdrawn += btoi(rec.tombstone())
 	}

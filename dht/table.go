@@ -12,88 +12,23 @@ const (
 )
 
 // entry is a contact that answered a call of ours. A node has hundreds, a simulation
-// millions: it has 48 bytes, and its record, which has its key and id, is one for all.
+// millions: it has 48 bytes.
 type entry struct {
-	rec       *Record
-	bare      *bare  // while it has no record
-	by        uint32 // Contact.by
+	who
 	rtt       uint32 // moving average, µs
-	since     stamp  // in the table
-	nextCheck stamp  // see table.checkAt
 	every     uint8  // minutes between two checks: doubles with age
 	fails     uint8  // in a row
 	moved     bool   // it has not answered since its addresses changed
 	called    bool   // it came by itself, and no contact that did not has named it
-}
-
-// bare is a contact without a record of its own, and its id.
-type bare struct {
-	Contact
-	id ID
-}
-
-func newEntry(c *Contact, id ID) *entry {
-	e := &entry{}
-	e.set(c, id)
-	return e
-}
-
-// set takes over who c is, and where.
-func (e *entry) set(c *Contact, id ID) {
-	if e.rec, e.bare, e.by = c.Record, nil, c.by; c.Record == nil || !c.Record.of(c.Key) {
-		e.rec, e.bare = nil, &bare{*c, id}
-	}
-}
-
-func (e *entry) contact() Contact {
-	if e.rec == nil {
-		return e.bare.Contact
-	}
-	return Contact{Key: e.rec.Key, Record: e.rec, by: e.by}
-}
-
-// ref is contact for who asks for a pointer.
-func (e *entry) ref() *Contact {
-	c := e.contact()
-	return &c
-}
-
-func (e *entry) key() Key {
-	if e.rec == nil {
-		return e.bare.Key
-	}
-	return e.rec.Key
-}
-
-// top is the first 64 bits of the id.
-func (e *entry) top() uint64 {
-	if e.rec == nil {
-		return e.bare.id.top()
-	}
-	return e.rec.id.top()
-}
-
-func (e *entry) id() ID {
-	if e.rec == nil {
-		return e.bare.id
-	}
-	return e.rec.id
+	since     stamp  // in the table
+	nextCheck stamp  // see table.checkAt
 }
 
 // spare is a candidate, whom somebody else named, as a bucket keeps it: there are as many of them as of
 // entries, and nobody asks for most.
 type spare struct {
-	top  uint64  // ID.top
-	rec  *Record // nil: see bare
-	bare *bare   // without a record
-	by   uint32  // Contact.by
-}
-
-func (s *spare) contact() Contact {
-	if s.rec != nil {
-		return Contact{Key: s.rec.Key, Record: s.rec, by: s.by}
-	}
-	return s.bare.Contact
+	who
+	top uint64 // ID.top
 }
 
 type bucket struct {
@@ -212,8 +147,7 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 		b.replace(&c, c.by, id)
 		return false
 	}
-	e := newEntry(&c, id)
-	e.since, e.every = t.stamp(now), uint8(every/time.Minute)
+	e := &entry{who: newWho(&c, id), since: t.stamp(now), every: uint8(every / time.Minute)}
 	t.ok(now, e, rtt)
 	t.thinner(b)
 	t.insert(b, e)
@@ -252,7 +186,7 @@ func (t *table) learn(e *entry, c Contact) {
 		return
 	}
 	if slices.Equal(c.Addresses(), e.ref().Addresses()) {
-		e.set(&c, e.id())
+		e.who = newWho(&c, e.id())
 		t.mark(e)
 		return
 	}
@@ -260,7 +194,7 @@ func (t *table) learn(e *entry, c Contact) {
 	var space [maxGroups]group
 	if groups := groupsOf(space[:0], t.group, &c); t.groupsFit(b, groups, e) {
 		t.count(e.ref(), -1)
-		e.set(&c, e.id())
+		e.who = newWho(&c, e.id())
 		e.moved = true
 		t.count(e.ref(), 1)
 		t.changes++

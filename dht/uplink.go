@@ -76,7 +76,8 @@ func (c *core) notAlone(now time.Time) {
 			}
 		}
 	}
-	for _, ct := range c.sched.restored { // the first ones were dropped for it
+	for _, w := range c.sched.restored { // the first ones were dropped for it
+		ct := w.contact()
 		if slices.Contains(run, ct.Key) && c.table.get(ct.Key) == nil {
 			for _, a := range ct.Addresses() {
 				delete(c.shut, a)
