@@ -101,7 +101,7 @@ func (t *table) takeCandidates(n int) []Contact {
 	var out []Contact
 	var space [maxGroups]group
 	for p, b := range t.buckets {
-		if b == nil || len(b.replacements) == 0 || len(b.entries) >= bucketSize && p < t.sibling || b.barren == t.changes+1 {
+		if b == nil || len(b.replacements) == 0 || len(b.entries) >= bucketSize && p < t.sibling || b.barren == t.freed+1 {
 			continue // no room for anyone
 		}
 		free, i := max(bucketSize-len(b.entries), 1)-b.asked, 0
@@ -117,7 +117,7 @@ func (t *table) takeCandidates(n int) []Contact {
 			out = append(out, c)
 		}
 		if i > 0 && i == len(b.replacements) {
-			b.barren = t.changes + 1
+			b.barren = t.freed + 1
 		}
 	}
 	return out

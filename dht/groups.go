@@ -112,7 +112,7 @@ func (t *table) groupBits(c *Contact) (bits uint64) {
 func (t *table) count(c *Contact, n int) {
 	var space [maxGroups]group
 	for _, g := range groupsOf(space[:0], t.group, c) {
-		t.crowd[uint8(groupHash(g)>>24)] += uint16(n)
+		t.crowd[groupHash(g)>>23] += uint16(n)
 	}
 }
 
@@ -121,7 +121,7 @@ func (t *table) count(c *Contact, n int) {
 func (t *table) groupsFit(b *bucket, groups []group, own *entry) bool {
 	var space [maxGroups]group
 	for _, g := range groups {
-		if int(t.crowd[uint8(groupHash(g)>>24)]) < g.limit(groupPerBucket, widePerBucket) {
+		if int(t.crowd[groupHash(g)>>23]) < g.limit(groupPerBucket, widePerBucket) {
 			continue
 		}
 		inBucket, inTable, bit := 0, 0, groupBit(groupHash(g))

@@ -185,13 +185,14 @@ func (c *core) name(out []Contact, from Key, target ID, known []byte) []Contact 
 			far = max(far, t^target.top())
 		}
 	}
+	asker := c.table.id(from)
 	n, at := len(out), target.top()
 	c.table.nearest(target, func(p place) bool {
 		r, top := p.named[p.i], p.tops[p.i]
 		switch {
 		case top^at > far:
 			return true // so is whoever comes after it
-		case r == nil || slices.Contains(tops, top) || r.Key == from:
+		case r == nil || slices.Contains(tops, top) || top == asker.top() && r.Key == from:
 			return false
 		}
 		if size += len(r.raw); size <= maxContactBytes {

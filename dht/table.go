@@ -41,7 +41,7 @@ type bucket struct {
 	touched      time.Time // last lookup in its range
 	asked        int       // candidates that were taken and have not answered yet
 	called       int       // entries that came by themselves
-	barren       uint64    // table.changes and 1 when no replacement fitted in; 0: some may
+	barren       uint64    // table.freed and 1 when no replacement fitted in; 0: some may
 }
 
 // find returns the place of id in entries, -1 if it is not there.
@@ -74,8 +74,8 @@ type table struct {
 	idle    time.Time // no bucket was touched last before it
 	sibling int       // buckets from here on may hold siblings beyond k
 	idOf    func(Key) ID
-	changes uint64      // of entries, or of their networks
-	crowd   [256]uint16 // entries by the hash of their groups: most networks have none, which needs no search
+	freed   uint64      // times that a place, or a network's share, became free
+	crowd   [512]uint16 // entries by the hash of their groups: most networks have none, which needs no search
 	asked   Key         // of the last get, and its id: a call is looked up several times. Get writes it
 	askedID ID
 }
@@ -197,7 +197,7 @@ func (t *table) learn(e *entry, c Contact) {
 		e.who = newWho(&c, e.id())
 		e.moved = true
 		t.count(e.ref(), 1)
-		t.changes++
+		t.freed++
 		i := b.find(e.id())
 		b.nets[i] = t.groupBits(e.ref())
 		b.mark(i)
@@ -254,7 +254,6 @@ func (t *table) insert(b *bucket, e *entry) {
 	b.mark(len(b.entries) - 1)
 	t.count(e.ref(), 1)
 	t.n++
-	t.changes++
 	t.countSiblings()
 }
 
@@ -265,7 +264,7 @@ func (t *table) remove(b *bucket, i int) {
 	b.entries, b.tops = slices.Delete(b.entries, i, i+1), slices.Delete(b.tops, i, i+1)
 	b.nets, b.named = slices.Delete(b.nets, i, i+1), slices.Delete(b.named, i, i+1)
 	t.n--
-	t.changes++
+	t.freed++
 	t.countSiblings()
 }
 
