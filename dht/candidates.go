@@ -54,7 +54,7 @@ func (t *table) heard(h *hearing, c *Contact) bool {
 	if b.spare(id.top(), c.Key) < 0 && h.dead(c, h.by) {
 		return false
 	}
-	return b.replace(c, h.by, id) && (len(b.entries) < bucketSize || t.besides(id))
+	return b.replace(c, h.by, id) && (len(b.entries) < t.k || t.besides(id))
 }
 
 // replace tells whether c is new among the replacements.
@@ -101,10 +101,10 @@ func (t *table) takeCandidates(n int) []Contact {
 	var out []Contact
 	var space [maxGroups]group
 	for p, b := range t.buckets {
-		if b == nil || len(b.replacements) == 0 || len(b.entries) >= bucketSize && p < t.sibling || b.barren == t.freed+1 {
+		if b == nil || len(b.replacements) == 0 || len(b.entries) >= t.k && p < t.sibling || b.barren == t.freed+1 {
 			continue // no room for anyone
 		}
-		free, i := max(bucketSize-len(b.entries), 1)-b.asked, 0
+		free, i := max(t.k-len(b.entries), 1)-b.asked, 0
 		for i < len(b.replacements) && len(out) < n && free > 0 {
 			c := b.replacements[i].contact()
 			if !t.room(b, b.replacements[i].id(), groupsOf(space[:0], t.group, &c)) {

@@ -84,7 +84,7 @@ func (t *table) untouched(now time.Time, long time.Duration) int {
 			continue
 		}
 		touched := b.touched
-		if len(b.entries) < bucketSize && len(b.replacements) == 0 && i < t.sibling {
+		if len(b.entries) < t.k && len(b.replacements) == 0 && i < t.sibling {
 			touched = touched.Add(-long * 3 / 4) // it lacks what there is
 		}
 		if touched.Before(t.idle) {

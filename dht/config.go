@@ -70,6 +70,8 @@ const (
 	bucketSize      = 16 // k
 	replacementSize = 10
 	siblingSize     = 32
+	clientBucket    = 8 // k and siblings in the table of a client
+	clientSiblings  = 16
 	pathsGet        = 3
 	pathsPut        = 4
 	pathsHardened   = 8

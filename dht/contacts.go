@@ -95,7 +95,7 @@ func (c *core) wanted(k Key) bool {
 		return true
 	}
 	b := c.table.bucket(id)
-	return len(b.entries) < bucketSize || c.table.besides(id)
+	return len(b.entries) < c.table.k || c.table.besides(id)
 }
 
 // blame notes that a contact did not answer, and why.

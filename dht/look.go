@@ -39,7 +39,7 @@ func (d *DHT) Table() TableInfo {
 
 func (t *table) info() TableInfo {
 	info := TableInfo{Self: t.self}
-	siblings := t.closest(t.self, siblingSize, nil)
+	siblings := t.closest(t.self, t.near, nil)
 	for i, b := range t.buckets {
 		if b == nil || len(b.entries)+len(b.replacements) == 0 {
 			continue

@@ -42,7 +42,7 @@ func (t *table) kept() []Key {
 
 // pinned calls f for each.
 func (t *table) pinned(f func(*entry)) {
-	siblings := t.closest(t.self, siblingSize, nil)
+	siblings := t.closest(t.self, t.near, nil)
 	for _, e := range siblings {
 		f(e)
 	}

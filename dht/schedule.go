@@ -151,6 +151,7 @@ func (c *core) scheduleUpkeep(now time.Time) {
 		c.start(now, opSelf, c.id)
 	}
 	c.prove(now)
+	c.resize(now)
 	if s.filling >= 0 && len(c.outbox) == 0 {
 		c.fill()
 	}
@@ -176,6 +177,18 @@ func (c *core) scheduleUpkeep(now time.Time) {
 			c.renew(now)
 			c.start(now, opPublish, c.id)
 		}
+	}
+}
+
+// resize fits the table to what this node is: a client, which nobody asks, needs fewer
+// contacts than a server. One that finds that it can be dialled looks for the others.
+func (c *core) resize(now time.Time) {
+	client := len(c.own.addrs) == 0 || c.proof.known && !c.proof.server
+	if client == (c.table.k == clientBucket) {
+		return
+	}
+	if c.table.resize(client); !client && c.sched.filled {
+		c.sched.self, c.sched.filled = now, false // all buckets again
 	}
 }
 
@@ -220,7 +233,7 @@ func (c *core) explore(i int) {
 	c.rnd.Shuffle(len(near), func(a, b int) { near[a], near[b] = near[b], near[a] })
 	slices.SortStableFunc(near, func(a, b *entry) int { return -btoi(c.cfg.linked(a.key())) + btoi(c.cfg.linked(b.key())) })
 	known, n := c.known(target), explorers
-	if b := c.table.buckets[i]; b != nil && len(b.entries) >= bucketSize && len(b.replacements) >= replacementSize/2 {
+	if b := c.table.buckets[i]; b != nil && len(b.entries) >= c.table.k && len(b.replacements) >= replacementSize/2 {
 		n = 1 // it lacks nothing
 	}
 	for _, e := range near[:min(n, len(near))] {

@@ -56,7 +56,7 @@ func (b *bucket) find(id ID) int {
 }
 
 // table is the routing table: for each length of the prefix shared with self a
-// bucket of up to k contacts. The s nearest contacts to self, the siblings, are
+// bucket of up to k contacts. The nearest contacts to self, the siblings, are
 // kept beyond k.
 //
 // Invariants: an entry has answered a call of ours; a live entry is never put
@@ -68,6 +68,8 @@ type table struct {
 	buckets []*bucket // up to the deepest that was ever used
 	own     bucket    // of self, always empty
 	n       int       // entries
+	k       int       // contacts of a bucket: bucketSize, or clientBucket
+	near    int       // siblings: siblingSize, or clientSiblings
 	putOut  uint64    // live entries that gave way to others
 	base    time.Time // the first time that the table heard of
 	next    time.Time // the earliest next of all buckets, or before it
@@ -81,7 +83,17 @@ type table struct {
 }
 
 func newTable(self ID, f GroupFunc) *table {
-	return &table{self: self, group: f, idOf: NodeID}
+	return &table{self: self, group: f, idOf: NodeID, k: bucketSize, near: siblingSize}
+}
+
+// resize sets how many contacts the table has room for. It puts out none; siblings that are
+// none any more go with the next contact that enters.
+func (t *table) resize(client bool) {
+	if t.k, t.near = bucketSize, siblingSize; client {
+		t.k, t.near = clientBucket, clientSiblings
+	}
+	t.freed++
+	t.countSiblings()
 }
 
 func (t *table) bucket(id ID) *bucket {
@@ -206,15 +218,15 @@ func (t *table) learn(e *entry, c Contact) {
 
 // room tells whether a contact fits in: as one of k, or as a sibling.
 func (t *table) room(b *bucket, id ID, groups []group) bool {
-	return (len(b.entries) < bucketSize || t.besides(id)) && t.groupsFit(b, groups, nil)
+	return (len(b.entries) < t.k || t.besides(id)) && t.groupsFit(b, groups, nil)
 }
 
 // besides tells whether id would be a sibling, of whom there may be more in a bucket.
 func (t *table) besides(id ID) bool {
-	return prefixLen(t.self, id) >= t.sibling && t.nearer(id) < siblingSize
+	return prefixLen(t.self, id) >= t.sibling && t.nearer(id) < t.near
 }
 
-// nearer counts the entries nearer to self than id, up to siblingSize or more.
+// nearer counts the entries nearer to self than id, up to t.near or more.
 func (t *table) nearer(id ID) int {
 	own := prefixLen(t.self, id)
 	n := 0
@@ -223,7 +235,7 @@ func (t *table) nearer(id ID) int {
 			n += len(t.buckets[i].entries)
 		}
 	}
-	if own < len(t.buckets) && t.buckets[own] != nil && n < siblingSize {
+	if own < len(t.buckets) && t.buckets[own] != nil && n < t.near {
 		for _, e := range t.buckets[own].entries {
 			if compare(t.self, e.id(), id) < 0 {
 				n++
@@ -237,11 +249,11 @@ func (t *table) nearer(id ID) int {
 // replacements. They were kept for their nearness only.
 func (t *table) trimSiblings() {
 	for _, b := range t.buckets {
-		if b == nil || len(b.entries) <= bucketSize {
+		if b == nil || len(b.entries) <= t.k {
 			continue
 		}
-		for i := len(b.entries) - 1; i >= 0 && len(b.entries) > bucketSize; i-- {
-			if e := b.entries[i]; t.nearer(e.id()) >= siblingSize {
+		for i := len(b.entries) - 1; i >= 0 && len(b.entries) > t.k; i-- {
+			if e := b.entries[i]; t.nearer(e.id()) >= t.near {
 				t.remove(b, i)
 				b.replace(e.ref(), e.by, e.id())
 			}
@@ -272,7 +284,7 @@ func (t *table) countSiblings() {
 	n := 0
 	for t.sibling = len(t.buckets) - 1; t.sibling > 0; t.sibling-- {
 		if b := t.buckets[t.sibling]; b != nil {
-			if n += len(b.entries); n >= siblingSize {
+			if n += len(b.entries); n >= t.near {
 				return
 			}
 		}
@@ -332,7 +344,7 @@ func (t *table) shallow() int {
 				n += len(t.buckets[j].entries)
 			}
 		}
-		if t.buckets[i] == nil || len(t.buckets[i].entries) < bucketSize {
+		if t.buckets[i] == nil || len(t.buckets[i].entries) < t.k {
 			return max(t.n+1, int(float64(n)/share))
 		}
 	}

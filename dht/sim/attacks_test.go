@@ -22,8 +22,8 @@ func brief(nodes int, edit func(*Config)) Config {
 func TestMalicious(t *testing.T) {
 	t.Parallel()
 	run := func(off dht.Ablation) Share {
-		r, _ := mustRun(t, brief(250, func(c *Config) {
-			c.Malicious, c.Behaviour, c.Session, c.Warmup, c.Duration, c.Lookups, c.Off = .8, Same, 0, 10*time.Second, time.Minute, 180, off
+		r, _ := mustRun(t, brief(300, func(c *Config) {
+			c.NAT, c.Malicious, c.Behaviour, c.Session, c.Warmup, c.Duration, c.Lookups, c.Off = -1, .8, Same, 0, 10*time.Second, time.Minute, 180, off
 		}))
 		return r.Found
 	}

@@ -11,6 +11,7 @@ const (
 	censusEvery  = 15 * time.Minute
 	censusSample = 400 // nodes that are looked at each time
 	nearest      = 16  // k
+	clientBucket = 8   // k of a client
 	hourOld      = 45 * time.Minute
 )
 
@@ -19,7 +20,7 @@ const (
 type census struct {
 	times           int64
 	online, servers int64
-	full, fillable  int64 // buckets with 16 contacts, of those that could have
+	full, fillable  int64 // buckets with k contacts, of those for which there are 16
 	stale, entries  int64 // of buckets that are full
 	staleThin, thin int64 // of the others
 	know, nodes     int64 // nodes that know 15 of the 16 nearest
@@ -89,6 +90,10 @@ func (c *census) look(s *sim, n *node) {
 // node looks at one node.
 func (c *census) node(s *sim, at int64, n *node, servers *directory) {
 	var fill, stale [65]int64
+	k := int64(nearest)
+	if n.nat {
+		k = clientBucket
+	}
 	bad := int64(0)
 	known := map[int32]bool{}
 	n.m.Table(func(e dht.TableEntry) {
@@ -111,7 +116,7 @@ func (c *census) node(s *sim, at int64, n *node, servers *directory) {
 	})
 	c.badMost = max(c.badMost, bad)
 	for b := range fill {
-		if fill[b] >= nearest {
+		if fill[b] >= k {
 			c.entries += fill[b]
 			c.stale += stale[b]
 		} else {
@@ -123,7 +128,7 @@ func (c *census) node(s *sim, at int64, n *node, servers *directory) {
 		}
 		if lo, hi := servers.bucket(top(n.nid), b); hi-lo >= nearest {
 			c.fillable++
-			if fill[b] >= nearest {
+			if fill[b] >= k {
 				c.full++
 			}
 		}
