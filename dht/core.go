@@ -149,6 +149,9 @@ func (c *core) startOp(now time.Time, o *op, target ID) *op {
 		if cfg.quorum = quorum; o.strict {
 			cfg.quorum, cfg.alpha = 0, alphaStrict
 		}
+		if !o.strict && !o.hardened && !c.off.Region {
+			cfg.region = c.radius()
+		}
 		cfg.wait = func() time.Duration { return c.dials.wait() + c.pace.slack() }
 	case opReadback:
 		cfg.get, cfg.minSeq = true, seqOf(c.own.rec)

@@ -25,17 +25,6 @@ func (p *path) add(n *node) {
 	p.list = slices.Insert(p.list, i, n)
 }
 
-// inFlight counts the calls that path i waits for.
-func (p *path) inFlight(i int, now time.Time) int {
-	c := 0
-	for _, n := range p.list {
-		if n.state == nodeAsked && n.path == i && now.Before(n.hedge) {
-			c++
-		}
-	}
-	return c
-}
-
 // pick returns the nearest node that nobody asked, among the path's nearest, and
 // passes over those whose network this lookup has dialled often enough. One that
 // is late in a get has no place among the nearest until it answers: where many are
