@@ -10,7 +10,8 @@ import (
 )
 
 // Waiting for one call: a multiple of the contact's own round-trip time within
-// bounds; a contact never called has to be dialled first.
+// bounds. A contact without a session has to be dialled first, and has no less time than
+// one that was never called.
 const (
 	minTimeout   = time.Second
 	maxTimeout   = 2 * time.Second
@@ -261,8 +262,11 @@ func (c *core) contact(id ID) (ct Contact, called, ok bool) {
 func (c *core) patience(k Key) (timeout, hedge time.Duration) {
 	timeout, hedge = firstTimeout, firstHedge
 	if e := c.table.get(k); e != nil && e.rtt > 0 {
-		rtt := e.roundTrip()
-		timeout, hedge = min(max(3*rtt, minTimeout), maxTimeout), max(rtt*3/2, minHedge)
+		rtt, leastTimeout, leastHedge := e.roundTrip(), minTimeout, minHedge
+		if c.cfg.sessions && !c.cfg.linked(k) {
+			leastTimeout, leastHedge = firstTimeout, firstHedge
+		}
+		timeout, hedge = min(max(3*rtt, leastTimeout), maxTimeout), max(rtt*3/2, leastHedge)
 	}
 	slack := c.pace.slack()
 	return timeout + slack, hedge + slack
