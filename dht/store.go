@@ -18,12 +18,13 @@ const (
 // held is a record kept for its agent.
 type held struct {
 	rec     *Record
-	until   time.Time      // the earlier end by the author's clock and by ours
-	credit  int            // changes left
-	written time.Time      // when credit was last counted
-	agent   bool           // its agent brought it
-	nets    []netip.Prefix // wide networks that it counts for: see netsOf
-	homes   []*int         // what store.homes has of those that it names; its agent did not bring it
+	until   time.Time        // the earlier end by the author's clock and by ours
+	credit  int              // changes left
+	written time.Time        // when credit was last counted
+	agent   bool             // its agent brought it
+	nets    []netip.Prefix   // wide networks that it counts for: see netsOf
+	homes   []*int           // what store.homes has of those that it names; its agent did not bring it
+	back    []netip.AddrPort // that rec, a tombstone, has taken back: of the record that was here
 }
 
 // floor is the highest seq seen of an agent: a lower one is never taken again,
@@ -143,6 +144,12 @@ func (s *store) set(now time.Time, id ID, rec *Record, old *held, o origin) {
 	if old != nil {
 		s.bytes += len(rec.raw) - len(old.rec.raw)
 		s.withdrawn += btoi(rec.tombstone()) - btoi(old.rec.tombstone())
+		switch {
+		case !rec.tombstone():
+			old.back = nil
+		case !old.rec.tombstone():
+			old.back = old.rec.Addrs
+		}
 		old.rec, old.until = rec, until(now, rec)
 		s.promote(id, old, o)
 	} else {
