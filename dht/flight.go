@@ -29,8 +29,8 @@ func (l *lookup) likely(n *node) bool { return fraction(l.target, n.id) <= l.reg
 // missed notes that n has no record, or not the newest one: where it was likely, another is asked for it.
 func (l *lookup) missed(n *node) { l.misses += btoi(l.likely(n)) }
 
-// enough tells whether as many likely holders are asked, by all paths together, as the quorum lacks: further
-// calls, most of them dials, would be for nothing. Each one that has not got it, or is late, makes room for two others, so
+// enough tells whether as many likely holders are asked, by all paths together, as the quorum lacks: who is no
+// contact would be dialled for nothing. Each one that has not got it, or is late, makes room for two others, so
 // that where many disappoint all paths soon have alpha calls in flight, as in any lookup. One path's liars can't hold up
 // the others: they have alpha places at most, fewer than the quorum; those of two paths can for as long as it takes two of
 // them to be late. Where the region is not known, or all are to be asked, there is never enough.

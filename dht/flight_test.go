@@ -2,13 +2,14 @@ package dht
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
 )
 
-// As many of those in the region are asked at once as the quorum lacks, and more as they disappoint.
+// As many of those in the region who are no contacts are asked at once as the quorum lacks, and more as they disappoint.
 func TestLookupAsksAsManyAsItLacks(t *testing.T) {
 	t.Parallel()
 	rec, newer := testRecord(t, 1, 5, epoch), testRecord(t, 1, 6, epoch)
@@ -18,6 +19,7 @@ func TestLookupAsksAsManyAsItLacks(t *testing.T) {
 		name    string
 		region  float64
 		all     bool        // are to be asked
+		known   int         // of the nearest, that are contacts
 		local   bool        // this node holds it
 		answers []*Response // of the first that are asked; nil: it refuses
 		later   time.Duration
@@ -28,6 +30,8 @@ func TestLookupAsksAsManyAsItLacks(t *testing.T) {
 		{name: "nobody is in it", region: 1e-15, first: full, then: full},
 		{name: "all are in it and are to be asked", region: 1, all: true, first: full, then: full},
 		{name: "all are in it", region: 1, first: quorum, then: quorum},
+		{name: "contacts are asked as ever", region: 1, known: 32, first: full, then: full},
+		{name: "contacts count", region: 1, known: 4, first: 4, then: 4},
 		{name: "one of three is here", region: 1, local: true, first: quorum - 1, then: quorum - 1},
 		{name: "one has it", region: 1, answers: []*Response{has}, first: quorum, then: quorum - 1},
 		{name: "two have it", region: 1, answers: []*Response{has, has}, first: quorum, then: quorum - 2},
@@ -47,6 +51,10 @@ func TestLookupAsksAsManyAsItLacks(t *testing.T) {
 		}
 		if l.region = c.region; c.local {
 			l.best, l.holders[Key{9}] = rec, true
+		}
+		nodes := slices.SortedFunc(maps.Values(l.all), func(a, b *node) int { return compare(l.target, a.id, b.id) })
+		for _, n := range nodes[:c.known] {
+			n.known = true
 		}
 		qs := l.next(epoch, 100)
 		if len(qs) != c.first {

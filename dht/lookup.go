@@ -153,7 +153,7 @@ func (l *lookup) next(now time.Time, room int) []query {
 	for len(out) < room && !l.done() {
 		before := len(out)
 		for i, p := range l.paths {
-			if len(out) < room && l.inFlight(now, i) < l.alpha && !l.enough(now) {
+			if len(out) < room && l.inFlight(now, i) < l.alpha {
 				if n := l.pick(now, p); n != nil {
 					out = append(out, l.ask(now, i, n))
 				}
