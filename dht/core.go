@@ -262,11 +262,11 @@ func (c *core) contact(id ID) (ct Contact, called, ok bool) {
 func (c *core) patience(k Key) (timeout, hedge time.Duration) {
 	timeout, hedge = firstTimeout, firstHedge
 	if e := c.table.get(k); e != nil && e.rtt > 0 {
-		rtt, leastTimeout, leastHedge := e.roundTrip(), minTimeout, minHedge
+		rtt, least := e.roundTrip(), minTimeout
 		if c.cfg.sessions && !c.cfg.linked(k) {
-			leastTimeout, leastHedge = firstTimeout, firstHedge
+			least = firstTimeout
 		}
-		timeout, hedge = min(max(3*rtt, leastTimeout), maxTimeout), max(rtt*3/2, leastHedge)
+		timeout, hedge = min(max(3*rtt, least), maxTimeout), max(rtt*3/2, minHedge)
 	}
 	slack := c.pace.slack()
 	return timeout + slack, hedge + slack

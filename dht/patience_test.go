@@ -107,7 +107,7 @@ func TestPatienceForDials(t *testing.T) {
 	}{
 		{name: "nobody knows it", sessions: true, timeout: firstTimeout, hedge: firstHedge},
 		{name: "a session", sessions: true, linked: true, rtt: 20 * time.Millisecond, timeout: minTimeout, hedge: minHedge},
-		{name: "no session", sessions: true, rtt: 20 * time.Millisecond, timeout: firstTimeout, hedge: firstHedge},
+		{name: "no session", sessions: true, rtt: 20 * time.Millisecond, timeout: firstTimeout, hedge: minHedge},
 		{name: "a session, far away", sessions: true, linked: true, rtt: 600 * time.Millisecond, timeout: 1800 * time.Millisecond, hedge: 900 * time.Millisecond},
 		{name: "no session, far away", sessions: true, rtt: 600 * time.Millisecond, timeout: 1800 * time.Millisecond, hedge: 900 * time.Millisecond},
 		{name: "nobody keeps sessions", rtt: 20 * time.Millisecond, timeout: minTimeout, hedge: minHedge},
