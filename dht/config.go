@@ -60,6 +60,7 @@ type Config struct {
 
 	dialBack bool           // Network is a DialBacker
 	linked   func(Key) bool // tells whether a session is open
+	sessions bool           // linked knows that: who has none must be dialled
 }
 
 // MaxLookups is the default of Config.MaxLookups.
@@ -112,11 +113,11 @@ func (c Config) withDefaults() Config {
 		c.Rand = rand.NewPCG(rand.Uint64(), rand.Uint64())
 	}
 	_, c.dialBack = c.Network.(DialBacker)
-	if c.linked == nil {
-		c.linked = func(Key) bool { return false }
-	}
 	if l, ok := c.Network.(Linker); ok {
 		c.linked = l.Linked
+	}
+	if c.sessions = c.linked != nil; !c.sessions {
+		c.linked = func(Key) bool { return false }
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -10,7 +10,8 @@ import (
 )
 
 // Waiting for one call: a multiple of the contact's own round-trip time within
-// bounds; a contact never called has to be dialled first.
+// bounds. A contact without a session has to be dialled first, and has no less time than
+// one that was never called.
 const (
 	minTimeout   = time.Second
 	maxTimeout   = 2 * time.Second
@@ -149,6 +150,9 @@ func (c *core) startOp(now time.Time, o *op, target ID) *op {
 		if cfg.quorum = quorum; o.strict {
 			cfg.quorum, cfg.alpha = 0, alphaStrict
 		}
+		if !o.strict && !o.hardened && !c.off.Region {
+			cfg.region = c.radius()
+		}
 		cfg.wait = func() time.Duration { return c.dials.wait() + c.pace.slack() }
 	case opReadback:
 		cfg.get, cfg.minSeq = true, seqOf(c.own.rec)
@@ -262,8 +266,11 @@ func (c *core) contact(id ID) (ct Contact, called, ok bool) {
 func (c *core) patience(k Key) (timeout, hedge time.Duration) {
 	timeout, hedge = firstTimeout, firstHedge
 	if e := c.table.get(k); e != nil && e.rtt > 0 {
-		rtt := e.roundTrip()
-		timeout, hedge = min(max(3*rtt, minTimeout), maxTimeout), max(rtt*3/2, minHedge)
+		rtt, least := e.roundTrip(), minTimeout
+		if c.cfg.sessions && !c.cfg.linked(k) {
+			least = firstTimeout
+		}
+		timeout, hedge = min(max(3*rtt, least), maxTimeout), max(rtt*3/2, minHedge)
 	}
 	slack := c.pace.slack()
 	return timeout + slack, hedge + slack

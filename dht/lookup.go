@@ -15,7 +15,9 @@ type lookup struct {
 	lookupConfig
 	start   time.Time
 	all     map[Key]*node
-	room    []node // for further ones: made by the dozen
+	room    []node  // for further ones: made by the dozen
+	flying  []*node // who was asked and has neither answered nor failed
+	misses  int     // see missed
 	paths   []*path
 	best    *Record      // the newest verified record
 	entry   []byte       // the body of the entry, checked
@@ -33,10 +35,11 @@ type lookupConfig struct {
 	known    uint64 // seq of the record that is known already
 	brief    bool   // a FIND asks for contacts that are not known yet, nobody waits for it
 	paths    int
-	alpha    int    // calls in flight per path; 0: alpha
-	maxNew   int    // contacts taken of one response; 0: maxNew
-	quorum   int    // holders after which a get ends; 0: only when the paths end
-	minSeq   uint64 // a record below it does not count
+	alpha    int     // calls in flight per path; 0: alpha
+	maxNew   int     // contacts taken of one response; 0: maxNew
+	quorum   int     // holders after which a get ends; 0: only when the paths end
+	minSeq   uint64  // a record below it does not count
+	region   float64 // the radius around the target within which the holders are; 0: see enough
 	group    GroupFunc
 	verify   func(*Record) error
 	check    func([]byte) bool // the body of the entry looked for; nil: a record is
@@ -138,6 +141,7 @@ func (l *lookup) forged(k Key) {
 		return
 	}
 	delete(l.all, k)
+	l.landed(n)
 	for _, p := range l.paths {
 		p.list = slices.DeleteFunc(p.list, func(o *node) bool { return o == n })
 	}
@@ -149,7 +153,7 @@ func (l *lookup) next(now time.Time, room int) []query {
 	for len(out) < room && !l.done() {
 		before := len(out)
 		for i, p := range l.paths {
-			if len(out) < room && p.inFlight(i, now) < l.alpha {
+			if len(out) < room && l.inFlight(now, i) < l.alpha {
 				if n := l.pick(now, p); n != nil {
 					out = append(out, l.ask(now, i, n))
 				}
@@ -170,6 +174,7 @@ func (l *lookup) ask(now time.Time, path int, n *node) query {
 	}
 	p := l.paths[path]
 	p.asked++
+	l.flying = append(l.flying, n)
 	req := &Request{Op: OpFind, Target: p.target}
 	if l.brief {
 		req.Known = l.nearestKnown(p.target)
@@ -222,15 +227,10 @@ func (l *lookup) done() bool {
 
 // wake is when next should be asked again though nothing came.
 func (l *lookup) wake(now time.Time) (at time.Time) {
-	for _, p := range l.paths {
-		for _, n := range p.list {
-			if n.state != nodeAsked {
-				continue
-			}
-			for _, t := range [...]time.Time{n.hedge, n.late(), n.until} {
-				if t.After(now) && (at.IsZero() || t.Before(at)) {
-					at = t
-				}
+	for _, n := range l.flying {
+		for _, t := range [...]time.Time{n.hedge, n.late(), n.until} {
+			if t.After(now) && (at.IsZero() || t.Before(at)) {
+				at = t
 			}
 		}
 	}
@@ -244,6 +244,7 @@ func (l *lookup) answered(now time.Time, k Key, resp *Response) bool {
 		return false
 	}
 	n.state = nodeAnswered
+	l.landed(n)
 	l.replies++
 	step := l.step(now, n)
 	better := false
@@ -266,6 +267,9 @@ func (l *lookup) answered(now time.Time, k Key, resp *Response) bool {
 		step.Answer = AnswerCloser
 	default:
 		step.Answer = AnswerNone
+	}
+	if !l.holders[k] {
+		l.missed(n)
 	}
 	l.trace = append(l.trace, step)
 	return better
@@ -309,6 +313,8 @@ func (l *lookup) failed(now time.Time, k Key, err error) {
 		return
 	}
 	n.state = nodeFailed
+	l.landed(n)
+	l.missed(n)
 	step := l.step(now, n)
 	step.Answer, step.Err = AnswerFailed, err.Error()
 	l.trace = append(l.trace, step)

@@ -75,7 +75,7 @@ func (s *store) turn(h *held) turn {
 }
 
 // mayHandOn tells whether neighbours may be given h: its agent was here, from a network where it says that
-// it can be dialled.
+// it can be dialled, or said so until it withdrew. A tombstone alone names no network: anybody could make any number.
 func (s *store) mayHandOn(h *held) bool {
 	if s.off.Stores {
 		return true
@@ -83,7 +83,11 @@ func (s *store) mayHandOn(h *held) bool {
 	if !h.agent || !h.nets[0].IsValid() {
 		return h.agent
 	}
-	return slices.ContainsFunc(h.rec.Addrs, func(a netip.AddrPort) bool {
+	addrs := h.rec.Addrs
+	if h.rec.tombstone() {
+		addrs = h.back
+	}
+	return slices.ContainsFunc(addrs, func(a netip.AddrPort) bool {
 		_, wide := s.group(a.Addr())
 		return wide == h.nets[0]
 	})

@@ -290,3 +290,53 @@ func TestPromotionsAreCounted(t *testing.T) {
 		t.Errorf("handed on: %s, asked %d times", st, asked)
 	}
 }
+
+// A tombstone is handed on as the record was that it takes back: if its agent was here, from where it said
+// that it can be dialled. One that takes nothing back is not.
+func TestTombstonesAreHandedOn(t *testing.T) {
+	t.Parallel()
+	a, b, none := wideNet(1), wideNet(2), netip.Prefix{}
+	local := netip.MustParsePrefix("10.1.0.0/16")
+	type put struct {
+		at    []netip.Prefix // of the record; nil: a tombstone
+		agent bool
+		from  netip.Prefix
+	}
+	for _, c := range []struct {
+		name string
+		puts []put
+		want bool
+	}{
+		{"from there", []put{{[]netip.Prefix{a}, true, a}, {nil, true, a}}, true},
+		{"from one of its networks", []put{{[]netip.Prefix{b, a}, true, a}, {nil, true, b}}, true},
+		{"pushed over a session", []put{{[]netip.Prefix{a}, true, a}, {nil, false, none}}, true},
+		{"pushed over a session, and then put", []put{{[]netip.Prefix{a}, true, a}, {nil, false, none}, {nil, true, a}}, true},
+		{"renewed", []put{{[]netip.Prefix{a}, true, a}, {nil, true, a}, {nil, true, a}}, true},
+		{"the record was handed on, the agent itself withdraws", []put{{[]netip.Prefix{a}, false, b}, {nil, true, a}}, true},
+		{"within one's own network", []put{{[]netip.Prefix{local}, true, none}, {nil, true, none}}, true},
+		{"alone", []put{{nil, true, a}}, false},
+		{"alone, renewed", []put{{nil, true, a}, {nil, true, a}}, false},
+		{"from elsewhere", []put{{[]netip.Prefix{b}, true, a}, {nil, true, a}}, false},
+		{"it has moved meanwhile", []put{{[]netip.Prefix{a}, true, a}, {nil, true, b}}, false},
+		{"all by somebody else", []put{{[]netip.Prefix{a}, false, a}, {nil, false, a}}, false},
+		{"what it took back before does not count", []put{{[]netip.Prefix{a}, true, a}, {nil, true, a}, {[]netip.Prefix{b}, true, a}, {nil, true, a}}, false},
+		{"it is back", []put{{[]netip.Prefix{a}, true, a}, {nil, true, a}, {[]netip.Prefix{b}, true, a}}, false},
+	} {
+		s := testStore(64, 1<<20, 1<<10)
+		for i, p := range c.puts {
+			r, err := Record{Key: pub(testKey(1)), Flags: FlagServer | FlagTombstone, Seq: uint64(1 + i), IssuedAt: epoch, TTL: time.Hour}.Sign(testKey(1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.at != nil {
+				r = recordAt(t, 1, r.Seq, p.at...)
+			}
+			if st, _ := s.take(epoch, r, origin{p.from, p.agent}, func() bool { return true }); st != StatusOK {
+				t.Fatalf("%s, %d: %s", c.name, i, st)
+			}
+		}
+		if got := s.mayHandOn(s.records[NodeID(pub(testKey(1)))]); got != c.want {
+			t.Errorf("%s: %t", c.name, got)
+		}
+	}
+}

@@ -96,7 +96,7 @@ func TestBusyMachine(t *testing.T) {
 		go d.Lookup(ctx, pub(testKey(40)))
 		synctest.Wait()
 		n.mu.Lock()
-		if n.now != paceLeast+pathsGet*alpha {
+		if n.now != paceLeast+quorum {
 			t.Errorf("%d calls at once, with a user's search", n.now)
 		}
 		n.mu.Unlock()

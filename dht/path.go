@@ -25,20 +25,9 @@ func (p *path) add(n *node) {
 	p.list = slices.Insert(p.list, i, n)
 }
 
-// inFlight counts the calls that path i waits for.
-func (p *path) inFlight(i int, now time.Time) int {
-	c := 0
-	for _, n := range p.list {
-		if n.state == nodeAsked && n.path == i && now.Before(n.hedge) {
-			c++
-		}
-	}
-	return c
-}
-
 // pick returns the nearest node that nobody asked, among the path's nearest, and
-// passes over those whose network this lookup has dialled often enough. One that
-// is late in a get has no place among the nearest until it answers: where many are
+// passes over those whose network this lookup has dialled often enough; none if it is no contact
+// and enough are asked. One that is late in a get has no place among the nearest until it answers: where many are
 // dead, waiting for one batch of them after the other would take seconds.
 func (l *lookup) pick(now time.Time, p *path) *node {
 	if p.asked >= maxAsked {
@@ -46,8 +35,13 @@ func (l *lookup) pick(now time.Time, p *path) *node {
 	}
 	seen := 0
 	for _, n := range p.list {
-		if n.state == nodeNew && l.mayDial(n) {
-			return n
+		if n.state == nodeNew {
+			if !n.known && l.enough(now) {
+				return nil
+			}
+			if l.mayDial(n) {
+				return n
+			}
 		}
 		if n.state != nodeFailed && n.state != nodePassed && !(l.get && n.state == nodeAsked && !now.Before(n.late())) && p.counts(n) {
 			if seen++; seen == p.width {

@@ -41,11 +41,9 @@ func (d *dialTimes) wait() time.Duration {
 // tire lets go of the nodes whose answers can't be expected any more. The calls go on: what
 // they bring counts as long as the lookup lasts, and nobody is blamed before their own time is up.
 func (l *lookup) tire(now time.Time) {
-	for _, p := range l.paths {
-		for _, n := range p.list {
-			if n.state == nodeAsked && !n.until.IsZero() && !now.Before(n.until) {
-				n.over = true
-			}
+	for _, n := range l.flying {
+		if !n.until.IsZero() && !now.Before(n.until) {
+			n.over = true
 		}
 	}
 }

@@ -95,3 +95,54 @@ func TestLookupLetsGo(t *testing.T) {
 		}
 	}
 }
+
+// A contact whose session has ended must be dialled: it has the time for that, however fast it answered over the session.
+func TestPatienceForDials(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name             string
+		sessions, linked bool          // as Config has them
+		rtt              time.Duration // 0: it is no contact
+		timeout, hedge   time.Duration
+	}{
+		{name: "nobody knows it", sessions: true, timeout: firstTimeout, hedge: firstHedge},
+		{name: "a session", sessions: true, linked: true, rtt: 20 * time.Millisecond, timeout: minTimeout, hedge: minHedge},
+		{name: "no session", sessions: true, rtt: 20 * time.Millisecond, timeout: firstTimeout, hedge: minHedge},
+		{name: "a session, far away", sessions: true, linked: true, rtt: 600 * time.Millisecond, timeout: 1800 * time.Millisecond, hedge: 900 * time.Millisecond},
+		{name: "no session, far away", sessions: true, rtt: 600 * time.Millisecond, timeout: 1800 * time.Millisecond, hedge: 900 * time.Millisecond},
+		{name: "nobody keeps sessions", rtt: 20 * time.Millisecond, timeout: minTimeout, hedge: minHedge},
+	} {
+		n := newMemNet().prepare(t, 1, nil, nil)
+		n.core.cfg.sessions, n.core.cfg.linked = c.sessions, func(Key) bool { return c.linked }
+		r := testRecord(t, 100, 1, epoch)
+		if c.rtt > 0 {
+			n.core.table.succeeded(epoch, Contact{Key: r.Key, Record: r}, c.rtt, checkFirst)
+		}
+		if timeout, hedge := n.core.patience(r.Key); timeout != c.timeout || hedge != c.hedge {
+			t.Errorf("%s: %s and %s, want %s and %s", c.name, timeout, hedge, c.timeout, c.hedge)
+		}
+	}
+}
+
+// linkedNetwork keeps sessions with all.
+type linkedNetwork struct{ heldNetwork }
+
+func (*linkedNetwork) Linked(Key) bool { return true }
+
+// A network that keeps no sessions says nothing of them.
+func TestWhoKnowsOfSessions(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		cfg  Config
+		want bool
+	}{
+		{"it keeps some", Config{Network: &linkedNetwork{}}, true},
+		{"it keeps none", Config{Network: &heldNetwork{}}, false},
+		{"a simulation's", Config{linked: func(Key) bool { return true }}, true},
+	} {
+		if cfg := c.cfg.withDefaults(); cfg.sessions != c.want || cfg.linked(Key{}) != c.want {
+			t.Errorf("%s: it is known: %t, %t", c.name, cfg.sessions, cfg.linked(Key{}))
+		}
+	}
+}

@@ -19,12 +19,13 @@ const (
 // held is a record kept for its agent.
 type held struct {
 	rec     *Record
-	nets    []netip.Prefix // wide networks that it counts for: see netsOf
-	homes   []*int         // what store.homes has of those that it names; its agent did not bring it
-	until   millis         // the earlier end by the author's clock and by ours
-	written millis         // when credit was last counted
-	credit  uint8          // changes left
-	agent   bool           // its agent brought it
+	nets    []netip.Prefix   // wide networks that it counts for: see netsOf
+	homes   []*int           // what store.homes has of those that it names; its agent did not bring it
+	until   millis           // the earlier end by the author's clock and by ours
+	written millis           // when credit was last counted
+	credit  uint8            // changes left
+	agent   bool             // its agent brought it
+	back    []netip.AddrPort // that rec, a tombstone, has taken back: of the record that was here
 }
 
 // millis is Unix time in milliseconds, as records have it.
@@ -146,6 +147,12 @@ func (s *store) set(now time.Time, id ID, rec *Record, old *held, o origin) {
 	if old != nil {
 		s.bytes += len(rec.raw) - len(old.rec.raw)
 		s.withdrawn += btoi(rec.tombstone()) - btoi(old.rec.tombstone())
+		switch {
+		case !rec.tombstone():
+			old.back = nil
+		case !old.rec.tombstone():
+			old.back = old.rec.Addrs
+		}
 		old.rec, old.until = rec, until(now, rec)
 		s.promote(id, old, o)
 	} else {

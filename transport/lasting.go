@@ -34,6 +34,8 @@ type lasting struct {
 	died   int        // sessions that have not survived the level itself, less those that have
 	until  int64      // no trial before it
 	trials int        // sessions on trial
+	least  int        // the highest level that sessions on trial have survived
+	over   int        // the lowest that sessions have died of, whether or not the node can be dialled; 0: none
 }
 
 // beat is how often this side sends on a quiet session for the DHT alone.
@@ -47,20 +49,37 @@ func (t *Times) beat(level int) time.Duration {
 	return t.BackgroundPingAfter
 }
 
-// dialable sets what to assume before anything was learned: who can be dialled sits
-// behind nothing that forgets, and who cannot does.
+// dialable sets what to assume where nothing was learned: who can be dialled sits
+// behind nothing that forgets, and who cannot does. What sessions have survived, or died
+// of, stands: who can be dialled for a while only, as with a new address, has the router that he had.
 func (l *lasting) dialable(yes bool) {
-	level := 0
-	if yes {
-		level = lastingMost
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.becomeLocked(level)
-	l.until = 0
+	switch {
+	case !yes:
+		l.becomeLocked(l.least)
+	case l.over > 0:
+		l.becomeLocked(l.over - 1)
+	default:
+		l.becomeLocked(lastingMost)
+	}
 }
 
 func (l *lasting) becomeLocked(level int) { l.level, l.lived, l.failed, l.died = level, 0, 0, 0 }
+
+// roseLocked notes that sessions on trial have survived the next level.
+func (l *lasting) roseLocked() {
+	l.least = l.level + 1
+	if l.over <= l.least {
+		l.over = 0
+	}
+}
+
+// fellLocked notes that sessions have died of a level. There is no trial for a while.
+func (l *lasting) fellLocked(level int, now int64) {
+	l.over, l.least = level, min(l.least, level-1)
+	l.until = now + int64(lastingRetry)
+}
 
 // of is the level of a session.
 func (l *lasting) of(trial bool) int {
@@ -96,6 +115,7 @@ func (l *lasting) survived(t *Times, idle time.Duration) {
 	if l.level < lastingMost && idle >= t.beat(l.level+1)/10*9 {
 		l.failed = 0
 		if l.lived++; l.lived == lastingProof {
+			l.roseLocked()
 			l.becomeLocked(l.level + 1)
 		}
 	} else if idle >= t.beat(l.level)/10*9 {
@@ -112,12 +132,13 @@ func (l *lasting) ended(t *Times, now int64, idle time.Duration) {
 	case idle > beat/2*3: // it was on trial
 		l.lived = max(0, l.lived-1)
 		if l.failed++; l.failed >= lastingProof {
-			l.lived, l.failed, l.until = 0, 0, now+int64(lastingRetry)
+			l.lived, l.failed = 0, 0
+			l.fellLocked(l.level+1, now)
 		}
 	default:
 		if l.died++; l.died >= lastingProof && l.level > 0 {
+			l.fellLocked(l.level, now)
 			l.becomeLocked(l.level - 1)
-			l.until = now + int64(lastingRetry)
 		}
 	}
 }

@@ -137,3 +137,56 @@ func TestFewThatSurviveProveNothing(t *testing.T) {
 		}
 	}
 }
+
+// What sessions have survived, or died of, is not forgotten when the node can be dialled, or no longer can.
+func TestLearnedStands(t *testing.T) {
+	t.Parallel()
+	var times Times = Config{}.withDefaults().Times
+	const dialable, not, live, die, dieOnTrial = "dialable", "not", "3 live on trial", "3 die", "3 die on trial"
+	for _, c := range []struct {
+		steps []string
+		level int
+	}{
+		{nil, 0},
+		{[]string{dialable}, 2},
+		{[]string{dialable, not}, 0},
+		{[]string{dialable, not, dialable}, 2},
+		{[]string{dialable, die}, 1},
+		{[]string{dialable, die, not}, 0},
+		{[]string{dialable, die, not, dialable}, 1},
+		{[]string{dialable, die, die, not, dialable}, 0},
+		{[]string{dialable, die, live, not, dialable}, 2},
+		{[]string{dialable, die, live, not}, 2},
+		{[]string{dieOnTrial, dialable}, 0},
+		{[]string{dieOnTrial, live, dialable}, 2},
+		{[]string{live, dialable}, 2},
+		{[]string{live, dialable, not}, 1},
+		{[]string{live, dieOnTrial, dialable}, 1},
+		{[]string{live, live, die, dialable, not}, 1},
+		{[]string{live, live, die, die, dialable, not}, 0},
+		{[]string{live, live, dialable, die, not, dialable}, 1},
+	} {
+		var l lasting
+		for _, s := range c.steps {
+			for range lastingProof {
+				switch s {
+				case live:
+					l.survived(&times, times.beat(l.level+1))
+				case die:
+					l.ended(&times, 0, times.beat(l.level))
+				case dieOnTrial:
+					l.ended(&times, 0, times.beat(l.level+1))
+				}
+				if s != dieOnTrial && l.lived+l.died == 0 {
+					break // it has taken the step
+				}
+			}
+			if s == dialable || s == not {
+				l.dialable(s == dialable)
+			}
+		}
+		if l.level != c.level {
+			t.Errorf("%q: level %d, want %d", c.steps, l.level, c.level)
+		}
+	}
+}
