@@ -22,7 +22,7 @@ const (
 	selfMost       = 2 * time.Hour
 	refreshAfter   = time.Hour // a bucket that no lookup touched
 	explorers      = 3         // contacts that are asked about one bucket
-	sampleEvery    = 6 * time.Hour
+	sampleEvery    = 3 * time.Hour
 	sampleFirst    = 20 * time.Minute // while the size of the network is not known well
 	readbackAfter  = 5 * time.Second
 	repairAfter    = 15 * time.Second
