@@ -49,6 +49,12 @@ func TestServeKnown(t *testing.T) {
 	if got := find(tops(missing)); !has(got, []Contact{all[3], all[20]}) {
 		t.Errorf("%d contacts, want the two that are missing", len(got))
 	}
+	get := func(known []byte) []Contact {
+		return n.core.serve(now, Key{1}, testAddr(9).Addr(), &Request{Op: OpGet, Target: target, Known: known}).Contacts
+	}
+	if got := get(tops(missing)); !has(got, []Contact{all[3], all[20]}) || !has(get(nil), all[:MaxContacts]) {
+		t.Errorf("asked for a record: %d contacts, want the two that are missing", len(got))
+	}
 	if got := find(tops(all[:MaxKnown])); len(got) != 0 {
 		t.Errorf("%d contacts that are farther than those known", len(got))
 	}

@@ -47,7 +47,7 @@ type Config struct {
 	// node neither keeps nor asks for entries.
 	CheckEntry func(body []byte) (ID, Key, error)
 
-	TTL        time.Duration // of the own record; default 2 h, MinTTL to MaxTTL
+	TTL        time.Duration // of the own record; default DefaultTTL, MinTTL to MaxTTL
 	MaxCalls   int           // calls to others at once; default 64
 	MaxLookups int           // searches at once; default MaxLookups
 	MaxRecords int           // records kept for others; default 4,096
@@ -65,6 +65,9 @@ type Config struct {
 
 // MaxLookups is the default of Config.MaxLookups.
 const MaxLookups = 256
+
+// DefaultTTL is the default of Config.TTL.
+const DefaultTTL = 4 * time.Hour
 
 // Parameters of the protocol (docs/dht.md gives the reasons).
 const (
@@ -101,7 +104,7 @@ func (c Config) withDefaults() Config {
 	def(&c.MaxEntryBytes, 8<<20)
 	def(&c.EntriesByAuthor, 64)
 	if c.TTL == 0 {
-		c.TTL = 2 * time.Hour
+		c.TTL = DefaultTTL
 	}
 	if c.Addrs == nil {
 		c.Addrs = func() []netip.AddrPort { return nil }

@@ -155,9 +155,14 @@ func (c *core) startOp(now time.Time, o *op, target ID) *op {
 		}
 		cfg.wait = func() time.Duration { return c.dials.wait() + c.pace.slack() }
 	case opReadback:
-		cfg.get, cfg.minSeq = true, seqOf(c.own.rec)
+		cfg.get, cfg.minSeq, cfg.brief = true, seqOf(c.own.rec), true
+		if c.steady() {
+			cfg.paths = 1
+		}
 	case opPublish:
-		cfg.paths, o.rec = pathsPut, c.own.rec
+		if cfg.paths, o.rec = pathsPut, c.own.rec; c.own.same && c.own.ready && c.steady() {
+			cfg.brief, cfg.paths = true, 1 // as a search for ourselves
+		}
 	case opSelf:
 		if c.sched.filled { // its neighbours are known: who else is there?
 			cfg.brief, cfg.paths = true, 1

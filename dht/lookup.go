@@ -33,7 +33,7 @@ type lookupConfig struct {
 	target   ID
 	get      bool   // ask for the record, not for nodes alone
 	known    uint64 // seq of the record that is known already
-	brief    bool   // a FIND asks for contacts that are not known yet, nobody waits for it
+	brief    bool   // it asks for contacts that are not known yet, nobody waits for it
 	paths    int
 	alpha    int     // calls in flight per path; 0: alpha
 	maxNew   int     // contacts taken of one response; 0: maxNew

@@ -270,7 +270,7 @@ func (m *Machine) Prime(now, issued time.Time, nodes int, addrs []netip.AddrPort
 	c, s := m.core, &m.core.sched
 	s.joined, s.filled, s.filling = true, true, -1
 	s.started = now.Add(-24 * time.Hour)
-	s.self, s.check = now.Add(time.Duration(c.rnd.Int64N(int64(selfLater)))), now.Add(time.Duration(c.rnd.Int64N(int64(checkRound))))
+	s.self, s.check = now.Add(time.Duration(c.rnd.Int64N(int64(selfMost)))), now.Add(time.Duration(c.rnd.Int64N(int64(checkRound))))
 	s.sweep = now.Add(time.Duration(c.rnd.Int64N(int64(sweepEvery))))
 	if len(addrs) > 0 {
 		c.own.addrs = slices.Clone(addrs)

@@ -22,11 +22,11 @@ const (
 	// DigestSize is the length of one record's digest in a SYNC in bytes: the first
 	// 8 of its ID, its seq, and the first 8 of the SHA-256 of its encoding.
 	DigestSize = 24
-	// MaxKnown is how many contacts a FIND says it knows at most, KnownSize what each
+	// MaxKnown is how many contacts a FIND or GET says it knows at most, KnownSize what each
 	// takes in bytes: the first of its ID.
 	MaxKnown  = 32
 	KnownSize = 8
-	// MaxBrief is how many contacts are named to such a FIND.
+	// MaxBrief is how many contacts are named to who says so.
 	MaxBrief = 8
 )
 
@@ -66,7 +66,7 @@ type Request struct {
 	Record   *Record        `codec:"r"` // PUT of a record; else nil
 	Near     ID             `codec:"i"` // GET: contacts nearest to it are wanted, if not zero, and not to Target
 	Entry    []byte         `codec:"b"` // PUT of an entry; else nil
-	Known    []byte         `codec:"x"` // FIND: contacts that need not be named, at most MaxKnown
+	Known    []byte         `codec:"x"` // FIND, GET: contacts that need not be named, at most MaxKnown
 	Have     []byte         `codec:"d"` // SYNC: the asker's records' digests, at most MaxDigests
 	Addr     netip.AddrPort `codec:"a"` // DIALBACK: of the asker
 	Age      uint32         `codec:"g"` // PUT of an entry: seconds since its author published it, at most a day
@@ -85,7 +85,7 @@ func (r *Request) Validate() error {
 		return messageErrorf("%s with a target", r.Op)
 	case r.Op != OpGet && (r.KnownSeq != 0 || r.Near != ID{}):
 		return messageErrorf("%s with a known seq or a place near", r.Op)
-	case r.Op != OpFind && len(r.Known) > 0:
+	case !targeted && len(r.Known) > 0:
 		return messageErrorf("%s with known contacts", r.Op)
 	case len(r.Known)%KnownSize != 0 || len(r.Known) > MaxKnown*KnownSize:
 		return messageErrorf("known contacts of %d bytes, at most %d of %d each", len(r.Known), MaxKnown, KnownSize)

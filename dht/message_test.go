@@ -31,7 +31,8 @@ func TestValidateRequest(t *testing.T) {
 		{"find with known contacts", &Request{Op: OpFind, Target: ID{1}, Known: make([]byte, MaxKnown*KnownSize)}, true},
 		{"find with too many", &Request{Op: OpFind, Target: ID{1}, Known: make([]byte, (MaxKnown+1)*KnownSize)}, false},
 		{"find with half a contact", &Request{Op: OpFind, Target: ID{1}, Known: make([]byte, KnownSize-1)}, false},
-		{"get with known contacts", &Request{Op: OpGet, Target: ID{1}, Known: make([]byte, KnownSize)}, false},
+		{"get with known contacts", &Request{Op: OpGet, Target: ID{1}, Known: make([]byte, KnownSize)}, true},
+		{"ping with known contacts", &Request{Op: OpPing, Known: make([]byte, KnownSize)}, false},
 		{"find near", &Request{Op: OpFind, Target: ID{1}, Near: ID{2}}, false},
 		{"put of an entry", &Request{Op: OpPut, Entry: []byte("e")}, true},
 		{"put of both", &Request{Op: OpPut, Entry: []byte("e"), Record: rec}, false},
@@ -127,7 +128,7 @@ func FuzzServe(f *testing.F) {
 		switch {
 		case len(kept) > 0 && req.Op == OpSync:
 			req.Have = kept
-		case len(kept) > 0 && req.Op == OpFind:
+		case len(kept) > 0 && (req.Op == OpFind || req.Op == OpGet):
 			req.Known = kept
 		case len(kept) > 0:
 			req.Entry = kept

@@ -46,7 +46,14 @@ func (c *core) sign(now time.Time) {
 		c.own.rec, c.stats.PublishError = nil, err
 		return
 	}
+	c.own.same = c.own.rec != nil && rec.SameAs(c.own.rec)
 	c.own.rec, c.own.seq = rec, r.Seq
+}
+
+// steady tells whether one path will do to renew the own record or to read it back: the
+// neighbourhood is known, and nothing has failed since the last time.
+func (c *core) steady() bool {
+	return c.sched.filled && c.table.n >= siblingSize && c.sched.repairs == 0 && c.sched.republish == publishFirst
 }
 
 // published is the end of a publication.
@@ -65,6 +72,9 @@ func (c *core) published(now time.Time, o *op) {
 	if err != nil {
 		c.publishLater(now)
 		return
+	}
+	if c.sched.filled {
+		c.knowsSelf(now)
 	}
 	if o.holders < ackShare {
 		c.acked(now, o)

@@ -52,7 +52,7 @@ func TestReadyIsOfThePresent(t *testing.T) {
 	}{
 		"the uplink is down":       {12, cut(true), cut(false), 40 * time.Minute, 3 * time.Minute},
 		"all contacts are gone":    {3, cut(true), cut(false), 40 * time.Minute, 3 * time.Minute},
-		"nobody takes the record":  {6, refuse, func(w *world) { w.mu.Lock(); defer w.mu.Unlock(); clear(w.answer) }, 2*time.Hour + 2*time.Minute, 10 * time.Minute},
+		"nobody takes the record":  {6, refuse, func(w *world) { w.mu.Lock(); defer w.mu.Unlock(); clear(w.answer) }, DefaultTTL + 2*time.Minute, 10 * time.Minute},
 		"it is somewhere else now": {6, move, func(*world) {}, 0, 10 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {

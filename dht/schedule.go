@@ -18,8 +18,8 @@ const (
 	checkMost      = 26 * time.Minute
 	checkRetry     = 30 * time.Second // of one that did not answer
 	linkedRound    = 5 * time.Minute  // those with a session are looked at together
-	selfEvery      = 10 * time.Minute // in the first hour, then selfLater
-	selfLater      = 60 * time.Minute
+	selfFirst      = 10 * time.Minute // doubles to selfMost
+	selfMost       = 2 * time.Hour
 	refreshAfter   = time.Hour // a bucket that no lookup touched
 	explorers      = 3         // contacts that are asked about one bucket
 	sampleEvery    = 3 * time.Hour
@@ -34,6 +34,7 @@ type own struct {
 	addrs []netip.AddrPort
 	rec   *Record
 	seq   uint64 // highest ever used
+	same  bool   // rec says the same as the one before
 	ready bool
 	until time.Time // the end of the record that others were last seen to have
 	gone  bool      // withdrawn for good: the node stops
@@ -65,7 +66,7 @@ type schedule struct {
 
 func (s *schedule) init(now time.Time) {
 	s.started, s.bootstrap, s.publish = now, now, now
-	s.self, s.sweep, s.check = now.Add(selfEvery), now.Add(sweepEvery), now.Add(checkRound)
+	s.self, s.sweep, s.check = now.Add(selfFirst), now.Add(sweepEvery), now.Add(checkRound)
 	s.sync, s.sample = now.Add(syncEvery), now.Add(sampleFirst)
 	s.backoff, s.republish, s.filling = bootstrapFirst, publishFirst, -1
 }
@@ -130,13 +131,16 @@ func (c *core) joined(now time.Time, o *op) {
 		}
 		return
 	}
-	s.self = now.Add(c.jitter(selfLater))
-	if now.Sub(s.started) < time.Hour {
-		s.self = now.Add(c.jitter(selfEvery))
-	}
+	c.knowsSelf(now)
 	if first || !s.filled {
 		s.filling = 0
 	}
+}
+
+// knowsSelf puts off the next search for our own neighbourhood: one is over, or a publication
+// has asked the same nodes the same.
+func (c *core) knowsSelf(now time.Time) {
+	c.sched.self = now.Add(c.jitter(min(max(now.Sub(c.sched.started), selfFirst), selfMost)))
 }
 
 // scheduleUpkeep keeps the table and the own record fresh.

@@ -97,7 +97,7 @@ func (c *core) serveGet(now time.Time, from Key, req *Request, resp *Response) {
 	if req.Near != (ID{}) {
 		near = req.Near
 	}
-	resp.Contacts = c.name(resp.Contacts, from, near, nil)
+	resp.Contacts = c.name(resp.Contacts, from, near, req.Known)
 }
 
 // inReach tells whether this node is near enough to a position to keep what belongs

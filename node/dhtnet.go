@@ -72,14 +72,26 @@ func (n *Node) advertised() []netip.AddrPort {
 	return advertised(nil, n.endpoint.Addr(), interfaceAddrs())
 }
 
-// pingAnswer is the room for a PING's answer in a handshake, in bytes: a record with
-// eight addresses and no extension, and what is around it. A longer one comes over the
-// session. Most handshakes carry a PING, so that padding is most of what they cost.
-const pingAnswer = 384
+const (
+	// pingAround is what a PING's answer has around the record, in bytes, at most.
+	pingAround = 31
+	// pingUnknown is the room for a PING's answer in a handshake where the record is not
+	// known: it holds one with eight addresses and no extension.
+	pingUnknown = 384
+	// briefAnswer is the room for the answer to a FIND or GET that names what it knows: some eight
+	// further contacts. Nobody waits for the third round trip of a longer one.
+	briefAnswer = 1280
+)
 
-// briefAnswer is the room for the answer to a FIND that names what it knows: some eight
-// further contacts. Nobody waits for the third round trip of a longer one.
-const briefAnswer = 1280
+// pingAnswer is the room for the answer of to to a PING in a handshake, in bytes. Its record is
+// mostly as long as the one that is known; a longer one comes over the session. Most handshakes carry
+// a PING, so that padding would be much of what the network costs.
+func pingAnswer(to dht.Contact) int {
+	if to.Record == nil {
+		return pingUnknown
+	}
+	return pingAround + len(to.Record.Bytes())
+}
 
 // dhtNetwork asks other nodes over sessions.
 type dhtNetwork struct{ node *Node }
@@ -94,7 +106,7 @@ func (d dhtNetwork) Call(ctx context.Context, to dht.Contact, req *dht.Request) 
 	o := transport.Outgoing{Kind: kindDHT, ID: newMessageID(), Body: body}
 	switch {
 	case req.Op == dht.OpPing:
-		o.Answer = pingAnswer
+		o.Answer = pingAnswer(to)
 	case len(req.Known) > 0:
 		o.Answer = briefAnswer
 	}

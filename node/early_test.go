@@ -68,6 +68,35 @@ func TestReadsRideInTheHandshake(t *testing.T) {
 	}
 }
 
+// A handshake with a PING has room for the record that is known, and hardly more.
+func TestPingAnswer(t *testing.T) {
+	t.Parallel()
+	k := testPrivateKey(1)
+	var addrs []netip.AddrPort
+	for i := range maxAdvertised {
+		addrs = append(addrs, netip.AddrPortFrom(netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", i+1)), 65535))
+	}
+	for n := 1; n <= len(addrs); n++ {
+		for _, ext := range []int{0, dht.MaxExt} {
+			r, err := dht.Record{Key: dht.Key(newIdentity(k).agent), Seq: 1<<64 - 1, IssuedAt: time.UnixMilli(1_800_000_000_000), TTL: time.Hour,
+				Flags: dht.FlagServer, Addrs: addrs[:n], Ext: make([]byte, ext)}.Sign(k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := encodeDHTResponse(&dht.Response{Seq: r.Seq, Time: 1<<48 - 1, Record: r})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if room := pingAnswer(dht.Contact{Key: r.Key, Record: r}); len(b) > room || len(b) < room-2 {
+				t.Errorf("%d addresses, extension of %d bytes: the answer has %d bytes, the room is %d", n, ext, len(b), room)
+			}
+			if room := pingAnswer(dht.Contact{Key: r.Key, Addrs: addrs[:n]}); ext == 0 && len(b) > room {
+				t.Errorf("%d addresses, not known: the answer has %d bytes, the room is %d", n, len(b), room)
+			}
+		}
+	}
+}
+
 // An early answer has as many of the nearest contacts as there is room for, and
 // is left out where there is room for none.
 func TestEncodeWithin(t *testing.T) {

@@ -67,6 +67,7 @@ func testDHTMessages(t testing.TB) ([]*dht.Request, []*dht.Response) {
 		{Op: dht.OpFind, Target: dht.NodeID(r1.Key)},
 		{Op: dht.OpGet, Target: dht.NodeID(r1.Key), KnownSeq: 6},
 		{Op: dht.OpPut, Seq: 7, Record: r1},
+		{Op: dht.OpGet, Target: dht.NodeID(r1.Key), Known: []byte("12345678abcdefgh")},
 	}
 	responses := []*dht.Response{
 		{Status: dht.StatusOK, Seq: 1, Time: 1_800_000_000_000},

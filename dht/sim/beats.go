@@ -73,7 +73,7 @@ func (p *partition) beatAll(n *node, at int64) {
 			p.beat(n, s, at)
 		}
 	}
-	if at >= p.sim.measure {
+	if at >= p.sim.measure && clock(at).Sub(n.begun) > renewHours*time.Hour {
 		perHour := float64(synBytes+tcpBytes+message1Bytes+message2Bytes) / renewHours / 2
 		p.meter.beats += int64(float64(n.pool.n) * perHour * time.Duration(at-n.kept).Hours())
 	}

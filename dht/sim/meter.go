@@ -38,6 +38,9 @@ func (m *meter) sent(at int64, s *sim, msg *message, bytes int) {
 }
 
 func (m *meter) dialled(at int64, s *sim, msg *message) {
+	if msg.joined {
+		return // the endpoint opens one session for all who wait for it
+	}
 	if msg.lookup != nil {
 		msg.lookup.dials++
 	}
@@ -49,7 +52,7 @@ func (m *meter) dialled(at int64, s *sim, msg *message) {
 
 // shaken counts the handshake of a dial that found its node.
 func (m *meter) shaken(at int64, s *sim, msg *message) {
-	if at >= s.measure {
+	if at >= s.measure && !msg.joined {
 		m.bytes[msg.purpose] += int64(dialBytes(msg.req))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/parley-p2p/parley/dht"
@@ -35,7 +36,7 @@ const (
 	tcpBytes      = 5 * packetBytes // headers of the further packets: 3 of message 1 and 2, and acknowledgements
 	message1Bytes = 2 + 1313
 	earlyBytes    = 4096 // message 1 with a question whose answer is long
-	pingBytes     = 2 + 1153 + 384
+	pingBytes     = message1Bytes + 24
 	briefBytes    = 2 + 1153 + 1280
 	message2Bytes = 2 + 1153
 )
@@ -63,6 +64,7 @@ type message struct {
 	fromLife uint8 // of the connections of from
 	life     uint8 // of to's, where a session began
 	cold     bool  // a new session
+	joined   bool  // which another call of from has begun to open
 	retried  bool  // dialled anew because the session was gone
 	addr     netip.AddrPort
 	src      netip.Addr // from's
@@ -147,7 +149,7 @@ func (p *partition) begin(n *node, at int64, c *dht.Call) {
 // one who has it answers with another key, or nobody does.
 func (p *partition) dial(n *node, at int64, m *message) {
 	s := p.sim
-	m.cold = true
+	m.cold, m.joined = true, slices.Contains(n.dialing, m.to)
 	p.meter.dialled(at, s, m)
 	if v, ok := s.world.victims[m.addr]; ok {
 		v.Add(1)

@@ -187,7 +187,7 @@ var rows = []struct {
 	{"stale entries, full buckets", func(r *Result) string { return percent(r.StaleFull) }},
 	{"stale entries, other buckets", func(r *Result) string { return percent(r.StaleThin) }},
 	{"know 15 of their 16 nearest", func(r *Result) string { return percent(r.Know) }},
-	{"replicas at the nearest 16, 45 to 60 min old", func(r *Result) string { return percent(r.Overlap) }},
+	{"replicas at the nearest 16, 45 min old or more", func(r *Result) string { return percent(r.Overlap) }},
 	{"records per server", func(r *Result) string { return r.Records.String() }},
 	{"their bytes", func(r *Result) string { return r.RecordBytes.String() }},
 	{"size estimate, relative error", func(r *Result) string { return r.SizeError.String() }},

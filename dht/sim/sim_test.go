@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math"
 	"math/rand/v2"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -231,6 +232,31 @@ func TestPoolClosesInOrder(t *testing.T) {
 		}
 		if closed := p.add(newSession(peer, 0, false, tick())); closed != want {
 			t.Fatalf("%d closed for %d, want %d", closed, peer, want)
+		}
+	}
+}
+
+// Of two calls to a peer without a session one pays for it: the other joins its dial.
+func TestJoinedDial(t *testing.T) {
+	t.Parallel()
+	cfg := small(150).withDefaults()
+	cfg.Warmup = 0
+	s := newSim(cfg)
+	p := s.parts[0]
+	from, to := &s.nodes[0], &s.nodes[1]
+	from.pool.clear()
+	to.pool.clear()
+	for i := range 2 {
+		p.begin(from, 0, &dht.Call{ID: uint64(i), To: dht.Contact{Key: to.key, Addrs: []netip.AddrPort{to.addr}}, Req: &dht.Request{Op: dht.OpPing}, Timeout: time.Second, Purpose: dht.PurposeCheck})
+	}
+	if n, dials := p.meter.calls[dht.PurposeCheck], p.meter.dials[dht.PurposeCheck]; n != 2 || dials != 1 {
+		t.Errorf("%d calls, %d dials", n, dials)
+	}
+	for _, joined := range []bool{false, true} {
+		before := p.meter.bytes[dht.PurposeCheck]
+		p.meter.shaken(0, s, &message{req: &dht.Request{Op: dht.OpPing}, purpose: dht.PurposeCheck, joined: joined})
+		if cost := p.meter.bytes[dht.PurposeCheck] - before; joined != (cost == 0) {
+			t.Errorf("joined %t: %d bytes for the handshake", joined, cost)
 		}
 	}
 }

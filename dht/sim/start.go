@@ -19,7 +19,7 @@ import (
 const bootstraps = 8
 
 const (
-	recordTTL  = 2 * time.Hour
+	recordTTL  = dht.DefaultTTL
 	liarsRenew = 11 * time.Hour
 )
 
