@@ -35,7 +35,7 @@ func TestClientTable(t *testing.T) {
 	meet()
 	want("a client", clientBucket, clientSiblings)
 
-	c.sched.filled, c.sched.self = true, now.Add(selfLater)
+	c.sched.filled, c.sched.self = true, now.Add(selfMost)
 	c.own.addrs = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:1")}
 	c.resize(now)
 	if c.sched.filled || c.sched.self.After(now) {
