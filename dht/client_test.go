@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"testing"
+	"time"
 )
 
 // A node that nobody can dial keeps half of the contacts. When it can be dialled it
@@ -53,4 +54,57 @@ func TestClientTable(t *testing.T) {
 	}
 	meet()
 	want("a client that lost contacts", clientBucket, clientSiblings)
+}
+
+// A client that knows its buckets hardly searches for itself.
+func TestClientSeldomSeeksItself(t *testing.T) {
+	t.Parallel()
+	n := newMemNet().prepare(t, 1, nil, nil)
+	c, now := n.core, n.cfg.Now()
+	later := now.Add(24 * time.Hour)
+	for _, client := range []bool{false, true} {
+		if c.own.addrs = nil; !client {
+			c.own.addrs = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:1")}
+		}
+		for filled, want := range map[bool]time.Duration{false: selfMost, true: selfMost} {
+			if client && filled {
+				want = selfClient
+			}
+			c.sched.filled = filled
+			c.knowsSelf(later)
+			if after := c.sched.self.Sub(later); after < want*9/10 || after > want*11/10 {
+				t.Errorf("client %t, buckets known %t: again after %s, want %s", client, filled, after, want)
+			}
+		}
+	}
+}
+
+// A node that its last run told how large the network is begins with no search for that, unless its
+// table says otherwise; it makes one within sampleEvery.
+func TestRestoredSizeIsNotSampled(t *testing.T) {
+	t.Parallel()
+	for size, doubtful := range map[uint64]bool{60: false, 60_000: true} {
+		n := newMemNet().prepare(t, 1, nil, nil)
+		c, now := n.core, n.cfg.Now()
+		if err := c.restore(now, (&snapshot{sizes: []uint64{size, size, size, size}}).append(nil)); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 40 {
+			r := testRecord(t, 100+i, 1, now)
+			c.table.succeeded(now, Contact{Key: r.Key, Record: r}, 1, checkFirst)
+		}
+		c.sched.filled = true
+		first, due := time.Duration(-1), c.sched.resample.Sub(now)
+		for at := time.Duration(0); at <= sampleEvery+2*sampleFirst && first < 0; at += time.Minute {
+			if c.refreshOne(now.Add(at)); c.sched.running[opRefresh] > 0 {
+				first = at
+			}
+		}
+		if first < 0 || doubtful && first > 2*sampleFirst {
+			t.Errorf("of %d nodes: first search after %s", size, first)
+		}
+		if !doubtful && first < due {
+			t.Errorf("of %d nodes: first search after %s, not before %s", size, first, due)
+		}
+	}
 }

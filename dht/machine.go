@@ -281,7 +281,8 @@ func (m *Machine) Prime(now, issued time.Time, nodes int, addrs []netip.AddrPort
 	for range sizeEnough {
 		c.sizes.add(now, float64(nodes)*math.Exp(c.rnd.NormFloat64()/math.Sqrt(bucketSize)))
 	}
-	s.sample = now.Add(time.Duration(c.rnd.Int64N(int64(sampleEvery))))
+	s.sample = now.Add(time.Duration(c.rnd.Int64N(int64(sampleFirst))))
+	s.resample = now.Add(time.Duration(c.rnd.Int64N(int64(sampleEvery))))
 }
 
 // Meet notes that a contact answered a call some time ago. It tells whether the

@@ -20,9 +20,10 @@ const (
 	linkedRound    = 5 * time.Minute  // those with a session are looked at together
 	selfFirst      = 10 * time.Minute // doubles to selfMost
 	selfMost       = 2 * time.Hour
-	refreshAfter   = time.Hour // a bucket that no lookup touched
-	explorers      = 3         // contacts that are asked about one bucket
-	sampleEvery    = 3 * time.Hour
+	selfClient     = 6 * time.Hour
+	refreshAfter   = time.Hour        // a bucket that no lookup touched
+	explorers      = 3                // contacts that are asked about one bucket
+	sampleEvery    = 6 * time.Hour    // a search for a random target
 	sampleFirst    = 20 * time.Minute // while the size of the network is not known well
 	readbackAfter  = 5 * time.Second
 	repairAfter    = 15 * time.Second
@@ -61,7 +62,8 @@ type schedule struct {
 	readback  time.Time     // when the own record is read back; zero: not
 	repairs   int           // of this publication
 	sync      time.Time
-	sample    time.Time // next search for a random target
+	sample    time.Time // next look whether the size of the network is known
+	resample  time.Time // next search for a random target though it is
 }
 
 func (s *schedule) init(now time.Time) {
@@ -138,9 +140,13 @@ func (c *core) joined(now time.Time, o *op) {
 }
 
 // knowsSelf puts off the next search for our own neighbourhood: one is over, or a publication
-// has asked the same nodes the same.
+// has asked the same nodes the same. A client, which nobody asks, hardly needs to know it.
 func (c *core) knowsSelf(now time.Time) {
-	c.sched.self = now.Add(c.jitter(min(max(now.Sub(c.sched.started), selfFirst), selfMost)))
+	after := min(max(now.Sub(c.sched.started), selfFirst), selfMost)
+	if c.sched.filled && c.isClient() {
+		after = selfClient
+	}
+	c.sched.self = now.Add(c.jitter(after))
 }
 
 // scheduleUpkeep keeps the table and the own record fresh.
@@ -187,7 +193,7 @@ func (c *core) scheduleUpkeep(now time.Time) {
 // resize fits the table to what this node is: a client, which nobody asks, needs fewer
 // contacts than a server. One that finds that it can be dialled looks for the others.
 func (c *core) resize(now time.Time) {
-	client := len(c.own.addrs) == 0 || c.proof.known && !c.proof.server
+	client := c.isClient()
 	if client == (c.table.k == clientBucket) {
 		return
 	}
@@ -195,6 +201,9 @@ func (c *core) resize(now time.Time) {
 		c.sched.self, c.sched.filled = now, false // all buckets again
 	}
 }
+
+// isClient tells whether nobody can dial this node, as far as it knows.
+func (c *core) isClient() bool { return len(c.own.addrs) == 0 || c.proof.known && !c.proof.server }
 
 // fill asks for contacts of every bucket once after joining, one after the other.
 func (c *core) fill() {
@@ -214,14 +223,15 @@ func (c *core) fill() {
 }
 
 // refreshOne asks for contacts of one bucket that was not touched for long, and
-// looks a random target up from time to time, to learn how dense the network is.
+// looks a random target up from time to time, to learn how dense the network is. Who was told
+// so by its last run, and sees nothing else, has no need to begin with it.
 func (c *core) refreshOne(now time.Time) {
 	if c.sched.running[opRefresh] == 0 && !now.Before(c.sched.sample) {
-		c.sched.sample = now.Add(c.jitter(sampleEvery))
-		if c.unsure() {
-			c.sched.sample = now.Add(c.jitter(sampleFirst))
+		c.sched.sample = now.Add(c.jitter(sampleFirst))
+		if c.unsure() || !now.Before(c.sched.resample) {
+			c.sched.resample = now.Add(c.jitter(sampleEvery))
+			c.start(now, opRefresh, c.randomAfter(ID{}, 0))
 		}
-		c.start(now, opRefresh, c.randomAfter(ID{}, 0))
 	}
 	if i := c.table.untouched(now, refreshAfter); i >= 0 {
 		c.table.buckets[i].touched = now

@@ -163,7 +163,9 @@ func (c *core) restore(now time.Time, b []byte) error {
 	// A seq from a clock far ahead would make this agent's records unbeatable
 	// for itself only: seqs carry no meaning but their order.
 	c.own.seq = max(c.own.seq, s.seq)
-	c.sizes.restore(s.sizes)
+	if c.sizes.restore(s.sizes); c.sizes.restored > 0 {
+		c.sched.resample = now.Add(time.Duration(c.rnd.Int64N(int64(sampleEvery))))
+	}
 	for id, f := range s.floors {
 		if toMillis(now) < f.until && len(c.store.floors) < c.cfg.MaxFloors {
 			c.store.raise(id, f)
