@@ -24,9 +24,9 @@ import (
 // leastDelay is the least time that a message takes, and a window's length.
 const leastDelay = int64(10 * time.Millisecond)
 
-// pagesEvery is the number of windows after which memory that has come to the process since
-// is looked for.
-const pagesEvery = 1 << 15
+// pagesEvery is the number of windows, and at the start of nodes, after which memory that has
+// come to the process since is looked for.
+const pagesEvery = 1 << 11
 
 // epoch is the virtual time of the start.
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -85,6 +85,7 @@ type sim struct {
 	measure int64 // samples count from here on
 	world   world
 	census  census
+	pages   pages
 }
 
 // tasks are what happens in one window, by node.
@@ -251,7 +252,7 @@ func (s *sim) run(ctx context.Context) error {
 			end := min(at+leastDelay, limit)
 			s.sent = math.MaxInt64 // the window takes all over
 			if s.windows%pagesEvery == 0 {
-				largePages()
+				s.pages.look()
 			}
 			s.windows++
 			crew.each(func(i int) { s.parts[i].window(end) })
@@ -323,9 +324,9 @@ func (c *crew) stop() {
 // goroutine that blocks.
 func relax(spin int) {
 	switch {
-	case spin > 2000: // the others are not even running
+	case spin > 20_000: // the others are not even running
 		time.Sleep(50 * time.Microsecond)
-	case spin > 100:
+	case spin%100 == 99: // not each time: it takes a lock that all share
 		runtime.Gosched()
 	}
 }

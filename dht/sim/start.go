@@ -247,6 +247,9 @@ func (s *sim) prime(rnd *rand.Rand) {
 			if n := &s.nodes[i]; n.m != nil && i%len(s.parts) == part {
 				s.meet(n, servers, records)
 			}
+			if part == 0 && i%pagesEvery == 0 {
+				s.pages.look()
+			}
 		}
 	})
 	for i := range s.nodes {
