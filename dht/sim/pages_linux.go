@@ -9,8 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// leastPages is the size from which on a mapping is worth it: a run's memory is mapped in pieces of 64 MiB.
-const leastPages = 32 << 20
+const (
+	leastPages = 32 << 20 // a mapping is worth it from this size on: a run's memory is mapped in pieces of 64 MiB
+	largePage  = 2 << 20  // of amd64 and arm64 with small ones of 4 KiB
+)
 
 // largePages has the kernel back the process's memory with large pages. Events go all over
 // gigabytes: with pages of 4 KiB the processor spends a quarter of a run in page tables.
@@ -25,7 +27,10 @@ func largePages() {
 		from, to, ok := anonymous(lines.Text())
 		if ok && to-from >= leastPages {
 			unix.Syscall(unix.SYS_MADVISE, from, to-from, unix.MADV_HUGEPAGE) // what is mapped to memory from now on
-			unix.Syscall(unix.SYS_MADVISE, from, to-from, unix.MADV_COLLAPSE) // and what is already; Linux 6.1
+			from = (from + largePage - 1) &^ (largePage - 1)
+			for ; from+largePage <= to; from += largePage { // each by itself: the kernel ends with the first that it refuses
+				unix.Syscall(unix.SYS_MADVISE, from, largePage, unix.MADV_COLLAPSE) // and what is already; Linux 6.1
+			}
 		}
 	}
 }
