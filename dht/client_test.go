@@ -108,3 +108,27 @@ func TestRestoredSizeIsNotSampled(t *testing.T) {
 		}
 	}
 }
+
+// A node that has lost all contacts looks for them as one that starts: whom it finds does not tell it of all buckets.
+func TestEmptyTableIsFilledAgain(t *testing.T) {
+	t.Parallel()
+	c := testCore(t, at(pub(testKey(2)), "127.0.0.1:1"))
+	c.sched.joined, c.sched.filled, c.sched.self = true, true, epoch.Add(selfMost)
+	first := c.meet(t, 100)
+	c.table.forget(first.Key)
+	calls := c.poll(epoch)
+	if len(calls) != 1 || calls[0].op.kind != opSelf || calls[0].op.lookup.brief || len(calls[0].op.lookup.paths) != pathsGet {
+		t.Fatalf("%d calls, of them %+v", len(calls), calls)
+	}
+	c.meet(t, 101)
+	explored := 0
+	for ; len(calls) > 0; calls = c.poll(epoch) {
+		for _, cl := range calls {
+			explored += btoi(cl.back && cl.req.Op == OpFind)
+			c.answered(epoch, cl.id, &Response{}, nil)
+		}
+	}
+	if explored == 0 || !c.sched.filled {
+		t.Errorf("somebody has answered: %d questions about buckets", explored)
+	}
+}

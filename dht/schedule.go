@@ -116,6 +116,7 @@ func (c *core) scheduleJoin(now time.Time) {
 	}
 	c.prove(now)
 	if s.running[opSelf] == 0 && !now.Before(s.bootstrap) {
+		s.filled, s.filling = false, -1 // whoever was known, all buckets are empty now
 		c.start(now, opSelf, c.id)
 	}
 }
