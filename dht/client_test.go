@@ -56,6 +56,31 @@ func TestClientTable(t *testing.T) {
 	want("a client that lost contacts", clientBucket, clientSiblings)
 }
 
+// A client that becomes a server begins at once: it searches for itself, and asks the candidates for whom there is room now.
+func TestClientBecomesServer(t *testing.T) {
+	t.Parallel()
+	c := testCore(t)
+	c.own = own{}
+	c.sched.joined, c.sched.filled, c.sched.self = true, true, epoch.Add(selfMost)
+	c.resize(epoch)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for i := range 120 {
+		c.table.succeeded(epoch, at(keyAt(rnd, c.id, i%4), "127.0.0.1:1"), 1, checkMost)
+	}
+	if b := c.table.buckets[0]; len(b.entries) != clientBucket || len(b.replacements) == 0 {
+		t.Fatalf("%d contacts and %d candidates in a bucket", len(b.entries), len(b.replacements))
+	}
+	c.own.addrs = []netip.AddrPort{testAddr(2)}
+	seeks, asks := 0, 0
+	for _, cl := range c.poll(epoch) {
+		seeks += btoi(cl.op != nil && cl.op.kind == opSelf)
+		asks += btoi(cl.op == nil && cl.req.Op == OpPing)
+	}
+	if seeks == 0 || asks == 0 {
+		t.Errorf("%d questions of a search for itself, %d candidates are asked", seeks, asks)
+	}
+}
+
 // A client that knows its buckets hardly searches for itself.
 func TestClientSeldomSeeksItself(t *testing.T) {
 	t.Parallel()

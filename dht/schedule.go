@@ -158,11 +158,11 @@ func (c *core) scheduleUpkeep(now time.Time) {
 		s.backoff = min(2*s.backoff, bootstrapMost)
 		c.start(now, opSelf, c.id)
 	}
+	c.prove(now)
+	c.resize(now)
 	if s.running[opSelf] == 0 && (!s.joined || !now.Before(s.self) || !s.filled && s.filling < 0) {
 		c.start(now, opSelf, c.id)
 	}
-	c.prove(now)
-	c.resize(now)
 	if s.filling >= 0 && len(c.outbox) == 0 {
 		c.fill()
 	}
@@ -198,7 +198,12 @@ func (c *core) resize(now time.Time) {
 	if client == (c.table.k == clientBucket) {
 		return
 	}
-	if c.table.resize(client); !client && c.sched.filled {
+	c.table.resize(client)
+	if client {
+		return
+	}
+	c.sched.candidates = true
+	if c.sched.filled {
 		c.sched.self, c.sched.filled = now, false // all buckets again
 	}
 }
