@@ -34,8 +34,8 @@ const (
 type own struct {
 	addrs []netip.AddrPort
 	rec   *Record
-	seq   uint64 // highest ever used
-	same  bool   // rec says the same as the one before
+	seq   uint64  // highest ever used
+	last  *Record // that others took
 	ready bool
 	until time.Time // the end of the record that others were last seen to have
 	gone  bool      // withdrawn for good: the node stops
