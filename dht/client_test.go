@@ -3,12 +3,13 @@ package dht
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
 
 // A node that nobody can dial keeps half of the contacts. When it can be dialled it
-// searches for the others, and when it can't any more it puts nobody out for it.
+// searches for the others. When it can't any more it puts nobody out at once: the latest go when the next contact comes.
 func TestClientTable(t *testing.T) {
 	t.Parallel()
 	n := newMemNet().prepare(t, 1, nil, nil)
@@ -48,6 +49,13 @@ func TestClientTable(t *testing.T) {
 	c.proof.known, c.proof.server = true, false
 	c.resize(now)
 	want("a client again", bucketSize, siblingSize)
+	first := slices.Clone(c.table.buckets[1].entries[:clientBucket])
+	c.table.succeeded(now, at(keyAt(rnd, c.id, 7), "127.0.0.1:1"), 1, checkFirst)
+	want("a client whom one more has answered", clientBucket, clientSiblings-1)
+	if !slices.Equal(c.table.buckets[1].entries, first) {
+		t.Error("those that were there for the longest time have gone")
+	}
+	c.table.forget(c.table.buckets[7].entries[0].key())
 	b := c.table.buckets[0]
 	for len(b.entries) > clientBucket-1 {
 		c.table.forget(b.entries[0].key())
