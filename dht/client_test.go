@@ -3,12 +3,13 @@ package dht
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
 
 // A node that nobody can dial keeps half of the contacts. When it can be dialled it
-// searches for the others, and when it can't any more it puts nobody out for it.
+// searches for the others. When it can't any more it puts nobody out at once: the latest go when the next contact comes.
 func TestClientTable(t *testing.T) {
 	t.Parallel()
 	n := newMemNet().prepare(t, 1, nil, nil)
@@ -48,12 +49,44 @@ func TestClientTable(t *testing.T) {
 	c.proof.known, c.proof.server = true, false
 	c.resize(now)
 	want("a client again", bucketSize, siblingSize)
+	first := slices.Clone(c.table.buckets[1].entries[:clientBucket])
+	c.table.succeeded(now, at(keyAt(rnd, c.id, 7), "127.0.0.1:1"), 1, checkFirst)
+	want("a client whom one more has answered", clientBucket, clientSiblings-1)
+	if !slices.Equal(c.table.buckets[1].entries, first) {
+		t.Error("those that were there for the longest time have gone")
+	}
+	c.table.forget(c.table.buckets[7].entries[0].key())
 	b := c.table.buckets[0]
 	for len(b.entries) > clientBucket-1 {
 		c.table.forget(b.entries[0].key())
 	}
 	meet()
 	want("a client that lost contacts", clientBucket, clientSiblings)
+}
+
+// A client that becomes a server begins at once: it searches for itself, and asks the candidates for whom there is room now.
+func TestClientBecomesServer(t *testing.T) {
+	t.Parallel()
+	c := testCore(t)
+	c.own = own{}
+	c.sched.joined, c.sched.filled, c.sched.self = true, true, epoch.Add(selfMost)
+	c.resize(epoch)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for i := range 120 {
+		c.table.succeeded(epoch, at(keyAt(rnd, c.id, i%4), "127.0.0.1:1"), 1, checkMost)
+	}
+	if b := c.table.buckets[0]; len(b.entries) != clientBucket || len(b.replacements) == 0 {
+		t.Fatalf("%d contacts and %d candidates in a bucket", len(b.entries), len(b.replacements))
+	}
+	c.own.addrs = []netip.AddrPort{testAddr(2)}
+	seeks, asks := 0, 0
+	for _, cl := range c.poll(epoch) {
+		seeks += btoi(cl.op != nil && cl.op.kind == opSelf)
+		asks += btoi(cl.op == nil && cl.req.Op == OpPing)
+	}
+	if seeks == 0 || asks == 0 {
+		t.Errorf("%d questions of a search for itself, %d candidates are asked", seeks, asks)
+	}
 }
 
 // A client that knows its buckets hardly searches for itself.
@@ -106,5 +139,29 @@ func TestRestoredSizeIsNotSampled(t *testing.T) {
 		if !doubtful && first < due {
 			t.Errorf("of %d nodes: first search after %s, not before %s", size, first, due)
 		}
+	}
+}
+
+// A node that has lost all contacts looks for them as one that starts: whom it finds does not tell it of all buckets.
+func TestEmptyTableIsFilledAgain(t *testing.T) {
+	t.Parallel()
+	c := testCore(t, at(pub(testKey(2)), "127.0.0.1:1"))
+	c.sched.joined, c.sched.filled, c.sched.self = true, true, epoch.Add(selfMost)
+	first := c.meet(t, 100)
+	c.table.forget(first.Key)
+	calls := c.poll(epoch)
+	if len(calls) != 1 || calls[0].op.kind != opSelf || calls[0].op.lookup.brief || len(calls[0].op.lookup.paths) != pathsGet {
+		t.Fatalf("%d calls, of them %+v", len(calls), calls)
+	}
+	c.meet(t, 101)
+	explored := 0
+	for ; len(calls) > 0; calls = c.poll(epoch) {
+		for _, cl := range calls {
+			explored += btoi(cl.back && cl.req.Op == OpFind)
+			c.answered(epoch, cl.id, &Response{}, nil)
+		}
+	}
+	if explored == 0 || !c.sched.filled {
+		t.Errorf("somebody has answered: %d questions about buckets", explored)
 	}
 }

@@ -160,7 +160,7 @@ func (c *core) startOp(now time.Time, o *op, target ID) *op {
 			cfg.paths = 1
 		}
 	case opPublish:
-		if cfg.paths, o.rec = pathsPut, c.own.rec; c.own.same && c.own.ready && c.steady() {
+		if cfg.paths, o.rec = pathsPut, c.own.rec; c.renewed() && c.own.ready && c.steady() {
 			cfg.brief, cfg.paths = true, 1 // as a search for ourselves
 		}
 	case opSelf:

@@ -30,6 +30,8 @@ func TestLookupAsksAsManyAsItLacks(t *testing.T) {
 		{name: "nobody is in it", region: 1e-15, first: full, then: full},
 		{name: "all are in it and are to be asked", region: 1, all: true, first: full, then: full},
 		{name: "all are in it", region: 1, first: quorum, then: quorum},
+		{name: "three are in it, the others wait", region: 0.2, first: quorum, then: quorum},
+		{name: "two are in it", region: 0.1, first: full, then: full},
 		{name: "contacts are asked as ever", region: 1, known: 32, first: full, then: full},
 		{name: "contacts count", region: 1, known: 4, first: 4, then: 4},
 		{name: "one of three is here", region: 1, local: true, first: quorum - 1, then: quorum - 1},

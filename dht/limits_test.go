@@ -253,6 +253,41 @@ func TestUplink(t *testing.T) {
 	}
 }
 
+// Calls that this machine can't send, to nodes that are no contacts, cost nobody the uplink as long as others
+// answer between: they can have addresses of a family to which it has no way.
+func TestUplinkOfOneFamily(t *testing.T) {
+	t.Parallel()
+	c := joinedCore(t)
+	var lives *Record
+	for i := range 30 {
+		lives = c.meet(t, 100+i)
+	}
+	now := epoch
+	call := func(to Contact, resp *Response, err error) {
+		now = now.Add(time.Second)
+		c.answered(now, c.emit(now, query{to: to, req: &Request{Op: OpFind, Target: ID{1}}}, nil).id, resp, err)
+	}
+	stray := func(i int) {
+		call(at(pub(testKey(500+i)), fmt.Sprintf("[2001:db8:%x::1]:1", i)), nil, fmt.Errorf("%w: network is unreachable", ErrUplink))
+	}
+	for i := range 2 * localRun {
+		stray(i)
+		call(Contact{Key: lives.Key, Record: lives}, &Response{}, nil)
+		if !c.up.down.IsZero() || c.lost(now) {
+			t.Fatalf("the uplink is said to be down after %d calls, and others answer", 1+i)
+		}
+	}
+	for i := range localRun {
+		stray(100 + i)
+	}
+	if c.up.down.IsZero() {
+		t.Errorf("%d calls were not sent and nobody was heard: the uplink is up", localRun)
+	}
+	if call(Contact{Key: lives.Key, Record: lives}, &Response{}, nil); !c.up.down.IsZero() {
+		t.Error("somebody answers, and the uplink is down")
+	}
+}
+
 // The measured median follows the deaths that were seen.
 func TestLifetimes(t *testing.T) {
 	t.Parallel()

@@ -46,7 +46,6 @@ func (c *core) sign(now time.Time) {
 		c.own.rec, c.stats.PublishError = nil, err
 		return
 	}
-	c.own.same = c.own.rec != nil && rec.SameAs(c.own.rec)
 	c.own.rec, c.own.seq = rec, r.Seq
 }
 
@@ -54,6 +53,11 @@ func (c *core) sign(now time.Time) {
 // neighbourhood is known, and nothing has failed since the last time.
 func (c *core) steady() bool {
 	return c.sched.filled && c.table.n >= siblingSize && c.sched.repairs == 0 && c.sched.republish == publishFirst
+}
+
+// renewed tells whether others have a record that says the same as the own one.
+func (c *core) renewed() bool {
+	return c.own.last != nil && c.own.rec != nil && c.own.rec.SameAs(c.own.last)
 }
 
 // published is the end of a publication.
@@ -73,7 +77,7 @@ func (c *core) published(now time.Time, o *op) {
 		c.publishLater(now)
 		return
 	}
-	if c.sched.filled {
+	if c.own.last = o.rec; c.sched.filled {
 		c.knowsSelf(now)
 	}
 	if o.holders < ackShare {

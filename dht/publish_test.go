@@ -20,6 +20,8 @@ func TestSteady(t *testing.T) {
 		"a network of few":              {siblingSize - 1, func(*core) {}, pathsPut, pathsGet, false},
 		"the neighbours are not known":  {60, func(c *core) { c.sched.filled = false }, pathsPut, pathsGet, false},
 		"moved":                         {60, func(c *core) { c.setAddrs(epoch, []netip.AddrPort{testAddr(7000)}) }, pathsPut, 1, false},
+		"moved in part":                 {60, func(c *core) { c.setAddrs(epoch, []netip.AddrPort{testAddr(2), testAddr(4)}) }, pathsPut, 1, false},
+		"moved in part, signed twice":   {60, func(c *core) { c.setAddrs(epoch, []netip.AddrPort{testAddr(2), testAddr(4)}); c.sign(epoch) }, pathsPut, 1, false},
 		"not ready":                     {60, func(c *core) { c.own.ready = false }, pathsPut, 1, false},
 		"nobody took it the last time":  {60, func(c *core) { c.publishLater(epoch) }, pathsPut, pathsGet, false},
 		"few had it when it was looked": {60, func(c *core) { c.sched.repairs = 1 }, pathsPut, pathsGet, false},
@@ -30,11 +32,12 @@ func TestSteady(t *testing.T) {
 			r := testRecord(t, 100+i, 1, epoch)
 			core.table.succeeded(epoch, Contact{Key: r.Key, Record: r}, 1, checkFirst)
 		}
-		core.setAddrs(epoch, []netip.AddrPort{testAddr(2)})
+		core.setAddrs(epoch, []netip.AddrPort{testAddr(2), testAddr(3)})
 		core.sched.filled, core.own.ready = true, true
 		first := core.own.rec
+		core.published(epoch, &op{kind: opPublish, rec: first, holders: ackShare, lookup: &lookup{}})
 		core.renew(epoch.Add(DefaultTTL / 2))
-		if first == core.own.rec || !core.own.same {
+		if first == core.own.rec || !core.renewed() {
 			t.Fatalf("%s: not renewed, or it says something else", name)
 		}
 		c.edit(core)

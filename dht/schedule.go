@@ -34,8 +34,8 @@ const (
 type own struct {
 	addrs []netip.AddrPort
 	rec   *Record
-	seq   uint64 // highest ever used
-	same  bool   // rec says the same as the one before
+	seq   uint64  // highest ever used
+	last  *Record // that others took
 	ready bool
 	until time.Time // the end of the record that others were last seen to have
 	gone  bool      // withdrawn for good: the node stops
@@ -116,6 +116,7 @@ func (c *core) scheduleJoin(now time.Time) {
 	}
 	c.prove(now)
 	if s.running[opSelf] == 0 && !now.Before(s.bootstrap) {
+		s.filled, s.filling = false, -1 // whoever was known, all buckets are empty now
 		c.start(now, opSelf, c.id)
 	}
 }
@@ -157,11 +158,11 @@ func (c *core) scheduleUpkeep(now time.Time) {
 		s.backoff = min(2*s.backoff, bootstrapMost)
 		c.start(now, opSelf, c.id)
 	}
+	c.prove(now)
+	c.resize(now)
 	if s.running[opSelf] == 0 && (!s.joined || !now.Before(s.self) || !s.filled && s.filling < 0) {
 		c.start(now, opSelf, c.id)
 	}
-	c.prove(now)
-	c.resize(now)
 	if s.filling >= 0 && len(c.outbox) == 0 {
 		c.fill()
 	}
@@ -197,7 +198,12 @@ func (c *core) resize(now time.Time) {
 	if client == (c.table.k == clientBucket) {
 		return
 	}
-	if c.table.resize(client); !client && c.sched.filled {
+	c.table.resize(client)
+	if client {
+		return
+	}
+	c.sched.candidates = true
+	if c.sched.filled {
 		c.sched.self, c.sched.filled = now, false // all buckets again
 	}
 }

@@ -60,7 +60,7 @@ func (b *bucket) find(id ID) int {
 // kept beyond k.
 //
 // Invariants: an entry has answered a call of ours; a live entry is never put
-// out for another; no Group fills more than its share.
+// out for another, but see trimSiblings; no Group fills more than its share.
 type table struct {
 	self    ID
 	group   GroupFunc
@@ -86,8 +86,8 @@ func newTable(self ID, f GroupFunc) *table {
 	return &table{self: self, group: f, idOf: NodeID, k: bucketSize, near: siblingSize}
 }
 
-// resize sets how many contacts the table has room for. It puts out none; siblings that are
-// none any more go with the next contact that enters.
+// resize sets how many contacts the table has room for. It puts out none: those beyond k that are
+// no siblings go with the next contact that enters, see trimSiblings.
 func (t *table) resize(client bool) {
 	if t.k, t.near = bucketSize, siblingSize; client {
 		t.k, t.near = clientBucket, clientSiblings
@@ -245,8 +245,8 @@ func (t *table) nearer(id ID) int {
 	return n
 }
 
-// trimSiblings moves entries beyond k that are no siblings any more to the
-// replacements. They were kept for their nearness only.
+// trimSiblings moves entries beyond k that are no siblings to the replacements, the
+// latest first. They were kept for their nearness only, or this node was a server and is a client now.
 func (t *table) trimSiblings() {
 	for _, b := range t.buckets {
 		if b == nil || len(b.entries) <= t.k {

@@ -60,7 +60,7 @@ func (u *uplink) heard() (since time.Time, run []Key) {
 
 // notAlone is told that there is somebody out there.
 func (c *core) notAlone(now time.Time) {
-	if len(c.up.run) == 0 {
+	if len(c.up.run) == 0 && c.up.local == 0 {
 		return
 	}
 	since, run := c.up.heard()

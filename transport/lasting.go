@@ -123,13 +123,16 @@ func (l *lasting) survived(t *Times, idle time.Duration) {
 	}
 }
 
-// ended notes that a session was idle for a time, and dead then.
-func (l *lasting) ended(t *Times, now int64, idle time.Duration) {
+// ended notes that a session was idle for a time, and dead then. Only one on trial says anything of the
+// next level: another one that was idle for so long was so by the rule of a dialable node, and could have died
+// of less, or of more, or with the address that the node had.
+func (l *lasting) ended(t *Times, now int64, idle time.Duration, trial bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch beat := t.beat(l.level); {
 	case idle < beat/10*9:
-	case idle > beat/2*3: // it was on trial
+	case idle > beat/2*3 && !trial:
+	case idle > beat/2*3:
 		l.lived = max(0, l.lived-1)
 		if l.failed++; l.failed >= lastingProof {
 			l.lived, l.failed = 0, 0
@@ -161,7 +164,7 @@ func (s *Session) trialLocked(now int64) {
 func (s *Session) failLocked() {
 	l := &s.live
 	if l.pinged != 0 && l.idle != 0 && !s.drain.on && s.stats.bytesIn.Load() == l.before {
-		s.ep.lasting.ended(&s.ep.cfg.Times, s.ep.clock(), time.Duration(l.idle))
+		s.ep.lasting.ended(&s.ep.cfg.Times, s.ep.clock(), time.Duration(l.idle), l.trial != 0)
 	}
 	if l.trial != 0 {
 		l.trial = 0

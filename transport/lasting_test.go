@@ -87,14 +87,14 @@ func TestWhatTeachesNothing(t *testing.T) {
 		for range 4 {
 			l.survived(&times, times.BackgroundPingAfter-beatsFirst)
 		}
-		l.ended(&times, int64(i), times.BackgroundPingAfter-beatsFirst)
-		l.ended(&times, int64(i), times.PingAfter) // in use
+		l.ended(&times, int64(i), times.BackgroundPingAfter-beatsFirst, false)
+		l.ended(&times, int64(i), times.PingAfter, false) // in use
 	}
 	if l.level != lastingMost {
 		t.Errorf("level %d", l.level)
 	}
 	for range lastingProof {
-		l.ended(&times, 0, times.BackgroundPingAfter)
+		l.ended(&times, 0, times.BackgroundPingAfter, false)
 	}
 	if l.level != lastingMost-1 {
 		t.Errorf("the control: level %d", l.level)
@@ -126,7 +126,7 @@ func TestFewThatSurviveProveNothing(t *testing.T) {
 		var l lasting
 		for i := range 40 {
 			for range c.die {
-				l.ended(&times, int64(i), underFour)
+				l.ended(&times, int64(i), underFour, true)
 			}
 			for range c.live {
 				l.survived(&times, underFour-beatsFirst)
@@ -142,7 +142,7 @@ func TestFewThatSurviveProveNothing(t *testing.T) {
 func TestLearnedStands(t *testing.T) {
 	t.Parallel()
 	var times Times = Config{}.withDefaults().Times
-	const dialable, not, live, die, dieOnTrial = "dialable", "not", "3 live on trial", "3 die", "3 die on trial"
+	const dialable, not, live, die, dieOnTrial, dieQuiet = "dialable", "not", "3 live on trial", "3 die", "3 die on trial", "3 die that were quiet as a dialable node's are"
 	for _, c := range []struct {
 		steps []string
 		level int
@@ -157,6 +157,8 @@ func TestLearnedStands(t *testing.T) {
 		{[]string{dialable, die, die, not, dialable}, 0},
 		{[]string{dialable, die, live, not, dialable}, 2},
 		{[]string{dialable, die, live, not}, 2},
+		{[]string{dialable, not, dieQuiet}, 0},
+		{[]string{dialable, not, dieQuiet, dialable}, 2},
 		{[]string{dieOnTrial, dialable}, 0},
 		{[]string{dieOnTrial, live, dialable}, 2},
 		{[]string{live, dialable}, 2},
@@ -173,11 +175,13 @@ func TestLearnedStands(t *testing.T) {
 				case live:
 					l.survived(&times, times.beat(l.level+1))
 				case die:
-					l.ended(&times, 0, times.beat(l.level))
+					l.ended(&times, 0, times.beat(l.level), false)
+				case dieQuiet:
+					l.ended(&times, 0, times.BackgroundPingAfter, false)
 				case dieOnTrial:
-					l.ended(&times, 0, times.beat(l.level+1))
+					l.ended(&times, 0, times.beat(l.level+1), true)
 				}
-				if s != dieOnTrial && l.lived+l.died == 0 {
+				if s != dieOnTrial && s != dieQuiet && l.lived+l.died == 0 {
 					break // it has taken the step
 				}
 			}
