@@ -324,7 +324,7 @@ func (c *crew) stop() {
 // goroutine that blocks.
 func relax(spin int) {
 	switch {
-	case spin > 20_000: // the others are not even running
+	case spin > 1<<20: // some milliseconds: the others are not even running
 		time.Sleep(50 * time.Microsecond)
 	case spin%100 == 99: // not each time: it takes a lock that all share
 		runtime.Gosched()
