@@ -354,6 +354,7 @@ func TestOneNetworkFillsItsShareOnly(t *testing.T) {
 			a := memNode(t, n, 10+len(all), nil, func(c *Config) { c.Dial = n.dialFrom(ip) })
 			all = append(all, a)
 			_, _, err := a.Session(t.Context(), b.key(), []netip.AddrPort{b.Addr()})
+			synctest.Wait() // b counts the session when the first record arrives
 			return err
 		}
 		for i := range 8 {
@@ -371,7 +372,6 @@ func TestOneNetworkFillsItsShareOnly(t *testing.T) {
 		if err := dial("198.51.100.77"); err != nil {
 			t.Errorf("after the one that was not used: %v", err)
 		}
-		synctest.Wait() // they have the session, too
 		b.mu.Lock()
 		if b.inbound != 10 || b.inboundByNet["198.51.100.0/24"] != 4 {
 			t.Errorf("%d inbound, %v", b.inbound, b.inboundByNet)
