@@ -94,6 +94,7 @@ func TestPresenceOfTheSilent(t *testing.T) {
 		n := newMemNet()
 		a, b := memNode(t, n, 1, nil, nil), memNode(t, n, 2, nil, nil)
 		s := a.to(t, b)
+		synctest.Wait() // b's first record, too, is heard
 		silent := time.Now().Add(-s.silentAfter(a.clock()) - a.cfg.Tick)
 		s.stats.heard.Store(int64(silent.Sub(a.start)))
 		if online, heard := a.Presence(b.key()); online || !heard.Equal(silent) {
