@@ -105,6 +105,14 @@ type task struct {
 	events []event
 }
 
+// weight is about how long t takes.
+func (t *task) weight() (w int) {
+	for i := range t.events {
+		w += weights[t.events[i].kind]
+	}
+	return w
+}
+
 // send puts e into the queue of its node's partition. Only self-caused events
 // may be nearer than leastDelay.
 func (p *partition) send(e event) {
@@ -145,7 +153,7 @@ func (p *partition) window(end int64) {
 	p.end = 0
 }
 
-// gather makes the tasks of a window.
+// gather makes the tasks of a window, the long ones first: one that is begun last keeps all workers waiting.
 func (p *partition) gather(end int64) {
 	p.list = p.list[:0]
 	for len(p.queue) > 0 && p.queue[0].at < end {
@@ -166,6 +174,9 @@ func (p *partition) gather(end int64) {
 	}
 	for i := range p.list {
 		p.sim.nodes[p.list[i].node].task = 0
+	}
+	if len(p.sim.parts) > 1 {
+		slices.SortFunc(p.list, func(a, b task) int { return b.weight() - a.weight() })
 	}
 	p.next.Store(0)
 	p.ready.Store(p.sim.windows)

@@ -30,6 +30,9 @@ const (
 	evPlan                      // the attack's next step
 )
 
+// weights are how long events of each kind take, in µs, on one machine: what is long is begun first.
+var weights = [...]int{evWake: 20, evDial: 1, evRequest: 14, evResponse: 35, evFail: 20, evSilence: 20, evLost: 20, evDown: 400, evUp: 150, evMove: 120, evLookup: 90, evPlan: 100}
+
 var (
 	errRefused = errors.New("connection refused")
 	errSilent  = errors.New("no answer in time")
