@@ -218,15 +218,17 @@ func (m *Machine) Lookup(now time.Time, k Key, s Search) (*MachineLookup, error)
 // SetAddrs says where the node can be dialled now. A change is published at once.
 func (m *Machine) SetAddrs(now time.Time, addrs []netip.AddrPort) { m.core.setAddrs(now, addrs) }
 
-// Snapshot is DHT.Snapshot.
-func (m *Machine) Snapshot() []byte { return m.core.snapshot() }
+// Rest is what a node knows between two runs: what DHT.Snapshot encodes, as it is.
+type Rest struct{ snapshot }
 
-// Restore is DHT.Restore.
-func (m *Machine) Restore(now time.Time, b []byte) error {
-	if len(b) == 0 {
-		return nil
+// Rest ends the machine and returns what its next run may know.
+func (m *Machine) Rest() *Rest { return &Rest{m.core.rest()} }
+
+// Resume takes over what an earlier run knew, as DHT.Restore does; nil is nothing.
+func (m *Machine) Resume(now time.Time, r *Rest) {
+	if r != nil {
+		m.core.resume(now, &r.snapshot)
 	}
-	return m.core.restore(now, b)
 }
 
 // Stats returns the state of this moment.

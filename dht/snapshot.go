@@ -130,13 +130,19 @@ func (d *DHT) Snapshot() []byte {
 }
 
 func (c *core) snapshot() []byte {
-	s := snapshot{seq: c.own.seq, sizes: c.sizes.known(), floors: c.store.floors}
+	s := c.rest()
+	return s.append(nil)
+}
+
+// rest is what of c outlives its run. It shares the floors with it.
+func (c *core) rest() snapshot {
+	s := snapshot{seq: c.own.seq, sizes: c.sizes.known(), floors: c.store.floors, contacts: make([]*Record, 0, min(c.table.n, maxSnapContacts))}
 	c.table.each(func(e *entry) {
 		if e.rec != nil && len(s.contacts) < maxSnapContacts {
 			s.contacts = append(s.contacts, e.rec)
 		}
 	})
-	return s.append(nil)
+	return s
 }
 
 // Restore takes over what Snapshot returned in an earlier run of this agent's
@@ -157,9 +163,13 @@ func (d *DHT) Restore(b []byte) error {
 
 func (c *core) restore(now time.Time, b []byte) error {
 	s, err := parseSnapshot(b)
-	if err != nil {
-		return err
+	if err == nil {
+		c.resume(now, s)
 	}
+	return err
+}
+
+func (c *core) resume(now time.Time, s *snapshot) {
 	// A seq from a clock far ahead would make this agent's records unbeatable
 	// for itself only: seqs carry no meaning but their order.
 	c.own.seq = max(c.own.seq, s.seq)
@@ -177,5 +187,4 @@ func (c *core) restore(now time.Time, b []byte) error {
 			c.sched.restored = append(c.sched.restored, who{rec: r})
 		}
 	}
-	return nil
 }

@@ -158,7 +158,7 @@ func (a *flood) prepare(s *sim, rnd *rand.Rand) {
 				if n := &s.nodes[h]; i%restarted == 0 && n.up && n.liar == nil && !n.loyal {
 					p := s.parts[int(h)%len(s.parts)]
 					p.goDown(n, at, false)
-					n.snap, n.watched = nil, true
+					n.rest, n.watched = nil, true
 					n.upAt = at + int64(10*time.Second)
 					n.self(p, event{at: n.upAt, kind: evUp})
 				}

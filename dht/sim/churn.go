@@ -46,7 +46,7 @@ func (s *sim) away(n *node, at int64) int64 {
 // goDown ends n's process without a goodbye. If silent, its host is gone too.
 func (p *partition) goDown(n *node, at int64, silent bool) {
 	if n.m != nil {
-		n.snap = n.m.Snapshot()
+		n.rest = n.m.Rest()
 		p.meter.putOut += n.m.PutOut()
 	}
 	n.m, n.up, n.refuse, n.moved = nil, false, !silent, 0
@@ -88,10 +88,8 @@ func (p *partition) goUp(n *node, at int64) {
 		return
 	}
 	n.m = s.machine(n, at)
-	if err := n.m.Restore(clock(at), n.snap); err != nil {
-		panic(err) // it is what Snapshot made
-	}
-	n.snap, n.published, n.wake, n.begun = nil, time.Time{}, 0, clock(at)
+	n.m.Resume(clock(at), n.rest)
+	n.rest, n.published, n.wake, n.begun = nil, time.Time{}, 0, clock(at)
 	p.notice(n, true, 0)
 	n.m.SetAddrs(clock(at), n.addrs())
 	p.poll(n, at)

@@ -62,7 +62,7 @@ type node struct {
 	side    int8   // of a network that is cut in two
 	addr    netip.AddrPort
 	m       *dht.Machine
-	snap    []byte
+	rest    *dht.Rest // what its last life knew, while it is away
 	pool    pool
 	life    uint8   // of its connections: all end together when it goes or moves
 	dialing []int32 // peers to whom a session is being opened
