@@ -90,7 +90,7 @@ func (a *sybils) publish(s *sim, at int64) {
 	for _, t := range a.ids {
 		n := &s.nodes[t]
 		p := s.parts[int(t)%len(s.parts)]
-		n.addr = s.world.addrs.random(n.rnd)
+		n.addr = s.world.addrs.random(&n.rnd)
 		n.m.SetAddrs(clock(at), n.addrs())
 		p.poll(n, at)
 	}
@@ -236,7 +236,7 @@ func (a *hoard) step(p *partition, n *node, at int64) {
 	n.self(p, event{at: at + int64(a.every()), kind: evPlan})
 	junk := dht.Record{Flags: dht.FlagServer, Seq: 1, IssuedAt: clock(at), TTL: dht.MaxTTL, Addrs: []netip.AddrPort{n.addr}}
 	if !a.poses {
-		junk.Addrs[0] = p.sim.world.addrs.random(n.rnd)
+		junk.Addrs[0] = p.sim.world.addrs.random(&n.rnd)
 	}
 	binary.BigEndian.PutUint64(junk.Key[:], n.rnd.Uint64())
 	binary.BigEndian.PutUint32(junk.Key[24:], junkBit)

@@ -106,7 +106,7 @@ func (n *node) addrs() []netip.AddrPort {
 func (p *partition) move(n *node, at int64) {
 	s := p.sim
 	n.self(p, event{at: at + int64(n.rnd.ExpFloat64()*float64(time.Hour)/s.cfg.Moves), kind: evMove})
-	n.addr = s.world.addrs.random(n.rnd)
+	n.addr = s.world.addrs.random(&n.rnd)
 	p.notice(n, n.up, s.public[n.id].seq)
 	if !n.up || n.m == nil || n.nat {
 		return

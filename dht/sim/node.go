@@ -45,7 +45,8 @@ type node struct {
 	key     dht.Key
 	nid     dht.ID
 	place   place
-	rnd     *rand.Rand
+	source  rand.PCG // of rnd, beside it: most events draw
+	rnd     rand.Rand
 	seq     uint32 // of the events it caused
 	slow    bool
 	nat     bool

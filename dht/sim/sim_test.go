@@ -120,7 +120,7 @@ func TestLatencyModel(t *testing.T) {
 func TestSessions(t *testing.T) {
 	t.Parallel()
 	for _, median := range []time.Duration{24 * time.Minute, 2 * time.Hour, 8 * time.Hour} {
-		d, n := newSessions(median), &node{rnd: rand.New(rand.NewPCG(1, 2))}
+		d, n := newSessions(median), &node{rnd: *rand.New(rand.NewPCG(1, 2))}
 		below, long := 0, 0
 		const all = 100000
 		for range all {

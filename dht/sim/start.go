@@ -89,12 +89,13 @@ func newSim(cfg Config) *sim {
 // addNode appends a node that is down.
 func (s *sim) addNode(rnd *rand.Rand) *node {
 	id := int32(len(s.nodes))
-	n := node{id: id, place: newPlace(rnd), rnd: rand.New(rand.NewPCG(s.cfg.Seed^0x9e3779b97f4a7c15, uint64(id))),
-		addr: s.world.addrs.random(rnd)}
+	s.nodes = append(s.nodes, node{id: id, place: newPlace(rnd), addr: s.world.addrs.random(rnd)})
+	n := &s.nodes[id]
+	n.source.Seed(s.cfg.Seed^0x9e3779b97f4a7c15, uint64(id))
+	n.rnd = *rand.New(&n.source)
 	n.key = s.newKey(id, rnd)
 	n.nid = dht.NodeID(n.key)
-	s.nodes = append(s.nodes, n)
-	return &s.nodes[id]
+	return n
 }
 
 // newKey makes the key of node id. Without cryptography it is random but for

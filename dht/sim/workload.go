@@ -37,7 +37,7 @@ func (p *partition) lookUp(n *node, at int64) {
 		return
 	}
 	for range 20 {
-		t := s.world.targets.draw(n.rnd)
+		t := s.world.targets.draw(&n.rnd)
 		if t != n.id && s.public[t].up && s.public[t].seq > 0 {
 			p.startLookup(n, at, t)
 			return
