@@ -515,7 +515,7 @@ func (c *core) users() int {
 // statsNow completes the counters.
 func (c *core) statsNow() Stats {
 	s := c.stats
-	s.Contacts, s.Records, s.RecordBytes, s.Floors = c.table.n, len(c.store.records), c.store.bytes, len(c.store.floors)
+	s.Contacts, s.Records, s.RecordBytes, s.Floors = c.table.n, c.store.records.len(), c.store.bytes, len(c.store.floors)
 	for _, b := range c.table.buckets {
 		if b != nil {
 			s.Replacements += len(b.replacements)

@@ -67,7 +67,7 @@ func (c *core) handOver(now time.Time, e *entry) {
 		return
 	}
 	for _, id := range c.keptIDs() {
-		if h := c.store.records[id]; h != nil && !c.store.mayHandOn(h) {
+		if h := c.store.records.at(id); h != nil && !c.store.mayHandOn(h) {
 			continue
 		}
 		if len(c.outbox) >= maxOutbox {
@@ -113,7 +113,7 @@ func (c *core) sync(now time.Time) {
 	ids := c.store.recordIDs()
 	for i, from := 0, c.rnd.IntN(len(ids)+1); i < len(ids) && len(have) < MaxDigests*DigestSize; i++ {
 		id := ids[(from+i)%len(ids)]
-		if r := c.store.get(now, id); r != nil && c.store.mayHandOn(c.store.records[id]) && r.Key != e.key() && c.rank(id, e.id()) < bucketSize {
+		if r := c.store.get(now, id); r != nil && c.store.mayHandOn(c.store.records.at(id)) && r.Key != e.key() && c.rank(id, e.id()) < bucketSize {
 			have = r.appendDigest(have)
 		}
 	}
@@ -135,7 +135,7 @@ func (c *core) serveSync(have []byte, resp *Response) {
 		verdict := byte(SyncSame)
 		var at ID
 		copy(at[:], have[:8])
-		if h := c.store.prefixes[[8]byte(have)]; h != nil {
+		if h := c.store.records.first(binary.BigEndian.Uint64(have)); h != nil {
 			switch theirs, ours := string(have[8:DigestSize]), string(h.rec.appendDigest(nil)[8:]); {
 			case theirs > ours:
 				verdict = SyncWant
@@ -153,7 +153,7 @@ func (c *core) serveSync(have []byte, resp *Response) {
 func (c *core) synced(now time.Time, cl *call, resp *Response) {
 	have := cl.req.Have
 	for i := 0; i < len(resp.Want) && (i+1)*DigestSize <= len(have); i++ {
-		h := c.store.prefixes[[8]byte(have[i*DigestSize:])]
+		h := c.store.records.first(binary.BigEndian.Uint64(have[i*DigestSize:]))
 		if h == nil {
 			continue
 		}

@@ -453,7 +453,7 @@ func BenchmarkHandOver(b *testing.B) {
 				c.outbox = nil
 				c.handOver(epoch, near)
 			}
-			b.ReportMetric(float64(len(c.store.records)), "records")
+			b.ReportMetric(float64(c.store.records.len()), "records")
 		})
 	}
 }
@@ -463,7 +463,7 @@ func BenchmarkServeSync(b *testing.B) {
 	for _, n := range []int{1, 128} {
 		var have []byte
 		for _, id := range c.store.recordIDs()[:n] {
-			have = c.store.records[id].rec.appendDigest(have)
+			have = c.store.records.at(id).rec.appendDigest(have)
 		}
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			for b.Loop() {

@@ -90,8 +90,8 @@ func hostile(t *testing.T, answer func(*Record, *Request) (*Response, error)) {
 				t.Errorf("%s has the contact %s at %v", n.key, e.key(), e.ref().Addresses())
 			}
 		})
-		for id, h := range n.core.store.records {
-			if known[h.rec.Key] != h.rec.Addrs[0] || NodeID(h.rec.Key) != id {
+		for id := range n.core.store.records.ids() {
+			if h := n.core.store.records.at(id); known[h.rec.Key] != h.rec.Addrs[0] || NodeID(h.rec.Key) != id {
 				t.Errorf("%s keeps a wrong record of %s", n.key, h.rec.Key)
 			}
 		}

@@ -48,7 +48,7 @@ func (c *core) learn(now time.Time, from Key, r *Record) (bool, error) {
 		return false, err
 	}
 	c.notAlone(now)
-	if c.store.records[r.id] != nil || r.tombstone() && c.inReach(r.id) {
+	if c.store.records.at(r.id) != nil || r.tombstone() && c.inReach(r.id) {
 		c.store.put(now, r, netip.Prefix{})
 	}
 	c.moved(r)
@@ -61,7 +61,7 @@ func (c *core) learn(now time.Time, from Key, r *Record) (bool, error) {
 // knownRecord is the newest record of r's agent that this node has.
 func (c *core) knownRecord(r *Record) *Record {
 	var known *Record
-	if h := c.store.records[r.id]; h != nil {
+	if h := c.store.records.at(r.id); h != nil {
 		known = h.rec
 	}
 	if e := c.table.get(r.Key); e != nil && e.rec != nil && e.rec.newer(known) {
@@ -94,7 +94,7 @@ func (c *core) withdrawn(now time.Time, ct Contact) bool {
 	if c.store.withdrawn == 0 {
 		return false
 	}
-	h := c.store.records[ct.id()]
+	h := c.store.records.at(ct.id())
 	return h != nil && h.rec.tombstone() && h.rec.Seq > seqOf(ct.Record) && h.rec.Current(now) == nil
 }
 

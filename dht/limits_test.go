@@ -85,19 +85,19 @@ func TestStoreSources(t *testing.T) {
 		s.put(epoch, testRecord(t, 200+i, 1, epoch), attacker)
 	}
 	honest := 0
-	for _, h := range s.records {
-		if !slices.Contains(h.nets, attacker) {
+	for _, h := range s.records.held {
+		if !slices.Contains(h.nets(), attacker) {
 			honest++
 		}
 	}
-	if honest != 40 || s.sources[attacker] != 64/8 || len(s.records) != 48 {
-		t.Errorf("%d honest records, %d of the attacker, %d in all", honest, s.sources[attacker], len(s.records))
+	if honest != 40 || brought(s)[attacker] != 64/8 || s.records.len() != 48 {
+		t.Errorf("%d honest records, %d of the attacker, %d in all", honest, brought(s)[attacker], s.records.len())
 	}
 	for _, id := range s.recordIDs() {
 		s.drop(id)
 	}
-	if len(s.sources) != 0 || s.bytes != 0 {
-		t.Errorf("%d sources of nothing, %d bytes", len(s.sources), s.bytes)
+	if len(s.nets) != 0 || s.bytes != 0 {
+		t.Errorf("%d sources of nothing, %d bytes", len(s.nets), s.bytes)
 	}
 }
 

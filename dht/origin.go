@@ -12,6 +12,20 @@ type origin struct {
 	agent bool         // he is the agent whose record it is: his session proves it
 }
 
+// subnet is a wide network that records of a store count for.
+type subnet struct {
+	prefix  netip.Prefix
+	brought int // records that count for it
+	homes   int // and records whose agents have it, or are said to have it
+	memo
+}
+
+// memo is what farthest has said, and store.changes and 1 at that time.
+type memo struct {
+	far ID
+	at  uint64
+}
+
 // A store has two kinds of records. What an agent brought itself counts for the network that
 // it came from, which TCP proves. What others handed on counts for their network, and for
 // those of its own addresses, which whoever made it has chosen. Each network has an eighth of the store.
@@ -48,12 +62,17 @@ func (s *store) turnOf(agent bool, nets []netip.Prefix, more int) turn {
 		return 0
 	}
 	most := 0
-	if len(nets) == 1 && nets[0].IsValid() {
-		most = s.sources[nets[0]] + more
+	if len(nets) == 1 {
+		if n := s.nets[nets[0]]; n != nil {
+			most = n.brought
+		}
+		if nets[0].IsValid() {
+			most += more
+		}
 	}
-	for _, n := range nets[1:] {
-		if c := s.homes[n]; c != nil {
-			most = max(most, *c)
+	for _, p := range nets[1:] {
+		if n := s.nets[p]; n != nil {
+			most = max(most, n.homes)
 		}
 	}
 	if len(nets) > 1 {
@@ -64,12 +83,15 @@ func (s *store) turnOf(agent bool, nets []netip.Prefix, more int) turn {
 
 // turn is turnOf for one that is kept, for whom no network need be looked up.
 func (s *store) turn(h *held) turn {
-	if h.agent || len(h.nets) == 1 {
-		return s.turnOf(h.agent, h.nets, 0)
+	if h.agent {
+		return 0
 	}
 	most := 0
-	for _, c := range h.homes {
-		most = max(most, *c)
+	if len(h.homes) == 0 && h.by != nil {
+		most = h.by.brought
+	}
+	for _, n := range h.homes {
+		most = max(most, n.homes)
 	}
 	return 1 + turn(bits.Len(uint(most)))
 }
@@ -80,7 +102,7 @@ func (s *store) mayHandOn(h *held) bool {
 	if s.off.Stores {
 		return true
 	}
-	if !h.agent || !h.nets[0].IsValid() {
+	if !h.agent || h.by == nil {
 		return h.agent
 	}
 	addrs := h.rec.Addrs
@@ -89,7 +111,7 @@ func (s *store) mayHandOn(h *held) bool {
 	}
 	return slices.ContainsFunc(addrs, func(a netip.AddrPort) bool {
 		_, wide := s.group(a.Addr())
-		return wide == h.nets[0]
+		return wide == h.by.prefix
 	})
 }
 
@@ -97,68 +119,102 @@ func (s *store) mayHandOn(h *held) bool {
 // did not come from before. Where that has brought enough, the farthest of its records goes; is that this
 // one, all stays as it was.
 func (s *store) promote(id ID, h *held, o origin) {
-	if !s.promotes(h, h.rec, o) {
+	if !s.promotes(h, o) {
 		return
 	}
-	nets, was := s.netsOf(h.rec, o), *h
-	s.count(h, -1)
-	h.agent, h.nets = true, nets
-	for _, n := range nets {
-		if !s.full(n) {
-			continue
+	agent, nets := h.agent, h.nets()
+	s.uncount(h)
+	h.agent = true
+	stays := false
+	if s.full(o.net) {
+		h.by = s.nets[o.net] // it is one of those that could go
+		far := s.farthest(o.net)
+		if stays = far == id; !stays {
+			s.evict(far)
 		}
-		far := s.farthest(n)
-		if far == id {
-			h.agent, h.nets = was.agent, was.nets
-			break
-		}
-		s.evict(far)
+		h.by = nil
 	}
-	s.count(h, 1)
+	if stays {
+		h.agent = agent
+	} else {
+		nets = []netip.Prefix{o.net}
+	}
+	s.count(h, nets)
 }
 
 // promotes tells whether promote has something to do.
-func (s *store) promotes(h *held, rec *Record, o origin) bool {
-	return o.agent && !(h.agent && slices.Equal(h.nets, s.netsOf(rec, o)))
+func (s *store) promotes(h *held, o origin) bool {
+	return o.agent && !(h.agent && h.source() == o.net)
 }
 
-// count adds n to the records of h's networks.
-func (s *store) count(h *held, n int) {
-	clear(s.last)
-	homes := h.nets
-	if !h.agent {
-		homes = h.nets[1:]
+// source is the network that h came from, the zero one where that is none.
+func (h *held) source() netip.Prefix {
+	if h.by == nil {
+		return netip.Prefix{}
 	}
-	h.homes = h.homes[:0]
-	for _, p := range homes {
-		if !p.IsValid() {
-			continue
-		}
-		c := s.homes[p]
-		if c == nil {
-			c = new(int)
-			s.homes[p] = c
-		}
-		if *c += n; *c == 0 {
-			delete(s.homes, p)
-		}
-		if !h.agent {
-			h.homes = append(h.homes, c)
-		}
+	return h.by.prefix
+}
+
+// nets are the networks that h counts for, as netsOf says them.
+func (h *held) nets() []netip.Prefix {
+	nets := []netip.Prefix{h.source()}
+	for _, n := range h.homes {
+		nets = append(nets, n.prefix)
 	}
-	for i, p := range h.nets {
-		if i > 0 && p == h.nets[0] {
-			continue
+	return nets
+}
+
+// count has h, which counts for none, count for nets: netsOf says which.
+func (s *store) count(h *held, nets []netip.Prefix) {
+	s.changes++
+	at := func(p netip.Prefix) *subnet {
+		n := s.nets[p]
+		if n == nil {
+			n = &subnet{prefix: p}
+			s.nets[p] = n
 		}
-		if s.sources[p] += n; s.sources[p] == 0 || !p.IsValid() {
-			delete(s.sources, p)
-		}
+		return n
+	}
+	if nets[0].IsValid() {
+		h.by = at(nets[0])
+		h.by.brought++
+		h.by.homes += btoi(h.agent)
+	}
+	for _, p := range nets[1:] {
+		n := at(p)
+		n.homes++
+		n.brought += btoi(n != h.by)
+		h.homes = append(h.homes, n)
+	}
+}
+
+// uncount has h count for none.
+func (s *store) uncount(h *held) {
+	s.changes++
+	if h.by != nil {
+		h.by.brought--
+		h.by.homes -= btoi(h.agent)
+	}
+	for _, n := range h.homes {
+		n.homes--
+		n.brought -= btoi(n != h.by)
+		s.forget(n)
+	}
+	s.forget(h.by)
+	h.by, h.homes = nil, nil
+}
+
+// forget drops a network for which nothing counts.
+func (s *store) forget(n *subnet) {
+	if n != nil && n.brought == 0 {
+		delete(s.nets, n.prefix)
 	}
 }
 
 // full tells whether a network has brought as many records as it may: an eighth of all.
 func (s *store) full(net netip.Prefix) bool {
-	return net.IsValid() && !s.off.Stores && s.sources[net] >= s.share()
+	n := s.nets[net]
+	return n != nil && !s.off.Stores && n.brought >= s.share()
 }
 
 // goesBefore tells whether a record at a gives way before one at b.
@@ -173,19 +229,26 @@ func (s *store) farthest(net netip.Prefix) ID {
 	if s.off.Stores {
 		return s.oldest()
 	}
-	if far, known := s.last[net]; known {
-		return far
+	n, m := s.nets[net], &s.all
+	switch {
+	case n != nil:
+		m = &n.memo
+	case net.IsValid():
+		return s.self
+	}
+	if m.at == s.changes+1 {
+		return m.far
 	}
 	far, last := s.self, turn(0)
-	for id, h := range s.records {
-		if net.IsValid() && !slices.Contains(h.nets, net) {
+	for _, h := range s.records.held {
+		if n != nil && h.by != n && !slices.Contains(h.homes, n) {
 			continue
 		}
-		if t := s.turn(h); s.goesBefore(id, t, far, last) {
+		if id, t := h.rec.position(), s.turn(h); s.goesBefore(id, t, far, last) {
 			far, last = id, t
 		}
 	}
-	s.last[net] = far
+	m.far, m.at = far, s.changes+1
 	return far
 }
 
@@ -199,7 +262,7 @@ func (s *store) fits(id ID, rec *Record, o origin) bool {
 	at := s.turnOf(o.agent, nets, 1)
 	beats := func(net netip.Prefix) bool {
 		far := s.farthest(net)
-		h := s.records[far]
+		h := s.records.at(far)
 		return h != nil && s.goesBefore(far, s.turn(h), id, at)
 	}
 	for _, n := range nets { // one that stands here twice is the same again
@@ -207,5 +270,5 @@ func (s *store) fits(id ID, rec *Record, o origin) bool {
 			return false
 		}
 	}
-	return len(s.records) < s.maxRecords && s.bytes+len(rec.raw) <= s.maxBytes || beats(netip.Prefix{})
+	return s.records.len() < s.maxRecords && s.bytes+len(rec.raw) <= s.maxBytes || beats(netip.Prefix{})
 }

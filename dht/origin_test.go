@@ -39,7 +39,7 @@ func TestHandedOnGoesFirst(t *testing.T) {
 	s := testStore(64, 1<<20, 1<<10)
 	dropped := 0
 	s.evicted = func(k Key) {
-		if h := s.records[NodeID(k)]; h.agent {
+		if h := s.records.at(NodeID(k)); h.agent {
 			dropped++
 		}
 	}
@@ -51,8 +51,8 @@ func TestHandedOnGoesFirst(t *testing.T) {
 	for i := range 400 {
 		s.put(epoch, recordAt(t, 1000+i, 1, wideNet(i)), wideNet(500+i))
 	}
-	if dropped > 0 || len(s.records) != 64 {
-		t.Errorf("%d dropped that agents brought, %d kept", dropped, len(s.records))
+	if dropped > 0 || s.records.len() != 64 {
+		t.Errorf("%d dropped that agents brought, %d kept", dropped, s.records.len())
 	}
 	for i := range 24 { // what is handed on makes room
 		if st := bring(s, recordAt(t, 100+i, 1, wideNet(100+i)), wideNet(100+i)); st != StatusOK {
@@ -87,26 +87,26 @@ func TestNetworkHasItsShare(t *testing.T) {
 		s := testStore(64, 1<<20, 1<<10)
 		for i := 1; i <= 200; i++ {
 			c.take(s, i)
-			if n := s.sources[attacker]; n > 8 {
+			if n := brought(s)[attacker]; n > 8 {
 				t.Fatalf("%s: %d of its records", c.name, n)
 			}
 		}
 		counted := map[netip.Prefix]int{}
-		for _, h := range s.records {
-			for i, n := range h.nets {
-				if !slices.Contains(h.nets[:i], n) {
+		for _, h := range s.records.held {
+			for i, n := range h.nets() {
+				if !slices.Contains(h.nets()[:i], n) {
 					counted[n]++
 				}
 			}
 		}
-		if fmt.Sprint(counted) != fmt.Sprint(s.sources) || s.sources[attacker] != 8 {
-			t.Errorf("%s: counts %v, kept are %v", c.name, s.sources, counted)
+		if fmt.Sprint(counted) != fmt.Sprint(brought(s)) || brought(s)[attacker] != 8 {
+			t.Errorf("%s: counts %v, kept are %v", c.name, brought(s), counted)
 		}
 		for _, id := range s.recordIDs() {
 			s.drop(id)
 		}
-		if len(s.sources)+len(s.homes) > 0 {
-			t.Errorf("%s: counts %v and %v of nothing", c.name, s.sources, s.homes)
+		if len(s.nets) > 0 {
+			t.Errorf("%s: counts %v of nothing", c.name, s.nets)
 		}
 	}
 }
@@ -130,7 +130,7 @@ func TestCrowdedNetworkGivesWay(t *testing.T) {
 			t.Errorf("record %d is lost", i)
 		}
 	}
-	if n := s.sources[neighbour]; n != 8 {
+	if n := brought(s)[neighbour]; n != 8 {
 		t.Errorf("%d of the neighbour's", n)
 	}
 }
@@ -158,7 +158,7 @@ func TestMayHandOn(t *testing.T) {
 		if st, _ := s.take(epoch, c.rec, origin{c.from, c.agent}, func() bool { return true }); st != StatusOK {
 			t.Fatalf("%s: %s", c.name, st)
 		}
-		h := s.records[c.rec.id]
+		h := s.records.at(c.rec.id)
 		if got := s.mayHandOn(h); got != c.want {
 			t.Errorf("%s: %t", c.name, got)
 		}
@@ -202,10 +202,58 @@ func TestNamelessGiveWay(t *testing.T) {
 				kept++
 			}
 		}
-		if kept < 20 || len(s.records) != 64 {
-			t.Errorf("%s: %d of 20 are kept, %d records", c.name, kept, len(s.records))
+		if kept < 20 || s.records.len() != 64 {
+			t.Errorf("%s: %d of 20 are kept, %d records", c.name, kept, s.records.len())
 		}
 	}
+}
+
+// remembered is what farthest has said since anything changed.
+func remembered(s *store) map[netip.Prefix]ID {
+	said := map[netip.Prefix]ID{}
+	if s.all.at == s.changes+1 {
+		said[netip.Prefix{}] = s.all.far
+	}
+	for p, n := range s.nets {
+		if n.at == s.changes+1 {
+			said[p] = n.far
+		}
+	}
+	return said
+}
+
+// counts are how many records count for each network, and name it.
+func counts(s *store) map[netip.Prefix][2]int {
+	all := map[netip.Prefix][2]int{}
+	for p, n := range s.nets {
+		all[p] = [2]int{n.brought, n.homes}
+	}
+	return all
+}
+
+// recount is what counts should be.
+func recount(s *store) map[netip.Prefix][2]int {
+	all := map[netip.Prefix][2]int{}
+	for _, h := range s.records.held {
+		nets := h.nets()
+		for i, p := range nets {
+			c := all[p]
+			c[0] += btoi(!slices.Contains(nets[:i], p))
+			c[1] += btoi(i > 0 || h.agent)
+			if p.IsValid() {
+				all[p] = c
+			}
+		}
+	}
+	return all
+}
+
+func brought(s *store) map[netip.Prefix]int {
+	all := map[netip.Prefix]int{}
+	for p, c := range counts(s) {
+		all[p] = c[0]
+	}
+	return all
 }
 
 // What farthest remembers is what it would find.
@@ -215,22 +263,25 @@ func TestFarthestRemembers(t *testing.T) {
 	check := func(i int) {
 		t.Helper()
 		nets := []netip.Prefix{{}}
-		for n := range s.sources {
+		for n := range brought(s) {
 			nets = append(nets, n)
 		}
-		for id, h := range s.records {
-			if a, b := s.turn(h), s.turnOf(h.agent, h.nets, 0); a != b {
-				t.Fatalf("%d: the turn of %s is %d, and %d", i, id, a, b)
+		for _, h := range s.records.held {
+			if a, b := s.turn(h), s.turnOf(h.agent, h.nets(), 0); a != b {
+				t.Fatalf("%d: the turn of %s is %d, and %d", i, h.rec.Key, a, b)
 			}
 		}
 		said := map[netip.Prefix]ID{}
 		for _, n := range nets {
 			said[n] = s.farthest(n)
 		}
-		if fmt.Sprint(s.last) != fmt.Sprint(said) {
-			t.Fatalf("%d: %v is kept, said was %v", i, s.last, said)
+		if kept := remembered(s); fmt.Sprint(kept) != fmt.Sprint(said) {
+			t.Fatalf("%d: %v is kept, said was %v", i, kept, said)
 		}
-		clear(s.last)
+		if counted := recount(s); fmt.Sprint(counts(s)) != fmt.Sprint(counted) {
+			t.Fatalf("%d: counts are %v, not %v", i, counts(s), counted)
+		}
+		s.changes++
 		for _, n := range nets {
 			if found := s.farthest(n); found != said[n] {
 				t.Fatalf("%d: of %s %s goes first, not %s", i, n, found, said[n])
@@ -256,8 +307,8 @@ func TestFarthestRemembers(t *testing.T) {
 			check(i)
 		}
 	}
-	if s.sweep(epoch.Add(2 * time.Hour)); s.farthest(netip.Prefix{}) != s.self || len(s.last) != 1 {
-		t.Errorf("of nothing: %s, %d are remembered", s.farthest(netip.Prefix{}), len(s.last))
+	if s.sweep(epoch.Add(2 * time.Hour)); s.farthest(netip.Prefix{}) != s.self || len(remembered(s)) != 1 || len(s.nets) != 0 {
+		t.Errorf("of nothing: %s, %v is remembered", s.farthest(netip.Prefix{}), remembered(s))
 	}
 }
 
@@ -283,8 +334,8 @@ func TestPromotionsAreCounted(t *testing.T) {
 			t.Errorf("%d: %s, asked %d times", i, st, asked)
 		}
 	}
-	if h := s.records[r.id]; h.nets[0] != wideNet(2) {
-		t.Errorf("it counts for %s", h.nets[0])
+	if h := s.records.at(r.id); h.nets()[0] != wideNet(2) {
+		t.Errorf("it counts for %s", h.nets()[0])
 	}
 	if st, _ := s.take(epoch, r, origin{net: wideNet(3)}, func() bool { asked++; return false }); st != StatusOK || asked != 4 {
 		t.Errorf("handed on: %s, asked %d times", st, asked)
@@ -335,7 +386,7 @@ func TestTombstonesAreHandedOn(t *testing.T) {
 				t.Fatalf("%s, %d: %s", c.name, i, st)
 			}
 		}
-		if got := s.mayHandOn(s.records[NodeID(pub(testKey(1)))]); got != c.want {
+		if got := s.mayHandOn(s.records.at(NodeID(pub(testKey(1))))); got != c.want {
 			t.Errorf("%s: %t", c.name, got)
 		}
 	}

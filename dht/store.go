@@ -3,7 +3,6 @@ package dht
 import (
 	"cmp"
 	"iter"
-	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -19,8 +18,8 @@ const (
 // held is a record kept for its agent.
 type held struct {
 	rec     *Record
-	nets    []netip.Prefix   // wide networks that it counts for: see netsOf
-	homes   []*int           // what store.homes has of those that it names; its agent did not bring it
+	by      *subnet          // that it came from; nil: none
+	homes   []*subnet        // that it names, where its agent did not bring it: see netsOf
 	until   millis           // the earlier end by the author's clock and by ours
 	written millis           // when credit was last counted
 	credit  uint8            // changes left
@@ -49,12 +48,11 @@ type store struct {
 	verify                         func(*Record) error
 	group                          GroupFunc
 	off                            Ablation
-	records                        map[ID]*held
+	records                        shelf
 	floors                         map[ID]floor
-	sources                        map[netip.Prefix]int  // records by the networks that they count for
-	homes                          map[netip.Prefix]*int // and by those that their agents have, or are said to have
-	last                           map[netip.Prefix]ID   // what farthest has said since anything changed
-	prefixes                       map[[8]byte]*held     // records by the first 8 bytes of their positions
+	nets                           map[netip.Prefix]*subnet // that records count for
+	all                            memo                     // of all records
+	changes                        uint64                   // of records and what they count for
 	bytes                          int
 	withdrawn                      int       // records that are tombstones
 	evicted                        func(Key) // is told whose record was dropped for another; nil: nobody is
@@ -66,12 +64,12 @@ func newStore(self ID, cfg *Config) *store {
 		group = DefaultGroup
 	}
 	return &store{self: self, group: group, maxRecords: cfg.MaxRecords, maxBytes: cfg.MaxBytes, maxFloor: cfg.MaxFloors,
-		verify: (*Record).Verify, records: map[ID]*held{}, floors: map[ID]floor{}, sources: map[netip.Prefix]int{}, homes: map[netip.Prefix]*int{}, last: map[netip.Prefix]ID{}, prefixes: map[[8]byte]*held{}}
+		verify: (*Record).Verify, floors: map[ID]floor{}, nets: map[netip.Prefix]*subnet{}}
 }
 
 // get returns the valid record at id.
 func (s *store) get(now time.Time, id ID) *Record {
-	h := s.records[id]
+	h := s.records.at(id)
 	if h == nil || toMillis(now) >= h.until || h.rec.Current(now) != nil {
 		return nil
 	}
@@ -95,7 +93,7 @@ func (s *store) take(now time.Time, rec *Record, o origin, may func() bool) (Sta
 		return StatusExpired, nil
 	}
 	id := NodeID(rec.Key)
-	old := s.records[id]
+	old := s.records.at(id)
 	if f, ok := s.floors[id]; ok && rec.Seq < f.seq && !s.off.Floors {
 		return StatusNewer, s.get(now, id)
 	}
@@ -103,7 +101,7 @@ func (s *store) take(now time.Time, rec *Record, o origin, may func() bool) (Sta
 		if string(rec.raw) != string(old.rec.raw) {
 			return StatusNewer, s.get(now, id)
 		}
-		if s.promotes(old, rec, o) && !may() { // it may look at all records
+		if s.promotes(old, o) && !may() { // it may look at all records
 			return StatusBusy, nil
 		}
 		old.until = until(now, rec)
@@ -156,20 +154,20 @@ func (s *store) set(now time.Time, id ID, rec *Record, old *held, o origin) {
 		old.rec, old.until = rec, until(now, rec)
 		s.promote(id, old, o)
 	} else {
-		h := &held{rec: rec, until: until(now, rec), credit: writeBurst - 1, written: toMillis(now), agent: o.agent, nets: s.netsOf(rec, o)}
-		for _, n := range h.nets {
+		h := &held{rec: rec, until: until(now, rec), credit: writeBurst - 1, written: toMillis(now), agent: o.agent}
+		nets := s.netsOf(rec, o)
+		for _, n := range nets {
 			if s.full(n) {
 				s.evict(s.farthest(n))
 			}
 		}
-		s.records[id] = h
-		s.count(h, 1)
-		s.prefixes[[8]byte(id[:8])] = h
+		s.records.add(id, h)
+		s.count(h, nets)
 		s.bytes += len(rec.raw)
 		s.withdrawn += btoi(rec.tombstone())
 	}
 	s.raise(id, floor{rec.Seq, toMillis(rec.Expires().Add(floorKept))})
-	for len(s.records) > s.maxRecords || s.bytes > s.maxBytes {
+	for s.records.len() > s.maxRecords || s.bytes > s.maxBytes {
 		s.evict(s.farthest(netip.Prefix{}))
 	}
 }
@@ -177,8 +175,8 @@ func (s *store) set(now time.Time, id ID, rec *Record, old *held, o origin) {
 // oldest is the record that was taken first.
 func (s *store) oldest() (old ID) {
 	at := millis(math.MaxInt64)
-	for id, h := range s.records {
-		if h.written < at || h.written == at && compare(s.self, id, old) < 0 {
+	for _, h := range s.records.held {
+		if id := h.rec.position(); h.written < at || h.written == at && compare(s.self, id, old) < 0 {
 			old, at = id, h.written
 		}
 	}
@@ -187,24 +185,23 @@ func (s *store) oldest() (old ID) {
 
 // evict drops a record for the sake of another.
 func (s *store) evict(id ID) {
-	if h := s.records[id]; h != nil && s.evicted != nil {
+	if h := s.records.at(id); h != nil && s.evicted != nil {
 		s.evicted(h.rec.Key)
 	}
 	s.drop(id)
 }
 
 func (s *store) drop(id ID) {
-	if h := s.records[id]; h != nil {
+	if h := s.records.at(id); h != nil {
 		s.bytes -= len(h.rec.raw)
 		s.withdrawn -= btoi(h.rec.tombstone())
-		s.count(h, -1)
-		delete(s.records, id)
-		delete(s.prefixes, [8]byte(id[:8]))
+		s.uncount(h)
+		s.records.remove(id)
 	}
 }
 
 // recordIDs are the records' positions, the nearest to self first.
-func (s *store) recordIDs() []ID { return nearestFirst(s.self, maps.Keys(s.records)) }
+func (s *store) recordIDs() []ID { return nearestFirst(s.self, s.records.ids()) }
 
 func nearestFirst(self ID, ids iter.Seq[ID]) []ID {
 	return slices.SortedFunc(ids, func(a, b ID) int { return compare(self, a, b) })
@@ -223,7 +220,7 @@ func (s *store) raise(id ID, f floor) {
 	}
 	var free []ID
 	for i := range s.floors {
-		if s.records[i] == nil {
+		if s.records.at(i) == nil {
 			free = append(free, i)
 		}
 	}
@@ -241,9 +238,9 @@ func (s *store) raise(id ID, f floor) {
 // sweep drops what has expired.
 func (s *store) sweep(now time.Time) {
 	at := toMillis(now)
-	for id, h := range s.records {
-		if at >= h.until {
-			s.drop(id)
+	for i := s.records.len() - 1; i >= 0; i-- {
+		if h := s.records.held[i]; at >= h.until {
+			s.drop(h.rec.position())
 		}
 	}
 	for id, f := range s.floors {

@@ -35,8 +35,8 @@ func TestConflictRule(t *testing.T) {
 	put("forged", epoch, forged, StatusInvalid, nil)
 	late := epoch.Add(3 * time.Hour)
 	s.sweep(late)
-	if len(s.records) != 0 || s.bytes != 0 {
-		t.Errorf("after the sweep: %d records, %d bytes", len(s.records), s.bytes)
+	if s.records.len() != 0 || s.bytes != 0 {
+		t.Errorf("after the sweep: %d records, %d bytes", s.records.len(), s.bytes)
 	}
 	put("below the floor of a record that is gone", late, testRecord(t, 1, 5, late), StatusNewer, nil)
 	put("above the floor", late, testRecord(t, 1, 10, late), StatusOK, nil)
@@ -117,8 +117,8 @@ func TestStoreBounds(t *testing.T) {
 			if kept := s.get(epoch, NodeID(r.Key)) != nil; st != StatusOK && st != StatusNotClose || kept != (st == StatusOK) {
 				t.Errorf("record %d: %s, and it is kept: %t", i, st, kept)
 			}
-			if len(s.records) > 20 || s.bytes > 20*size || len(s.floors) > 30 {
-				t.Fatalf("%d records, %d bytes, %d floors", len(s.records), s.bytes, len(s.floors))
+			if s.records.len() > 20 || s.bytes > 20*size || len(s.floors) > 30 {
+				t.Fatalf("%d records, %d bytes, %d floors", s.records.len(), s.bytes, len(s.floors))
 			}
 		}
 		slices.SortFunc(ids, func(a, b ID) int { return compare(s.self, a, b) })
@@ -143,7 +143,7 @@ func TestFloorBounds(t *testing.T) {
 			t.Fatalf("%d floors", len(s.floors))
 		}
 	}
-	for id := range s.records {
+	for id := range s.records.ids() {
 		if s.floors[id].seq != 7 {
 			t.Error("the floor of a record that is kept is gone")
 		}
