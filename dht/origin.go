@@ -15,9 +15,9 @@ type origin struct {
 // subnet is a wide network that records of a store count for.
 type subnet struct {
 	prefix  netip.Prefix
-	brought int // records that count for it
-	homes   int // and records whose agents have it, or are said to have it
-	memo
+	brought int32 // records that count for it
+	homes   int32 // and records whose agents have it, or are said to have it
+	memo    *memo // nil: farthest was not asked
 }
 
 // memo is what farthest has said, and store.changes and 1 at that time.
@@ -64,7 +64,7 @@ func (s *store) turnOf(agent bool, nets []netip.Prefix, more int) turn {
 	most := 0
 	if len(nets) == 1 {
 		if n := s.nets[nets[0]]; n != nil {
-			most = n.brought
+			most = int(n.brought)
 		}
 		if nets[0].IsValid() {
 			most += more
@@ -72,7 +72,7 @@ func (s *store) turnOf(agent bool, nets []netip.Prefix, more int) turn {
 	}
 	for _, p := range nets[1:] {
 		if n := s.nets[p]; n != nil {
-			most = max(most, n.homes)
+			most = max(most, int(n.homes))
 		}
 	}
 	if len(nets) > 1 {
@@ -88,10 +88,10 @@ func (s *store) turn(h *held) turn {
 	}
 	most := 0
 	if len(h.homes) == 0 && h.by != nil {
-		most = h.by.brought
+		most = int(h.by.brought)
 	}
 	for _, n := range h.homes {
-		most = max(most, n.homes)
+		most = max(most, int(n.homes))
 	}
 	return 1 + turn(bits.Len(uint(most)))
 }
@@ -178,12 +178,12 @@ func (s *store) count(h *held, nets []netip.Prefix) {
 	if nets[0].IsValid() {
 		h.by = at(nets[0])
 		h.by.brought++
-		h.by.homes += btoi(h.agent)
+		h.by.homes += int32(btoi(h.agent))
 	}
 	for _, p := range nets[1:] {
 		n := at(p)
 		n.homes++
-		n.brought += btoi(n != h.by)
+		n.brought += int32(btoi(n != h.by))
 		h.homes = append(h.homes, n)
 	}
 }
@@ -193,11 +193,11 @@ func (s *store) uncount(h *held) {
 	s.changes++
 	if h.by != nil {
 		h.by.brought--
-		h.by.homes -= btoi(h.agent)
+		h.by.homes -= int32(btoi(h.agent))
 	}
 	for _, n := range h.homes {
 		n.homes--
-		n.brought -= btoi(n != h.by)
+		n.brought -= int32(btoi(n != h.by))
 		s.forget(n)
 	}
 	s.forget(h.by)
@@ -214,7 +214,7 @@ func (s *store) forget(n *subnet) {
 // full tells whether a network has brought as many records as it may: an eighth of all.
 func (s *store) full(net netip.Prefix) bool {
 	n := s.nets[net]
-	return n != nil && !s.off.Stores && n.brought >= s.share()
+	return n != nil && !s.off.Stores && int(n.brought) >= s.share()
 }
 
 // goesBefore tells whether a record at a gives way before one at b.
@@ -232,7 +232,10 @@ func (s *store) farthest(net netip.Prefix) ID {
 	n, m := s.nets[net], &s.all
 	switch {
 	case n != nil:
-		m = &n.memo
+		if n.memo == nil {
+			n.memo = &memo{}
+		}
+		m = n.memo
 	case net.IsValid():
 		return s.self
 	}

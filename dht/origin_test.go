@@ -215,8 +215,8 @@ func remembered(s *store) map[netip.Prefix]ID {
 		said[netip.Prefix{}] = s.all.far
 	}
 	for p, n := range s.nets {
-		if n.at == s.changes+1 {
-			said[p] = n.far
+		if n.memo != nil && n.memo.at == s.changes+1 {
+			said[p] = n.memo.far
 		}
 	}
 	return said
@@ -226,7 +226,7 @@ func remembered(s *store) map[netip.Prefix]ID {
 func counts(s *store) map[netip.Prefix][2]int {
 	all := map[netip.Prefix][2]int{}
 	for p, n := range s.nets {
-		all[p] = [2]int{n.brought, n.homes}
+		all[p] = [2]int{int(n.brought), int(n.homes)}
 	}
 	return all
 }
