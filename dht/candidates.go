@@ -9,10 +9,8 @@ func (t *table) mayCome(k Key) bool {
 		return true
 	}
 	n := 0
-	for _, b := range t.buckets {
-		if b != nil {
-			n += b.called
-		}
+	for i := range t.buckets {
+		n += t.buckets[i].called
 	}
 	return n < max(smallTable/8, t.n/20)
 }
@@ -41,11 +39,11 @@ func (t *table) heard(h *hearing, c *Contact) bool {
 	if len(c.Addresses()) == 0 || c.Record != nil && !c.Record.serves() {
 		return false
 	}
-	if p < len(t.buckets) && t.buckets[p] != nil {
-		b := t.buckets[p]
+	if p < len(t.buckets) {
+		b := &t.buckets[p]
 		if i := b.find(id); i >= 0 {
 			if b.called > 0 { // hardly ever: else its entry need not be looked at
-				t.setCalled(b.entries[i], false)
+				t.setCalled(&b.entries[i], false)
 			}
 			return false
 		}
@@ -100,8 +98,9 @@ func (b *bucket) drop(id ID, k Key) {
 func (t *table) takeCandidates(n int) []Contact {
 	var out []Contact
 	var space [maxGroups]group
-	for p, b := range t.buckets {
-		if b == nil || len(b.replacements) == 0 || len(b.entries) >= t.k && p < t.sibling || b.barren == t.freed+1 {
+	for p := range t.buckets {
+		b := &t.buckets[p]
+		if len(b.replacements) == 0 || len(b.entries) >= t.k && p < t.sibling || b.barren == t.freed+1 {
 			continue // no room for anyone
 		}
 		free, i := max(t.k-len(b.entries), 1)-b.asked, 0

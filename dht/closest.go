@@ -40,10 +40,10 @@ func (t *table) nearest(target ID, f func(place) (enough bool)) {
 // sorted calls f with the entries of bucket i, the nearest to target first, until f has enough.
 // It sorts by insertion: they are few.
 func (t *table) sorted(i int, target *ID, f func(place) (enough bool)) (enough bool) {
-	if i >= len(t.buckets) || t.buckets[i] == nil {
+	if i >= len(t.buckets) {
 		return false
 	}
-	b, top := t.buckets[i], target.top()
+	b, top := &t.buckets[i], target.top()
 	var space [2 * bucketSize]ranked
 	near := space[:0]
 	for i, t := range b.tops {
@@ -64,11 +64,11 @@ func (t *table) sorted(i int, target *ID, f func(place) (enough bool)) (enough b
 }
 
 // closest returns up to n entries nearest to target, the nearest first, of
-// those that ok accepts.
+// those that ok accepts. They hold until the table changes.
 func (t *table) closest(target ID, n int, ok func(*entry) bool) []*entry {
 	out := make([]*entry, 0, n)
 	t.nearest(target, func(p place) bool {
-		if e := p.entries[p.i]; len(out) < n && (ok == nil || ok(e)) {
+		if e := &p.entries[p.i]; len(out) < n && (ok == nil || ok(e)) {
 			out = append(out, e)
 		}
 		return len(out) >= n
@@ -96,7 +96,7 @@ func (t *table) mark(e *entry) {
 
 func (b *bucket) mark(i int) {
 	b.named[i] = nil
-	if e := b.entries[i]; live(e) {
+	if e := &b.entries[i]; live(e) {
 		b.named[i] = e.rec
 	}
 }

@@ -123,10 +123,14 @@ func (c *core) blame(now time.Time, cl *call, err error) {
 			c.table.fail(e, maxFails) // it was never reached where it says it is now
 		}
 	}
+	var last Contact // as the table knows it
+	if e != nil {
+		last = e.contact()
+	}
 	if c.table.failed(now, ct.Key) {
 		c.lives.died()
 		c.sched.candidates = true
-		c.sched.remember(e.contact())
+		c.sched.remember(last)
 		if c.table.n == 0 { // perhaps it was the uplink: nobody is left to tell
 			clear(c.dead)
 			clear(c.shut)

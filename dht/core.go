@@ -516,13 +516,10 @@ func (c *core) users() int {
 func (c *core) statsNow() Stats {
 	s := c.stats
 	s.Contacts, s.Records, s.RecordBytes, s.Floors = c.table.n, len(c.store.records), c.store.bytes, len(c.store.floors)
-	for _, b := range c.table.buckets {
-		if b != nil {
-			s.Replacements += len(b.replacements)
-			if len(b.entries) > 0 {
-				s.Buckets++
-			}
-		}
+	for i := range c.table.buckets {
+		b := &c.table.buckets[i]
+		s.Replacements += len(b.replacements)
+		s.Buckets += btoi(len(b.entries) > 0)
 	}
 	s.Seq, s.Ready, s.Nodes = seqOf(c.own.rec), c.own.ready, int(c.nodes())
 	s.ReadBackUntil = c.own.until

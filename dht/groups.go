@@ -125,12 +125,13 @@ func (t *table) groupsFit(b *bucket, groups []group, own *entry) bool {
 			continue
 		}
 		inBucket, inTable, bit := 0, 0, groupBit(groupHash(g))
-		for _, o := range t.buckets {
-			if o == nil {
-				continue
-			}
-			for i, e := range o.entries {
-				if o.nets[i]&bit != 0 && e != own && slices.Contains(groupsOf(space[:0], t.group, e.ref()), g) {
+		for p := range t.buckets {
+			o := &t.buckets[p]
+			for i, nets := range o.nets {
+				if nets&bit == 0 {
+					continue
+				}
+				if e := &o.entries[i]; e != own && slices.Contains(groupsOf(space[:0], t.group, e.ref()), g) {
 					inTable++
 					if o == b {
 						inBucket++

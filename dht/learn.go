@@ -82,10 +82,10 @@ func (c *core) moved(r *Record) {
 		return
 	}
 	b := c.table.bucket(e.id())
+	c.sched.remember(e.contact()) // its next node is perhaps where the last one was
 	c.table.remove(b, b.find(e.id()))
 	c.lives.died()
 	c.sched.candidates = true
-	c.sched.remember(e.contact()) // its next node is perhaps where the last one was
 }
 
 // withdrawn tells whether this node keeps a tombstone that is newer than what ct

@@ -12,7 +12,8 @@ const (
 )
 
 // entry is a contact that answered a call of ours. A node has hundreds, a simulation
-// millions: it has 48 bytes.
+// millions: it has 48 bytes, and stands in its bucket by value. A pointer to one holds
+// until the next contact enters or leaves its bucket.
 type entry struct {
 	who
 	rtt       uint32 // moving average, µs
@@ -32,12 +33,12 @@ type spare struct {
 }
 
 type bucket struct {
-	entries      []*entry  // the longest-lived first
 	tops         []uint64  // ID.top of each entry, so that a search reads one line of memory
-	nets         []uint64  // groupBits of each entry
 	named        []*Record // of each entry, if others may be told of it: see live
-	next         stamp     // no entry is to be checked before it
+	entries      []entry   // the longest-lived first
 	replacements []spare   // the latest first
+	next         stamp     // no entry is to be checked before it
+	nets         []uint64  // groupBits of each entry
 	touched      time.Time // last lookup in its range
 	asked        int       // candidates that were taken and have not answered yet
 	called       int       // entries that came by themselves
@@ -65,7 +66,7 @@ type table struct {
 	self    ID
 	group   GroupFunc
 	off     Ablation
-	buckets []*bucket // up to the deepest that was ever used
+	buckets []bucket  // up to the deepest that was ever used
 	own     bucket    // of self, always empty
 	n       int       // entries
 	k       int       // contacts of a bucket: bucketSize, or clientBucket
@@ -101,13 +102,12 @@ func (t *table) bucket(id ID) *bucket {
 	if i == 8*len(id) {
 		return &t.own
 	}
-	for i >= len(t.buckets) {
-		t.buckets = append(t.buckets, nil)
+	if i >= len(t.buckets) { // seldom, and every node has them: without room for more
+		more := make([]bucket, i+1)
+		copy(more, t.buckets)
+		t.buckets = more
 	}
-	if t.buckets[i] == nil {
-		t.buckets[i] = &bucket{}
-	}
-	return t.buckets[i]
+	return &t.buckets[i]
 }
 
 func (t *table) get(k Key) *entry { return t.getID(t.id(k)) }
@@ -124,9 +124,10 @@ func (t *table) id(k Key) ID {
 }
 
 func (t *table) getID(id ID) *entry {
-	if p := prefixLen(t.self, id); p < len(t.buckets) && t.buckets[p] != nil {
-		if i := t.buckets[p].find(id); i >= 0 {
-			return t.buckets[p].entries[i]
+	if p := prefixLen(t.self, id); p < len(t.buckets) {
+		b := &t.buckets[p]
+		if i := b.find(id); i >= 0 {
+			return &b.entries[i]
 		}
 	}
 	return nil
@@ -159,11 +160,11 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 		b.replace(&c, c.by, id)
 		return false
 	}
-	e := &entry{who: newWho(&c, id), since: t.stamp(now), every: uint8(every / time.Minute)}
-	t.ok(now, e, rtt)
+	e := entry{who: newWho(&c, id), since: t.stamp(now), every: uint8(every / time.Minute)}
+	t.ok(now, &e, rtt)
 	t.thinner(b)
 	t.insert(b, e)
-	t.sooner(b, e)
+	t.sooner(b, &e)
 	t.trimSiblings()
 	return t.getID(id) != nil
 }
@@ -231,15 +232,21 @@ func (t *table) nearer(id ID) int {
 	own := prefixLen(t.self, id)
 	n := 0
 	for i := own + 1; i < len(t.buckets); i++ {
-		if t.buckets[i] != nil {
-			n += len(t.buckets[i].entries)
-		}
+		n += len(t.buckets[i].tops)
 	}
-	if own < len(t.buckets) && t.buckets[own] != nil && n < t.near {
-		for _, e := range t.buckets[own].entries {
-			if compare(t.self, e.id(), id) < 0 {
-				n++
-			}
+	if own < len(t.buckets) && n < t.near {
+		n += t.buckets[own].nearer(t.self, id)
+	}
+	return n
+}
+
+// nearer counts the entries nearer to target than id.
+func (b *bucket) nearer(target, id ID) (n int) {
+	top := target.top()
+	far := id.top() ^ top
+	for i, t := range b.tops {
+		if x := t ^ top; x < far || x == far && compare(target, b.entries[i].id(), id) < 0 {
+			n++
 		}
 	}
 	return n
@@ -248,10 +255,8 @@ func (t *table) nearer(id ID) int {
 // trimSiblings moves entries beyond k that are no siblings to the replacements, the
 // latest first. They were kept for their nearness only, or this node was a server and is a client now.
 func (t *table) trimSiblings() {
-	for _, b := range t.buckets {
-		if b == nil || len(b.entries) <= t.k {
-			continue
-		}
+	for p := range t.buckets {
+		b := &t.buckets[p]
 		for i := len(b.entries) - 1; i >= 0 && len(b.entries) > t.k; i-- {
 			if e := b.entries[i]; t.nearer(e.id()) >= t.near {
 				t.remove(b, i)
@@ -261,7 +266,7 @@ func (t *table) trimSiblings() {
 	}
 }
 
-func (t *table) insert(b *bucket, e *entry) {
+func (t *table) insert(b *bucket, e entry) {
 	b.entries, b.tops, b.nets, b.named = append(b.entries, e), append(b.tops, e.top()), append(b.nets, t.groupBits(e.ref())), append(b.named, nil)
 	b.mark(len(b.entries) - 1)
 	t.count(e.ref(), 1)
@@ -271,7 +276,7 @@ func (t *table) insert(b *bucket, e *entry) {
 
 func (t *table) remove(b *bucket, i int) {
 	t.count(b.entries[i].ref(), -1)
-	t.setCalled(b.entries[i], false)
+	t.setCalled(&b.entries[i], false)
 	t.thinner(b)
 	b.entries, b.tops = slices.Delete(b.entries, i, i+1), slices.Delete(b.tops, i, i+1)
 	b.nets, b.named = slices.Delete(b.nets, i, i+1), slices.Delete(b.named, i, i+1)
@@ -283,10 +288,8 @@ func (t *table) remove(b *bucket, i int) {
 func (t *table) countSiblings() {
 	n := 0
 	for t.sibling = len(t.buckets) - 1; t.sibling > 0; t.sibling-- {
-		if b := t.buckets[t.sibling]; b != nil {
-			if n += len(b.entries); n >= t.near {
-				return
-			}
+		if n += len(t.buckets[t.sibling].tops); n >= t.near {
+			return
 		}
 	}
 }
@@ -298,7 +301,7 @@ func (t *table) failed(now time.Time, k Key) (dropped bool) {
 	b := t.bucket(id)
 	b.drop(id, k)
 	if i := b.find(id); i >= 0 {
-		e := b.entries[i]
+		e := &b.entries[i]
 		if t.fail(e, e.fails+1); e.fails >= maxFails {
 			t.remove(b, i)
 			return true
@@ -323,11 +326,10 @@ func (t *table) forget(k Key) {
 
 // each calls f for every entry.
 func (t *table) each(f func(*entry)) {
-	for _, b := range t.buckets {
-		if b != nil {
-			for _, e := range b.entries {
-				f(e)
-			}
+	for p := range t.buckets {
+		entries := t.buckets[p].entries
+		for i := range entries {
+			f(&entries[i])
 		}
 	}
 }
@@ -340,11 +342,11 @@ func (t *table) shallow() int {
 		n, share := 0, 0.0
 		for j := i; j < i+3; j++ {
 			share += math.Ldexp(1, -j-1)
-			if j < len(t.buckets) && t.buckets[j] != nil {
-				n += len(t.buckets[j].entries)
+			if j < len(t.buckets) {
+				n += len(t.buckets[j].tops)
 			}
 		}
-		if t.buckets[i] == nil || len(t.buckets[i].entries) < t.k {
+		if len(t.buckets[i].tops) < t.k {
 			return max(t.n+1, int(float64(n)/share))
 		}
 	}
