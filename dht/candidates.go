@@ -49,31 +49,34 @@ func (t *table) heard(h *hearing, c *Contact) bool {
 		}
 	}
 	b := t.bucket(id)
-	if b.spare(id.top(), c.Key) < 0 && h.dead(c, h.by) {
+	i := b.spare(id.top(), c.Key)
+	if i < 0 && h.dead(c, h.by) {
 		return false
 	}
-	return b.replace(c, h.by, id) && (len(b.entries) < t.k || t.besides(id))
+	return b.replace(i, c, h.by, id) && (len(b.entries) < t.k || t.besides(id))
 }
 
-// replace tells whether c is new among the replacements.
-func (b *bucket) replace(c *Contact, by uint32, id ID) bool {
-	s := spare{newWho(c, id), id.top()}
-	s.by = by
-	i := b.spare(s.top, c.Key)
+// replace makes c the latest of the replacements, where it was the i-th, or is new with i < 0:
+// it tells whether it is.
+func (b *bucket) replace(i int, c *Contact, by uint32, id ID) bool {
+	var s spare
 	known := i >= 0
-	switch {
-	case known && b.replacements[i].rec != nil:
+	if known && b.replacements[i].record() != nil {
 		s = b.replacements[i] // what somebody else says is no better, and may be forged
-	case known:
-	case len(b.replacements) < replacementSize:
-		i = len(b.replacements)
-		b.replacements = append(b.replacements, spare{})
-	default:
-		i = replacementSize - 1
+	} else {
+		s = spare{newWho(c, id), id.top()}
+		s.by = by
+		b.barren = 0
+	}
+	if !known {
+		if i = len(b.replacements); i == cap(b.replacements) && i < replacementSize { // not beyond it, as append
+			b.replacements = append(make([]spare, 0, min(2*i+2, replacementSize)), b.replacements...)
+		}
+		i = min(i, replacementSize-1)
+		b.replacements = b.replacements[:i+1]
 	}
 	copy(b.replacements[1:i+1], b.replacements[:i])
 	b.replacements[0] = s
-	b.barren = 0
 	return !known
 }
 

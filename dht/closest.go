@@ -78,7 +78,7 @@ func (t *table) closest(target ID, n int, ok func(*entry) bool) []*entry {
 
 // live is the filter for contacts that may be named to others: they answered
 // the last call, and say themselves where they are.
-func live(e *entry) bool { return e.fails == 0 && e.rec != nil }
+func live(e *entry) bool { return e.fails == 0 && e.record() != nil }
 
 // fail sets how many calls in a row e has not answered.
 func (t *table) fail(e *entry, n uint8) {
@@ -96,7 +96,7 @@ func (t *table) mark(e *entry) {
 
 func (b *bucket) mark(i int) {
 	b.named[i] = nil
-	if e := &b.entries[i]; live(e) {
-		b.named[i] = e.rec
+	if e := &b.entries[i]; e.fails == 0 {
+		b.named[i] = e.record()
 	}
 }

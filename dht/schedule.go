@@ -309,7 +309,7 @@ func (c *core) checkContacts(now time.Time) {
 			next := now.Add(checkMost)
 			c.table.checkAt(e, next)
 			e.nextCheck -= e.nextCheck % stamp(linkedRound)
-			if e.rec != nil && next.Before(e.rec.Expires()) {
+			if r := e.record(); r != nil && next.Before(r.Expires()) {
 				return
 			}
 		} else {

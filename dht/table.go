@@ -12,7 +12,7 @@ const (
 )
 
 // entry is a contact that answered a call of ours. A node has hundreds, a simulation
-// millions: it has 48 bytes, and stands in its bucket by value. A pointer to one holds
+// millions: it has 40 bytes, and stands in its bucket by value. A pointer to one holds
 // until the next contact enters or leaves its bucket.
 type entry struct {
 	who
@@ -64,23 +64,23 @@ func (b *bucket) find(id ID) int {
 // out for another, but see trimSiblings; no Group fills more than its share.
 type table struct {
 	self    ID
+	buckets []bucket // up to the deepest that was ever used
+	n       int      // entries
+	k       int      // contacts of a bucket: bucketSize, or clientBucket
+	near    int      // siblings: siblingSize, or clientSiblings
+	sibling int      // buckets from here on may hold siblings beyond k
+	asked   Key      // of the last get, and its id: a call is looked up several times. Get writes it
+	askedID ID
+	idOf    func(Key) ID
 	group   GroupFunc
-	off     Ablation
-	buckets []bucket  // up to the deepest that was ever used
-	own     bucket    // of self, always empty
-	n       int       // entries
-	k       int       // contacts of a bucket: bucketSize, or clientBucket
-	near    int       // siblings: siblingSize, or clientSiblings
-	putOut  uint64    // live entries that gave way to others
 	base    time.Time // the first time that the table heard of
 	next    time.Time // the earliest next of all buckets, or before it
 	idle    time.Time // no bucket was touched last before it
-	sibling int       // buckets from here on may hold siblings beyond k
-	idOf    func(Key) ID
-	freed   uint64      // times that a place, or a network's share, became free
+	freed   uint64    // times that a place, or a network's share, became free
+	off     Ablation
+	putOut  uint64      // live entries that gave way to others
+	own     bucket      // of self, always empty
 	crowd   [512]uint16 // entries by the hash of their groups: most networks have none, which needs no search
-	asked   Key         // of the last get, and its id: a call is looked up several times. Get writes it
-	askedID ID
 }
 
 func newTable(self ID, f GroupFunc) *table {
@@ -112,8 +112,13 @@ func (t *table) bucket(id ID) *bucket {
 
 func (t *table) get(k Key) *entry { return t.getID(t.id(k)) }
 
-// has is get without the hashing where a record has the id.
-func (t *table) has(c *Contact) *entry { return t.getID(c.id()) }
+// has is get, whose id is at hand where c has a record.
+func (t *table) has(c *Contact) *entry {
+	if c.Record != nil && c.Record.of(c.Key) {
+		return t.getID(c.Record.id)
+	}
+	return t.get(c.Key)
+}
 
 // id is NodeID(k).
 func (t *table) id(k Key) ID {
@@ -157,7 +162,7 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 		t.remove(b, 0)
 	}
 	if !t.room(b, id, groups) {
-		b.replace(&c, c.by, id)
+		b.replace(-1, &c, c.by, id)
 		return false
 	}
 	e := entry{who: newWho(&c, id), since: t.stamp(now), every: uint8(every / time.Minute)}
@@ -191,7 +196,7 @@ func (e *entry) roundTrip() time.Duration { return time.Duration(e.rtt) * time.M
 // learn takes over the newer record of c. Where its addresses would break a
 // group's limit the old ones stay.
 func (t *table) learn(e *entry, c Contact) {
-	if c.Record == nil || !c.Record.newer(e.rec) {
+	if c.Record == nil || !c.Record.newer(e.record()) {
 		return
 	}
 	if !c.Record.serves() {
@@ -260,7 +265,7 @@ func (t *table) trimSiblings() {
 		for i := len(b.entries) - 1; i >= 0 && len(b.entries) > t.k; i-- {
 			if e := b.entries[i]; t.nearer(e.id()) >= t.near {
 				t.remove(b, i)
-				b.replace(e.ref(), e.by, e.id())
+				b.replace(b.spare(e.top(), e.key()), e.ref(), e.by, e.id())
 			}
 		}
 	}
