@@ -41,7 +41,7 @@ func (t *table) heard(h *hearing, c *Contact) bool {
 	}
 	if p < len(t.buckets) {
 		b := &t.buckets[p]
-		if i := b.find(id); i >= 0 {
+		if i := b.find(id.top(), c.Key); i >= 0 {
 			if b.called > 0 { // hardly ever: else its entry need not be looked at
 				t.setCalled(&b.entries[i], false)
 			}
@@ -100,7 +100,6 @@ func (b *bucket) drop(id ID, k Key) {
 // takeCandidates removes and returns up to n replacements that there is room for.
 func (t *table) takeCandidates(n int) []Contact {
 	var out []Contact
-	var space [maxGroups]group
 	for p := range t.buckets {
 		b := &t.buckets[p]
 		if len(b.replacements) == 0 || len(b.entries) >= t.k && p < t.sibling || b.barren == t.freed+1 {
@@ -109,7 +108,7 @@ func (t *table) takeCandidates(n int) []Contact {
 		free, i := max(t.k-len(b.entries), 1)-b.asked, 0
 		for i < len(b.replacements) && len(out) < n && free > 0 {
 			c := b.replacements[i].contact()
-			if !t.room(b, b.replacements[i].id(), groupsOf(space[:0], t.group, &c)) {
+			if !t.room(b, &c, b.replacements[i].id()) {
 				i++
 				continue
 			}

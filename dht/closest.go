@@ -89,7 +89,7 @@ func (t *table) fail(e *entry, n uint8) {
 // mark follows what changes whether e may be named, or how.
 func (t *table) mark(e *entry) {
 	b := t.bucket(e.id())
-	if i := b.find(e.id()); i >= 0 {
+	if i := b.find(e.top(), e.key()); i >= 0 {
 		b.mark(i)
 	}
 }

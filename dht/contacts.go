@@ -91,7 +91,7 @@ func (c *core) network(ct Contact) uint32 {
 // wanted tells whether the table has k, or room for it.
 func (c *core) wanted(k Key) bool {
 	id := c.table.id(k)
-	if c.table.getID(id) != nil {
+	if c.table.getAt(id, k) != nil {
 		return true
 	}
 	b := c.table.bucket(id)

@@ -85,7 +85,7 @@ func (c *core) moved(r *Record) {
 	}
 	b := c.table.bucket(e.id())
 	c.sched.remember(e.contact()) // its next node is perhaps where the last one was
-	c.table.remove(b, b.find(e.id()))
+	c.table.remove(b, b.find(e.top(), r.Key))
 	c.lives.died()
 	c.sched.candidates = true
 }

@@ -45,11 +45,10 @@ type bucket struct {
 	barren       uint64    // table.freed and 1 when no replacement fitted in; 0: some may
 }
 
-// find returns the place of id in entries, -1 if it is not there.
-func (b *bucket) find(id ID) int {
-	top := id.top()
+// find returns the place of k in entries, -1 if it is not there; top is ID.top of its id.
+func (b *bucket) find(top uint64, k Key) int {
 	for i, t := range b.tops {
-		if t == top && b.entries[i].id() == id {
+		if t == top && b.entries[i].key() == k {
 			return i
 		}
 	}
@@ -110,12 +109,12 @@ func (t *table) bucket(id ID) *bucket {
 	return &t.buckets[i]
 }
 
-func (t *table) get(k Key) *entry { return t.getID(t.id(k)) }
+func (t *table) get(k Key) *entry { return t.getAt(t.id(k), k) }
 
 // has is get, whose id is at hand where c has a record.
 func (t *table) has(c *Contact) *entry {
 	if c.Record != nil && c.Record.of(c.Key) {
-		return t.getID(c.Record.id)
+		return t.getAt(c.Record.id, c.Key)
 	}
 	return t.get(c.Key)
 }
@@ -128,11 +127,25 @@ func (t *table) id(k Key) ID {
 	return t.askedID
 }
 
-func (t *table) getID(id ID) *entry {
+// getAt is get of a key whose id is known.
+func (t *table) getAt(id ID, k Key) *entry {
 	if p := prefixLen(t.self, id); p < len(t.buckets) {
 		b := &t.buckets[p]
-		if i := b.find(id); i >= 0 {
+		if i := b.find(id.top(), k); i >= 0 {
 			return &b.entries[i]
+		}
+	}
+	return nil
+}
+
+// getID is get where the id is all that is known.
+func (t *table) getID(id ID) *entry {
+	if p := prefixLen(t.self, id); p < len(t.buckets) {
+		b, top := &t.buckets[p], id.top()
+		for i, t := range b.tops {
+			if t == top && b.entries[i].id() == id {
+				return &b.entries[i]
+			}
 		}
 	}
 	return nil
@@ -145,7 +158,7 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 	if id == t.self {
 		return false
 	}
-	if e := t.getID(id); e != nil {
+	if e := t.getAt(id, c.Key); e != nil {
 		t.ok(now, e, rtt)
 		t.learn(e, c)
 		return false
@@ -155,13 +168,11 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 	if len(c.Addresses()) == 0 || c.Record != nil && !c.Record.serves() {
 		return false
 	}
-	var space [maxGroups]group
-	groups := groupsOf(space[:0], t.group, &c)
 	if t.off.KeepLive && len(b.entries) >= bucketSize {
 		t.putOut += uint64(btoi(b.entries[0].fails == 0))
 		t.remove(b, 0)
 	}
-	if !t.room(b, id, groups) {
+	if !t.room(b, &c, id) {
 		b.replace(-1, &c, c.by, id)
 		return false
 	}
@@ -171,7 +182,7 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 	t.insert(b, e)
 	t.sooner(b, &e)
 	t.trimSiblings()
-	return t.getID(id) != nil
+	return t.getAt(id, c.Key) != nil
 }
 
 func (t *table) ok(now time.Time, e *entry, rtt time.Duration) {
@@ -216,15 +227,19 @@ func (t *table) learn(e *entry, c Contact) {
 		e.moved = true
 		t.count(e.ref(), 1)
 		t.freed++
-		i := b.find(e.id())
+		i := b.find(e.top(), e.key())
 		b.nets[i] = t.groupBits(e.ref())
 		b.mark(i)
 	}
 }
 
 // room tells whether a contact fits in: as one of k, or as a sibling.
-func (t *table) room(b *bucket, id ID, groups []group) bool {
-	return (len(b.entries) < t.k || t.besides(id)) && t.groupsFit(b, groups, nil)
+func (t *table) room(b *bucket, c *Contact, id ID) bool {
+	if len(b.entries) >= t.k && !t.besides(id) {
+		return false
+	}
+	var space [maxGroups]group
+	return t.groupsFit(b, groupsOf(space[:0], t.group, c), nil)
 }
 
 // besides tells whether id would be a sibling, of whom there may be more in a bucket.
@@ -305,7 +320,7 @@ func (t *table) failed(now time.Time, k Key) (dropped bool) {
 	id := t.id(k)
 	b := t.bucket(id)
 	b.drop(id, k)
-	if i := b.find(id); i >= 0 {
+	if i := b.find(id.top(), k); i >= 0 {
 		e := &b.entries[i]
 		if t.fail(e, e.fails+1); e.fails >= maxFails {
 			t.remove(b, i)
@@ -324,7 +339,7 @@ func (t *table) forget(k Key) {
 	id := t.id(k)
 	b := t.bucket(id)
 	b.drop(id, k)
-	if i := b.find(id); i >= 0 {
+	if i := b.find(id.top(), k); i >= 0 {
 		t.remove(b, i)
 	}
 }
