@@ -63,7 +63,7 @@ func (c *core) repair(now time.Time, l *lookup) {
 // handOver gives a newcomer what it should keep, if this node is among the nearest
 // of those who keep it.
 func (c *core) handOver(now time.Time, e *entry) {
-	if e.record() == nil || c.table.nearer(e.id()) >= c.table.near {
+	if e.record() == nil || !c.table.besides(e.id()) {
 		return
 	}
 	for _, id := range c.keptIDs() {

@@ -38,7 +38,7 @@ type bucket struct {
 	entries      []entry   // the longest-lived first
 	replacements []spare   // the latest first
 	next         stamp     // no entry is to be checked before it
-	nets         []uint64  // groupBits of each entry
+	nets         []uint64  // groupBits of the networks of each entry
 	touched      time.Time // last lookup in its range
 	asked        int       // candidates that were taken and have not answered yet
 	called       int       // entries that came by themselves
@@ -225,10 +225,9 @@ func (t *table) learn(e *entry, c Contact) {
 		t.count(e.ref(), -1)
 		e.who = newWho(&c, e.id())
 		e.moved = true
-		t.count(e.ref(), 1)
 		t.freed++
 		i := b.find(e.top(), e.key())
-		b.nets[i] = t.groupBits(e.ref())
+		b.nets[i] = t.count(e.ref(), 1)
 		b.mark(i)
 	}
 }
@@ -287,9 +286,8 @@ func (t *table) trimSiblings() {
 }
 
 func (t *table) insert(b *bucket, e entry) {
-	b.entries, b.tops, b.nets, b.named = append(b.entries, e), append(b.tops, e.top()), append(b.nets, t.groupBits(e.ref())), append(b.named, nil)
+	b.entries, b.tops, b.nets, b.named = append(b.entries, e), append(b.tops, e.top()), append(b.nets, t.count(e.ref(), 1)), append(b.named, nil)
 	b.mark(len(b.entries) - 1)
-	t.count(e.ref(), 1)
 	t.n++
 	t.countSiblings()
 }
