@@ -9,10 +9,8 @@ func (t *table) mayCome(k Key) bool {
 		return true
 	}
 	n := 0
-	for _, b := range t.buckets {
-		if b != nil {
-			n += b.called
-		}
+	for i := range t.buckets {
+		n += t.buckets[i].called
 	}
 	return n < max(smallTable/8, t.n/20)
 }
@@ -41,41 +39,44 @@ func (t *table) heard(h *hearing, c *Contact) bool {
 	if len(c.Addresses()) == 0 || c.Record != nil && !c.Record.serves() {
 		return false
 	}
-	if p < len(t.buckets) && t.buckets[p] != nil {
-		b := t.buckets[p]
-		if i := b.find(id); i >= 0 {
+	if p < len(t.buckets) {
+		b := &t.buckets[p]
+		if i := b.find(id.top(), c.Key); i >= 0 {
 			if b.called > 0 { // hardly ever: else its entry need not be looked at
-				t.setCalled(b.entries[i], false)
+				t.setCalled(&b.entries[i], false)
 			}
 			return false
 		}
 	}
 	b := t.bucket(id)
-	if b.spare(id.top(), c.Key) < 0 && h.dead(c, h.by) {
+	i := b.spare(id.top(), c.Key)
+	if i < 0 && h.dead(c, h.by) {
 		return false
 	}
-	return b.replace(c, h.by, id) && (len(b.entries) < t.k || t.besides(id))
+	return b.replace(i, c, h.by, id) && (len(b.entries) < t.k || t.besides(id))
 }
 
-// replace tells whether c is new among the replacements.
-func (b *bucket) replace(c *Contact, by uint32, id ID) bool {
-	s := spare{newWho(c, id), id.top()}
-	s.by = by
-	i := b.spare(s.top, c.Key)
+// replace makes c the latest of the replacements, where it was the i-th, or is new with i < 0:
+// it tells whether it is.
+func (b *bucket) replace(i int, c *Contact, by uint32, id ID) bool {
+	var s spare
 	known := i >= 0
-	switch {
-	case known && b.replacements[i].rec != nil:
+	if known && b.replacements[i].record() != nil {
 		s = b.replacements[i] // what somebody else says is no better, and may be forged
-	case known:
-	case len(b.replacements) < replacementSize:
-		i = len(b.replacements)
-		b.replacements = append(b.replacements, spare{})
-	default:
-		i = replacementSize - 1
+	} else {
+		s = spare{newWho(c, id), id.top()}
+		s.by = by
+		b.barren = 0
+	}
+	if !known {
+		if i = len(b.replacements); i == cap(b.replacements) && i < replacementSize { // not beyond it, as append
+			b.replacements = append(make([]spare, 0, min(2*i+2, replacementSize)), b.replacements...)
+		}
+		i = min(i, replacementSize-1)
+		b.replacements = b.replacements[:i+1]
 	}
 	copy(b.replacements[1:i+1], b.replacements[:i])
 	b.replacements[0] = s
-	b.barren = 0
 	return !known
 }
 
@@ -99,15 +100,15 @@ func (b *bucket) drop(id ID, k Key) {
 // takeCandidates removes and returns up to n replacements that there is room for.
 func (t *table) takeCandidates(n int) []Contact {
 	var out []Contact
-	var space [maxGroups]group
-	for p, b := range t.buckets {
-		if b == nil || len(b.replacements) == 0 || len(b.entries) >= t.k && p < t.sibling || b.barren == t.freed+1 {
+	for p := range t.buckets {
+		b := &t.buckets[p]
+		if len(b.replacements) == 0 || len(b.entries) >= t.k && p < t.sibling || b.barren == t.freed+1 {
 			continue // no room for anyone
 		}
 		free, i := max(t.k-len(b.entries), 1)-b.asked, 0
 		for i < len(b.replacements) && len(out) < n && free > 0 {
 			c := b.replacements[i].contact()
-			if !t.room(b, b.replacements[i].id(), groupsOf(space[:0], t.group, &c)) {
+			if !t.room(b, &c, b.replacements[i].id()) {
 				i++
 				continue
 			}

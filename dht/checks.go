@@ -29,13 +29,15 @@ func (t *table) due(now time.Time, f func(*entry)) {
 	at := t.stamp(now)
 	late := at + stamp(checkMost)
 	next := late
-	for _, b := range t.buckets {
-		if b == nil || len(b.entries) == 0 {
+	for p := range t.buckets {
+		b := &t.buckets[p]
+		if len(b.entries) == 0 {
 			continue
 		}
 		if at >= b.next {
 			b.next = late
-			for _, e := range b.entries {
+			for i := range b.entries {
+				e := &b.entries[i]
 				if at >= e.nextCheck {
 					f(e)
 				}
@@ -63,10 +65,8 @@ func (t *table) sooner(b *bucket, e *entry) {
 // lookAtAll is sooner for all entries.
 func (t *table) lookAtAll() {
 	t.next = time.Time{}
-	for _, b := range t.buckets {
-		if b != nil {
-			b.next = math.MinInt64
-		}
+	for i := range t.buckets {
+		t.buckets[i].next = math.MinInt64
 	}
 }
 
@@ -79,8 +79,9 @@ func (t *table) untouched(now time.Time, long time.Duration) int {
 		return -1
 	}
 	t.idle = now
-	for i, b := range t.buckets {
-		if b == nil || len(b.entries) == 0 {
+	for i := range t.buckets {
+		b := &t.buckets[i]
+		if len(b.entries) == 0 {
 			continue
 		}
 		touched := b.touched

@@ -78,7 +78,7 @@ func TestUntouchedAfterLoss(t *testing.T) {
 	if i := c.table.untouched(now, refreshAfter); i >= 0 {
 		t.Fatalf("bucket %d was not touched", i)
 	}
-	c.table.remove(c.table.buckets[0], 3)
+	c.table.remove(&c.table.buckets[0], 3)
 	c.table.sibling = 3
 	for _, m := range []struct{ minute, want int }{{14, -1}, {16, 0}} {
 		if i := c.table.untouched(now.Add(time.Duration(m.minute)*time.Minute), refreshAfter); i != m.want {

@@ -56,7 +56,7 @@ func TestClientTable(t *testing.T) {
 		t.Error("those that were there for the longest time have gone")
 	}
 	c.table.forget(c.table.buckets[7].entries[0].key())
-	b := c.table.buckets[0]
+	b := &c.table.buckets[0]
 	for len(b.entries) > clientBucket-1 {
 		c.table.forget(b.entries[0].key())
 	}
@@ -75,7 +75,7 @@ func TestClientBecomesServer(t *testing.T) {
 	for i := range 120 {
 		c.table.succeeded(epoch, at(keyAt(rnd, c.id, i%4), "127.0.0.1:1"), 1, checkMost)
 	}
-	if b := c.table.buckets[0]; len(b.entries) != clientBucket || len(b.replacements) == 0 {
+	if b := &c.table.buckets[0]; len(b.entries) != clientBucket || len(b.replacements) == 0 {
 		t.Fatalf("%d contacts and %d candidates in a bucket", len(b.entries), len(b.replacements))
 	}
 	c.own.addrs = []netip.AddrPort{testAddr(2)}

@@ -40,10 +40,10 @@ func (t *table) nearest(target ID, f func(place) (enough bool)) {
 // sorted calls f with the entries of bucket i, the nearest to target first, until f has enough.
 // It sorts by insertion: they are few.
 func (t *table) sorted(i int, target *ID, f func(place) (enough bool)) (enough bool) {
-	if i >= len(t.buckets) || t.buckets[i] == nil {
+	if i >= len(t.buckets) {
 		return false
 	}
-	b, top := t.buckets[i], target.top()
+	b, top := &t.buckets[i], target.top()
 	var space [2 * bucketSize]ranked
 	near := space[:0]
 	for i, t := range b.tops {
@@ -64,11 +64,11 @@ func (t *table) sorted(i int, target *ID, f func(place) (enough bool)) (enough b
 }
 
 // closest returns up to n entries nearest to target, the nearest first, of
-// those that ok accepts.
+// those that ok accepts. They hold until the table changes.
 func (t *table) closest(target ID, n int, ok func(*entry) bool) []*entry {
 	out := make([]*entry, 0, n)
 	t.nearest(target, func(p place) bool {
-		if e := p.entries[p.i]; len(out) < n && (ok == nil || ok(e)) {
+		if e := &p.entries[p.i]; len(out) < n && (ok == nil || ok(e)) {
 			out = append(out, e)
 		}
 		return len(out) >= n
@@ -78,7 +78,7 @@ func (t *table) closest(target ID, n int, ok func(*entry) bool) []*entry {
 
 // live is the filter for contacts that may be named to others: they answered
 // the last call, and say themselves where they are.
-func live(e *entry) bool { return e.fails == 0 && e.rec != nil }
+func live(e *entry) bool { return e.fails == 0 && e.record() != nil }
 
 // fail sets how many calls in a row e has not answered.
 func (t *table) fail(e *entry, n uint8) {
@@ -89,14 +89,14 @@ func (t *table) fail(e *entry, n uint8) {
 // mark follows what changes whether e may be named, or how.
 func (t *table) mark(e *entry) {
 	b := t.bucket(e.id())
-	if i := b.find(e.id()); i >= 0 {
+	if i := b.find(e.top(), e.key()); i >= 0 {
 		b.mark(i)
 	}
 }
 
 func (b *bucket) mark(i int) {
 	b.named[i] = nil
-	if e := b.entries[i]; live(e) {
-		b.named[i] = e.rec
+	if e := &b.entries[i]; e.fails == 0 {
+		b.named[i] = e.record()
 	}
 }

@@ -22,7 +22,7 @@ func (c *core) checkOwn(now time.Time, k Key, resp *Response) error {
 	if err := r.Current(now); err != nil {
 		return err
 	}
-	if e := c.table.get(k); e != nil && e.rec != nil && string(e.rec.raw) == string(r.raw) {
+	if e := c.table.get(k); e != nil && e.knows(r) {
 		return nil // verified before
 	}
 	return c.verify(r)
@@ -48,15 +48,15 @@ func (c *core) alive(now time.Time, cl *call, resp *Response) {
 		if c.table.n == 1 { // the first who can tell whether we can be dialled
 			c.proof.next, c.proof.backoff = now, 0
 		}
-		if e := c.table.get(ct.Key); e != nil {
+		if e := c.table.has(&ct); e != nil {
 			c.table.setCalled(e, cl.stranger)
 			if c.sched.joined {
 				c.handOver(now, e)
 			}
 		}
 	}
-	e := c.table.get(ct.Key)
-	newer := e != nil && resp.Seq > seqOf(e.rec)
+	e := c.table.has(&ct)
+	newer := e != nil && resp.Seq > seqOf(e.record())
 	if cl.req.Op != OpPing && resp.Seq != 0 && (newer || e == nil && ct.Record == nil && c.wanted(ct.Key)) {
 		c.probe(Contact{Key: ct.Key, Addrs: ct.Addrs, Record: ct.Record}, probeCheck)
 	}
@@ -91,7 +91,7 @@ func (c *core) network(ct Contact) uint32 {
 // wanted tells whether the table has k, or room for it.
 func (c *core) wanted(k Key) bool {
 	id := c.table.id(k)
-	if c.table.getID(id) != nil {
+	if c.table.getAt(id, k) != nil {
 		return true
 	}
 	b := c.table.bucket(id)
@@ -123,10 +123,14 @@ func (c *core) blame(now time.Time, cl *call, err error) {
 			c.table.fail(e, maxFails) // it was never reached where it says it is now
 		}
 	}
+	var last Contact // as the table knows it
+	if e != nil {
+		last = e.contact()
+	}
 	if c.table.failed(now, ct.Key) {
 		c.lives.died()
 		c.sched.candidates = true
-		c.sched.remember(e.contact())
+		c.sched.remember(last)
 		if c.table.n == 0 { // perhaps it was the uplink: nobody is left to tell
 			clear(c.dead)
 			clear(c.shut)

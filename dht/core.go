@@ -222,7 +222,7 @@ func (c *core) local(now time.Time, o *op) {
 		rec, holds, o.lookup.ended = c.own.rec, true, true
 	}
 	if e := c.table.getID(o.lookup.target); e != nil && rec == nil && !c.off.Holders {
-		rec = e.rec // a contact's record is where to ask first, and can be an old one
+		rec = e.record() // a contact's record is where to ask first, and can be an old one
 	}
 	if rec != nil && rec.Current(now) == nil {
 		o.lookup.best, o.better = rec, true
@@ -335,9 +335,9 @@ func (c *core) ownRoom() int { return min(c.room(), max(0, c.pace.allowed()-c.ow
 // emit begins a call. Records that others named are verified here, when they
 // are about to be dialled, and not before.
 func (c *core) emit(now time.Time, q query, o *op) *call {
-	e := c.table.get(q.to.Key)
+	e := c.table.has(&q.to)
 	if r := q.to.Record; r != nil {
-		if (e == nil || e.rec == nil || string(e.rec.raw) != string(r.raw)) && c.verify(r) != nil {
+		if (e == nil || !e.knows(r)) && c.verify(r) != nil {
 			if o != nil {
 				o.lookup.forged(q.to.Key)
 			}
@@ -516,13 +516,10 @@ func (c *core) users() int {
 func (c *core) statsNow() Stats {
 	s := c.stats
 	s.Contacts, s.Records, s.RecordBytes, s.Floors = c.table.n, c.store.records.len(), c.store.bytes, len(c.store.floors)
-	for _, b := range c.table.buckets {
-		if b != nil {
-			s.Replacements += len(b.replacements)
-			if len(b.entries) > 0 {
-				s.Buckets++
-			}
-		}
+	for i := range c.table.buckets {
+		b := &c.table.buckets[i]
+		s.Replacements += len(b.replacements)
+		s.Buckets += btoi(len(b.entries) > 0)
 	}
 	s.Seq, s.Ready, s.Nodes = seqOf(c.own.rec), c.own.ready, int(c.nodes())
 	s.ReadBackUntil = c.own.until

@@ -145,7 +145,7 @@ func TestCoreWrongReferral(t *testing.T) {
 			if !o.finished || !asked {
 				t.Errorf("%s, known %t: finished %t, the honest node was asked: %t", name, known, o.finished, asked)
 			}
-			if e := c.table.get(honest.Key); known && (e == nil || e.fails > 0 || e.rec != honest) {
+			if e := c.table.get(honest.Key); known && (e == nil || e.fails > 0 || e.record() != honest) {
 				t.Errorf("%s: the honest node is blamed", name)
 			}
 		}

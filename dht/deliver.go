@@ -63,7 +63,7 @@ func (c *core) repair(now time.Time, l *lookup) {
 // handOver gives a newcomer what it should keep, if this node is among the nearest
 // of those who keep it.
 func (c *core) handOver(now time.Time, e *entry) {
-	if e.rec == nil || c.table.nearer(e.id()) >= c.table.near {
+	if e.record() == nil || !c.table.besides(e.id()) {
 		return
 	}
 	for _, id := range c.keptIDs() {
@@ -84,18 +84,9 @@ func (c *core) handOver(now time.Time, e *entry) {
 
 // rank is how many contacts are nearer to target than id: where they are k or more, any number from k on.
 func (c *core) rank(target, id ID) int {
-	n, top := 0, target.top()
-	far := top ^ id.top()
-	for _, b := range c.table.buckets {
-		if b == nil {
-			continue
-		}
-		for i, t := range b.tops {
-			if x := t ^ top; x < far || x == far && compare(target, b.entries[i].id(), id) < 0 {
-				n++
-			}
-		}
-		if n >= bucketSize {
+	n := 0
+	for i := range c.table.buckets {
+		if n += c.table.buckets[i].nearer(target, id); n >= bucketSize {
 			break
 		}
 	}

@@ -20,9 +20,9 @@ func TestSoak(t *testing.T) {
 				s := n.Stats()
 				n.mu.Lock()
 				c := n.core
-				for _, b := range c.table.buckets {
-					if b != nil && len(c.probes) == 0 {
-						asked += b.asked
+				for i := range c.table.buckets {
+					if len(c.probes) == 0 {
+						asked += c.table.buckets[i].asked
 					}
 				}
 				if len(c.queued) != 0 || c.strange != 0 && len(c.queued) == 0 || len(c.strangers) > 0 || c.delivering > 0 || len(c.proof.asked) > 0 || len(c.calls) > 0 {

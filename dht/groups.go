@@ -97,23 +97,20 @@ func groupHash(g group) uint32 {
 	return (h ^ uint32(g.Bits())) * 16777619
 }
 
-func groupBit(h uint32) uint64 { return 1 << (h >> 26) }
+// crowdOf is the place in table.crowd of a group with hash h, and groupBits are two bits of
+// other parts of h: of those who share a place few share both.
+func crowdOf(h uint32) uint32   { return h >> 23 }
+func groupBits(h uint32) uint64 { return 1<<(h>>9&63) | 1<<(h>>15&63) }
 
-// groupBits has the bit of each network of c.
-func (t *table) groupBits(c *Contact) (bits uint64) {
+// count adds n to the crowd of each network of c, and returns the groupBits of all.
+func (t *table) count(c *Contact, n int) (bits uint64) {
 	var space [maxGroups]group
 	for _, g := range groupsOf(space[:0], t.group, c) {
-		bits |= groupBit(groupHash(g))
+		h := groupHash(g)
+		t.crowd[crowdOf(h)] += uint16(n)
+		bits |= groupBits(h)
 	}
 	return bits
-}
-
-// count adds n to the crowd of each network of c.
-func (t *table) count(c *Contact, n int) {
-	var space [maxGroups]group
-	for _, g := range groupsOf(space[:0], t.group, c) {
-		t.crowd[groupHash(g)>>23] += uint16(n)
-	}
 }
 
 // groupsFit tells whether a contact more of these groups breaks no limit, where
@@ -121,16 +118,18 @@ func (t *table) count(c *Contact, n int) {
 func (t *table) groupsFit(b *bucket, groups []group, own *entry) bool {
 	var space [maxGroups]group
 	for _, g := range groups {
-		if int(t.crowd[groupHash(g)>>23]) < g.limit(groupPerBucket, widePerBucket) {
+		h := groupHash(g)
+		if int(t.crowd[crowdOf(h)]) < g.limit(groupPerBucket, widePerBucket) {
 			continue
 		}
-		inBucket, inTable, bit := 0, 0, groupBit(groupHash(g))
-		for _, o := range t.buckets {
-			if o == nil {
-				continue
-			}
-			for i, e := range o.entries {
-				if o.nets[i]&bit != 0 && e != own && slices.Contains(groupsOf(space[:0], t.group, e.ref()), g) {
+		inBucket, inTable, bits := 0, 0, groupBits(h)
+		for p := range t.buckets {
+			o := &t.buckets[p]
+			for i, nets := range o.nets {
+				if nets&bits != bits {
+					continue
+				}
+				if e := &o.entries[i]; e != own && slices.Contains(groupsOf(space[:0], t.group, e.ref()), g) {
 					inTable++
 					if o == b {
 						inBucket++

@@ -64,8 +64,10 @@ func (c *core) knownRecord(r *Record) *Record {
 	if h := c.store.records.at(r.id); h != nil {
 		known = h.rec
 	}
-	if e := c.table.get(r.Key); e != nil && e.rec != nil && e.rec.newer(known) {
-		known = e.rec
+	if e := c.table.get(r.Key); e != nil {
+		if own := e.record(); own != nil && own.newer(known) {
+			known = own
+		}
 	}
 	return known
 }
@@ -74,7 +76,7 @@ func (c *core) knownRecord(r *Record) *Record {
 // withdrawn is no contact any more.
 func (c *core) moved(r *Record) {
 	e := c.table.get(r.Key)
-	if e == nil || r.Seq <= seqOf(e.rec) {
+	if e == nil || r.Seq <= seqOf(e.record()) {
 		return
 	}
 	if !r.tombstone() {
@@ -82,10 +84,10 @@ func (c *core) moved(r *Record) {
 		return
 	}
 	b := c.table.bucket(e.id())
-	c.table.remove(b, b.find(e.id()))
+	c.sched.remember(e.contact()) // its next node is perhaps where the last one was
+	c.table.remove(b, b.find(e.top(), r.Key))
 	c.lives.died()
 	c.sched.candidates = true
-	c.sched.remember(e.contact()) // its next node is perhaps where the last one was
 }
 
 // withdrawn tells whether this node keeps a tombstone that is newer than what ct

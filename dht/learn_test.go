@@ -60,7 +60,7 @@ func TestLearn(t *testing.T) {
 		}
 		a.mu.Lock()
 		e := a.core.table.get(b.key)
-		if e == nil || e.rec != moved {
+		if e == nil || e.record() != moved {
 			t.Errorf("in the table: %+v", e)
 		}
 		a.mu.Unlock()

@@ -40,12 +40,14 @@ func (d *DHT) Table() TableInfo {
 func (t *table) info() TableInfo {
 	info := TableInfo{Self: t.self}
 	siblings := t.closest(t.self, t.near, nil)
-	for i, b := range t.buckets {
-		if b == nil || len(b.entries)+len(b.replacements) == 0 {
+	for i := range t.buckets {
+		b := &t.buckets[i]
+		if len(b.entries)+len(b.replacements) == 0 {
 			continue
 		}
 		info.Buckets = append(info.Buckets, BucketInfo{i, len(b.entries), len(b.replacements), b.touched})
-		for _, e := range b.entries {
+		for j := range b.entries {
+			e := &b.entries[j]
 			info.Contacts = append(info.Contacts, ContactInfo{Contact: e.contact(), Bucket: i, Sibling: slices.Contains(siblings, e),
 				Since: t.time(e.since), RTT: e.roundTrip(), Fails: int(e.fails)})
 		}

@@ -249,11 +249,9 @@ type TableEntry struct {
 
 // Table calls f for every contact of the routing table.
 func (m *Machine) Table(f func(TableEntry)) {
-	for i, b := range m.core.table.buckets {
-		if b != nil {
-			for _, e := range b.entries {
-				f(TableEntry{e.contact(), i, e.fails == 0})
-			}
+	for i := range m.core.table.buckets {
+		for _, e := range m.core.table.buckets[i].entries {
+			f(TableEntry{e.contact(), i, e.fails == 0})
 		}
 	}
 }

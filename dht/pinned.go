@@ -29,14 +29,7 @@ func (d *DHT) Kept() []Key {
 
 func (t *table) kept() []Key {
 	all := make([]Key, 0, t.n)
-	for _, b := range t.buckets {
-		if b == nil {
-			continue
-		}
-		for _, e := range b.entries {
-			all = append(all, e.key())
-		}
-	}
+	t.each(func(e *entry) { all = append(all, e.key()) })
 	return all
 }
 
@@ -46,16 +39,13 @@ func (t *table) pinned(f func(*entry)) {
 	for _, e := range siblings {
 		f(e)
 	}
-	for i, b := range t.buckets {
-		if b == nil {
-			continue
-		}
-		n := 0
-		for _, e := range b.entries { // the longest-lived first
+	for i := range t.buckets {
+		entries, n := t.buckets[i].entries, 0
+		for j := range entries { // the longest-lived first
 			if n == pinnedPerBucket {
 				break
 			}
-			if e.fails == 0 && (i < t.sibling || !slices.Contains(siblings, e)) {
+			if e := &entries[j]; e.fails == 0 && (i < t.sibling || !slices.Contains(siblings, e)) {
 				f(e)
 				n++
 			}

@@ -27,9 +27,9 @@ func TestPinned(t *testing.T) {
 	near := tb.closest(self, siblingSize, nil)
 	near[3].fails = 1
 	var first *entry // the longest-lived of the widest bucket
-	for _, b := range tb.buckets {
-		if b != nil {
-			first = b.entries[0]
+	for i := range tb.buckets {
+		if len(tb.buckets[i].entries) > 0 {
+			first = &tb.buckets[i].entries[0]
 			break
 		}
 	}
@@ -52,19 +52,17 @@ func TestPinned(t *testing.T) {
 		}
 	}
 	siblings := 0
-	for _, b := range tb.buckets {
-		if b == nil {
-			continue
-		}
-		n := 0
-		for _, e := range b.entries {
+	for i := range tb.buckets {
+		b, n := &tb.buckets[i], 0
+		for j := range b.entries {
+			e := &b.entries[j]
 			switch {
 			case !has(e):
 			case slices.Contains(near, e):
 				siblings++
 			default:
 				n++
-				if n == 1 && b.entries[0] != first && !slices.Contains(near, b.entries[0]) && e != b.entries[0] {
+				if longest := &b.entries[0]; n == 1 && longest != first && !slices.Contains(near, longest) && e != longest {
 					t.Error("not the longest-lived")
 				}
 			}

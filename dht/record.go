@@ -59,19 +59,20 @@ const (
 //	ext_len    2   0 to 512
 //	ext            bytes for later versions: signed, kept, not read
 //	sig       64   Ed25519 over "dht-record-v1" || everything before
+//
+// The fields are in the order of their use: a node reads the first 128 bytes of thousands.
 type Record struct {
-	Key      Key
-	Flags    Flags
-	Seq      uint64
+	Key   Key
+	raw   []byte // the encoding with its signature
+	Seq   uint64
+	id    ID // NodeID(Key); set with raw
+	Flags Flags
+	sound bool             // check found no fault; set with raw
+	Addrs []netip.AddrPort // the preferred one first
+
 	IssuedAt time.Time // whole milliseconds
 	TTL      time.Duration
-	Addrs    []netip.AddrPort // the preferred one first
 	Ext      []byte
-
-	raw []byte // the encoding with its signature
-	// Set with raw:
-	id    ID   // NodeID(Key)
-	sound bool // check found no fault
 }
 
 // Sign encodes and signs r, whose Key, Flags, Seq, IssuedAt, TTL, Addrs and Ext

@@ -213,7 +213,8 @@ func TestShallow(t *testing.T) {
 	for i := range 64 { // as near as 24 bits: ids, not keys, decide here
 		var id ID
 		id[3], id[4] = byte(1+i), 7
-		tb.insert(tb.bucket(id), &entry{who: who{bare: &bare{at(Key{byte(i), 1, 2}, "192.0.2.1:1"), id}}})
+		c := at(Key{byte(i), 1, 2}, "192.0.2.1:1")
+		tb.insert(tb.bucket(id), entry{who: newWho(&c, id)})
 	}
 	if got := tb.shallow(); got != honest || honest < 900 || honest > 4000 {
 		t.Errorf("2000 nodes are estimated at %d, with 64 Sybils at %d", honest, got)

@@ -215,8 +215,8 @@ func (c *core) isClient() bool { return len(c.own.addrs) == 0 || c.proof.known &
 func (c *core) fill() {
 	s := &c.sched
 	deepest := 0
-	for i, b := range c.table.buckets {
-		if b != nil && len(b.entries) > 0 {
+	for i := range c.table.buckets {
+		if len(c.table.buckets[i].entries) > 0 {
 			deepest = i
 		}
 	}
@@ -253,7 +253,7 @@ func (c *core) explore(i int) {
 	c.rnd.Shuffle(len(near), func(a, b int) { near[a], near[b] = near[b], near[a] })
 	slices.SortStableFunc(near, func(a, b *entry) int { return -btoi(c.cfg.linked(a.key())) + btoi(c.cfg.linked(b.key())) })
 	known, n := c.known(target), explorers
-	if b := c.table.buckets[i]; b != nil && len(b.entries) >= c.table.k && len(b.replacements) >= replacementSize/2 {
+	if b := &c.table.buckets[i]; len(b.entries) >= c.table.k && len(b.replacements) >= replacementSize/2 {
 		n = 1 // it lacks nothing
 	}
 	for _, e := range near[:min(n, len(near))] {
@@ -309,7 +309,7 @@ func (c *core) checkContacts(now time.Time) {
 			next := now.Add(checkMost)
 			c.table.checkAt(e, next)
 			e.nextCheck -= e.nextCheck % stamp(linkedRound)
-			if e.rec != nil && next.Before(e.rec.Expires()) {
+			if r := e.record(); r != nil && next.Before(r.Expires()) {
 				return
 			}
 		} else {

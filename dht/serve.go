@@ -162,7 +162,7 @@ func (c *core) visited(from Key, seq uint64) {
 	switch {
 	case e == nil && c.wanted(from):
 		c.addStranger(from)
-	case e != nil && seq > seqOf(e.rec):
+	case e != nil && seq > seqOf(e.record()):
 		c.probe(Contact{Key: from}, probeCheck)
 	}
 }

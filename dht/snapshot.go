@@ -138,8 +138,8 @@ func (c *core) snapshot() []byte {
 func (c *core) rest() snapshot {
 	s := snapshot{seq: c.own.seq, sizes: c.sizes.known(), floors: c.store.floors, contacts: make([]*Record, 0, min(c.table.n, maxSnapContacts))}
 	c.table.each(func(e *entry) {
-		if e.rec != nil && len(s.contacts) < maxSnapContacts {
-			s.contacts = append(s.contacts, e.rec)
+		if r := e.record(); r != nil && len(s.contacts) < maxSnapContacts {
+			s.contacts = append(s.contacts, r)
 		}
 	})
 	return s
@@ -184,7 +184,7 @@ func (c *core) resume(now time.Time, s *snapshot) {
 	c.rnd.Shuffle(len(s.contacts), func(i, j int) { s.contacts[i], s.contacts[j] = s.contacts[j], s.contacts[i] })
 	for _, r := range s.contacts[:min(restoreSeeds, len(s.contacts))] {
 		if r.Key != c.self && c.verify(r) == nil && !slices.ContainsFunc(c.sched.restored, func(o who) bool { return o.key() == r.Key }) {
-			c.sched.restored = append(c.sched.restored, who{rec: r})
+			c.sched.restored = append(c.sched.restored, who{at: r})
 		}
 	}
 }

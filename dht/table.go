@@ -12,7 +12,8 @@ const (
 )
 
 // entry is a contact that answered a call of ours. A node has hundreds, a simulation
-// millions: it has 48 bytes.
+// millions: it has 40 bytes, and stands in its bucket by value. A pointer to one holds
+// until the next contact enters or leaves its bucket.
 type entry struct {
 	who
 	rtt       uint32 // moving average, µs
@@ -32,23 +33,22 @@ type spare struct {
 }
 
 type bucket struct {
-	entries      []*entry  // the longest-lived first
 	tops         []uint64  // ID.top of each entry, so that a search reads one line of memory
-	nets         []uint64  // groupBits of each entry
 	named        []*Record // of each entry, if others may be told of it: see live
-	next         stamp     // no entry is to be checked before it
+	entries      []entry   // the longest-lived first
 	replacements []spare   // the latest first
+	next         stamp     // no entry is to be checked before it
+	nets         []uint64  // groupBits of the networks of each entry
 	touched      time.Time // last lookup in its range
 	asked        int       // candidates that were taken and have not answered yet
 	called       int       // entries that came by themselves
 	barren       uint64    // table.freed and 1 when no replacement fitted in; 0: some may
 }
 
-// find returns the place of id in entries, -1 if it is not there.
-func (b *bucket) find(id ID) int {
-	top := id.top()
+// find returns the place of k in entries, -1 if it is not there; top is ID.top of its id.
+func (b *bucket) find(top uint64, k Key) int {
 	for i, t := range b.tops {
-		if t == top && b.entries[i].id() == id {
+		if t == top && b.entries[i].key() == k {
 			return i
 		}
 	}
@@ -63,23 +63,23 @@ func (b *bucket) find(id ID) int {
 // out for another, but see trimSiblings; no Group fills more than its share.
 type table struct {
 	self    ID
+	buckets []bucket // up to the deepest that was ever used
+	n       int      // entries
+	k       int      // contacts of a bucket: bucketSize, or clientBucket
+	near    int      // siblings: siblingSize, or clientSiblings
+	sibling int      // buckets from here on may hold siblings beyond k
+	asked   Key      // of the last get, and its id: a call is looked up several times. Get writes it
+	askedID ID
+	idOf    func(Key) ID
 	group   GroupFunc
-	off     Ablation
-	buckets []*bucket // up to the deepest that was ever used
-	own     bucket    // of self, always empty
-	n       int       // entries
-	k       int       // contacts of a bucket: bucketSize, or clientBucket
-	near    int       // siblings: siblingSize, or clientSiblings
-	putOut  uint64    // live entries that gave way to others
 	base    time.Time // the first time that the table heard of
 	next    time.Time // the earliest next of all buckets, or before it
 	idle    time.Time // no bucket was touched last before it
-	sibling int       // buckets from here on may hold siblings beyond k
-	idOf    func(Key) ID
-	freed   uint64      // times that a place, or a network's share, became free
+	freed   uint64    // times that a place, or a network's share, became free
+	off     Ablation
+	putOut  uint64      // live entries that gave way to others
+	own     bucket      // of self, always empty
 	crowd   [512]uint16 // entries by the hash of their groups: most networks have none, which needs no search
-	asked   Key         // of the last get, and its id: a call is looked up several times. Get writes it
-	askedID ID
 }
 
 func newTable(self ID, f GroupFunc) *table {
@@ -101,19 +101,23 @@ func (t *table) bucket(id ID) *bucket {
 	if i == 8*len(id) {
 		return &t.own
 	}
-	for i >= len(t.buckets) {
-		t.buckets = append(t.buckets, nil)
+	if i >= len(t.buckets) { // seldom, and every node has them: without room for more
+		more := make([]bucket, i+1)
+		copy(more, t.buckets)
+		t.buckets = more
 	}
-	if t.buckets[i] == nil {
-		t.buckets[i] = &bucket{}
-	}
-	return t.buckets[i]
+	return &t.buckets[i]
 }
 
-func (t *table) get(k Key) *entry { return t.getID(t.id(k)) }
+func (t *table) get(k Key) *entry { return t.getAt(t.id(k), k) }
 
-// has is get without the hashing where a record has the id.
-func (t *table) has(c *Contact) *entry { return t.getID(c.id()) }
+// has is get, whose id is at hand where c has a record.
+func (t *table) has(c *Contact) *entry {
+	if c.Record != nil && c.Record.of(c.Key) {
+		return t.getAt(c.Record.id, c.Key)
+	}
+	return t.get(c.Key)
+}
 
 // id is NodeID(k).
 func (t *table) id(k Key) ID {
@@ -123,10 +127,25 @@ func (t *table) id(k Key) ID {
 	return t.askedID
 }
 
+// getAt is get of a key whose id is known.
+func (t *table) getAt(id ID, k Key) *entry {
+	if p := prefixLen(t.self, id); p < len(t.buckets) {
+		b := &t.buckets[p]
+		if i := b.find(id.top(), k); i >= 0 {
+			return &b.entries[i]
+		}
+	}
+	return nil
+}
+
+// getID is get where the id is all that is known.
 func (t *table) getID(id ID) *entry {
-	if p := prefixLen(t.self, id); p < len(t.buckets) && t.buckets[p] != nil {
-		if i := t.buckets[p].find(id); i >= 0 {
-			return t.buckets[p].entries[i]
+	if p := prefixLen(t.self, id); p < len(t.buckets) {
+		b, top := &t.buckets[p], id.top()
+		for i, t := range b.tops {
+			if t == top && b.entries[i].id() == id {
+				return &b.entries[i]
+			}
 		}
 	}
 	return nil
@@ -139,7 +158,7 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 	if id == t.self {
 		return false
 	}
-	if e := t.getID(id); e != nil {
+	if e := t.getAt(id, c.Key); e != nil {
 		t.ok(now, e, rtt)
 		t.learn(e, c)
 		return false
@@ -149,23 +168,21 @@ func (t *table) succeeded(now time.Time, c Contact, rtt time.Duration, every tim
 	if len(c.Addresses()) == 0 || c.Record != nil && !c.Record.serves() {
 		return false
 	}
-	var space [maxGroups]group
-	groups := groupsOf(space[:0], t.group, &c)
 	if t.off.KeepLive && len(b.entries) >= bucketSize {
 		t.putOut += uint64(btoi(b.entries[0].fails == 0))
 		t.remove(b, 0)
 	}
-	if !t.room(b, id, groups) {
-		b.replace(&c, c.by, id)
+	if !t.room(b, &c, id) {
+		b.replace(-1, &c, c.by, id)
 		return false
 	}
-	e := &entry{who: newWho(&c, id), since: t.stamp(now), every: uint8(every / time.Minute)}
-	t.ok(now, e, rtt)
+	e := entry{who: newWho(&c, id), since: t.stamp(now), every: uint8(every / time.Minute)}
+	t.ok(now, &e, rtt)
 	t.thinner(b)
 	t.insert(b, e)
-	t.sooner(b, e)
+	t.sooner(b, &e)
 	t.trimSiblings()
-	return t.getID(id) != nil
+	return t.getAt(id, c.Key) != nil
 }
 
 func (t *table) ok(now time.Time, e *entry, rtt time.Duration) {
@@ -190,7 +207,7 @@ func (e *entry) roundTrip() time.Duration { return time.Duration(e.rtt) * time.M
 // learn takes over the newer record of c. Where its addresses would break a
 // group's limit the old ones stay.
 func (t *table) learn(e *entry, c Contact) {
-	if c.Record == nil || !c.Record.newer(e.rec) {
+	if c.Record == nil || !c.Record.newer(e.record()) {
 		return
 	}
 	if !c.Record.serves() {
@@ -208,17 +225,20 @@ func (t *table) learn(e *entry, c Contact) {
 		t.count(e.ref(), -1)
 		e.who = newWho(&c, e.id())
 		e.moved = true
-		t.count(e.ref(), 1)
 		t.freed++
-		i := b.find(e.id())
-		b.nets[i] = t.groupBits(e.ref())
+		i := b.find(e.top(), e.key())
+		b.nets[i] = t.count(e.ref(), 1)
 		b.mark(i)
 	}
 }
 
 // room tells whether a contact fits in: as one of k, or as a sibling.
-func (t *table) room(b *bucket, id ID, groups []group) bool {
-	return (len(b.entries) < t.k || t.besides(id)) && t.groupsFit(b, groups, nil)
+func (t *table) room(b *bucket, c *Contact, id ID) bool {
+	if len(b.entries) >= t.k && !t.besides(id) {
+		return false
+	}
+	var space [maxGroups]group
+	return t.groupsFit(b, groupsOf(space[:0], t.group, c), nil)
 }
 
 // besides tells whether id would be a sibling, of whom there may be more in a bucket.
@@ -231,15 +251,21 @@ func (t *table) nearer(id ID) int {
 	own := prefixLen(t.self, id)
 	n := 0
 	for i := own + 1; i < len(t.buckets); i++ {
-		if t.buckets[i] != nil {
-			n += len(t.buckets[i].entries)
-		}
+		n += len(t.buckets[i].tops)
 	}
-	if own < len(t.buckets) && t.buckets[own] != nil && n < t.near {
-		for _, e := range t.buckets[own].entries {
-			if compare(t.self, e.id(), id) < 0 {
-				n++
-			}
+	if own < len(t.buckets) && n < t.near {
+		n += t.buckets[own].nearer(t.self, id)
+	}
+	return n
+}
+
+// nearer counts the entries nearer to target than id.
+func (b *bucket) nearer(target, id ID) (n int) {
+	top := target.top()
+	far := id.top() ^ top
+	for i, t := range b.tops {
+		if x := t ^ top; x < far || x == far && compare(target, b.entries[i].id(), id) < 0 {
+			n++
 		}
 	}
 	return n
@@ -248,30 +274,27 @@ func (t *table) nearer(id ID) int {
 // trimSiblings moves entries beyond k that are no siblings to the replacements, the
 // latest first. They were kept for their nearness only, or this node was a server and is a client now.
 func (t *table) trimSiblings() {
-	for _, b := range t.buckets {
-		if b == nil || len(b.entries) <= t.k {
-			continue
-		}
+	for p := range t.buckets {
+		b := &t.buckets[p]
 		for i := len(b.entries) - 1; i >= 0 && len(b.entries) > t.k; i-- {
 			if e := b.entries[i]; t.nearer(e.id()) >= t.near {
 				t.remove(b, i)
-				b.replace(e.ref(), e.by, e.id())
+				b.replace(b.spare(e.top(), e.key()), e.ref(), e.by, e.id())
 			}
 		}
 	}
 }
 
-func (t *table) insert(b *bucket, e *entry) {
-	b.entries, b.tops, b.nets, b.named = append(b.entries, e), append(b.tops, e.top()), append(b.nets, t.groupBits(e.ref())), append(b.named, nil)
+func (t *table) insert(b *bucket, e entry) {
+	b.entries, b.tops, b.nets, b.named = append(b.entries, e), append(b.tops, e.top()), append(b.nets, t.count(e.ref(), 1)), append(b.named, nil)
 	b.mark(len(b.entries) - 1)
-	t.count(e.ref(), 1)
 	t.n++
 	t.countSiblings()
 }
 
 func (t *table) remove(b *bucket, i int) {
 	t.count(b.entries[i].ref(), -1)
-	t.setCalled(b.entries[i], false)
+	t.setCalled(&b.entries[i], false)
 	t.thinner(b)
 	b.entries, b.tops = slices.Delete(b.entries, i, i+1), slices.Delete(b.tops, i, i+1)
 	b.nets, b.named = slices.Delete(b.nets, i, i+1), slices.Delete(b.named, i, i+1)
@@ -283,10 +306,8 @@ func (t *table) remove(b *bucket, i int) {
 func (t *table) countSiblings() {
 	n := 0
 	for t.sibling = len(t.buckets) - 1; t.sibling > 0; t.sibling-- {
-		if b := t.buckets[t.sibling]; b != nil {
-			if n += len(b.entries); n >= t.near {
-				return
-			}
+		if n += len(t.buckets[t.sibling].tops); n >= t.near {
+			return
 		}
 	}
 }
@@ -297,8 +318,8 @@ func (t *table) failed(now time.Time, k Key) (dropped bool) {
 	id := t.id(k)
 	b := t.bucket(id)
 	b.drop(id, k)
-	if i := b.find(id); i >= 0 {
-		e := b.entries[i]
+	if i := b.find(id.top(), k); i >= 0 {
+		e := &b.entries[i]
 		if t.fail(e, e.fails+1); e.fails >= maxFails {
 			t.remove(b, i)
 			return true
@@ -316,18 +337,17 @@ func (t *table) forget(k Key) {
 	id := t.id(k)
 	b := t.bucket(id)
 	b.drop(id, k)
-	if i := b.find(id); i >= 0 {
+	if i := b.find(id.top(), k); i >= 0 {
 		t.remove(b, i)
 	}
 }
 
 // each calls f for every entry.
 func (t *table) each(f func(*entry)) {
-	for _, b := range t.buckets {
-		if b != nil {
-			for _, e := range b.entries {
-				f(e)
-			}
+	for p := range t.buckets {
+		entries := t.buckets[p].entries
+		for i := range entries {
+			f(&entries[i])
 		}
 	}
 }
@@ -340,11 +360,11 @@ func (t *table) shallow() int {
 		n, share := 0, 0.0
 		for j := i; j < i+3; j++ {
 			share += math.Ldexp(1, -j-1)
-			if j < len(t.buckets) && t.buckets[j] != nil {
-				n += len(t.buckets[j].entries)
+			if j < len(t.buckets) {
+				n += len(t.buckets[j].tops)
 			}
 		}
-		if t.buckets[i] == nil || len(t.buckets[i].entries) < t.k {
+		if len(t.buckets[i].tops) < t.k {
 			return max(t.n+1, int(float64(n)/share))
 		}
 	}

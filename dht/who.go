@@ -1,33 +1,38 @@
 package dht
 
-// who is a Contact in 24 bytes: its key and id stand in its record as well, which a
+// who is a Contact in 16 bytes: its key and id stand in its record as well, which a
 // simulation has once for all nodes.
 type who struct {
-	rec  *Record
-	bare *bare  // of one without a record
-	by   uint32 // Contact.by
-}
-
-// bare is a contact without a record of its own, and its id.
-type bare struct {
-	Contact
-	id ID
+	at *Record // of a contact without a record one that is not encoded: its key, addresses and id
+	by uint32  // Contact.by
 }
 
 func newWho(c *Contact, id ID) who {
 	if c.Record != nil && c.Record.of(c.Key) {
-		return who{rec: c.Record, by: c.by}
+		return who{c.Record, c.by}
 	}
-	return who{bare: &bare{*c, id}, by: c.by}
+	return who{&Record{Key: c.Key, Addrs: c.Addresses(), id: id}, c.by}
+}
+
+// record is the contact's, nil if it has none.
+func (w *who) record() *Record {
+	if len(w.at.raw) == 0 {
+		return nil
+	}
+	return w.at
+}
+
+// knows tells whether r is the contact's record, which was verified then.
+func (w *who) knows(r *Record) bool {
+	known := w.record()
+	return known == r || known != nil && string(known.raw) == string(r.raw)
 }
 
 func (w *who) contact() Contact {
-	if w.rec == nil {
-		c := w.bare.Contact
-		c.by = w.by
-		return c
+	if r := w.record(); r != nil {
+		return Contact{Key: r.Key, Record: r, by: w.by}
 	}
-	return Contact{Key: w.rec.Key, Record: w.rec, by: w.by}
+	return Contact{Key: w.at.Key, Addrs: w.at.Addrs, by: w.by}
 }
 
 // ref is contact for who asks for a pointer.
@@ -36,24 +41,9 @@ func (w *who) ref() *Contact {
 	return &c
 }
 
-func (w *who) key() Key {
-	if w.rec == nil {
-		return w.bare.Key
-	}
-	return w.rec.Key
-}
+func (w *who) key() Key { return w.at.Key }
 
-func (w *who) id() ID {
-	if w.rec == nil {
-		return w.bare.id
-	}
-	return w.rec.id
-}
+func (w *who) id() ID { return w.at.id }
 
 // top is the first 64 bits of the id.
-func (w *who) top() uint64 {
-	if w.rec == nil {
-		return w.bare.id.top()
-	}
-	return w.rec.id.top()
-}
+func (w *who) top() uint64 { return w.at.id.top() }
