@@ -442,7 +442,7 @@ func (c *core) lookupAnswered(now time.Time, o *op, k Key, resp *Response) {
 	case n == nil:
 	case o.kind == opReadback && l.holders > 0:
 		c.foundBack(l.best)
-	case o.putting() && !o.wide && len(o.asked) < bucketSize && share(n.top, l.target.top()) < o.radius:
+	case o.putting() && !o.wide && len(o.asked) < bucketSize && share(n.top(), l.target.top()) < o.radius:
 		o.choose([]*node{n}) // it is near enough whoever else is found
 	}
 }

@@ -82,10 +82,10 @@ func (l *lookup) tire(now time.Time) {
 }
 
 // likely tells whether n is where the holders are.
-func (l *lookup) likely(n *node) bool { return share(l.target.top(), n.top) <= l.region }
+func (l *lookup) likely(n int32) bool { return share(l.target.top(), l.tops[n]) <= l.region }
 
 // missed notes that n has no record, or not the newest one: where it was likely, another is asked for it.
-func (l *lookup) missed(n *node) { l.misses += btoi(l.likely(n)) }
+func (l *lookup) missed(n int32) { l.misses += btoi(l.likely(n)) }
 
 // enough tells whether as many likely holders are asked, by all paths together, as the quorum lacks: who is no
 // contact would be dialled for nothing. Each one that has not got it, or is late, makes room for two others, so
@@ -99,7 +99,7 @@ func (l *lookup) enough(at time.Duration) bool {
 	lacks := l.quorum - l.holders + l.misses
 	for i := range l.flying {
 		switch f := &l.flying[i]; {
-		case !l.likely(&l.nodes[f.node]):
+		case !l.likely(f.node):
 		case at < f.hedge:
 			lacks--
 		default:

@@ -21,6 +21,7 @@ type lookup struct {
 	lookupConfig
 	start   time.Time
 	nodes   []node   // as they were named
+	tops    []uint64 // ID.top of each node: most of what is named is sought there, and it is in few lines of memory
 	flying  []flight // those that are asked, as they were
 	misses  int      // see missed
 	paths   []path
@@ -76,7 +77,6 @@ const (
 
 type node struct {
 	who
-	top   uint64 // ID.top
 	gave  uint64 // seq of the record that it gave
 	hop   uint16
 	path  uint8 // that asked it
@@ -101,8 +101,12 @@ type query struct {
 	timeout time.Duration
 }
 
-// nodesMore is for how many nodes there is room beside those that a lookup starts from.
-const nodesMore = 16
+// There is room for so many nodes beside those that a lookup starts from, of all paths and of one:
+// few need more.
+const (
+	nodesMore = 32
+	listMore  = 16
+)
 
 func newLookup(now time.Time, cfg lookupConfig, seeds []seed) *lookup {
 	if cfg.alpha == 0 {
@@ -111,9 +115,9 @@ func newLookup(now time.Time, cfg lookupConfig, seeds []seed) *lookup {
 	if cfg.maxNew == 0 {
 		cfg.maxNew = maxNew
 	}
-	l := &lookup{lookupConfig: cfg, start: now, nodes: make([]node, 0, len(seeds)+nodesMore), paths: make([]path, cfg.paths),
-		flying: make([]flight, 0, cfg.alpha*cfg.paths), trace: make([]step, 0, 8)}
-	each := len(seeds)/cfg.paths + 1 + nodesMore
+	l := &lookup{lookupConfig: cfg, start: now, nodes: make([]node, 0, len(seeds)+nodesMore), tops: make([]uint64, 0, len(seeds)+nodesMore),
+		paths: make([]path, cfg.paths), flying: make([]flight, 0, cfg.alpha*cfg.paths), trace: make([]step, 0, 8)}
+	each := len(seeds)/cfg.paths + 1 + listMore
 	lists := make([]int32, cfg.paths*each)
 	for i := range l.paths {
 		l.paths[i] = path{target: cfg.target, width: bucketSize, list: lists[i*each : i*each : (i+1)*each]}
@@ -126,21 +130,27 @@ func newLookup(now time.Time, cfg lookupConfig, seeds []seed) *lookup {
 
 // find returns the place of k, the top of whose id this is, in nodes: -1 if it is not there.
 func (l *lookup) find(top uint64, k *Key) int32 {
-	for i := range l.nodes {
-		if n := &l.nodes[i]; n.top == top && n.state != nodeForged && n.key() == *k {
+	for i, t := range l.tops {
+		if t == top && l.nodes[i].state != nodeForged && l.nodes[i].key() == *k {
 			return int32(i)
 		}
 	}
 	return -1
 }
 
-// nearer orders nodes by their distance to target.
-func nearer(target *ID, a, b *node) int {
+// append adds a node that find does not find. It returns its place.
+func (l *lookup) append(n node) int32 {
+	l.nodes, l.tops = append(l.nodes, n), append(l.tops, n.top())
+	return int32(len(l.nodes) - 1)
+}
+
+// nearer orders two nodes by their distance to target.
+func (l *lookup) nearer(target *ID, a, b int32) int {
 	top := target.top()
-	if x, y := a.top^top, b.top^top; x != y {
+	if x, y := l.tops[a]^top, l.tops[b]^top; x != y {
 		return cmp.Compare(x, y)
 	}
-	return compare(*target, a.id(), b.id())
+	return compare(*target, l.nodes[a].id(), l.nodes[b].id())
 }
 
 // sorted are the lookup's nodes for seeds, the nearest to target first.
@@ -156,7 +166,7 @@ func (l *lookup) sorted(seeds []seed, target *ID) []int32 {
 }
 
 func (l *lookup) sort(nodes []int32, target *ID) {
-	order := func(a, b int32) int { return nearer(target, &l.nodes[a], &l.nodes[b]) }
+	order := func(a, b int32) int { return l.nearer(target, a, b) }
 	if !slices.IsSortedFunc(nodes, order) { // a table's contacts are
 		slices.SortFunc(nodes, order)
 	}
@@ -250,12 +260,14 @@ func (l *lookup) nearestKnown(target *ID) []byte {
 			}
 		}
 	}
-	l.sort(near, target)
-	near = slices.Compact(near) // several paths may know one
+	if len(l.paths) > 1 { // which may know the same
+		l.sort(near, target)
+		near = slices.Compact(near)
+	}
 	near = near[:min(len(near), MaxKnown)]
 	b := make([]byte, 0, len(near)*KnownSize)
 	for _, i := range near {
-		b = binary.BigEndian.AppendUint64(b, l.nodes[i].top)
+		b = binary.BigEndian.AppendUint64(b, l.tops[i])
 	}
 	return b
 }
@@ -312,7 +324,7 @@ func (l *lookup) answered(now time.Time, k Key, resp *Response) (from *node, bet
 		s.answer = AnswerNone
 	}
 	if !n.holds {
-		l.missed(n)
+		l.missed(f.node)
 	}
 	l.trace = append(l.trace, s)
 	return n, better
@@ -363,7 +375,7 @@ func (l *lookup) failed(now time.Time, k Key, err error) {
 	}
 	n := &l.nodes[f.node]
 	n.state = nodeFailed
-	l.missed(n)
+	l.missed(f.node)
 	s := l.step(now, n, f)
 	s.answer, s.err = AnswerFailed, err
 	l.trace = append(l.trace, s)
@@ -371,12 +383,17 @@ func (l *lookup) failed(now time.Time, k Key, err error) {
 
 // nearest returns the k nearest nodes that answered.
 func (l *lookup) nearest(k int) []*node {
-	nodes := make([]*node, 0, l.replies)
+	var space [nodesMore + 2*bucketSize]int32
+	near := space[:0]
 	for i := range l.nodes {
-		if n := &l.nodes[i]; n.state == nodeAnswered {
-			nodes = append(nodes, n)
+		if l.nodes[i].state == nodeAnswered {
+			near = append(near, int32(i))
 		}
 	}
-	slices.SortFunc(nodes, func(a, b *node) int { return nearer(&l.target, a, b) })
-	return nodes[:min(k, len(nodes))]
+	l.sort(near, &l.target)
+	nodes := make([]*node, min(k, len(near)))
+	for i := range nodes {
+		nodes[i] = &l.nodes[near[i]]
+	}
+	return nodes
 }

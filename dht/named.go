@@ -5,22 +5,20 @@ import (
 	"time"
 )
 
-// named returns the place of the lookup's node for c, whose id this is, -1 for self. What the
-// table knows of a contact, and what came first, gives way only to a newer record that is
+// named returns the place of the lookup's node for c, whose id this is, -1 for self; i is what
+// find says. What the table knows of a contact, and what came first, gives way only to a newer record that is
 // verified: so nobody leads a lookup away from an honest node by naming it wrongly.
-func (l *lookup) named(c *Contact, id *ID, by uint32, hop uint16) int32 {
+func (l *lookup) named(i int32, c *Contact, id *ID, by uint32, hop uint16) int32 {
 	if c.Key == l.self {
 		return -1
 	}
-	i := l.find(id.top(), &c.Key)
 	if i < 0 {
-		i = int32(len(l.nodes))
-		n := node{who: newWho(c, *id), top: id.top(), hop: hop}
+		n := node{who: newWho(c, *id), hop: hop}
 		n.by = by
 		if k, called, ok := l.contact(*id); ok {
 			n.who, n.known, n.vouch = newWho(&k, *id), true, called
 		}
-		l.nodes = append(l.nodes, n)
+		i = l.append(n)
 	}
 	n := &l.nodes[i]
 	again := n.state == nodeFailed && !n.again
@@ -44,11 +42,11 @@ func (n *node) older(r *Record) bool {
 func (l *lookup) seed(s *seed) int32 {
 	c := s.contact()
 	id := s.id()
-	if !s.known || l.find(id.top(), &c.Key) >= 0 {
-		return l.named(&c, &id, s.by, 1)
+	i := l.find(id.top(), &c.Key)
+	if i >= 0 || !s.known {
+		return l.named(i, &c, &id, s.by, 1)
 	}
-	l.nodes = append(l.nodes, node{who: s.who, top: id.top(), hop: 1, known: true, vouch: s.called})
-	return int32(len(l.nodes) - 1)
+	return l.append(node{who: s.who, hop: 1, known: true, vouch: s.called})
 }
 
 // take adds at most maxNew of the named contacts to the path that asked from,
@@ -75,18 +73,17 @@ func (l *lookup) take(now time.Time, from int32, contacts []Contact, better *boo
 		if l.get && l.check == nil && c.Record != nil && *id == l.target && !l.onlyHeld && l.record(now, nil, c.Record) {
 			*better = true
 		}
-		if n := l.find(id.top(), &c.Key); n >= 0 && p.has(n) && !l.nodes[n].older(c.Record) {
+		n := l.find(id.top(), &c.Key)
+		if n >= 0 && p.has(n) && !l.nodes[n].older(c.Record) {
 			continue // it says nothing new
 		}
 		if taken == l.maxNew || c.Record != nil && !c.Record.serves() || l.isDead(l.start, c, by) || misplaced(&asked, c) || l.crowded(&groups, c) {
 			continue
 		}
-		n := l.named(c, id, by, hop)
-		if n < 0 || p.has(n) {
-			continue
+		if n = l.named(n, c, id, by, hop); n >= 0 && !p.has(n) {
+			l.add(p, n)
+			taken++
 		}
-		l.add(p, n)
-		taken++
 	}
 	return taken
 }

@@ -21,7 +21,7 @@ func (p *path) counts(n *node) bool { return !p.apart || n.path == p.number }
 func (p *path) has(n int32) bool { return slices.Contains(p.list, n) }
 
 func (l *lookup) add(p *path, n int32) {
-	i, _ := slices.BinarySearchFunc(p.list, n, func(o, n int32) int { return nearer(&p.target, &l.nodes[o], &l.nodes[n]) })
+	i, _ := slices.BinarySearchFunc(p.list, n, func(o, n int32) int { return l.nearer(&p.target, o, n) })
 	p.list = slices.Insert(p.list, i, n)
 }
 

@@ -207,7 +207,7 @@ func (c *core) holders(l *lookup) []*node {
 		return near[:min(bucketSize, len(near))]
 	}
 	r := c.radius()
-	in := slices.IndexFunc(near, func(n *node) bool { return share(l.target.top(), n.top) > r })
+	in := slices.IndexFunc(near, func(n *node) bool { return share(l.target.top(), n.top()) > r })
 	if in < 0 {
 		in = len(near)
 	}
@@ -220,7 +220,7 @@ func spread(target ID, near []*node, radius float64) []*node {
 	}
 	var cell [cells][]*node
 	for _, n := range near {
-		i := min(cells-1, int(share(target.top(), n.top)/radius*cells))
+		i := min(cells-1, int(share(target.top(), n.top())/radius*cells))
 		cell[i] = append(cell[i], n)
 	}
 	out := make([]*node, 0, maxHolders)

@@ -59,7 +59,7 @@ func crowd(rnd *rand.Rand, c *core, n, honest, sybils int) *lookup {
 		verify: func(*Record) error { return nil }, host: &testHost{}}, nil)
 	add := func(id ID) {
 		c := at(Key{byte(len(l.nodes)), byte(len(l.nodes) >> 8), 9}, fmt.Sprintf("198.51.100.%d:1", 1+len(l.nodes)%250))
-		l.nodes = append(l.nodes, node{who: newWho(&c, id), top: id.top(), state: nodeAnswered})
+		l.append(node{who: newWho(&c, id), state: nodeAnswered})
 	}
 	for i := range honest { // evenly within the radius, as chance has it on average
 		id := l.target
