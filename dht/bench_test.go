@@ -52,7 +52,7 @@ func (s *staticNet) find(from *core, target Key) *op {
 	o := from.start(s.now, opGet, NodeID(target))
 	for !o.ready() {
 		from.widen(s.now, o)
-		qs := o.lookup.next(s.now, from.cfg.MaxCalls)
+		qs := o.lookup.next(s.now, from.cfg.MaxCalls, nil)
 		s.now = s.now.Add(50 * time.Millisecond)
 		for _, q := range qs {
 			s.calls++
@@ -70,7 +70,7 @@ func (s *staticNet) run(tb testing.TB, rnd *rand.Rand) (hop int) {
 	if o.err != nil || o.result.Record.Seq != to.own.rec.Seq {
 		tb.Fatalf("%v, %+v", o.err, o.result)
 	}
-	for _, st := range o.result.Trace {
+	for _, st := range o.lookup.route() {
 		if st.Answer == AnswerRecord {
 			return st.Hop
 		}

@@ -67,32 +67,32 @@ func TestNearestKnown(t *testing.T) {
 	l, _ := testLookup(false, 1, 4, target)
 	l.brief = true
 	now := epoch
-	q := l.next(now, 1)
+	q := l.next(now, 1, nil)
 	if len(q) != 1 || len(q[0].req.Known) != 0 {
 		t.Fatalf("%+v: nobody has answered yet", q)
 	}
 	named := at(Key{200}, "203.0.113.5:1")
 	l.answered(now, q[0].to.Key, &Response{Contacts: []Contact{named}})
 	first := q[0].to
-	if q = l.next(now, 1); len(q) != 1 || !slices.Equal(q[0].req.Known, tops([]Contact{first})) {
+	if q = l.next(now, 1, nil); len(q) != 1 || !slices.Equal(q[0].req.Known, tops([]Contact{first})) {
 		t.Fatalf("known: %x, want who answered", q[0].req.Known)
 	}
 	l.failed(now, q[0].to.Key, errRefused)
-	if got := l.nearestKnown(target); !slices.Equal(got, tops([]Contact{first})) {
+	if got := l.nearestKnown(&target); !slices.Equal(got, tops([]Contact{first})) {
 		t.Errorf("known: %x", got)
 	}
 	var contact *node // of the table
-	for _, n := range l.all {
-		if n.state == nodeNew && n.Key != named.Key {
+	for i := range l.nodes {
+		if n := &l.nodes[i]; n.state == nodeNew && n.key() != named.Key {
 			contact = n
 		}
 	}
 	contact.known, contact.vouch = true, true
-	if got := l.nearestKnown(target); !slices.Equal(got, tops([]Contact{first})) {
+	if got := l.nearestKnown(&target); !slices.Equal(got, tops([]Contact{first})) {
 		t.Errorf("known: %x, one of them came by itself", got)
 	}
 	contact.vouch = false
-	if got := l.nearestKnown(target); len(got) != 2*KnownSize {
+	if got := l.nearestKnown(&target); len(got) != 2*KnownSize {
 		t.Errorf("known: %x, want a contact of the table too", got)
 	}
 }

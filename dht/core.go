@@ -142,18 +142,16 @@ func (c *core) start(now time.Time, kind opKind, target ID) *op {
 func (c *core) startOp(now time.Time, o *op, target ID) *op {
 	kind := o.kind
 	o.verify = c.verify
-	cfg := lookupConfig{self: c.self, target: target, paths: pathsGet, group: c.cfg.Group,
-		verify: c.verify, patience: c.patience, skip: func(ct *Contact, by uint32) bool { return c.isDead(now, ct, by) }, contact: c.contact, network: c.network}
+	cfg := lookupConfig{host: c, self: c.self, target: target, paths: pathsGet, group: c.cfg.Group, verify: c.verify}
 	switch kind {
 	case opGet:
-		cfg.get = true
+		cfg.get, cfg.letGo = true, true
 		if cfg.quorum = quorum; o.strict {
 			cfg.quorum, cfg.alpha = 0, alphaStrict
 		}
 		if !o.strict && !o.hardened && !c.off.Region {
 			cfg.region = c.radius()
 		}
-		cfg.wait = func() time.Duration { return c.dials.wait() + c.pace.slack() }
 	case opReadback:
 		cfg.get, cfg.minSeq, cfg.brief = true, seqOf(c.own.rec), true
 		if c.steady() {
@@ -227,34 +225,34 @@ func (c *core) local(now time.Time, o *op) {
 	if rec != nil && rec.Current(now) == nil {
 		o.lookup.best, o.better = rec, true
 		if holds {
-			o.lookup.holders[c.self] = true
+			o.lookup.holders++
 		}
 	}
 }
 
 // seeds are the contacts that a lookup starts from: of its own table, and the
 // bootstrap nodes while that is thin.
-func (c *core) seeds(now time.Time, target ID) []Contact {
-	out := make([]Contact, 0, 2*bucketSize)
-	var failed []Contact
+func (c *core) seeds(now time.Time, target ID) []seed {
+	out := make([]seed, 0, 2*bucketSize)
+	var failed []seed
 	for _, e := range c.table.closest(target, 2*bucketSize, nil) {
 		if c.isDead(now, e.ref(), e.by) {
-			failed = append(failed, e.contact())
+			failed = append(failed, seed{e.who, true, e.called})
 		} else {
-			out = append(out, e.contact())
+			out = append(out, seed{e.who, true, e.called})
 		}
 	}
 	if len(out) == 0 {
 		out = failed // all of them: it was perhaps our own uplink
 	}
 	if len(out) < bucketSize || !c.up.down.IsZero() {
-		more := slices.Clone(c.cfg.Bootstrap)
-		for _, w := range c.sched.restored {
-			more = append(more, w.contact())
+		var more []who
+		for _, b := range c.cfg.Bootstrap {
+			more = append(more, newWho(&b, b.id()))
 		}
-		for _, b := range more {
-			if b.Key != c.self && c.table.get(b.Key) == nil {
-				out = append(out, b)
+		for _, w := range append(more, c.sched.restored...) {
+			if k := w.key(); k != c.self && c.table.get(k) == nil {
+				out = append(out, seed{who: w})
 			}
 		}
 	}
@@ -308,13 +306,14 @@ func (c *core) advance(now time.Time, o *op, out []*call) []*call {
 		o.chosen = true
 		o.choose(c.holders(o.lookup))
 	}
+	var space [alpha * pathsGet]query
 	for {
 		room := c.room()
 		if !o.byUser() && !c.own.gone {
 			room = c.ownRoom()
 		}
-		qs := o.lookup.next(now, room)
-		qs = append(qs, o.nextPuts(room-len(qs))...)
+		qs := o.lookup.next(now, room, space[:0])
+		qs = o.nextPuts(room-len(qs), qs)
 		if len(qs) == 0 {
 			return out
 		}
@@ -437,14 +436,14 @@ func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
 
 func (c *core) lookupAnswered(now time.Time, o *op, k Key, resp *Response) {
 	l := o.lookup
-	if l.answered(now, k, resp) {
-		o.better = true
-	}
+	n, better := l.answered(now, k, resp)
+	o.better = o.better || better
 	switch {
-	case o.kind == opReadback && len(l.holders) > 0:
+	case n == nil:
+	case o.kind == opReadback && l.holders > 0:
 		c.foundBack(l.best)
-	case o.putting() && !o.wide && len(o.asked) < bucketSize && fraction(NodeID(k), l.target) < o.radius:
-		o.choose([]*node{l.all[k]}) // it is near enough whoever else is found
+	case o.putting() && !o.wide && len(o.asked) < bucketSize && share(n.top(), l.target.top()) < o.radius:
+		o.choose([]*node{n}) // it is near enough whoever else is found
 	}
 }
 
@@ -477,7 +476,7 @@ func (c *core) finish(now time.Time, o *op) {
 // getError says whether a record was found, certainly not, or who knows.
 func (c *core) getError(o *op) error {
 	l := o.lookup
-	alone := c.table.n == 0 && len(l.all) == 0 && len(c.cfg.Bootstrap) == 0 && len(c.sched.restored) == 0
+	alone := c.table.n == 0 && l.nobody() && len(c.cfg.Bootstrap) == 0 && len(c.sched.restored) == 0
 	switch {
 	case l.best != nil && !l.best.tombstone():
 		return nil

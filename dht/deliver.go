@@ -53,8 +53,8 @@ func (c *core) repair(now time.Time, l *lookup) {
 	}
 	left := maxRepairs
 	for _, n := range c.holders(l) {
-		if left > 0 && n.gave < l.best.Seq && n.Key != l.best.Key && !l.holders[n.Key] {
-			c.deliver(n.Contact, &Request{Op: OpPut, Record: l.best})
+		if left > 0 && n.gave < l.best.Seq && n.key() != l.best.Key && !n.holds {
+			c.deliver(n.contact(), &Request{Op: OpPut, Record: l.best})
 			left--
 		}
 	}

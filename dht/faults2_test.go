@@ -196,7 +196,7 @@ func TestNamedIsNoHolder(t *testing.T) {
 	asked := drive(t, l, func(to Contact) *Response {
 		return &Response{Status: StatusNone, Contacts: []Contact{{Key: stale.Key, Record: stale}}}
 	})
-	if len(l.holders) > 0 {
-		t.Errorf("%d holders after %d answers, none of which had the record", len(l.holders), len(asked))
+	if l.holders > 0 {
+		t.Errorf("%d holders after %d answers, none of which had the record", l.holders, len(asked))
 	}
 }

@@ -2,7 +2,6 @@ package dht
 
 import (
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -47,18 +46,18 @@ func TestLookupAsksAsManyAsItLacks(t *testing.T) {
 		{name: "all are late", region: 1, later: 100 * time.Millisecond, first: quorum, then: full},
 		{name: "two have it, one is late", region: 1, answers: []*Response{has, has}, later: 100 * time.Millisecond, first: quorum, then: 2},
 	} {
-		l, _ := testLookup(true, pathsGet, 32, NodeID(rec.Key))
+		l, seeds := testLookup(true, pathsGet, 32, NodeID(rec.Key))
 		if c.all {
 			l.quorum = 0
 		}
 		if l.region = c.region; c.local {
-			l.best, l.holders[Key{9}] = rec, true
+			l.best, l.holders = rec, 1
 		}
-		nodes := slices.SortedFunc(maps.Values(l.all), func(a, b *node) int { return compare(l.target, a.id, b.id) })
-		for _, n := range nodes[:c.known] {
-			n.known = true
+		slices.SortFunc(seeds, func(a, b Contact) int { return compare(l.target, a.id(), b.id()) })
+		for _, s := range seeds[:c.known] {
+			l.of(s.Key).known = true
 		}
-		qs := l.next(epoch, 100)
+		qs := l.next(epoch, 100, nil)
 		if len(qs) != c.first {
 			t.Errorf("%s: %d are asked, want %d", c.name, len(qs), c.first)
 			continue
@@ -71,10 +70,10 @@ func TestLookupAsksAsManyAsItLacks(t *testing.T) {
 			}
 		}
 		now := epoch.Add(c.later)
-		l.next(now, 100)
+		l.next(now, 100, nil)
 		then := 0
 		for i := range l.paths {
-			then += l.inFlight(now, i)
+			then += l.inFlight(now.Sub(epoch), i)
 		}
 		if then != c.then {
 			t.Errorf("%s: then %d are in flight, want %d", c.name, then, c.then)
@@ -97,25 +96,25 @@ func TestLookupLiarsHoldNobodyUp(t *testing.T) {
 			near = append(near, c)
 		}
 	}
-	if qs := l.next(epoch, 100); len(qs) != pathsGet || fraction(target, NodeID(seeds[0].Key)) < l.region {
+	if qs := l.next(epoch, 100, nil); len(qs) != pathsGet || fraction(target, NodeID(seeds[0].Key)) < l.region {
 		t.Fatalf("%d are asked", len(qs))
 	}
 	l.answered(epoch, seeds[0].Key, &Response{Contacts: near[:maxNew]}) // the liars are faster
-	l.next(epoch, 1)
-	l.next(epoch.Add(late/10), 100)
+	l.next(epoch, 1, nil)
+	l.next(epoch.Add(late/10), 100, nil)
 	l.answered(epoch.Add(late/5), seeds[1].Key, &Response{Contacts: near[maxNew : 2*maxNew]})
-	l.next(epoch.Add(late/5), 100)
+	l.next(epoch.Add(late/5), 100, nil)
 	now := epoch.Add(late / 2)
 	l.answered(now, seeds[2].Key, &Response{Contacts: near[2*maxNew:]})
-	l.next(now, 100)
-	if all, third := l.inFlight(now, 0)+l.inFlight(now, 1), l.inFlight(now, 2); all != quorum || third != 0 {
+	l.next(now, 100, nil)
+	if all, third := l.inFlight(late/2, 0)+l.inFlight(late/2, 1), l.inFlight(late/2, 2); all != quorum || third != 0 {
 		t.Fatalf("%d and %d are in flight, the quorum lacks %d", all, third, quorum)
 	}
 	for now.Before(epoch.Add(late + late/10)) {
 		now = l.wake(now)
-		l.next(now, 100)
+		l.next(now, 100, nil)
 	}
-	if l.inFlight(now, 2) == 0 {
+	if l.inFlight(now.Sub(epoch), 2) == 0 {
 		t.Error("the third path waits for the liars")
 	}
 }
@@ -140,7 +139,7 @@ func TestLookupNeverStalls(t *testing.T) {
 			if step == 10000 {
 				t.Fatalf("seed %d: no end", seed)
 			}
-			for _, q := range l.next(now, 1+rnd.IntN(8)) {
+			for _, q := range l.next(now, 1+rnd.IntN(8), nil) {
 				e := event{now.Add(q.timeout), q.to.Key, nil}
 				if rnd.Float64() >= silent {
 					e.at, e.resp = now.Add(time.Duration(rnd.Int64N(int64(q.timeout)))), &Response{Status: StatusNone}
@@ -151,7 +150,7 @@ func TestLookupNeverStalls(t *testing.T) {
 				due = append(due, e)
 			}
 			for i := range l.paths {
-				if n := l.inFlight(now, i); n > alpha {
+				if n := l.inFlight(now.Sub(epoch), i); n > alpha {
 					t.Fatalf("seed %d: %d in flight on one path", seed, n)
 				}
 			}
@@ -174,8 +173,8 @@ func TestLookupNeverStalls(t *testing.T) {
 				l.failed(now, e.k, errRefused)
 			}
 		}
-		if len(l.holders) < quorum && len(l.trace) < min(bucketSize, len(l.all)) {
-			t.Errorf("seed %d: it ends with %d holders, %d of %d have been heard", seed, len(l.holders), len(l.trace), len(l.all))
+		if l.holders < quorum && len(l.trace) < min(bucketSize, len(l.nodes)) {
+			t.Errorf("seed %d: it ends with %d holders, %d of %d have been heard", seed, l.holders, len(l.trace), len(l.nodes))
 		}
 	}
 }

@@ -19,6 +19,9 @@ type Key [ed25519.PublicKeySize]byte
 // String is the first 8 bytes in hexadecimal: enough for logs and traces.
 func (k Key) String() string { return hex.EncodeToString(k[:8]) }
 
+// top is the first 64 bits.
+func (k *Key) top() uint64 { return binary.BigEndian.Uint64(k[:]) }
+
 var errKey = errors.New("not an agent key")
 
 // valid refuses keys that no agent has: another encoding than the canonical

@@ -1,7 +1,9 @@
 package dht
 
 import (
+	"cmp"
 	"encoding/binary"
+	"math"
 	"slices"
 	"time"
 )
@@ -11,29 +13,37 @@ import (
 // asked it (S/Kademlia, Baumgart and Mies 2007). So one liar leads one path astray.
 //
 // It is pure: next says whom to ask, answered and failed take what came.
+//
+// What it does at each step looks at its nodes one after the other: there are 20 to 100 of
+// them, small and side by side. Liars can make them more, at most maxNew for each of maxAsked
+// answers of a path. A *node is good until the next one is named.
 type lookup struct {
 	lookupConfig
 	start   time.Time
-	all     map[Key]*node
-	room    []node  // for further ones: made by the dozen
-	flying  []*node // who was asked and has neither answered nor failed
-	misses  int     // see missed
-	paths   []*path
-	best    *Record      // the newest verified record
-	entry   []byte       // the body of the entry, checked
-	holders map[Key]bool // who gave exactly best, or entry
-	trace   []Step
+	nodes   []node   // as they were named
+	tops    []uint64 // ID.top of each node: most of what is named is sought there, and it is in few lines of memory
+	flying  []flight // those that are asked, as they were
+	misses  int      // see missed
+	paths   []path
+	best    *Record // the newest verified record
+	entry   []byte  // the body of the entry, checked
+	holders int     // of best, or entry: this node may be one, the others have node.holds
+	trace   []step  // as they answered
 	replies int
-	dials   map[group]int // contacts asked that the table does not have, by group
+	dials   []tallied // contacts asked that the table does not have, by group
 	ended   bool
 }
 
 type lookupConfig struct {
+	host
 	self     Key
 	target   ID
 	get      bool   // ask for the record, not for nodes alone
-	known    uint64 // seq of the record that is known already
 	brief    bool   // it asks for contacts that are not known yet, nobody waits for it
+	letGo    bool   // of who has to be dialled and is silent, see content
+	dialAll  bool   // Ablation.LeaveAlone
+	onlyHeld bool   // Ablation.Holders
+	known    uint64 // seq of the record that is known already
 	paths    int
 	alpha    int     // calls in flight per path; 0: alpha
 	maxNew   int     // contacts taken of one response; 0: maxNew
@@ -43,17 +53,16 @@ type lookupConfig struct {
 	group    GroupFunc
 	verify   func(*Record) error
 	check    func([]byte) bool // the body of the entry looked for; nil: a record is
-	patience func(Key) (timeout, hedge time.Duration)
-	wait     func() time.Duration                  // for who has to be dialled, see content; nil: as long as the call lasts
-	dialAll  bool                                  // Ablation.LeaveAlone
-	onlyHeld bool                                  // Ablation.Holders
-	skip     func(c *Contact, by uint32) bool      // contacts that failed a moment ago, as by names them
-	contact  func(ID) (c Contact, called, ok bool) // what the table knows: see entry.called
-	network  func(Contact) uint32                  // of who names others
 }
 
-// nodesAtOnce is how many nodes are made with one allocation.
-const nodesAtOnce = 12
+// host is what a lookup asks of the node that it belongs to.
+type host interface {
+	patience(Key) (timeout, hedge time.Duration)
+	wait() time.Duration                             // for who has to be dialled
+	isDead(at time.Time, c *Contact, by uint32) bool // it failed a moment ago, as by names it
+	contact(ID) (c Contact, called, ok bool)         // what the table knows: see entry.called
+	network(Contact) uint32                          // of who names others
+}
 
 type nodeState uint8
 
@@ -63,22 +72,26 @@ const (
 	nodeAnswered
 	nodeFailed
 	nodePassed // not asked: too many of its network were
+	nodeForged // see forged: it is not there any more
 )
 
 type node struct {
-	Contact
-	id    ID
-	hop   int
-	state nodeState
-	path  int    // that asked it
-	again bool   // it is asked a second time, by a newer record
-	known bool   // the table has it
-	vouch bool   // but nobody has named it yet: see entry.called
+	who
 	gave  uint64 // seq of the record that it gave
-	asked time.Time
-	hedge time.Time // after it the path goes on without waiting
-	until time.Time // after it the lookup may end without waiting; zero: never
-	over  bool      // until is over
+	hop   uint16
+	path  uint8 // that asked it
+	state nodeState
+	again bool // it is asked a second time, by a newer record
+	known bool // the table has it
+	vouch bool // but nobody has named it yet: see entry.called
+	over  bool // it may be let go: see tire
+	holds bool // exactly lookup.best, or entry
+}
+
+// seed is a node that a lookup starts from.
+type seed struct {
+	who
+	known, called bool // see node.known and vouch
 }
 
 // query is one call that a lookup wants.
@@ -88,46 +101,85 @@ type query struct {
 	timeout time.Duration
 }
 
-func newLookup(now time.Time, cfg lookupConfig, seeds []Contact) *lookup {
+// There is room for so many nodes beside those that a lookup starts from, of all paths and of one:
+// few need more.
+const (
+	nodesMore = 32
+	listMore  = 16
+)
+
+func newLookup(now time.Time, cfg lookupConfig, seeds []seed) *lookup {
 	if cfg.alpha == 0 {
 		cfg.alpha = alpha
-	}
-	if cfg.network == nil {
-		cfg.network = func(Contact) uint32 { return 0 }
 	}
 	if cfg.maxNew == 0 {
 		cfg.maxNew = maxNew
 	}
-	l := &lookup{lookupConfig: cfg, start: now, all: make(map[Key]*node, len(seeds)), holders: map[Key]bool{}, trace: make([]Step, 0, 8)}
-	for range cfg.paths {
-		l.paths = append(l.paths, &path{target: cfg.target, width: bucketSize})
+	l := &lookup{lookupConfig: cfg, start: now, nodes: make([]node, 0, len(seeds)+nodesMore), tops: make([]uint64, 0, len(seeds)+nodesMore),
+		paths: make([]path, cfg.paths), flying: make([]flight, 0, cfg.alpha*cfg.paths), trace: make([]step, 0, 8)}
+	each := len(seeds)/cfg.paths + 1 + listMore
+	lists := make([]int32, cfg.paths*each)
+	for i := range l.paths {
+		l.paths[i] = path{target: cfg.target, width: bucketSize, list: lists[i*each : i*each : (i+1)*each]}
 	}
-	for i, n := range l.sorted(seeds, cfg.target) {
-		l.paths[i%len(l.paths)].add(n)
+	for i, n := range l.sorted(seeds, &cfg.target) {
+		l.add(&l.paths[i%len(l.paths)], n)
 	}
 	return l
 }
 
+// find returns the place of k, the top of whose id this is, in nodes: -1 if it is not there.
+func (l *lookup) find(top uint64, k *Key) int32 {
+	for i, t := range l.tops {
+		if t == top && l.nodes[i].state != nodeForged && l.nodes[i].key() == *k {
+			return int32(i)
+		}
+	}
+	return -1
+}
+
+// append adds a node that find does not find. It returns its place.
+func (l *lookup) append(n node) int32 {
+	l.nodes, l.tops = append(l.nodes, n), append(l.tops, n.top())
+	return int32(len(l.nodes) - 1)
+}
+
+// nearer orders two nodes by their distance to target.
+func (l *lookup) nearer(target *ID, a, b int32) int {
+	top := target.top()
+	if x, y := l.tops[a]^top, l.tops[b]^top; x != y {
+		return cmp.Compare(x, y)
+	}
+	return compare(*target, l.nodes[a].id(), l.nodes[b].id())
+}
+
 // sorted are the lookup's nodes for seeds, the nearest to target first.
-func (l *lookup) sorted(seeds []Contact, target ID) []*node {
-	nodes := make([]*node, 0, len(seeds))
-	for _, s := range seeds {
-		if n := l.node(&s, s.id(), s.by, 1); n != nil && !slices.Contains(nodes, n) {
+func (l *lookup) sorted(seeds []seed, target *ID) []int32 {
+	nodes := make([]int32, 0, len(seeds))
+	for i := range seeds {
+		if n := l.seed(&seeds[i]); n >= 0 && !slices.Contains(nodes, n) {
 			nodes = append(nodes, n)
 		}
 	}
-	slices.SortFunc(nodes, func(a, b *node) int { return compare(target, a.id, b.id) })
+	l.sort(nodes, target)
 	return nodes
+}
+
+func (l *lookup) sort(nodes []int32, target *ID) {
+	order := func(a, b int32) int { return l.nearer(target, a, b) }
+	if !slices.IsSortedFunc(nodes, order) { // a table's contacts are
+		slices.SortFunc(nodes, order)
+	}
 }
 
 // widen adds a path to a target beside the lookup's own. It starts from those of
 // seeds that nobody has asked, and ends by those that it asks itself: a crowd that
 // answered at the lookup's target is near this one too, and would end it at once.
-func (l *lookup) widen(target ID, width int, seeds []Contact) {
-	p := &path{target: target, width: width, apart: true, number: len(l.paths)}
-	for _, n := range l.sorted(seeds, target) {
-		if n.state == nodeNew {
-			p.add(n)
+func (l *lookup) widen(target ID, width int, seeds []seed) {
+	p := path{target: target, width: width, apart: true, number: uint8(len(l.paths))}
+	for _, i := range l.sorted(seeds, &target) {
+		if l.nodes[i].state == nodeNew {
+			l.add(&p, i)
 		}
 	}
 	l.paths = append(l.paths, p)
@@ -136,26 +188,31 @@ func (l *lookup) widen(target ID, width int, seeds []Contact) {
 // forged forgets a node whose record turned out to be forged when it was to be
 // asked. Others may name it rightly.
 func (l *lookup) forged(k Key) {
-	n := l.all[k]
-	if n == nil || n.state != nodeAsked {
+	f, ok := l.land(&k)
+	if !ok {
 		return
 	}
-	delete(l.all, k)
-	l.landed(n)
-	for _, p := range l.paths {
-		p.list = slices.DeleteFunc(p.list, func(o *node) bool { return o == n })
+	l.nodes[f.node].state = nodeForged
+	for i := range l.paths {
+		p := &l.paths[i]
+		p.list = slices.DeleteFunc(p.list, func(n int32) bool { return n == f.node })
 	}
 }
 
-// next returns at most room calls to make now.
-func (l *lookup) next(now time.Time, room int) []query {
-	var out []query
-	for len(out) < room && !l.done() {
+// nobody tells whether it knows no node.
+func (l *lookup) nobody() bool {
+	return !slices.ContainsFunc(l.nodes, func(n node) bool { return n.state != nodeForged })
+}
+
+// next appends at most room calls to out, to make now.
+func (l *lookup) next(now time.Time, room int, out []query) []query {
+	at := now.Sub(l.start)
+	for most := len(out) + room; len(out) < most && !l.done(); {
 		before := len(out)
-		for i, p := range l.paths {
-			if len(out) < room && l.inFlight(now, i) < l.alpha {
-				if n := l.pick(now, p); n != nil {
-					out = append(out, l.ask(now, i, n))
+		for i := range l.paths {
+			if len(out) < most && l.inFlight(at, i) < l.alpha {
+				if n := l.pick(at, &l.paths[i]); n >= 0 {
+					out = append(out, l.ask(at, i, n))
 				}
 			}
 		}
@@ -166,50 +223,58 @@ func (l *lookup) next(now time.Time, room int) []query {
 	return out
 }
 
-func (l *lookup) ask(now time.Time, path int, n *node) query {
-	timeout, hedge := l.patience(n.Key)
-	n.state, n.path, n.asked, n.hedge = nodeAsked, path, now, now.Add(hedge)
-	if n.until, n.over = (time.Time{}), false; l.wait != nil && !n.known {
-		n.until = now.Add(min(l.wait(), timeout))
+func (l *lookup) ask(at time.Duration, path int, i int32) query {
+	n, p := &l.nodes[i], &l.paths[path]
+	q := query{to: n.contact(), req: &Request{Op: OpFind, Target: p.target}}
+	timeout, hedge := l.patience(q.to.Key)
+	q.timeout = timeout
+	n.state, n.path, n.over = nodeAsked, uint8(path), false
+	f := flight{key: q.to.Key.top(), node: i, path: int32(path), asked: at, hedge: at + hedge, until: math.MaxInt64}
+	if l.letGo && !n.known {
+		f.until = at + min(l.wait(), timeout)
 	}
-	p := l.paths[path]
+	l.flying = append(l.flying, f)
 	p.asked++
-	l.flying = append(l.flying, n)
-	req := &Request{Op: OpFind, Target: p.target}
 	if l.brief {
-		req.Known = l.nearestKnown(p.target)
+		q.req.Known = l.nearestKnown(&p.target)
 	}
 	if l.get {
-		req.Op, req.KnownSeq, req.Target = OpGet, l.known, l.target
+		q.req.Op, q.req.KnownSeq, q.req.Target = OpGet, l.known, l.target
 		if p.target != l.target {
-			req.Near = p.target
+			q.req.Near = p.target
 		}
 	}
-	return query{to: n.Contact, req: req, timeout: timeout}
+	return q
 }
 
 // nearestKnown are the nodes around target that need not be named again: those that answered,
 // now or at an earlier time. Who was only named may have been named wrongly, and who has failed may have moved.
-func (l *lookup) nearestKnown(target ID) []byte {
-	var near []*node
-	for _, p := range l.paths {
-		for _, n := range p.list[:min(len(p.list), 2*MaxKnown)] {
-			if (n.known || n.state == nodeAnswered) && n.state != nodeFailed && !n.vouch && !slices.Contains(near, n) {
-				near = append(near, n)
+func (l *lookup) nearestKnown(target *ID) []byte {
+	var space [2 * MaxKnown]int32
+	near := space[:0]
+	for i := range l.paths {
+		list := l.paths[i].list
+		for _, i := range list[:min(len(list), 2*MaxKnown)] {
+			if n := &l.nodes[i]; (n.known || n.state == nodeAnswered) && n.state != nodeFailed && !n.vouch {
+				near = append(near, i)
 			}
 		}
 	}
-	slices.SortFunc(near, func(a, b *node) int { return compare(target, a.id, b.id) })
-	b := make([]byte, 0, MaxKnown*KnownSize)
-	for _, n := range near[:min(len(near), MaxKnown)] {
-		b = binary.BigEndian.AppendUint64(b, n.id.top())
+	if len(l.paths) > 1 { // which may know the same
+		l.sort(near, target)
+		near = slices.Compact(near)
+	}
+	near = near[:min(len(near), MaxKnown)]
+	b := make([]byte, 0, len(near)*KnownSize)
+	for _, i := range near {
+		b = binary.BigEndian.AppendUint64(b, l.tops[i])
 	}
 	return b
 }
 
 // satisfied tells whether it has found what it looks for.
 func (l *lookup) satisfied() bool {
-	return l.ended || l.quorum > 0 && len(l.holders) >= l.quorum
+	return l.ended || l.quorum > 0 && l.holders >= l.quorum
 }
 
 func (l *lookup) done() bool {
@@ -217,125 +282,118 @@ func (l *lookup) done() bool {
 		return true
 	}
 	content := l.content()
-	for _, p := range l.paths {
-		if !p.done(content) {
+	for i := range l.paths {
+		if !l.finished(&l.paths[i], content) {
 			return false
 		}
 	}
 	return true
 }
 
-// wake is when next should be asked again though nothing came.
-func (l *lookup) wake(now time.Time) (at time.Time) {
-	for _, n := range l.flying {
-		for _, t := range [...]time.Time{n.hedge, n.late(), n.until} {
-			if t.After(now) && (at.IsZero() || t.Before(at)) {
-				at = t
-			}
-		}
+// answered takes a valid response of k. It returns k's node, nil if it was not asked, and whether
+// best is a better record now.
+func (l *lookup) answered(now time.Time, k Key, resp *Response) (from *node, better bool) {
+	f, ok := l.land(&k)
+	if !ok {
+		return nil, false
 	}
-	return at
-}
-
-// answered takes a valid response of k. It tells whether best is a better record now.
-func (l *lookup) answered(now time.Time, k Key, resp *Response) bool {
-	n := l.all[k]
-	if n == nil || n.state != nodeAsked {
-		return false
-	}
+	n := &l.nodes[f.node]
 	n.state = nodeAnswered
-	l.landed(n)
 	l.replies++
-	step := l.step(now, n)
-	better := false
+	s := l.step(now, n, f)
 	if l.get {
 		switch rec := resp.Record; {
 		case l.check != nil:
-			l.found(k, resp)
+			l.found(n, resp)
 		case rec != nil && resp.Status == StatusOK:
-			better = l.record(now, k, rec, true)
-			n.gave, step.Seq = rec.Seq, rec.Seq
+			better = l.record(now, n, rec)
+			n.gave, s.seq = rec.Seq, rec.Seq
 		case resp.Status == StatusNotNewer && l.best != nil && l.best.Seq == l.known:
-			l.holders[k] = true
+			l.hold(n)
 		}
 	}
-	step.Contacts = l.take(now, n, resp.Contacts, &better)
+	taken := l.take(now, f.node, resp.Contacts, &better)
+	n = &l.nodes[f.node] // they have moved
+	s.contacts = uint8(taken)
 	switch {
-	case l.holders[k]:
-		step.Answer = AnswerRecord
-	case step.Contacts > 0:
-		step.Answer = AnswerCloser
+	case n.holds:
+		s.answer = AnswerRecord
+	case taken > 0:
+		s.answer = AnswerCloser
 	default:
-		step.Answer = AnswerNone
+		s.answer = AnswerNone
 	}
-	if !l.holders[k] {
-		l.missed(n)
+	if !n.holds {
+		l.missed(f.node)
 	}
-	l.trace = append(l.trace, step)
-	return better
+	l.trace = append(l.trace, s)
+	return n, better
 }
 
-// record weighs a record that holder gave. Only a verified, current one of the
-// target counts.
-func (l *lookup) record(now time.Time, holder Key, rec *Record, holds bool) bool {
-	if NodeID(rec.Key) != l.target || rec.Seq < l.minSeq || rec.Current(now) != nil {
+// record weighs a record that holder has, or that one who is not (nil) has named. Only a verified,
+// current one of the target counts.
+func (l *lookup) record(now time.Time, holder *node, rec *Record) bool {
+	if rec.position() != l.target || rec.Seq < l.minSeq || rec.Current(now) != nil {
 		return false
 	}
 	if l.best != nil && string(l.best.raw) == string(rec.raw) {
-		if holds {
-			l.holders[holder] = true
-		}
+		l.hold(holder)
 		return false
 	}
 	if !rec.newer(l.best) || l.verify(rec) != nil {
 		return false
 	}
-	l.best = rec
-	clear(l.holders)
-	if holds {
-		l.holders[holder] = true
+	l.best, l.holders = rec, 0
+	for i := range l.nodes {
+		l.nodes[i].holds = false
 	}
+	l.hold(holder)
 	return true
 }
 
+// hold counts n, if it is one, among the holders.
+func (l *lookup) hold(n *node) {
+	if n != nil && !n.holds {
+		n.holds = true
+		l.holders++
+	}
+}
+
 // found weighs the body of an entry. An entry never changes: the first good one ends the lookup.
-func (l *lookup) found(holder Key, resp *Response) {
+func (l *lookup) found(holder *node, resp *Response) {
 	if resp.Status != StatusOK || resp.Entry == nil || !l.check(resp.Entry) {
 		return
 	}
 	l.entry, l.ended = resp.Entry, true
-	l.holders[holder] = true
+	l.hold(holder)
 }
 
 func (l *lookup) failed(now time.Time, k Key, err error) {
-	n := l.all[k]
-	if n == nil || n.state != nodeAsked {
+	f, ok := l.land(&k)
+	if !ok {
 		return
 	}
+	n := &l.nodes[f.node]
 	n.state = nodeFailed
-	l.landed(n)
-	l.missed(n)
-	step := l.step(now, n)
-	step.Answer, step.Err = AnswerFailed, err.Error()
-	l.trace = append(l.trace, step)
-}
-
-func (l *lookup) step(now time.Time, n *node) Step {
-	return Step{Key: n.Key, Addrs: n.Addresses(), Path: n.path, Hop: n.hop, Start: n.asked.Sub(l.start), Took: now.Sub(n.asked)}
+	l.missed(f.node)
+	s := l.step(now, n, f)
+	s.answer, s.err = AnswerFailed, err
+	l.trace = append(l.trace, s)
 }
 
 // nearest returns the k nearest nodes that answered.
 func (l *lookup) nearest(k int) []*node {
-	var nodes []*node
-	for _, n := range l.all {
-		if n.state == nodeAnswered {
-			nodes = append(nodes, n)
+	var space [nodesMore + 2*bucketSize]int32
+	near := space[:0]
+	for i := range l.nodes {
+		if l.nodes[i].state == nodeAnswered {
+			near = append(near, int32(i))
 		}
 	}
-	slices.SortFunc(nodes, func(a, b *node) int { return compare(l.target, a.id, b.id) })
-	return nodes[:min(k, len(nodes))]
-}
-
-func (l *lookup) result(now time.Time) *Result {
-	return &Result{Record: l.best, Holders: len(l.holders), Trace: l.trace, Took: now.Sub(l.start)}
+	l.sort(near, &l.target)
+	nodes := make([]*node, min(k, len(near)))
+	for i := range nodes {
+		nodes[i] = &l.nodes[near[i]]
+	}
+	return nodes
 }

@@ -13,11 +13,42 @@ func testLookup(get bool, paths, seeds int, target ID) (*lookup, []Contact) {
 	for i := range seeds {
 		cs = append(cs, Contact{Key: pub(testKey(100 + i)), Addrs: []netip.AddrPort{testAddr(100 + i)}})
 	}
-	return newLookup(epoch, lookupConfig{target: target, get: get, paths: paths, quorum: quorum, group: DefaultGroup,
-		verify:   (*Record).Verify,
-		patience: func(Key) (time.Duration, time.Duration) { return time.Second, 100 * time.Millisecond },
-		skip:     allAlive,
-		contact:  func(ID) (Contact, bool, bool) { return Contact{}, false, false }}, cs), cs
+	return newLookup(epoch, lookupConfig{host: &testHost{}, target: target, get: get, paths: paths, quorum: quorum, group: DefaultGroup,
+		verify: (*Record).Verify}, strangers(cs...)), cs
+}
+
+// testHost is a node whose table has knows, if anybody, and that takes nobody for dead.
+type testHost struct {
+	knows *Record
+	waits time.Duration
+}
+
+func (*testHost) patience(Key) (timeout, hedge time.Duration) {
+	return time.Second, 100 * time.Millisecond
+}
+func (h *testHost) wait() time.Duration                   { return h.waits }
+func (*testHost) isDead(time.Time, *Contact, uint32) bool { return false }
+func (*testHost) network(Contact) uint32                  { return 0 }
+func (h *testHost) contact(id ID) (c Contact, called, ok bool) {
+	if h.knows == nil || h.knows.id != id {
+		return Contact{}, false, false
+	}
+	return Contact{Key: h.knows.Key, Record: h.knows}, false, true
+}
+
+// strangers are seeds that no table has.
+func strangers(cs ...Contact) []seed {
+	var seeds []seed
+	for _, c := range cs {
+		seeds = append(seeds, seed{who: newWho(&c, c.id())})
+	}
+	return seeds
+}
+
+// of is the node of k.
+func (l *lookup) of(k Key) *node {
+	id := NodeID(k)
+	return &l.nodes[l.find(id.top(), &k)]
 }
 
 // drive answers every call by answer until the lookup is done, and returns who was asked.
@@ -25,7 +56,7 @@ func drive(t *testing.T, l *lookup, answer func(Contact) *Response) (asked []Key
 	t.Helper()
 	now := epoch
 	for range 1000 {
-		qs := l.next(now, 100)
+		qs := l.next(now, 100, nil)
 		if len(qs) == 0 {
 			break
 		}
@@ -52,17 +83,17 @@ func TestLookupFlight(t *testing.T) {
 	t.Parallel()
 	for _, d := range []int{1, 3, 4, 8} {
 		l, seeds := testLookup(false, d, 32, NodeID(Key{1}))
-		qs := l.next(epoch, 100)
+		qs := l.next(epoch, 100, nil)
 		if len(qs) != d*alpha {
 			t.Errorf("d=%d: %d calls in flight, want %d", d, len(qs), d*alpha)
 		}
-		if more := l.next(epoch, 100); len(more) != 0 {
+		if more := l.next(epoch, 100, nil); len(more) != 0 {
 			t.Errorf("d=%d: %d more without an answer", d, len(more))
 		}
 		if at := l.wake(epoch); !at.Equal(epoch.Add(100 * time.Millisecond)) {
 			t.Errorf("d=%d: wakes at %s", d, at)
 		}
-		if more := l.next(epoch.Add(100*time.Millisecond), 100); len(more) != min(d*alpha, 32-d*alpha) {
+		if more := l.next(epoch.Add(100*time.Millisecond), 100, nil); len(more) != min(d*alpha, 32-d*alpha) {
 			t.Errorf("d=%d: %d hedged calls", d, len(more))
 		}
 		l, _ = testLookup(false, d, 32, NodeID(Key{1}))
@@ -72,8 +103,8 @@ func TestLookupFlight(t *testing.T) {
 		got := l.nearest(bucketSize)
 		slices.SortFunc(seeds, func(a, b Contact) int { return compare(l.target, NodeID(a.Key), NodeID(b.Key)) })
 		for i := range got {
-			if got[i].Key != seeds[i].Key {
-				t.Fatalf("d=%d: the %dth nearest is %s, want %s", d, i, got[i].Key, seeds[i].Key)
+			if got[i].key() != seeds[i].Key {
+				t.Fatalf("d=%d: the %dth nearest is %s, want %s", d, i, got[i].key(), seeds[i].Key)
 			}
 		}
 	}
@@ -103,15 +134,15 @@ func TestLookupLiar(t *testing.T) {
 			return &Response{Record: rec}
 		}
 	})
-	if l.best != rec || len(l.holders) < quorum {
-		t.Errorf("best %v of %d holders", l.best, len(l.holders))
+	if l.best != rec || l.holders < quorum {
+		t.Errorf("best %v of %d holders", l.best, l.holders)
 	}
 	if fakes > maxNew {
 		t.Errorf("%d contacts of one answer were asked, at most %d", fakes, maxNew)
 	}
 	for _, p := range l.paths[1:] {
 		for _, n := range p.list {
-			if n.Key[1] == 1 && n.Key[2] == 0 {
+			if k := l.nodes[n].key(); k[1] == 1 && k[2] == 0 {
 				t.Fatal("what the liar named is known to another path")
 			}
 		}
@@ -139,12 +170,12 @@ func TestLookupRecords(t *testing.T) {
 			i++
 			return answers[i%len(answers)]
 		})
-		if l.best == nil || l.best.Seq != 6 || len(l.holders) != 1 {
-			t.Errorf("shift %d: best %+v of %d holders", shift, l.best, len(l.holders))
+		if l.best == nil || l.best.Seq != 6 || l.holders != 1 {
+			t.Errorf("shift %d: best %+v of %d holders", shift, l.best, l.holders)
 		}
 		failed := 0
 		for _, s := range l.trace {
-			if s.Answer == AnswerFailed {
+			if s.answer == AnswerFailed {
 				failed++
 			}
 		}
@@ -197,7 +228,7 @@ func TestLookupQuorum(t *testing.T) {
 func TestLookupGroups(t *testing.T) {
 	t.Parallel()
 	l, seeds := testLookup(false, 1, 1, NodeID(Key{1}))
-	l.next(epoch, 1)
+	l.next(epoch, 1, nil)
 	var named []Contact
 	for i := range MaxContacts {
 		named = append(named, at(Key{byte(i), 1}, "203.0.113.5:1"))
@@ -226,12 +257,10 @@ func TestLookupKnownContact(t *testing.T) {
 	t.Parallel()
 	l, seeds := testLookup(false, 1, 1, NodeID(Key{1}))
 	honest := testRecord(t, 7, 5, epoch)
-	l.contact = func(id ID) (Contact, bool, bool) {
-		return Contact{Key: honest.Key, Record: honest}, false, id == NodeID(honest.Key)
-	}
-	l.next(epoch, 1)
+	l.host = &testHost{knows: honest}
+	l.next(epoch, 1, nil)
 	l.answered(epoch, seeds[0].Key, &Response{Contacts: []Contact{at(honest.Key, "203.0.113.5:1")}})
-	if qs := l.next(epoch, 1); len(qs) != 1 || qs[0].to.Record != honest {
+	if qs := l.next(epoch, 1, nil); len(qs) != 1 || qs[0].to.Record != honest {
 		t.Errorf("%+v", qs)
 	}
 }

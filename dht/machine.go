@@ -111,7 +111,13 @@ type MachineLookup struct {
 func (l *MachineLookup) Done() bool { return l.op.finished }
 
 // Result is what a lookup that is Done found. The error is Lookup's of a DHT.
-func (l *MachineLookup) Result() (*Result, error) { return l.op.result, l.op.err }
+func (l *MachineLookup) Result() (*Result, error) {
+	r := l.op.result
+	if r != nil && r.Trace == nil {
+		r.Trace = l.op.lookup.route()
+	}
+	return r, l.op.err
+}
 
 // NewMachine makes a machine that knows nobody. Config.Network, Now and Addrs are
 // not used.

@@ -69,17 +69,16 @@ func (o *op) ready() bool {
 // choose adds nodes to those that are asked to keep what is put.
 func (o *op) choose(nodes []*node) {
 	for _, n := range nodes {
-		if n.state == nodeAnswered && !o.asked[n.Key] {
-			o.asked[n.Key] = true
-			o.puts = append(o.puts, n.Contact)
+		if n.state == nodeAnswered && !o.asked[n.key()] {
+			o.asked[n.key()] = true
+			o.puts = append(o.puts, n.contact())
 		}
 	}
 }
 
-// nextPuts returns at most room PUTs to make now.
-func (o *op) nextPuts(room int) []query {
-	var out []query
-	for len(out) < room && len(o.puts) > 0 && o.pending < putsAtOnce {
+// nextPuts appends at most room PUTs to out, to make now.
+func (o *op) nextPuts(room int, out []query) []query {
+	for ; room > 0 && len(o.puts) > 0 && o.pending < putsAtOnce; room-- {
 		timeout, _ := o.lookup.patience(o.puts[0].Key)
 		out = append(out, query{to: o.puts[0], req: &Request{Op: OpPut, Record: o.rec, Entry: o.entry}, timeout: timeout})
 		o.puts = o.puts[1:]

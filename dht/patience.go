@@ -38,19 +38,12 @@ func (d *dialTimes) wait() time.Duration {
 	return min(max(d.mean+waitPatience*d.dev, leastWait), firstTimeout)
 }
 
-// tire lets go of the nodes whose answers can't be expected any more. The calls go on: what
-// they bring counts as long as the lookup lasts, and nobody is blamed before their own time is up.
-func (l *lookup) tire(now time.Time) {
-	for _, n := range l.flying {
-		if !n.until.IsZero() && !now.Before(n.until) {
-			n.over = true
-		}
-	}
-}
+// wait is how long the answer of a node that has to be dialled can be expected, on a machine as busy as this one.
+func (c *core) wait() time.Duration { return c.dials.wait() + c.pace.slack() }
 
 // content tells whether the lookup has what it can end with though some have not answered: as
 // many agree as end a usual one. Where that is not so, nobody is let go: that there is nothing, or
 // only this, is said when all time is up.
 func (l *lookup) content() bool {
-	return l.wait != nil && l.best != nil && len(l.holders) >= quorum
+	return l.letGo && l.best != nil && l.holders >= quorum
 }

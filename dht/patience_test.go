@@ -55,10 +55,10 @@ func TestLookupLetsGo(t *testing.T) {
 		{name: "what comes late and says the same ends it", holders: 2, late: rec, done: true},
 	} {
 		l, seeds := testLookup(true, 1, 8, NodeID(rec.Key))
-		l.quorum, l.alpha, l.wait = 0, 20, func() time.Duration { return wait }
+		l.quorum, l.alpha, l.letGo, l.host = 0, 20, true, &testHost{waits: wait}
 		silent := seeds[0].Key
-		l.all[silent].known = c.known
-		qs, have := l.next(epoch, 100), 0
+		l.of(silent).known = c.known
+		qs, have := l.next(epoch, 100, nil), 0
 		if len(qs) != len(seeds) {
 			t.Fatalf("%d asked", len(qs))
 		}

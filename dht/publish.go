@@ -122,7 +122,7 @@ func (c *core) repairOwn(now time.Time, l *lookup) {
 	should := c.holders(l)
 	var missing []*node
 	for _, n := range should {
-		if !l.holders[n.Key] {
+		if !n.holds {
 			missing = append(missing, n)
 		}
 	}
@@ -136,7 +136,7 @@ func (c *core) repairOwn(now time.Time, l *lookup) {
 		}
 	}
 	for _, n := range missing {
-		c.deliver(n.Contact, &Request{Op: OpPut, Record: c.own.rec})
+		c.deliver(n.contact(), &Request{Op: OpPut, Record: c.own.rec})
 	}
 	c.sched.repairs++
 	c.sched.readback = now.Add(repairAfter)

@@ -1,7 +1,6 @@
 package dht
 
 import (
-	"encoding/binary"
 	"math"
 	"slices"
 	"time"
@@ -24,8 +23,11 @@ const (
 
 // fraction is the distance of two positions as a share of the whole space.
 func fraction(a, b ID) float64 {
-	return float64(binary.BigEndian.Uint64(a[:8])^binary.BigEndian.Uint64(b[:8])) / (1 << 64)
+	return share(a.top(), b.top())
 }
+
+// share is fraction of the tops of two ids.
+func share(a, b uint64) float64 { return float64(a^b) / (1 << 64) }
 
 const (
 	sizeSamples  = 32
@@ -115,7 +117,7 @@ func (c *core) sample(now time.Time, l *lookup) {
 	near := l.nearest(bucketSize)
 	switch {
 	case len(near) == bucketSize:
-		if d := fraction(l.target, near[bucketSize-1].id); d > 0 {
+		if d := fraction(l.target, near[bucketSize-1].id()); d > 0 {
 			c.sizes.add(now, (bucketSize-1)/d)
 		}
 	case l.replies > 0:
@@ -145,7 +147,7 @@ func (c *core) odd(l *lookup) bool {
 		return n > 2*bucketSize
 	}
 	density := n * 4 // at the very target
-	if d := fraction(l.target, near[bucketSize-1].id); d > 0 {
+	if d := fraction(l.target, near[bucketSize-1].id()); d > 0 {
 		density = (bucketSize - 1) / d
 	}
 	if n > bucketSize && (density > oddDensity*n || density < n/oddDensity) {
@@ -154,7 +156,7 @@ func (c *core) odd(l *lookup) bool {
 	shares := map[group]int{}
 	var space [maxGroups]group
 	for _, nd := range near {
-		for _, g := range groupsOf(space[:0], l.group, &nd.Contact) {
+		for _, g := range groupsOf(space[:0], l.group, nd.ref()) {
 			if shares[g]++; shares[g] > bucketSize/4 {
 				return true
 			}
@@ -197,7 +199,7 @@ func (c *core) randomAfter(id ID, n int) ID {
 // radius that answered, or the k nearest where these are more. Where they are
 // too many they are taken evenly from all of it, for a crowd at one place is no chance.
 func (c *core) holders(l *lookup) []*node {
-	near := l.nearest(len(l.all))
+	near := l.nearest(len(l.nodes))
 	if c.off.Replicas {
 		return near[:min(1, len(near))]
 	}
@@ -205,7 +207,7 @@ func (c *core) holders(l *lookup) []*node {
 		return near[:min(bucketSize, len(near))]
 	}
 	r := c.radius()
-	in := slices.IndexFunc(near, func(n *node) bool { return fraction(l.target, n.id) > r })
+	in := slices.IndexFunc(near, func(n *node) bool { return share(l.target.top(), n.top()) > r })
 	if in < 0 {
 		in = len(near)
 	}
@@ -218,7 +220,7 @@ func spread(target ID, near []*node, radius float64) []*node {
 	}
 	var cell [cells][]*node
 	for _, n := range near {
-		i := min(cells-1, int(fraction(target, n.id)/radius*cells))
+		i := min(cells-1, int(share(target.top(), n.top())/radius*cells))
 		cell[i] = append(cell[i], n)
 	}
 	out := make([]*node, 0, maxHolders)

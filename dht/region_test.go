@@ -56,11 +56,10 @@ func TestSizes(t *testing.T) {
 // spread over a network of n, Sybils at the target itself.
 func crowd(rnd *rand.Rand, c *core, n, honest, sybils int) *lookup {
 	l := newLookup(epoch, lookupConfig{self: c.self, target: c.randomAfter(ID{}, 0), group: noGroups, paths: 1,
-		verify: func(*Record) error { return nil }, skip: allAlive,
-		contact: func(ID) (Contact, bool, bool) { return Contact{}, false, false }}, nil)
+		verify: func(*Record) error { return nil }, host: &testHost{}}, nil)
 	add := func(id ID) {
-		k := Key{byte(len(l.all)), byte(len(l.all) >> 8), 9}
-		l.all[k] = &node{Contact: at(k, fmt.Sprintf("198.51.100.%d:1", 1+len(l.all)%250)), id: id, state: nodeAnswered}
+		c := at(Key{byte(len(l.nodes)), byte(len(l.nodes) >> 8), 9}, fmt.Sprintf("198.51.100.%d:1", 1+len(l.nodes)%250))
+		l.append(node{who: newWho(&c, id), state: nodeAnswered})
 	}
 	for i := range honest { // evenly within the radius, as chance has it on average
 		id := l.target
@@ -106,7 +105,7 @@ func TestRegion(t *testing.T) {
 		honest := 0
 		got := c.holders(l)
 		for _, h := range got {
-			if prefixLen(h.id, l.target) < 40 {
+			if prefixLen(h.id(), l.target) < 40 {
 				honest++
 			}
 		}
@@ -114,7 +113,7 @@ func TestRegion(t *testing.T) {
 			t.Errorf("%d Sybils: %d of %d holders are honest", sybils, honest, len(got))
 		}
 		c.off.Region = true
-		if got := c.holders(l); slices.ContainsFunc(got, func(h *node) bool { return prefixLen(h.id, l.target) < 40 }) {
+		if got := c.holders(l); slices.ContainsFunc(got, func(h *node) bool { return prefixLen(h.id(), l.target) < 40 }) {
 			t.Errorf("%d Sybils: without the region the nearest are not theirs: the attack is none", sybils)
 		}
 		c.off.Region = false
@@ -167,15 +166,15 @@ func TestPathApart(t *testing.T) {
 		fresh = append(fresh, Contact{Key: pub(testKey(300 + i)), Addrs: []netip.AddrPort{testAddr(300 + i)}})
 	}
 	near := NodeID(Key{77})
-	l.widen(near, subWidth, append(fresh, seeds...))
+	l.widen(near, subWidth, strangers(append(fresh, seeds...)...))
 	asked := 0
 	for range 20 {
-		for _, q := range l.next(epoch, 10) {
+		for _, q := range l.next(epoch, 10, nil) {
 			if q.req.Op != OpGet || q.req.Target != l.target || q.req.Near != near {
 				t.Fatalf("%+v", q.req)
 			}
 			if slices.ContainsFunc(seeds, func(s Contact) bool {
-				return s.Key == q.to.Key && l.all[s.Key].path == 0 && l.all[s.Key].state == nodeAnswered
+				return s.Key == q.to.Key && l.of(s.Key).path == 0 && l.of(s.Key).state == nodeAnswered
 			}) {
 				t.Fatal("somebody is asked twice")
 			}

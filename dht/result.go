@@ -46,6 +46,41 @@ type Step struct {
 	Took     time.Duration
 }
 
+// step is a Step as a lookup keeps it.
+type step struct {
+	who         // as it was asked
+	path        uint8
+	contacts    uint8
+	hop         uint16
+	answer      Answer
+	seq         uint64
+	err         error
+	start, took time.Duration
+}
+
+func (l *lookup) step(now time.Time, n *node, f flight) step {
+	return step{who: n.who, path: n.path, hop: n.hop, start: f.asked, took: now.Sub(l.start) - f.asked}
+}
+
+// route is what Result.Trace says.
+func (l *lookup) route() []Step {
+	steps := make([]Step, len(l.trace))
+	for i := range l.trace {
+		s := &l.trace[i]
+		steps[i] = Step{Key: s.key(), Addrs: s.ref().Addresses(), Path: int(s.path), Hop: int(s.hop), Answer: s.answer,
+			Contacts: int(s.contacts), Seq: s.seq, Start: s.start, Took: s.took}
+		if s.err != nil {
+			steps[i].Err = s.err.Error()
+		}
+	}
+	return steps
+}
+
+// result is the Result of this moment, but for the Trace.
+func (l *lookup) result(now time.Time) *Result {
+	return &Result{Record: l.best, Holders: l.holders, Took: now.Sub(l.start)}
+}
+
 // Stats is a DHT's state for people and tests.
 type Stats struct {
 	Contacts     int // live nodes in the routing table

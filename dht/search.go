@@ -98,6 +98,7 @@ func (d *DHT) run(ctx context.Context, what string, target ID, o *op, provisiona
 			if r == nil { // acknowledged before its end
 				r = o.lookup.result(d.cfg.Now())
 			}
+			r.Trace = o.lookup.route()
 			if err != nil {
 				err = fmt.Errorf("dht: %s: %w, %d nodes asked", what, err, len(r.Trace))
 			}
@@ -120,7 +121,7 @@ func (d *DHT) run(ctx context.Context, what string, target ID, o *op, provisiona
 		d.core.cancel(o)
 		delete(d.waiters, o)
 		r := o.lookup.result(d.cfg.Now())
-		r.Record = nil
+		r.Record, r.Trace = nil, o.lookup.route()
 		return r, o, fmt.Errorf("dht: %s: %w, %d nodes asked", what, err, len(r.Trace))
 	}
 }

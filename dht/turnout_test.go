@@ -26,7 +26,8 @@ func TestTurnout(t *testing.T) {
 		n := newMemNet().prepare(t, 1, nil, nil)
 		n.core.table.n = c.contacts
 		l, seeds := testLookup(true, 1, c.answer+c.fail, NodeID(Key{1}))
-		for i, nd := range l.sorted(seeds, l.target) { // the nearest fail: anybody can invent them
+		for i, at := range l.sorted(strangers(seeds...), &l.target) { // the nearest fail: anybody can invent them
+			nd := &l.nodes[at]
 			if nd.state = nodeFailed; i >= c.fail {
 				nd.state = nodeAnswered
 				l.replies++
