@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"errors"
 	"math/rand/v2"
@@ -37,46 +38,50 @@ var (
 // core is one node's protocol as a state machine: no goroutine, clock, global
 // randomness or I/O. Whoever drives it calls poll after each event and at wake,
 // makes the calls that poll returns, and hands their outcomes to answered.
+//
+// A simulation has so many nodes that none is in the processor's cache when its turn comes: what most
+// events read stands together and first, and nothing of it behind a pointer.
 type core struct {
-	cfg    *Config // static
-	self   Key     // static
-	id     ID      // static
+	cfg   *Config  // static
+	off   Ablation // mitigations that are switched off; none but in a simulation
+	up    uplink
+	pace  pace
+	calls []*call // under way, the oldest first
+
+	ownCalls   int // of calls: those that no user waits for
+	delivering int // of calls: those from outbox
+	strange    int // strangers in queued
+	lastID     uint64
+
+	ops       []*op
+	probes    []Contact // to be asked for their record
+	strangers []Contact // those who came by themselves: asked when no other waits
+	outbox    []query   // in the background: nobody waits for their answers
+
+	queued map[Key]probeKind // in probes, in strangers, or being asked
+	dead   map[Key]dead
+	shut   map[netip.AddrPort]shut // addresses that are left alone
+
+	sched schedule
+	proof proof
+	own   own
+	stats Stats
+
+	table table
+	self  Key // static
+	id    ID  // static
+
+	store   store
+	entries entries
+	budgets budgets
+
 	verify func(*Record) error
 	signer func(Record) (*Record, error)
-	off    Ablation // mitigations that are switched off; none but in a simulation
 	rnd    *rand.Rand
-
-	table   *table
-	store   *store
-	entries *entries
-	own     own
-	proof   proof
-	sched   schedule
-	dead    map[Key]dead
-	shut    map[netip.AddrPort]shut // addresses that are left alone
-
-	ops    []*op
-	calls  map[uint64]*call
-	lastID uint64
-
-	ownCalls int // of calls: those that no user waits for
-
-	probes    []Contact         // to be asked for their record
-	strangers []Contact         // those who came by themselves: asked when no other waits
-	queued    map[Key]probeKind // in one of these or being asked
-	strange   int               // strangers in queued
-
-	outbox     []query // in the background: nobody waits for their answers
-	delivering int     // of them under way
-
-	sizes   sizes
-	lives   lifetimes
-	up      uplink
-	pace    pace
-	dials   dialTimes
-	budgets budgets
-	offs    []time.Duration // this clock minus others', the latest last
-	stats   Stats
+	sizes  sizes
+	lives  lifetimes
+	dials  dialTimes
+	offs   []time.Duration // this clock minus others', the latest last
 }
 
 // call is one request under way.
@@ -121,17 +126,22 @@ type dead struct {
 }
 
 func newCore(cfg *Config, now time.Time) *core {
+	c := &core{}
+	c.init(cfg, now)
+	return c
+}
+
+func (c *core) init(cfg *Config, now time.Time) {
 	self := Key(cfg.Key.Public().(ed25519.PublicKey))
-	c := &core{cfg: cfg, self: self, id: NodeID(self), verify: (*Record).Verify, rnd: rand.New(cfg.Rand),
-		dead: map[Key]dead{}, shut: map[netip.AddrPort]shut{}, calls: map[uint64]*call{}, queued: map[Key]probeKind{}}
+	*c = core{cfg: cfg, self: self, id: NodeID(self), verify: (*Record).Verify, rnd: rand.New(cfg.Rand),
+		dead: map[Key]dead{}, shut: map[netip.AddrPort]shut{}, queued: map[Key]probeKind{}}
 	c.signer = func(r Record) (*Record, error) { return r.Sign(cfg.Key) }
 	c.pace.most = cfg.MaxCalls
-	c.table = newTable(c.id, cfg.Group)
-	c.store, c.entries = newStore(c.id, cfg), newEntries(c.id, cfg)
+	c.table = *newTable(c.id, cfg.Group)
+	c.store, c.entries = *newStore(c.id, cfg), *newEntries(c.id, cfg)
 	c.lives.init(now)
 	c.proof.server = !cfg.dialBack || len(cfg.Bootstrap) == 0
 	c.sched.init(now)
-	return c
 }
 
 // start begins an operation at target.
@@ -359,7 +369,7 @@ func (c *core) emit(now time.Time, q query, o *op) *call {
 	}
 	c.lastID++
 	cl.id, cl.sent = c.lastID, now
-	c.calls[cl.id] = cl
+	c.calls = append(c.calls, cl)
 	if cl.own() {
 		c.ownCalls++
 	}
@@ -377,13 +387,19 @@ func (c *core) opFailed(now time.Time, q query, o *op, err error) {
 	}
 }
 
+// call is the place of a call in calls; false if it is not under way.
+func (c *core) call(id uint64) (int, bool) {
+	return slices.BinarySearchFunc(c.calls, id, func(cl *call, id uint64) int { return cmp.Compare(cl.id, id) })
+}
+
 // answered takes the outcome of a call: a response, or why there is none.
 func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
-	cl := c.calls[id]
-	if cl == nil {
+	i, under := c.call(id)
+	if !under {
 		return
 	}
-	delete(c.calls, id)
+	cl := c.calls[i]
+	c.calls = slices.Delete(c.calls, i, i+1)
 	if cl.own() {
 		c.ownCalls--
 	}

@@ -300,9 +300,9 @@ func TestForcedPublish(t *testing.T) {
 			waiting = append(waiting, c.poll(now)...)
 		}
 		now = now.Add(firstTimeout)
-		for id, cl := range c.calls {
+		for _, cl := range slices.Clone(c.calls) {
 			if cl.op == nil {
-				c.answered(now, id, nil, context.DeadlineExceeded)
+				c.answered(now, cl.id, nil, context.DeadlineExceeded)
 			}
 		}
 	}

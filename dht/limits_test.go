@@ -195,7 +195,7 @@ func TestStrangersAreFew(t *testing.T) {
 		}
 	})
 	c.alive(epoch, &call{query: query{to: old.contact(), req: &Request{Op: OpFind}}}, &Response{Contacts: []Contact{one.contact()}})
-	checkTable(t, c.table)
+	checkTable(t, &c.table)
 	if one.called {
 		t.Error("a contact has vouched, and it does not count")
 	}
@@ -227,7 +227,7 @@ func TestUplink(t *testing.T) {
 	if c.table.n < n-uplinkRun || c.up.down.IsZero() || c.statsNow().UplinkDown.IsZero() {
 		t.Fatalf("%d of %d contacts are left, down since %s", c.table.n, n, c.up.down)
 	}
-	checkTable(t, c.table)
+	checkTable(t, &c.table)
 	c.table.each(func(e *entry) {
 		if e.fails > 0 {
 			t.Errorf("%s is blamed for what the uplink did", e.key())
