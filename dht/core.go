@@ -58,9 +58,9 @@ type core struct {
 	strangers []Contact // those who came by themselves: asked when no other waits
 	outbox    []query   // in the background: nobody waits for their answers
 
-	queued map[Key]probeKind // in probes, in strangers, or being asked
-	dead   map[Key]dead
-	shut   map[netip.AddrPort]shut // addresses that are left alone
+	queued few[Key, probeKind] // in probes, in strangers, or being asked
+	dead   few[Key, dead]
+	shut   few[netip.AddrPort, shut] // addresses that are left alone
 
 	sched schedule
 	proof proof
@@ -133,8 +133,7 @@ func newCore(cfg *Config, now time.Time) *core {
 
 func (c *core) init(cfg *Config, now time.Time) {
 	self := Key(cfg.Key.Public().(ed25519.PublicKey))
-	*c = core{cfg: cfg, self: self, id: NodeID(self), verify: (*Record).Verify, rnd: rand.New(cfg.Rand),
-		dead: map[Key]dead{}, shut: map[netip.AddrPort]shut{}, queued: map[Key]probeKind{}}
+	*c = core{cfg: cfg, self: self, id: NodeID(self), verify: (*Record).Verify, rnd: rand.New(cfg.Rand)}
 	c.signer = func(r Record) (*Record, error) { return r.Sign(cfg.Key) }
 	c.pace.most = cfg.MaxCalls
 	c.table = *newTable(c.id, cfg.Group)
@@ -427,7 +426,7 @@ func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
 	if cl.opening {
 		c.dials.took(now.Sub(cl.sent))
 		for _, a := range cl.to.Addresses() {
-			delete(c.shut, a)
+			c.shut.del(addrHash(a), a)
 		}
 	}
 	c.pace.answered()

@@ -282,7 +282,7 @@ func TestForcedPublish(t *testing.T) {
 	}
 	c.sched.joined, c.sched.filled, c.sched.publish = true, true, epoch.Add(100*time.Hour)
 	c.sched.self, c.sched.sample, c.sched.sync = epoch.Add(100*time.Hour), epoch.Add(100*time.Hour), epoch.Add(100*time.Hour)
-	c.shut[testAddr(4711)] = shut{until: c.table.stamp(epoch.Add(time.Hour)), n: maxReferrers}
+	c.shut.set(addrHash(testAddr(4711)), testAddr(4711), shut{until: c.table.stamp(epoch.Add(time.Hour)), n: maxReferrers})
 	calls, wave := 0, 0
 	for ; wave < 20; wave++ {
 		for i := range uplinkRun {
@@ -306,8 +306,8 @@ func TestForcedPublish(t *testing.T) {
 			}
 		}
 	}
-	if calls > 50 || len(c.shut) == 0 {
-		t.Errorf("%d waves of %d requests in %s cost %d calls; %d addresses are left alone", wave, uplinkRun, now.Sub(epoch), calls, len(c.shut))
+	if calls > 50 || c.shut.n == 0 {
+		t.Errorf("%d waves of %d requests in %s cost %d calls; %d addresses are left alone", wave, uplinkRun, now.Sub(epoch), calls, c.shut.n)
 	}
 }
 

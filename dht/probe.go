@@ -7,7 +7,7 @@ func (c *core) probe(ct Contact, kind probeKind) bool {
 	if !c.queue(&c.probes, ct) {
 		return false
 	}
-	c.queued[ct.Key] = kind
+	c.queued.set(ct.Key.hash(), ct.Key, kind)
 	return true
 }
 
@@ -15,13 +15,13 @@ func (c *core) probe(ct Contact, kind probeKind) bool {
 // neither delay the checks of contacts nor those of candidates.
 func (c *core) addStranger(k Key) {
 	if c.queue(&c.strangers, Contact{Key: k}) {
-		c.queued[k] = probeStranger
+		c.queued.set(k.hash(), k, probeStranger)
 		c.strange++
 	}
 }
 
 func (c *core) queue(list *[]Contact, ct Contact) bool {
-	if _, twice := c.queued[ct.Key]; twice || ct.Key == c.self || len(*list) >= maxProbes {
+	if _, twice := c.queued.get(ct.Key.hash(), ct.Key); twice || ct.Key == c.self || len(*list) >= maxProbes {
 		return false
 	}
 	*list = append(*list, ct)
@@ -30,13 +30,13 @@ func (c *core) queue(list *[]Contact, ct Contact) bool {
 
 // probed takes k off: it has been asked.
 func (c *core) probed(k Key) {
-	switch c.queued[k] {
+	switch kind, _ := c.queued.get(k.hash(), k); kind {
 	case probeStranger:
 		c.strange--
 	case probeCandidate:
 		c.unask(k)
 	}
-	delete(c.queued, k)
+	c.queued.del(k.hash(), k)
 }
 
 // unask notes that a candidate has answered, or will not.
@@ -47,7 +47,7 @@ func (c *core) unask(k Key) {
 }
 
 // freeProbes is how many candidates may be put on the list.
-func (c *core) freeProbes() int { return probing - (len(c.queued) - c.strange) }
+func (c *core) freeProbes() int { return probing - (c.queued.n - c.strange) }
 
 // mayAskStrangers tells whether it is their turn: when those were asked whom this
 // node has found by itself. Who has found nobody can't choose.
@@ -63,7 +63,7 @@ func (c *core) nextProbes(now time.Time, out []*call) []*call {
 	if !c.sched.joined && !c.off.JoinFirst {
 		return out // nobody who came by himself enters the table before our own search is done
 	}
-	for c.ownRoom() > 0 && len(c.queued)-len(c.probes)-len(c.strangers) < probing {
+	for c.ownRoom() > 0 && c.queued.n-len(c.probes)-len(c.strangers) < probing {
 		from, stranger := &c.probes, false
 		if len(*from) == 0 && c.mayAskStrangers() {
 			from, stranger = &c.strangers, true // not before those were asked whom we found
@@ -75,7 +75,8 @@ func (c *core) nextProbes(now time.Time, out []*call) []*call {
 		*from = (*from)[1:]
 		timeout, _ := c.patience(ct.Key)
 		if cl := c.emit(now, query{ct, &Request{Op: OpPing}, timeout}, nil); cl != nil {
-			cl.stranger, cl.ended = stranger, c.queued[ct.Key] == probeEnded
+			kind, _ := c.queued.get(ct.Key.hash(), ct.Key)
+			cl.stranger, cl.ended = stranger, kind == probeEnded
 			out = append(out, cl)
 		} else {
 			c.probed(ct.Key)

@@ -157,7 +157,7 @@ func (c *core) visited(from Key, seq uint64) {
 	if seq == 0 {
 		return // it has no record: nobody can call it
 	}
-	delete(c.dead, from)
+	c.dead.del(from.hash(), from)
 	e := c.table.get(from)
 	switch {
 	case e == nil && c.wanted(from):
