@@ -58,7 +58,7 @@ func (c *core) alive(now time.Time, cl *call, resp *Response) {
 	if cl.req.Op != OpPing && resp.Seq != 0 && (newer || e == nil && ct.Record == nil && c.wanted(ct.Key)) {
 		c.probe(Contact{Key: ct.Key, Addrs: ct.Addrs, Record: ct.Record}, probeCheck)
 	}
-	if e != nil && e.called && c.table.n >= smallTable && !c.off.JoinFirst {
+	if len(resp.Contacts) == 0 || e != nil && e.called && c.table.n >= smallTable && !c.off.JoinFirst {
 		return // whom nobody vouches for vouches for nobody
 	}
 	h := hearing{by: c.network(cl.to), dead: func(ct *Contact, by uint32) bool { return c.isDead(now, ct, by) }}
@@ -235,6 +235,7 @@ func (c *core) noteClock(now time.Time, cl *call, resp *Response) time.Duration 
 	}
 	there := time.UnixMilli(int64(resp.Time)).Add(now.Sub(cl.sent) / 2)
 	off := now.Round(0).Sub(there)
-	c.offs = append(slices.Delete(c.offs, 0, btoi(len(c.offs) == offsets)), off)
+	c.offs[c.offsAt%offsets] = off
+	c.offsAt++
 	return off
 }

@@ -81,7 +81,8 @@ type core struct {
 	sizes  sizes
 	lives  lifetimes
 	dials  dialTimes
-	offs   []time.Duration // this clock minus others', the latest last
+	offs   [offsets]time.Duration // this clock minus others', the latest ones
+	offsAt int                    // how many there were: the next one is at offsAt%offsets
 }
 
 // call is one request under way.
@@ -203,7 +204,8 @@ func (c *core) startOp(now time.Time, o *op, target ID) *op {
 		}
 	}
 	c.off.lookup(&cfg)
-	o.lookup = newLookup(now, cfg, c.seeds(now, target))
+	var space [2 * bucketSize]Contact
+	o.lookup = newLookup(now, cfg, c.seeds(now, target, space[:0]))
 	if o.strict && !c.off.Region && c.nodes() > maxHolders { // it must not miss anything
 		o.around = true
 		c.around(now, o, subTargets)
@@ -241,10 +243,9 @@ func (c *core) local(now time.Time, o *op) {
 	}
 }
 
-// seeds are the contacts that a lookup starts from: of its own table, and the
+// seeds appends the contacts that a lookup starts from to out, which is empty: of its own table, and the
 // bootstrap nodes while that is thin.
-func (c *core) seeds(now time.Time, target ID) []Contact {
-	out := make([]Contact, 0, 2*bucketSize)
+func (c *core) seeds(now time.Time, target ID, out []Contact) []Contact {
 	var failed []Contact
 	for _, e := range c.table.closest(target, 2*bucketSize, nil) {
 		if c.isDead(now, e.ref(), e.by) {
@@ -291,8 +292,10 @@ func (c *core) patience(k Key) (timeout, hedge time.Duration) {
 }
 
 // poll moves everything on and returns the calls to make now.
-func (c *core) poll(now time.Time) []*call {
-	var out []*call
+func (c *core) poll(now time.Time) []*call { return c.pollInto(now, nil) }
+
+// pollInto is poll that appends to out.
+func (c *core) pollInto(now time.Time, out []*call) []*call {
 	for again := true; again; { // the end of one operation may be the start of another
 		again = false
 		c.schedule(now)
@@ -305,7 +308,9 @@ func (c *core) poll(now time.Time) []*call {
 				again = true
 			}
 		}
-		c.ops = slices.DeleteFunc(c.ops, func(o *op) bool { return o.finished })
+		if again {
+			c.ops = slices.DeleteFunc(c.ops, func(o *op) bool { return o.finished })
+		}
 	}
 	c.watchReady(now)
 	return c.nextDeliveries(now, c.nextProbes(now, out))
@@ -328,7 +333,7 @@ func (c *core) advance(now time.Time, o *op, out []*call) []*call {
 			return out
 		}
 		for _, q := range qs {
-			if cl := c.emit(now, q, o); cl != nil {
+			if cl := (&call{query: q, op: o}); c.emit(now, cl) {
 				out = append(out, cl)
 			}
 		}
@@ -341,23 +346,23 @@ func (c *core) room() int { return max(0, c.cfg.MaxCalls-len(c.calls)) }
 // ownRoom is how many of them may be the node's own.
 func (c *core) ownRoom() int { return min(c.room(), max(0, c.pace.allowed()-c.ownCalls)) }
 
-// emit begins a call. Records that others named are verified here, when they
-// are about to be dialled, and not before.
-func (c *core) emit(now time.Time, q query, o *op) *call {
+// emit begins cl, whose query, and op if it belongs to one, are set. It tells whether it did: records
+// that others named are verified here, when they are about to be dialled, and not before.
+func (c *core) emit(now time.Time, cl *call) bool {
+	q, o := &cl.query, cl.op
 	e := c.table.get(q.to.Key)
 	if r := q.to.Record; r != nil {
 		if (e == nil || e.rec == nil || string(e.rec.raw) != string(r.raw)) && c.verify(r) != nil {
 			if o != nil {
 				o.lookup.forged(q.to.Key)
 			}
-			return nil
+			return false
 		}
 	}
-	cl := &call{query: q, op: o}
 	if addrs := q.to.Addresses(); e == nil && len(addrs) > 0 && !c.familiar(q.to.Key) {
 		if c.isShut(now, &q.to, q.to.by) {
 			c.opFailed(now, q, o, errLeftAlone)
-			return nil
+			return false
 		}
 		c.shutOut(now, q.to) // until this call has shown that somebody is there
 		cl.opening = true
@@ -373,10 +378,10 @@ func (c *core) emit(now time.Time, q query, o *op) *call {
 		c.ownCalls++
 	}
 	c.stats.Calls++
-	return cl
+	return true
 }
 
-func (c *core) opFailed(now time.Time, q query, o *op, err error) {
+func (c *core) opFailed(now time.Time, q *query, o *op, err error) {
 	switch {
 	case o == nil || o.finished:
 	case q.req.Op == OpPut:
@@ -417,7 +422,7 @@ func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
 	if err != nil {
 		c.stats.Failed++
 		c.blame(now, cl, err)
-		c.opFailed(now, cl.query, cl.op, err)
+		c.opFailed(now, &cl.query, cl.op, err)
 		if cl.back && cl.req.Op == OpDialBack {
 			c.proved(now, cl, nil)
 		}
@@ -545,8 +550,8 @@ func (c *core) statsNow() Stats {
 	s.Server, s.Proven = c.proof.server, c.proof.known
 	s.Session, s.UplinkDown = c.lives.median(), c.up.down
 	s.Late, s.OwnCalls = c.pace.late, c.pace.allowed()
-	if len(c.offs) >= 3 {
-		s.ClockOff = median(c.offs)
+	if c.offsAt >= 3 {
+		s.ClockOff = median(c.offs[:min(c.offsAt, offsets)])
 	}
 	return s
 }

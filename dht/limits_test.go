@@ -246,7 +246,7 @@ func TestUplink(t *testing.T) {
 	for range maxFails {
 		now = now.Add(time.Minute)
 		c.blame(now, &call{query: query{to: gone}, sent: now}, errRefused)
-		c.answered(now, c.emit(now, query{to: lives, req: &Request{Op: OpPing}}, nil).id, &Response{Record: lives.Record}, nil)
+		c.answered(now, c.begin(now, query{to: lives, req: &Request{Op: OpPing}}).id, &Response{Record: lives.Record}, nil)
 	}
 	if c.table.get(gone.Key) != nil || c.table.get(lives.Key) == nil {
 		t.Error("who is gone is still there, or who answers is not")
@@ -265,7 +265,7 @@ func TestUplinkOfOneFamily(t *testing.T) {
 	now := epoch
 	call := func(to Contact, resp *Response, err error) {
 		now = now.Add(time.Second)
-		c.answered(now, c.emit(now, query{to: to, req: &Request{Op: OpFind, Target: ID{1}}}, nil).id, resp, err)
+		c.answered(now, c.begin(now, query{to: to, req: &Request{Op: OpFind, Target: ID{1}}}).id, resp, err)
 	}
 	stray := func(i int) {
 		call(at(pub(testKey(500+i)), fmt.Sprintf("[2001:db8:%x::1]:1", i)), nil, fmt.Errorf("%w: network is unreachable", ErrUplink))
@@ -428,4 +428,13 @@ func TestDialBacksOfOneNetwork(t *testing.T) {
 	if b.sweep(now.Add(time.Hour)); len(b.nets) != 0 {
 		t.Errorf("%d networks are remembered for ever", len(b.nets))
 	}
+}
+
+// begin is emit for a call that belongs to no operation; nil if it did not begin.
+func (c *core) begin(now time.Time, q query) *call {
+	cl := &call{query: q}
+	if !c.emit(now, cl) {
+		return nil
+	}
+	return cl
 }

@@ -113,7 +113,7 @@ func TestSessionEndIsOneFailure(t *testing.T) {
 		now := epoch.Add(time.Second)
 		var calls []*call
 		ask := func() {
-			calls = append(calls, x.emit(now, query{to: Contact{Key: r.Key, Record: r}, req: &Request{Op: OpFind, Target: ID{1}}}, nil))
+			calls = append(calls, x.begin(now, query{to: Contact{Key: r.Key, Record: r}, req: &Request{Op: OpFind, Target: ID{1}}}))
 			calls[len(calls)-1].back = true
 			x.delivering++
 		}

@@ -139,7 +139,8 @@ func NewMachine(cfg Config, now time.Time, opts MachineOptions) (*Machine, error
 
 // Poll moves everything on and appends the calls to make now to out.
 func (m *Machine) Poll(now time.Time, out []Call) []Call {
-	for _, cl := range m.core.poll(now) {
+	var space [16]*call
+	for _, cl := range m.core.pollInto(now, space[:0]) {
 		c := Call{ID: cl.id, To: cl.to, Req: cl.req, Timeout: cl.timeout, Purpose: m.purpose(now, cl)}
 		if cl.op != nil {
 			c.Lookup = cl.op.user

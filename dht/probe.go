@@ -1,6 +1,9 @@
 package dht
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // probe puts a contact on the list of those to be asked for their record.
 func (c *core) probe(ct Contact, kind probeKind) bool {
@@ -71,15 +74,18 @@ func (c *core) nextProbes(now time.Time, out []*call) []*call {
 		if len(*from) == 0 {
 			break
 		}
-		ct := (*from)[0]
-		*from = (*from)[1:]
-		timeout, _ := c.patience(ct.Key)
-		if cl := c.emit(now, query{ct, &Request{Op: OpPing}, timeout}, nil); cl != nil {
-			kind, _ := c.queued.get(ct.Key.hash(), ct.Key)
-			cl.stranger, cl.ended = stranger, kind == probeEnded
-			out = append(out, cl)
+		p := &struct {
+			call
+			ping Request
+		}{ping: Request{Op: OpPing}}
+		p.to, p.req, p.stranger = (*from)[0], &p.ping, stranger
+		p.timeout, _ = c.patience(p.to.Key)
+		*from = slices.Delete(*from, 0, 1)
+		kind, _ := c.queued.get(p.to.Key.hash(), p.to.Key)
+		if p.ended = kind == probeEnded; c.emit(now, &p.call) {
+			out = append(out, &p.call)
 		} else {
-			c.probed(ct.Key)
+			c.probed(p.to.Key)
 		}
 	}
 	return out
