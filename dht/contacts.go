@@ -132,10 +132,10 @@ func (c *core) blame(now time.Time, cl *call, err error) {
 	} else if e != nil {
 		c.sched.check = earlier(c.sched.check, now.Add(checkRetry))
 	}
-	if c.dead.n >= maxDead {
+	if c.dead.len() >= maxDead {
 		c.sweepDead(now)
 	}
-	if c.dead.n < maxDead {
+	if c.dead.len() < maxDead {
 		c.dead.set(ct.Key.hash(), ct.Key, dead{c.table.stamp(now.Add(deadKept)), seqOf(ct.Record)})
 	}
 }
@@ -155,7 +155,7 @@ func (c *core) shutOut(now time.Time, ct Contact) {
 	if c.familiar(ct.Key) || c.off.LeaveAlone {
 		return
 	}
-	if c.shut.n >= maxShut {
+	if c.shut.len() >= maxShut {
 		c.sweepShut(now)
 	}
 	by := referrer(&ct, ct.by)
@@ -170,7 +170,7 @@ func (c *core) shutOut(now time.Time, ct Contact) {
 			s.n++
 		}
 		s.until = c.table.stamp(now.Add(shutKept))
-		if known || c.shut.n < maxShut {
+		if known || c.shut.len() < maxShut {
 			c.shut.set(hash, a, s)
 		}
 	}
@@ -212,7 +212,7 @@ func (c *core) isDead(now time.Time, ct *Contact, by uint32) bool {
 
 // isShut tells whether all of a contact's addresses are to be left alone.
 func (c *core) isShut(now time.Time, ct *Contact, by uint32) bool {
-	if c.shut.n == 0 {
+	if c.shut.len() == 0 {
 		return false
 	}
 	addrs, by := ct.Addresses(), referrer(ct, by)

@@ -55,7 +55,7 @@ type core struct {
 
 	ops       []*op
 	probes    []Contact // to be asked for their record
-	strangers []Contact // those who came by themselves: asked when no other waits
+	strangers []Key     // those who came by themselves: asked when no other waits
 	outbox    []query   // in the background: nobody waits for their answers
 
 	queued few[Key, probeKind] // in probes, in strangers, or being asked

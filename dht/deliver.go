@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"net/netip"
-	"slices"
 	"time"
 )
 
@@ -33,8 +32,7 @@ func (c *core) deliver(to Contact, req *Request) bool {
 // nextDeliveries appends those requests that may be made now.
 func (c *core) nextDeliveries(now time.Time, out []*call) []*call {
 	for c.ownRoom() > 0 && c.delivering < delivering && len(c.outbox) > 0 {
-		cl := &call{query: c.outbox[0], back: true}
-		c.outbox = slices.Delete(c.outbox, 0, 1)
+		cl := &call{query: pop(&c.outbox), back: true}
 		if c.emit(now, cl) {
 			c.delivering++
 			out = append(out, cl)

@@ -306,8 +306,8 @@ func TestForcedPublish(t *testing.T) {
 			}
 		}
 	}
-	if calls > 50 || c.shut.n == 0 {
-		t.Errorf("%d waves of %d requests in %s cost %d calls; %d addresses are left alone", wave, uplinkRun, now.Sub(epoch), calls, c.shut.n)
+	if calls > 50 || c.shut.len() == 0 {
+		t.Errorf("%d waves of %d requests in %s cost %d calls; %d addresses are left alone", wave, uplinkRun, now.Sub(epoch), calls, c.shut.len())
 	}
 }
 

@@ -142,8 +142,8 @@ func TestShutAddresses(t *testing.T) {
 	for i := range 2 * maxShut {
 		c.shutOut(epoch, at(Key{1}, fmt.Sprintf("203.0.%d.%d:1", i>>8, i&255)))
 	}
-	if c.shut.n > maxShut {
-		t.Errorf("%d addresses are remembered", c.shut.n)
+	if c.shut.len() > maxShut {
+		t.Errorf("%d addresses are remembered", c.shut.len())
 	}
 }
 
@@ -234,11 +234,11 @@ func TestUplink(t *testing.T) {
 		}
 	})
 	c.serve(now, pub(testKey(5)), netip.Addr{}, &Request{Op: OpPing})
-	if dropped := n - c.table.n; dropped == 0 || c.queued.n != dropped {
-		t.Errorf("%d were dropped, %d are asked again", dropped, c.queued.n)
+	if dropped := n - c.table.n; dropped == 0 || c.queued.len() != dropped {
+		t.Errorf("%d were dropped, %d are asked again", dropped, c.queued.len())
 	}
-	if !c.up.down.IsZero() || c.dead.n+c.shut.n != 0 {
-		t.Errorf("somebody calls: down since %s, %d dead, %d addresses left alone", c.up.down, c.dead.n, c.shut.n)
+	if !c.up.down.IsZero() || c.dead.len()+c.shut.len() != 0 {
+		t.Errorf("somebody calls: down since %s, %d dead, %d addresses left alone", c.up.down, c.dead.len(), c.shut.len())
 	}
 	// One that really is gone is dropped as before.
 	var gone, lives Contact

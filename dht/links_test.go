@@ -44,8 +44,8 @@ func TestLateSessionJoins(t *testing.T) {
 	for _, cl := range slices.Clone(c.calls) {
 		c.answered(now, cl.id, &Response{Seq: 1, Time: uint64(now.UnixMilli())}, nil)
 	}
-	if c.table.n != 1 || c.dead.n != 0 {
-		t.Errorf("%d contacts, %d held dead", c.table.n, c.dead.n)
+	if c.table.n != 1 || c.dead.len() != 0 {
+		t.Errorf("%d contacts, %d held dead", c.table.n, c.dead.len())
 	}
 }
 

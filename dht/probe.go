@@ -1,33 +1,31 @@
 package dht
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // probe puts a contact on the list of those to be asked for their record.
 func (c *core) probe(ct Contact, kind probeKind) bool {
-	if !c.queue(&c.probes, ct) {
+	if len(c.probes) >= maxProbes || !c.queue(ct.Key, kind) {
 		return false
 	}
-	c.queued.set(ct.Key.hash(), ct.Key, kind)
+	c.probes = append(c.probes, ct)
 	return true
 }
 
 // addStranger is probe for who came by himself. However many come, they
 // neither delay the checks of contacts nor those of candidates.
 func (c *core) addStranger(k Key) {
-	if c.queue(&c.strangers, Contact{Key: k}) {
-		c.queued.set(k.hash(), k, probeStranger)
+	if len(c.strangers) < maxProbes && c.queue(k, probeStranger) {
+		c.strangers = append(c.strangers, k)
 		c.strange++
 	}
 }
 
-func (c *core) queue(list *[]Contact, ct Contact) bool {
-	if _, twice := c.queued.get(ct.Key.hash(), ct.Key); twice || ct.Key == c.self || len(*list) >= maxProbes {
+// queue notes why k is to be asked, unless it is already to be.
+func (c *core) queue(k Key, kind probeKind) bool {
+	if _, twice := c.queued.get(k.hash(), k); twice || k == c.self {
 		return false
 	}
-	*list = append(*list, ct)
+	c.queued.set(k.hash(), k, kind)
 	return true
 }
 
@@ -50,7 +48,7 @@ func (c *core) unask(k Key) {
 }
 
 // freeProbes is how many candidates may be put on the list.
-func (c *core) freeProbes() int { return probing - (c.queued.n - c.strange) }
+func (c *core) freeProbes() int { return probing - (c.queued.len() - c.strange) }
 
 // mayAskStrangers tells whether it is their turn: when those were asked whom this
 // node has found by itself. Who has found nobody can't choose.
@@ -66,21 +64,21 @@ func (c *core) nextProbes(now time.Time, out []*call) []*call {
 	if !c.sched.joined && !c.off.JoinFirst {
 		return out // nobody who came by himself enters the table before our own search is done
 	}
-	for c.ownRoom() > 0 && c.queued.n-len(c.probes)-len(c.strangers) < probing {
-		from, stranger := &c.probes, false
-		if len(*from) == 0 && c.mayAskStrangers() {
-			from, stranger = &c.strangers, true // not before those were asked whom we found
-		}
-		if len(*from) == 0 {
+	for c.ownRoom() > 0 && c.queued.len()-len(c.probes)-len(c.strangers) < probing {
+		stranger := len(c.probes) == 0
+		if stranger && (len(c.strangers) == 0 || !c.mayAskStrangers()) { // not before those were asked whom we found
 			break
 		}
 		p := &struct {
 			call
 			ping Request
 		}{ping: Request{Op: OpPing}}
-		p.to, p.req, p.stranger = (*from)[0], &p.ping, stranger
+		if p.req = &p.ping; stranger {
+			p.to.Key, p.stranger = pop(&c.strangers), true
+		} else {
+			p.to = pop(&c.probes)
+		}
 		p.timeout, _ = c.patience(p.to.Key)
-		*from = slices.Delete(*from, 0, 1)
 		kind, _ := c.queued.get(p.to.Key.hash(), p.to.Key)
 		if p.ended = kind == probeEnded; c.emit(now, &p.call) {
 			out = append(out, &p.call)
