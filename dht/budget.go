@@ -2,6 +2,7 @@ package dht
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -20,6 +21,7 @@ const (
 	learnRate    = 1.0 / 10
 	maxBudgets   = 4096 // peers
 	fewBudgets   = 8    // not worth a sweep
+	listed       = 32   // not worth a map
 )
 
 // tokens is a token bucket (RFC 2697 has the idea): tokens up to a burst, refilled
@@ -65,61 +67,106 @@ func (t *tokens) full(now time.Time, burst, rate float64) bool {
 }
 
 // budget is what one peer has left.
-type budget struct{ answers, verify, backs, syncs, learnt tokens }
+type budget struct {
+	answers tokens
+	rest    *rest // nil: all of it
+}
+
+// rest is what few peers use.
+type rest struct{ verify, backs, syncs, learnt tokens }
+
+func (b *budget) other() *rest {
+	if b.rest == nil {
+		b.rest = &rest{}
+	}
+	return b.rest
+}
 
 func (b *budget) full(now time.Time) bool {
-	return b.answers.full(now, answerBurst, answerRate) && b.verify.full(now, verifyBurst, verifyRate) &&
-		b.backs.full(now, backBurst, backRate) && b.syncs.full(now, syncBurst, syncRate) && b.learnt.full(now, learnBurst, learnRate)
+	return b.answers.full(now, answerBurst, answerRate) && (b.rest == nil || b.rest.full(now))
+}
+
+func (r *rest) full(now time.Time) bool {
+	return r.verify.full(now, verifyBurst, verifyRate) && r.backs.full(now, backBurst, backRate) &&
+		r.syncs.full(now, syncBurst, syncRate) && r.learnt.full(now, learnBurst, learnRate)
 }
 
 // budgets are the peers' budgets. Whose is nearly full is forgotten whenever their
 // number has doubled. Peers beyond maxBudgets that have all used theirs share one.
 type budgets struct {
-	peers   map[Key]*budget
-	sweepAt int       // peers; 0: fewBudgets
-	spare   []*budget // to be used again, at most fewBudgets
-	other   budget
-	nets    map[netip.Prefix]*tokens // dial-backs for narrow networks, at most maxBudgets
+	heads   []uint64      // Key.hash of each of peers: most have few, which are found by these
+	peers   []peer        // at most maxBudgets
+	places  map[Key]int32 // of peers; nil while they are no more than listed
+	sweepAt int           // peers; 0: fewBudgets
 	swept   time.Time
 	known   tokens // signatures of all contacts of the table
 	unknown tokens // of all others
+	other   budget
+	nets    map[netip.Prefix]*tokens // dial-backs for narrow networks, at most maxBudgets
 }
 
+type peer struct {
+	key Key
+	budget
+}
+
+// find returns the budget of k, nil if it has none of its own. It may be used until of is called again.
+func (b *budgets) find(k Key) *budget {
+	if b.places != nil {
+		if i, ok := b.places[k]; ok {
+			return &b.peers[i].budget
+		}
+		return nil
+	}
+	head := k.hash()
+	for i, h := range b.heads {
+		if h == head && b.peers[i].key == k {
+			return &b.peers[i].budget
+		}
+	}
+	return nil
+}
+
+// of is find that begins a budget where there is none.
 func (b *budgets) of(now time.Time, k Key) *budget {
-	p := b.peers[k]
-	if p != nil {
+	if p := b.find(k); p != nil {
 		return p
 	}
 	if n := len(b.peers); n >= max(b.sweepAt, fewBudgets) && (n < maxBudgets || now.Sub(b.swept) >= time.Second) {
 		b.sweep(now)
 		b.sweepAt = min(2*len(b.peers), maxBudgets)
 	}
-	if len(b.peers) >= maxBudgets {
+	n := len(b.peers)
+	if n >= maxBudgets {
 		return &b.other
 	}
-	if b.peers == nil {
-		b.peers = map[Key]*budget{}
+	b.heads, b.peers = append(b.heads, k.hash()), append(b.peers, peer{key: k})
+	if b.places != nil {
+		b.places[k] = int32(n)
+	} else if n >= listed {
+		b.place()
 	}
-	if n := len(b.spare); n > 0 {
-		p, b.spare = b.spare[n-1], b.spare[:n-1]
-	} else {
-		p = &budget{}
+	return &b.peers[n].budget
+}
+
+// place makes heads and places anew.
+func (b *budgets) place() {
+	b.heads, b.places = b.heads[:0], nil
+	if len(b.peers) > listed {
+		b.places = make(map[Key]int32, 2*len(b.peers))
 	}
-	b.peers[k] = p
-	return p
+	for i := range b.peers {
+		k := b.peers[i].key
+		if b.heads = append(b.heads, k.hash()); b.places != nil {
+			b.places[k] = int32(i)
+		}
+	}
 }
 
 func (b *budgets) sweep(now time.Time) {
 	b.swept = now
-	for k, p := range b.peers {
-		if p.full(now) {
-			delete(b.peers, k)
-			if len(b.spare) < fewBudgets {
-				*p = budget{}
-				b.spare = append(b.spare, p)
-			}
-		}
-	}
+	b.peers = slices.DeleteFunc(b.peers, func(p peer) bool { return p.full(now) })
+	b.place()
 	for n, t := range b.nets {
 		if t.full(now, backNetBurst, backNetRate) {
 			delete(b.nets, n)
@@ -149,12 +196,12 @@ func (b *budgets) mayDialBack(now time.Time, k Key, net netip.Prefix) time.Durat
 			return w
 		}
 	}
-	return b.of(now, k).backs.take(now, 1, backBurst, backRate)
+	return b.of(now, k).other().backs.take(now, 1, backBurst, backRate)
 }
 
 // mayVerify takes one signature off the budgets.
 func (b *budgets) mayVerify(now time.Time, k Key, contact bool) time.Duration {
-	if w := b.of(now, k).verify.take(now, 1, verifyBurst, verifyRate); w > 0 {
+	if w := b.of(now, k).other().verify.take(now, 1, verifyBurst, verifyRate); w > 0 {
 		return w
 	}
 	if contact {
@@ -165,6 +212,6 @@ func (b *budgets) mayVerify(now time.Time, k Key, contact bool) time.Duration {
 
 // forged takes what a forged signature costs its sender besides.
 func (b *budgets) forged(now time.Time, k Key) {
-	v := &b.of(now, k).verify
+	v := &b.of(now, k).other().verify
 	v.left = max(0, v.left-forgedCost)
 }

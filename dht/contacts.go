@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"maps"
-	"net/netip"
 	"slices"
 	"time"
 )
@@ -30,7 +28,7 @@ func (c *core) checkOwn(now time.Time, k Key, resp *Response) error {
 
 // alive notes that a call was answered.
 func (c *core) alive(now time.Time, cl *call, resp *Response) {
-	delete(c.dead, cl.to.Key)
+	c.dead.del(cl.to.Key.hash(), cl.to.Key)
 	c.notAlone(now)
 	ct := cl.to
 	if cl.req.Op == OpPing && resp.Record != nil {
@@ -60,7 +58,7 @@ func (c *core) alive(now time.Time, cl *call, resp *Response) {
 	if cl.req.Op != OpPing && resp.Seq != 0 && (newer || e == nil && ct.Record == nil && c.wanted(ct.Key)) {
 		c.probe(Contact{Key: ct.Key, Addrs: ct.Addrs, Record: ct.Record}, probeCheck)
 	}
-	if e != nil && e.called && c.table.n >= smallTable && !c.off.JoinFirst {
+	if len(resp.Contacts) == 0 || e != nil && e.called && c.table.n >= smallTable && !c.off.JoinFirst {
 		return // whom nobody vouches for vouches for nobody
 	}
 	h := hearing{by: c.network(cl.to), dead: func(ct *Contact, by uint32) bool { return c.isDead(now, ct, by) }}
@@ -132,24 +130,24 @@ func (c *core) blame(now time.Time, cl *call, err error) {
 		c.sched.candidates = true
 		c.sched.remember(last)
 		if c.table.n == 0 { // perhaps it was the uplink: nobody is left to tell
-			clear(c.dead)
-			clear(c.shut)
+			c.dead.clear()
+			c.shut.clear()
 		}
 	} else if e != nil {
 		c.sched.check = earlier(c.sched.check, now.Add(checkRetry))
 	}
-	if len(c.dead) >= maxDead {
+	if c.dead.len() >= maxDead {
 		c.sweepDead(now)
 	}
-	if len(c.dead) < maxDead {
-		c.dead[ct.Key] = dead{c.table.stamp(now.Add(deadKept)), seqOf(ct.Record)}
+	if c.dead.len() < maxDead {
+		c.dead.set(ct.Key.hash(), ct.Key, dead{c.table.stamp(now.Add(deadKept)), seqOf(ct.Record)})
 	}
 }
 
 // counted tells whether cl was lost with a session whose end has been held against the contact
 // since cl was sent: however many calls are in flight, they end at once, and are one failure.
 func (c *core) counted(cl *call, err error) bool {
-	d, blamed := c.dead[cl.to.Key]
+	d, blamed := c.dead.get(cl.to.Key.hash(), cl.to.Key)
 	return blamed && c.table.stamp(cl.sent) < d.until-stamp(deadKept) &&
 		!errors.Is(err, ErrDial) && !errors.Is(err, ErrUplink) && !errors.Is(err, context.DeadlineExceeded)
 }
@@ -161,12 +159,13 @@ func (c *core) shutOut(now time.Time, ct Contact) {
 	if c.familiar(ct.Key) || c.off.LeaveAlone {
 		return
 	}
-	if len(c.shut) >= maxShut {
+	if c.shut.len() >= maxShut {
 		c.sweepShut(now)
 	}
 	by := referrer(&ct, ct.by)
 	for _, a := range ct.Addresses() {
-		s, known := c.shut[a]
+		hash := addrHash(a)
+		s, known := c.shut.get(hash, a)
 		if c.table.stamp(now) >= s.until {
 			s = shut{}
 		}
@@ -175,8 +174,8 @@ func (c *core) shutOut(now time.Time, ct Contact) {
 			s.n++
 		}
 		s.until = c.table.stamp(now.Add(shutKept))
-		if known || len(c.shut) < maxShut {
-			c.shut[a] = s
+		if known || c.shut.len() < maxShut {
+			c.shut.set(hash, a, s)
 		}
 	}
 }
@@ -184,12 +183,12 @@ func (c *core) shutOut(now time.Time, ct Contact) {
 // sweepDead and sweepShut forget what is over.
 func (c *core) sweepDead(now time.Time) {
 	at := c.table.stamp(now)
-	maps.DeleteFunc(c.dead, func(_ Key, d dead) bool { return at >= d.until })
+	c.dead.sweep(Key.hash, func(d dead) bool { return at >= d.until })
 }
 
 func (c *core) sweepShut(now time.Time) {
 	at := c.table.stamp(now)
-	maps.DeleteFunc(c.shut, func(_ netip.AddrPort, s shut) bool { return at >= s.until })
+	c.shut.sweep(addrHash, func(s shut) bool { return at >= s.until })
 }
 
 // referrer is by, the network of who named ct; where that is none, ct itself.
@@ -209,7 +208,7 @@ func (c *core) familiar(k Key) bool {
 
 // isDead tells whether a contact, as by names it, is not worth a try now.
 func (c *core) isDead(now time.Time, ct *Contact, by uint32) bool {
-	if d, ok := c.dead[ct.Key]; ok && c.table.stamp(now) < d.until && seqOf(ct.Record) <= d.seq {
+	if d, ok := c.dead.get(ct.Key.hash(), ct.Key); ok && c.table.stamp(now) < d.until && seqOf(ct.Record) <= d.seq {
 		return true
 	}
 	return c.isShut(now, ct, by)
@@ -217,12 +216,12 @@ func (c *core) isDead(now time.Time, ct *Contact, by uint32) bool {
 
 // isShut tells whether all of a contact's addresses are to be left alone.
 func (c *core) isShut(now time.Time, ct *Contact, by uint32) bool {
-	if len(c.shut) == 0 {
+	if c.shut.len() == 0 {
 		return false
 	}
 	addrs, by := ct.Addresses(), referrer(ct, by)
 	for _, a := range addrs { // most are not, and this is soon known
-		s, known := c.shut[a]
+		s, known := c.shut.get(addrHash(a), a)
 		if !known || c.table.stamp(now) >= s.until || s.n < maxReferrers && !slices.Contains(s.by[:s.n], by) {
 			return false
 		}
@@ -240,6 +239,7 @@ func (c *core) noteClock(now time.Time, cl *call, resp *Response) time.Duration 
 	}
 	there := time.UnixMilli(int64(resp.Time)).Add(now.Sub(cl.sent) / 2)
 	off := now.Round(0).Sub(there)
-	c.offs = append(slices.Delete(c.offs, 0, btoi(len(c.offs) == offsets)), off)
+	c.offs[c.offsAt%offsets] = off
+	c.offsAt++
 	return off
 }

@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"errors"
 	"math/rand/v2"
@@ -37,46 +38,51 @@ var (
 // core is one node's protocol as a state machine: no goroutine, clock, global
 // randomness or I/O. Whoever drives it calls poll after each event and at wake,
 // makes the calls that poll returns, and hands their outcomes to answered.
+//
+// A simulation has so many nodes that none is in the processor's cache when its turn comes: what most
+// events read stands together and first, and nothing of it behind a pointer.
 type core struct {
-	cfg    *Config // static
-	self   Key     // static
-	id     ID      // static
+	cfg   *Config  // static
+	off   Ablation // mitigations that are switched off; none but in a simulation
+	up    uplink
+	pace  pace
+	calls []*call // under way, the oldest first
+
+	ownCalls   int // of calls: those that no user waits for
+	delivering int // of calls: those from outbox
+	strange    int // strangers in queued
+	lastID     uint64
+
+	ops       []*op
+	probes    []Contact // to be asked for their record
+	strangers []Key     // those who came by themselves: asked when no other waits
+	outbox    []query   // in the background: nobody waits for their answers
+
+	queued few[Key, probeKind] // in probes, in strangers, or being asked
+	dead   few[Key, dead]
+	shut   few[netip.AddrPort, shut] // addresses that are left alone
+
+	sched schedule
+	proof proof
+	own   own
+	stats Stats
+
+	table table
+	self  Key // static
+	id    ID  // static
+
+	store   store
+	entries entries
+	budgets budgets
+
 	verify func(*Record) error
 	signer func(Record) (*Record, error)
-	off    Ablation // mitigations that are switched off; none but in a simulation
 	rnd    *rand.Rand
-
-	table   *table
-	store   *store
-	entries *entries
-	own     own
-	proof   proof
-	sched   schedule
-	dead    map[Key]dead
-	shut    map[netip.AddrPort]shut // addresses that are left alone
-
-	ops    []*op
-	calls  map[uint64]*call
-	lastID uint64
-
-	ownCalls int // of calls: those that no user waits for
-
-	probes    []Contact         // to be asked for their record
-	strangers []Contact         // those who came by themselves: asked when no other waits
-	queued    map[Key]probeKind // in one of these or being asked
-	strange   int               // strangers in queued
-
-	outbox     []query // in the background: nobody waits for their answers
-	delivering int     // of them under way
-
-	sizes   sizes
-	lives   lifetimes
-	up      uplink
-	pace    pace
-	dials   dialTimes
-	budgets budgets
-	offs    []time.Duration // this clock minus others', the latest last
-	stats   Stats
+	sizes  sizes
+	lives  lifetimes
+	dials  dialTimes
+	offs   [offsets]time.Duration // this clock minus others', the latest ones
+	offsAt int                    // how many there were: the next one is at offsAt%offsets
 }
 
 // call is one request under way.
@@ -121,17 +127,21 @@ type dead struct {
 }
 
 func newCore(cfg *Config, now time.Time) *core {
+	c := &core{}
+	c.init(cfg, now)
+	return c
+}
+
+func (c *core) init(cfg *Config, now time.Time) {
 	self := Key(cfg.Key.Public().(ed25519.PublicKey))
-	c := &core{cfg: cfg, self: self, id: NodeID(self), verify: (*Record).Verify, rnd: rand.New(cfg.Rand),
-		dead: map[Key]dead{}, shut: map[netip.AddrPort]shut{}, calls: map[uint64]*call{}, queued: map[Key]probeKind{}}
+	*c = core{cfg: cfg, self: self, id: NodeID(self), verify: (*Record).Verify, rnd: rand.New(cfg.Rand)}
 	c.signer = func(r Record) (*Record, error) { return r.Sign(cfg.Key) }
 	c.pace.most = cfg.MaxCalls
-	c.table = newTable(c.id, cfg.Group)
-	c.store, c.entries = newStore(c.id, cfg), newEntries(c.id, cfg)
+	c.table = *newTable(c.id, cfg.Group)
+	c.store, c.entries = *newStore(c.id, cfg), *newEntries(c.id, cfg)
 	c.lives.init(now)
 	c.proof.server = !cfg.dialBack || len(cfg.Bootstrap) == 0
 	c.sched.init(now)
-	return c
 }
 
 // start begins an operation at target.
@@ -192,7 +202,8 @@ func (c *core) startOp(now time.Time, o *op, target ID) *op {
 		}
 	}
 	c.off.lookup(&cfg)
-	o.lookup = newLookup(now, cfg, c.seeds(now, target))
+	var space [2 * bucketSize]seed
+	o.lookup = newLookup(now, cfg, c.seeds(now, target, space[:0]))
 	if o.strict && !c.off.Region && c.nodes() > maxHolders { // it must not miss anything
 		o.around = true
 		c.around(now, o, subTargets)
@@ -230,10 +241,9 @@ func (c *core) local(now time.Time, o *op) {
 	}
 }
 
-// seeds are the contacts that a lookup starts from: of its own table, and the
+// seeds appends the contacts that a lookup starts from to out, which is empty: of its own table, and the
 // bootstrap nodes while that is thin.
-func (c *core) seeds(now time.Time, target ID) []seed {
-	out := make([]seed, 0, 2*bucketSize)
+func (c *core) seeds(now time.Time, target ID, out []seed) []seed {
 	var failed []seed
 	for _, e := range c.table.closest(target, 2*bucketSize, nil) {
 		if c.isDead(now, e.ref(), e.by) {
@@ -280,8 +290,10 @@ func (c *core) patience(k Key) (timeout, hedge time.Duration) {
 }
 
 // poll moves everything on and returns the calls to make now.
-func (c *core) poll(now time.Time) []*call {
-	var out []*call
+func (c *core) poll(now time.Time) []*call { return c.pollInto(now, nil) }
+
+// pollInto is poll that appends to out.
+func (c *core) pollInto(now time.Time, out []*call) []*call {
 	for again := true; again; { // the end of one operation may be the start of another
 		again = false
 		c.schedule(now)
@@ -294,7 +306,9 @@ func (c *core) poll(now time.Time) []*call {
 				again = true
 			}
 		}
-		c.ops = slices.DeleteFunc(c.ops, func(o *op) bool { return o.finished })
+		if again {
+			c.ops = slices.DeleteFunc(c.ops, func(o *op) bool { return o.finished })
+		}
 	}
 	c.watchReady(now)
 	return c.nextDeliveries(now, c.nextProbes(now, out))
@@ -318,7 +332,7 @@ func (c *core) advance(now time.Time, o *op, out []*call) []*call {
 			return out
 		}
 		for _, q := range qs {
-			if cl := c.emit(now, q, o); cl != nil {
+			if cl := (&call{query: q, op: o}); c.emit(now, cl) {
 				out = append(out, cl)
 			}
 		}
@@ -331,23 +345,23 @@ func (c *core) room() int { return max(0, c.cfg.MaxCalls-len(c.calls)) }
 // ownRoom is how many of them may be the node's own.
 func (c *core) ownRoom() int { return min(c.room(), max(0, c.pace.allowed()-c.ownCalls)) }
 
-// emit begins a call. Records that others named are verified here, when they
-// are about to be dialled, and not before.
-func (c *core) emit(now time.Time, q query, o *op) *call {
+// emit begins cl, whose query, and op if it belongs to one, are set. It tells whether it did: records
+// that others named are verified here, when they are about to be dialled, and not before.
+func (c *core) emit(now time.Time, cl *call) bool {
+	q, o := &cl.query, cl.op
 	e := c.table.has(&q.to)
 	if r := q.to.Record; r != nil {
 		if (e == nil || !e.knows(r)) && c.verify(r) != nil {
 			if o != nil {
 				o.lookup.forged(q.to.Key)
 			}
-			return nil
+			return false
 		}
 	}
-	cl := &call{query: q, op: o}
 	if addrs := q.to.Addresses(); e == nil && len(addrs) > 0 && !c.familiar(q.to.Key) {
 		if c.isShut(now, &q.to, q.to.by) {
 			c.opFailed(now, q, o, errLeftAlone)
-			return nil
+			return false
 		}
 		c.shutOut(now, q.to) // until this call has shown that somebody is there
 		cl.opening = true
@@ -358,15 +372,15 @@ func (c *core) emit(now time.Time, q query, o *op) *call {
 	}
 	c.lastID++
 	cl.id, cl.sent = c.lastID, now
-	c.calls[cl.id] = cl
+	c.calls = append(c.calls, cl)
 	if cl.own() {
 		c.ownCalls++
 	}
 	c.stats.Calls++
-	return cl
+	return true
 }
 
-func (c *core) opFailed(now time.Time, q query, o *op, err error) {
+func (c *core) opFailed(now time.Time, q *query, o *op, err error) {
 	switch {
 	case o == nil || o.finished:
 	case q.req.Op == OpPut:
@@ -376,13 +390,19 @@ func (c *core) opFailed(now time.Time, q query, o *op, err error) {
 	}
 }
 
+// call is the place of a call in calls; false if it is not under way.
+func (c *core) call(id uint64) (int, bool) {
+	return slices.BinarySearchFunc(c.calls, id, func(cl *call, id uint64) int { return cmp.Compare(cl.id, id) })
+}
+
 // answered takes the outcome of a call: a response, or why there is none.
 func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
-	cl := c.calls[id]
-	if cl == nil {
+	i, under := c.call(id)
+	if !under {
 		return
 	}
-	delete(c.calls, id)
+	cl := c.calls[i]
+	c.calls = slices.Delete(c.calls, i, i+1)
 	if cl.own() {
 		c.ownCalls--
 	}
@@ -401,7 +421,7 @@ func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
 	if err != nil {
 		c.stats.Failed++
 		c.blame(now, cl, err)
-		c.opFailed(now, cl.query, cl.op, err)
+		c.opFailed(now, &cl.query, cl.op, err)
 		if cl.back && cl.req.Op == OpDialBack {
 			c.proved(now, cl, nil)
 		}
@@ -410,7 +430,7 @@ func (c *core) answered(now time.Time, id uint64, resp *Response, err error) {
 	if cl.opening {
 		c.dials.took(now.Sub(cl.sent))
 		for _, a := range cl.to.Addresses() {
-			delete(c.shut, a)
+			c.shut.del(addrHash(a), a)
 		}
 	}
 	c.pace.answered()
@@ -526,8 +546,8 @@ func (c *core) statsNow() Stats {
 	s.Server, s.Proven = c.proof.server, c.proof.known
 	s.Session, s.UplinkDown = c.lives.median(), c.up.down
 	s.Late, s.OwnCalls = c.pace.late, c.pace.allowed()
-	if len(c.offs) >= 3 {
-		s.ClockOff = median(c.offs)
+	if c.offsAt >= 3 {
+		s.ClockOff = median(c.offs[:min(c.offsAt, offsets)])
 	}
 	return s
 }

@@ -32,14 +32,12 @@ func (c *core) deliver(to Contact, req *Request) bool {
 // nextDeliveries appends those requests that may be made now.
 func (c *core) nextDeliveries(now time.Time, out []*call) []*call {
 	for c.ownRoom() > 0 && c.delivering < delivering && len(c.outbox) > 0 {
-		q := c.outbox[0]
-		c.outbox = c.outbox[1:]
-		if cl := c.emit(now, q, nil); cl != nil {
-			cl.back = true
+		cl := &call{query: pop(&c.outbox), back: true}
+		if c.emit(now, cl) {
 			c.delivering++
 			out = append(out, cl)
-		} else if q.req.Op == OpDialBack {
-			c.proved(now, &call{query: q}, nil)
+		} else if cl.req.Op == OpDialBack {
+			c.proved(now, cl, nil)
 		}
 	}
 	return out
@@ -66,15 +64,12 @@ func (c *core) handOver(now time.Time, e *entry) {
 	if e.record() == nil || !c.table.besides(e.id()) {
 		return
 	}
-	for _, id := range c.keptIDs() {
+	for _, id := range c.keptIDs(e.id(), 4*c.radius()) {
 		if h := c.store.records.at(id); h != nil && !c.store.mayHandOn(h) {
 			continue
 		}
 		if len(c.outbox) >= maxOutbox {
 			return // the next publications do it
-		}
-		if fraction(id, e.id()) > 4*c.radius() {
-			continue
 		}
 		if c.rank(id, e.id()) < bucketSize && c.rank(id, c.id) <= handers {
 			c.deliver(e.contact(), c.putRequest(now, id))

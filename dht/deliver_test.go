@@ -52,7 +52,7 @@ func TestSyncHeals(t *testing.T) {
 			r *Record
 		}{{a, test.a}, {b, test.b}} {
 			if s.r != nil {
-				if st := bring(s.c.store, s.r, netip.Prefix{}); st != StatusOK {
+				if st := bring(&s.c.store, s.r, netip.Prefix{}); st != StatusOK {
 					t.Fatal(st)
 				}
 			}
@@ -90,7 +90,7 @@ func TestHandOver(t *testing.T) {
 	t.Parallel()
 	c := joinedCore(t)
 	for i := range 20 {
-		if st := bring(c.store, testRecord(t, 100+i, 1, epoch), netip.Prefix{}); st != StatusOK {
+		if st := bring(&c.store, testRecord(t, 100+i, 1, epoch), netip.Prefix{}); st != StatusOK {
 			t.Fatal(st)
 		}
 	}

@@ -17,7 +17,7 @@ func (d *DHT) ReadEarly(from Key, req *Request) *Response {
 	if from == d.core.self {
 		return nil
 	}
-	if b := d.core.budgets.peers[from]; b != nil && !b.answers.has(d.cfg.Now(), earlyMost, answerBurst, answerRate) {
+	if b := d.core.budgets.find(from); b != nil && !b.answers.has(d.cfg.Now(), earlyMost, answerBurst, answerRate) {
 		return nil
 	}
 	return d.core.reply(d.cfg.Now(), from, req)

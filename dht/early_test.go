@@ -100,7 +100,7 @@ func TestEarlyAnswersAreCharged(t *testing.T) {
 	for range 1000 { // replays: no session begins
 		n.ReadEarly(pub(testKey(3)), ping)
 	}
-	if n.core.budgets.peers[pub(testKey(3))] != nil {
+	if n.core.budgets.find(pub(testKey(3))) != nil {
 		t.Error("a replay has used something up")
 	}
 	if now = now.Add(time.Minute); n.ReadEarly(asker, ping) == nil {

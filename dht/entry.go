@@ -1,7 +1,6 @@
 package dht
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -124,10 +123,25 @@ func (s *entries) sweep(now time.Time) {
 	}
 }
 
-// keptIDs are the positions of all that is kept for others: the records, then the
-// entries, each the nearest to self first.
-func (c *core) keptIDs() []ID {
-	return append(c.store.recordIDs(), nearestFirst(c.id, maps.Keys(c.entries.kept))...)
+// keptIDs are the positions of all that is kept for others within a radius around at: the records,
+// then the entries, each the nearest to self first.
+func (c *core) keptIDs(at ID, radius float64) []ID {
+	var ids []ID
+	for id := range c.store.records.ids() {
+		if fraction(id, at) <= radius {
+			ids = append(ids, id)
+		}
+	}
+	records := len(ids)
+	for id := range c.entries.kept {
+		if fraction(id, at) <= radius {
+			ids = append(ids, id)
+		}
+	}
+	nearer := func(a, b ID) int { return compare(c.id, a, b) }
+	slices.SortFunc(ids[:records], nearer)
+	slices.SortFunc(ids[records:], nearer)
+	return ids
 }
 
 // putRequest asks another node to keep what is kept at id; nil if nothing is.

@@ -25,8 +25,8 @@ func TestSoak(t *testing.T) {
 						asked += c.table.buckets[i].asked
 					}
 				}
-				if len(c.queued) != 0 || c.strange != 0 && len(c.queued) == 0 || len(c.strangers) > 0 || c.delivering > 0 || len(c.proof.asked) > 0 || len(c.calls) > 0 {
-					t.Logf("%s: node %d: queued %d, strange %d, strangers %d, delivering %d, proof %d, calls %d, backs %d", what, i, len(c.queued), c.strange, len(c.strangers), c.delivering, len(c.proof.asked), len(c.calls), n.backs)
+				if c.queued.len() != 0 || c.strange != 0 && c.queued.len() == 0 || len(c.strangers) > 0 || c.delivering > 0 || len(c.proof.asked) > 0 || len(c.calls) > 0 {
+					t.Logf("%s: node %d: queued %d, strange %d, strangers %d, delivering %d, proof %d, calls %d, backs %d", what, i, c.queued.len(), c.strange, len(c.strangers), c.delivering, len(c.proof.asked), len(c.calls), n.backs)
 				}
 				n.mu.Unlock()
 				if s.Server {

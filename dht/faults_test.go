@@ -282,7 +282,7 @@ func TestForcedPublish(t *testing.T) {
 	}
 	c.sched.joined, c.sched.filled, c.sched.publish = true, true, epoch.Add(100*time.Hour)
 	c.sched.self, c.sched.sample, c.sched.sync = epoch.Add(100*time.Hour), epoch.Add(100*time.Hour), epoch.Add(100*time.Hour)
-	c.shut[testAddr(4711)] = shut{until: c.table.stamp(epoch.Add(time.Hour)), n: maxReferrers}
+	c.shut.set(addrHash(testAddr(4711)), testAddr(4711), shut{until: c.table.stamp(epoch.Add(time.Hour)), n: maxReferrers})
 	calls, wave := 0, 0
 	for ; wave < 20; wave++ {
 		for i := range uplinkRun {
@@ -300,14 +300,14 @@ func TestForcedPublish(t *testing.T) {
 			waiting = append(waiting, c.poll(now)...)
 		}
 		now = now.Add(firstTimeout)
-		for id, cl := range c.calls {
+		for _, cl := range slices.Clone(c.calls) {
 			if cl.op == nil {
-				c.answered(now, id, nil, context.DeadlineExceeded)
+				c.answered(now, cl.id, nil, context.DeadlineExceeded)
 			}
 		}
 	}
-	if calls > 50 || len(c.shut) == 0 {
-		t.Errorf("%d waves of %d requests in %s cost %d calls; %d addresses are left alone", wave, uplinkRun, now.Sub(epoch), calls, len(c.shut))
+	if calls > 50 || c.shut.len() == 0 {
+		t.Errorf("%d waves of %d requests in %s cost %d calls; %d addresses are left alone", wave, uplinkRun, now.Sub(epoch), calls, c.shut.len())
 	}
 }
 

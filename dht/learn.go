@@ -37,7 +37,7 @@ func (c *core) learn(now time.Time, from Key, r *Record) (bool, error) {
 	if err := r.Current(now); err != nil {
 		return false, err
 	}
-	w := c.budgets.of(now, from).learnt.take(now, 1, learnBurst, learnRate)
+	w := c.budgets.of(now, from).other().learnt.take(now, 1, learnBurst, learnRate)
 	if w == 0 {
 		w = c.budgets.mayVerify(now, from, c.table.get(from) != nil)
 	}

@@ -142,8 +142,8 @@ func TestShutAddresses(t *testing.T) {
 	for i := range 2 * maxShut {
 		c.shutOut(epoch, at(Key{1}, fmt.Sprintf("203.0.%d.%d:1", i>>8, i&255)))
 	}
-	if len(c.shut) > maxShut {
-		t.Errorf("%d addresses are remembered", len(c.shut))
+	if c.shut.len() > maxShut {
+		t.Errorf("%d addresses are remembered", c.shut.len())
 	}
 }
 
@@ -195,7 +195,7 @@ func TestStrangersAreFew(t *testing.T) {
 		}
 	})
 	c.alive(epoch, &call{query: query{to: old.contact(), req: &Request{Op: OpFind}}}, &Response{Contacts: []Contact{one.contact()}})
-	checkTable(t, c.table)
+	checkTable(t, &c.table)
 	if one.called {
 		t.Error("a contact has vouched, and it does not count")
 	}
@@ -227,18 +227,18 @@ func TestUplink(t *testing.T) {
 	if c.table.n < n-uplinkRun || c.up.down.IsZero() || c.statsNow().UplinkDown.IsZero() {
 		t.Fatalf("%d of %d contacts are left, down since %s", c.table.n, n, c.up.down)
 	}
-	checkTable(t, c.table)
+	checkTable(t, &c.table)
 	c.table.each(func(e *entry) {
 		if e.fails > 0 {
 			t.Errorf("%s is blamed for what the uplink did", e.key())
 		}
 	})
 	c.serve(now, pub(testKey(5)), netip.Addr{}, &Request{Op: OpPing})
-	if dropped := n - c.table.n; dropped == 0 || len(c.queued) != dropped {
-		t.Errorf("%d were dropped, %d are asked again", dropped, len(c.queued))
+	if dropped := n - c.table.n; dropped == 0 || c.queued.len() != dropped {
+		t.Errorf("%d were dropped, %d are asked again", dropped, c.queued.len())
 	}
-	if !c.up.down.IsZero() || len(c.dead)+len(c.shut) != 0 {
-		t.Errorf("somebody calls: down since %s, %d dead, %d addresses left alone", c.up.down, len(c.dead), len(c.shut))
+	if !c.up.down.IsZero() || c.dead.len()+c.shut.len() != 0 {
+		t.Errorf("somebody calls: down since %s, %d dead, %d addresses left alone", c.up.down, c.dead.len(), c.shut.len())
 	}
 	// One that really is gone is dropped as before.
 	var gone, lives Contact
@@ -246,7 +246,7 @@ func TestUplink(t *testing.T) {
 	for range maxFails {
 		now = now.Add(time.Minute)
 		c.blame(now, &call{query: query{to: gone}, sent: now}, errRefused)
-		c.answered(now, c.emit(now, query{to: lives, req: &Request{Op: OpPing}}, nil).id, &Response{Record: lives.Record}, nil)
+		c.answered(now, c.begin(now, query{to: lives, req: &Request{Op: OpPing}}).id, &Response{Record: lives.Record}, nil)
 	}
 	if c.table.get(gone.Key) != nil || c.table.get(lives.Key) == nil {
 		t.Error("who is gone is still there, or who answers is not")
@@ -265,7 +265,7 @@ func TestUplinkOfOneFamily(t *testing.T) {
 	now := epoch
 	call := func(to Contact, resp *Response, err error) {
 		now = now.Add(time.Second)
-		c.answered(now, c.emit(now, query{to: to, req: &Request{Op: OpFind, Target: ID{1}}}, nil).id, resp, err)
+		c.answered(now, c.begin(now, query{to: to, req: &Request{Op: OpFind, Target: ID{1}}}).id, resp, err)
 	}
 	stray := func(i int) {
 		call(at(pub(testKey(500+i)), fmt.Sprintf("[2001:db8:%x::1]:1", i)), nil, fmt.Errorf("%w: network is unreachable", ErrUplink))
@@ -428,4 +428,13 @@ func TestDialBacksOfOneNetwork(t *testing.T) {
 	if b.sweep(now.Add(time.Hour)); len(b.nets) != 0 {
 		t.Errorf("%d networks are remembered for ever", len(b.nets))
 	}
+}
+
+// begin is emit for a call that belongs to no operation; nil if it did not begin.
+func (c *core) begin(now time.Time, q query) *call {
+	cl := &call{query: q}
+	if !c.emit(now, cl) {
+		return nil
+	}
+	return cl
 }

@@ -55,9 +55,8 @@ func (c *core) opened(now time.Time, k Key, dialled netip.AddrPort) (woken bool)
 	if !dialled.IsValid() {
 		return woken
 	}
-	delete(c.shut, dialled)
-	if _, late := c.dead[k]; late {
-		delete(c.dead, k)
+	c.shut.del(addrHash(dialled), dialled)
+	if late := c.dead.del(k.hash(), k); late {
 		return (c.wanted(k) && c.probe(Contact{Key: k}, probeCheck)) || woken
 	}
 	return woken

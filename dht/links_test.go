@@ -3,6 +3,7 @@ package dht
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -16,8 +17,8 @@ func TestLateSessionJoins(t *testing.T) {
 	c := newCore(&cfg, now)
 	asked := func() int { return len(c.poll(now)) }
 	fail := func() {
-		for id := range c.calls {
-			c.answered(now, id, nil, ErrDial)
+		for _, cl := range slices.Clone(c.calls) {
+			c.answered(now, cl.id, nil, ErrDial)
 		}
 	}
 	for range 6 { // the back-off grows
@@ -40,11 +41,11 @@ func TestLateSessionJoins(t *testing.T) {
 	if asked() == 0 {
 		t.Error("it is not asked at once")
 	}
-	for id := range c.calls {
-		c.answered(now, id, &Response{Seq: 1, Time: uint64(now.UnixMilli())}, nil)
+	for _, cl := range slices.Clone(c.calls) {
+		c.answered(now, cl.id, &Response{Seq: 1, Time: uint64(now.UnixMilli())}, nil)
 	}
-	if c.table.n != 1 || len(c.dead) != 0 {
-		t.Errorf("%d contacts, %d held dead", c.table.n, len(c.dead))
+	if c.table.n != 1 || c.dead.len() != 0 {
+		t.Errorf("%d contacts, %d held dead", c.table.n, c.dead.len())
 	}
 }
 
@@ -62,8 +63,8 @@ func TestLateSessionIsAChance(t *testing.T) {
 		if calls := c.poll(now); len(calls) != 1 || calls[0].to.Key != late.Key {
 			t.Fatalf("%d calls", len(calls))
 		}
-		for id := range c.calls {
-			c.answered(now, id, nil, ErrDial)
+		for _, cl := range slices.Clone(c.calls) {
+			c.answered(now, cl.id, nil, ErrDial)
 		}
 		if !c.isDead(now, &ct, 0) || !c.isShut(now, &ct, 0) {
 			t.Fatal("it is not left alone")
@@ -78,8 +79,8 @@ func TestLateSessionIsAChance(t *testing.T) {
 		if len(calls) != 1 || calls[0].to.Key != late.Key || calls[0].req.Op != OpPing {
 			t.Fatalf("%d calls", len(calls))
 		}
-		for id := range c.calls {
-			c.answered(now, id, &Response{Seq: 1, Record: late}, nil)
+		for _, cl := range slices.Clone(c.calls) {
+			c.answered(now, cl.id, &Response{Seq: 1, Record: late}, nil)
 		}
 		if c.table.get(late.Key) == nil {
 			t.Fatal("it is no contact")
@@ -112,7 +113,7 @@ func TestSessionEndIsOneFailure(t *testing.T) {
 		now := epoch.Add(time.Second)
 		var calls []*call
 		ask := func() {
-			calls = append(calls, x.emit(now, query{to: Contact{Key: r.Key, Record: r}, req: &Request{Op: OpFind, Target: ID{1}}}, nil))
+			calls = append(calls, x.begin(now, query{to: Contact{Key: r.Key, Record: r}, req: &Request{Op: OpFind, Target: ID{1}}}))
 			calls[len(calls)-1].back = true
 			x.delivering++
 		}
@@ -154,6 +155,6 @@ func TestSessionEndIsOneFailure(t *testing.T) {
 		if asked != 1 || x.table.get(r.Key) != nil {
 			t.Errorf("%s: asked %d times, and dropped: %t", c.name, asked, x.table.get(r.Key) == nil)
 		}
-		checkTable(t, x.table)
+		checkTable(t, &x.table)
 	}
 }

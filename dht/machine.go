@@ -14,8 +14,8 @@ import (
 // and at Wake, makes the calls that Poll returns, and hands their outcomes to
 // Answered. It must be used by one goroutine at a time.
 type Machine struct {
+	core core
 	cfg  Config
-	core *core
 }
 
 // MachineOptions change what a simulation can't afford or wants to compare.
@@ -127,8 +127,8 @@ func NewMachine(cfg Config, now time.Time, opts MachineOptions) (*Machine, error
 	}
 	cfg.linked = opts.Linked
 	m := &Machine{cfg: cfg.withDefaults()}
-	m.core = newCore(&m.cfg, now)
-	c := m.core
+	c := &m.core
+	c.init(&m.cfg, now)
 	if opts.Verify != nil {
 		c.verify, c.store.verify = opts.Verify, opts.Verify
 	}
@@ -145,7 +145,8 @@ func NewMachine(cfg Config, now time.Time, opts MachineOptions) (*Machine, error
 
 // Poll moves everything on and appends the calls to make now to out.
 func (m *Machine) Poll(now time.Time, out []Call) []Call {
-	for _, cl := range m.core.poll(now) {
+	var space [16]*call
+	for _, cl := range m.core.pollInto(now, space[:0]) {
 		c := Call{ID: cl.id, To: cl.to, Req: cl.req, Timeout: cl.timeout, Purpose: m.purpose(now, cl)}
 		if cl.op != nil {
 			c.Lookup = cl.op.user
@@ -177,8 +178,8 @@ func (m *Machine) purpose(now time.Time, cl *call) Purpose {
 // Answered takes the outcome of a call: a response, or why there is none.
 func (m *Machine) Answered(now time.Time, id uint64, resp *Response, err error) {
 	var l *MachineLookup
-	if cl := m.core.calls[id]; cl != nil && cl.op != nil {
-		l = cl.op.user
+	if i, under := m.core.call(id); under && m.core.calls[i].op != nil {
+		l = m.core.calls[i].op.user
 	}
 	m.core.answered(now, id, resp, err)
 	if l != nil && l.First == 0 && !l.Local && l.op.lookup.best != nil {
@@ -273,7 +274,7 @@ func (m *Machine) PutOut() uint64 { return m.core.table.putOut }
 // record was made at issued and published. A simulation so starts with a network
 // instead of building one; Meet and Keep do the rest.
 func (m *Machine) Prime(now, issued time.Time, nodes int, addrs []netip.AddrPort) {
-	c, s := m.core, &m.core.sched
+	c, s := &m.core, &m.core.sched
 	s.joined, s.filled, s.filling = true, true, -1
 	s.started = now.Add(-24 * time.Hour)
 	s.self, s.check = now.Add(time.Duration(c.rnd.Int64N(int64(selfMost)))), now.Add(time.Duration(c.rnd.Int64N(int64(checkRound))))
@@ -294,7 +295,7 @@ func (m *Machine) Prime(now, issued time.Time, nodes int, addrs []netip.AddrPort
 // Meet notes that a contact answered a call some time ago. It tells whether the
 // table took it.
 func (m *Machine) Meet(now time.Time, ct Contact, rtt time.Duration) bool {
-	c := m.core
+	c := &m.core
 	if !c.table.succeeded(now, ct, rtt, checkMost) {
 		return false
 	}

@@ -4,39 +4,40 @@ import "time"
 
 // probe puts a contact on the list of those to be asked for their record.
 func (c *core) probe(ct Contact, kind probeKind) bool {
-	if !c.queue(&c.probes, ct) {
+	if len(c.probes) >= maxProbes || !c.queue(ct.Key, kind) {
 		return false
 	}
-	c.queued[ct.Key] = kind
+	c.probes = append(c.probes, ct)
 	return true
 }
 
 // addStranger is probe for who came by himself. However many come, they
 // neither delay the checks of contacts nor those of candidates.
 func (c *core) addStranger(k Key) {
-	if c.queue(&c.strangers, Contact{Key: k}) {
-		c.queued[k] = probeStranger
+	if len(c.strangers) < maxProbes && c.queue(k, probeStranger) {
+		c.strangers = append(c.strangers, k)
 		c.strange++
 	}
 }
 
-func (c *core) queue(list *[]Contact, ct Contact) bool {
-	if _, twice := c.queued[ct.Key]; twice || ct.Key == c.self || len(*list) >= maxProbes {
+// queue notes why k is to be asked, unless it is already to be.
+func (c *core) queue(k Key, kind probeKind) bool {
+	if _, twice := c.queued.get(k.hash(), k); twice || k == c.self {
 		return false
 	}
-	*list = append(*list, ct)
+	c.queued.set(k.hash(), k, kind)
 	return true
 }
 
 // probed takes k off: it has been asked.
 func (c *core) probed(k Key) {
-	switch c.queued[k] {
+	switch kind, _ := c.queued.get(k.hash(), k); kind {
 	case probeStranger:
 		c.strange--
 	case probeCandidate:
 		c.unask(k)
 	}
-	delete(c.queued, k)
+	c.queued.del(k.hash(), k)
 }
 
 // unask notes that a candidate has answered, or will not.
@@ -47,7 +48,7 @@ func (c *core) unask(k Key) {
 }
 
 // freeProbes is how many candidates may be put on the list.
-func (c *core) freeProbes() int { return probing - (len(c.queued) - c.strange) }
+func (c *core) freeProbes() int { return probing - (c.queued.len() - c.strange) }
 
 // mayAskStrangers tells whether it is their turn: when those were asked whom this
 // node has found by itself. Who has found nobody can't choose.
@@ -63,22 +64,26 @@ func (c *core) nextProbes(now time.Time, out []*call) []*call {
 	if !c.sched.joined && !c.off.JoinFirst {
 		return out // nobody who came by himself enters the table before our own search is done
 	}
-	for c.ownRoom() > 0 && len(c.queued)-len(c.probes)-len(c.strangers) < probing {
-		from, stranger := &c.probes, false
-		if len(*from) == 0 && c.mayAskStrangers() {
-			from, stranger = &c.strangers, true // not before those were asked whom we found
-		}
-		if len(*from) == 0 {
+	for c.ownRoom() > 0 && c.queued.len()-len(c.probes)-len(c.strangers) < probing {
+		stranger := len(c.probes) == 0
+		if stranger && (len(c.strangers) == 0 || !c.mayAskStrangers()) { // not before those were asked whom we found
 			break
 		}
-		ct := (*from)[0]
-		*from = (*from)[1:]
-		timeout, _ := c.patience(ct.Key)
-		if cl := c.emit(now, query{ct, &Request{Op: OpPing}, timeout}, nil); cl != nil {
-			cl.stranger, cl.ended = stranger, c.queued[ct.Key] == probeEnded
-			out = append(out, cl)
+		p := &struct {
+			call
+			ping Request
+		}{ping: Request{Op: OpPing}}
+		if p.req = &p.ping; stranger {
+			p.to.Key, p.stranger = pop(&c.strangers), true
 		} else {
-			c.probed(ct.Key)
+			p.to = pop(&c.probes)
+		}
+		p.timeout, _ = c.patience(p.to.Key)
+		kind, _ := c.queued.get(p.to.Key.hash(), p.to.Key)
+		if p.ended = kind == probeEnded; c.emit(now, &p.call) {
+			out = append(out, &p.call)
+		} else {
+			c.probed(p.to.Key)
 		}
 	}
 	return out

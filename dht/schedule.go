@@ -251,21 +251,29 @@ func (c *core) explore(i int) {
 	target := c.randomIn(i)
 	near := c.table.closest(target, bucketSize, live)
 	c.rnd.Shuffle(len(near), func(a, b int) { near[a], near[b] = near[b], near[a] })
-	slices.SortStableFunc(near, func(a, b *entry) int { return -btoi(c.cfg.linked(a.key())) + btoi(c.cfg.linked(b.key())) })
 	known, n := c.known(target), explorers
 	if b := &c.table.buckets[i]; len(b.entries) >= c.table.k && len(b.replacements) >= replacementSize/2 {
 		n = 1 // it lacks nothing
 	}
-	for _, e := range near[:min(n, len(near))] {
-		c.deliver(e.contact(), &Request{Op: OpFind, Target: target, Known: known})
+	for _, linked := range [...]bool{true, false} { // those with a session first
+		for _, e := range near {
+			if n > 0 && c.cfg.linked(e.key()) == linked {
+				c.deliver(e.contact(), &Request{Op: OpFind, Target: target, Known: known})
+				n--
+			}
+		}
 	}
 }
 
 // known are the contacts around target that need not be named to this node. One that
 // came by itself has yet to be named by others.
 func (c *core) known(target ID) []byte {
-	var b []byte
-	for _, e := range c.table.closest(target, MaxKnown, func(e *entry) bool { return !e.called }) {
+	near := c.table.closest(target, MaxKnown, func(e *entry) bool { return !e.called })
+	if len(near) == 0 {
+		return nil
+	}
+	b := make([]byte, 0, len(near)*KnownSize)
+	for _, e := range near {
 		b = binary.BigEndian.AppendUint64(b, e.top())
 	}
 	return b

@@ -49,7 +49,7 @@ func (c *core) replyInto(now time.Time, from Key, req *Request, resp *Response) 
 	case OpGet:
 		c.serveGet(now, from, req, resp)
 	case OpSync:
-		if w := c.budgets.of(now, from).syncs.take(now, 1, syncBurst, syncRate); w > 0 {
+		if w := c.budgets.of(now, from).other().syncs.take(now, 1, syncBurst, syncRate); w > 0 {
 			c.busy(resp, w, "too many SYNCs")
 		} else {
 			c.serveSync(req.Have, resp)
@@ -157,7 +157,7 @@ func (c *core) visited(from Key, seq uint64) {
 	if seq == 0 {
 		return // it has no record: nobody can call it
 	}
-	delete(c.dead, from)
+	c.dead.del(from.hash(), from)
 	e := c.table.get(from)
 	switch {
 	case e == nil && c.wanted(from):

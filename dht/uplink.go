@@ -67,12 +67,12 @@ func (c *core) notAlone(now time.Time) {
 	if since.IsZero() {
 		return
 	}
-	clear(c.dead)
+	c.dead.clear()
 	for _, k := range run {
 		if e := c.table.get(k); e != nil {
 			c.table.fail(e, max(1, e.fails)-1)
 			for _, a := range e.ref().Addresses() {
-				delete(c.shut, a)
+				c.shut.del(addrHash(a), a)
 			}
 		}
 	}
@@ -80,7 +80,7 @@ func (c *core) notAlone(now time.Time) {
 		ct := w.contact()
 		if slices.Contains(run, ct.Key) && c.table.get(ct.Key) == nil {
 			for _, a := range ct.Addresses() {
-				delete(c.shut, a)
+				c.shut.del(addrHash(a), a)
 			}
 			c.probe(ct, probeCheck)
 		}
