@@ -35,7 +35,8 @@ func (l *lookup) named(i int32, c *Contact, id *ID, by uint32, hop uint16) int32
 
 // older tells whether r, if it is a record, is newer than what n is known by.
 func (n *node) older(r *Record) bool {
-	return r != nil && r != n.rec && r.newer(n.contact().Record)
+	known := n.contact().Record
+	return r != nil && r != known && r.newer(known)
 }
 
 // seed is named for who a lookup starts from.
