@@ -192,7 +192,8 @@ func (c *core) startOp(now time.Time, o *op, target ID) *op {
 		}
 	}
 	c.off.lookup(&cfg)
-	o.lookup = newLookup(now, cfg, c.seeds(now, target))
+	var space [2 * bucketSize]seed
+	o.lookup = newLookup(now, cfg, c.seeds(now, target, space[:0]))
 	if o.strict && !c.off.Region && c.nodes() > maxHolders { // it must not miss anything
 		o.around = true
 		c.around(now, o, subTargets)
@@ -230,10 +231,9 @@ func (c *core) local(now time.Time, o *op) {
 	}
 }
 
-// seeds are the contacts that a lookup starts from: of its own table, and the
+// seeds appends the contacts that a lookup starts from to out, which is empty: of its own table, and the
 // bootstrap nodes while that is thin.
-func (c *core) seeds(now time.Time, target ID) []seed {
-	out := make([]seed, 0, 2*bucketSize)
+func (c *core) seeds(now time.Time, target ID, out []seed) []seed {
 	var failed []seed
 	for _, e := range c.table.closest(target, 2*bucketSize, nil) {
 		if c.isDead(now, e.ref(), e.by) {

@@ -238,7 +238,7 @@ func spread(target ID, near []*node, radius float64) []*node {
 // around sends a lookup to n positions around its target, beside the target itself.
 func (c *core) around(now time.Time, o *op, n int) {
 	for _, t := range c.aroundTarget(o.lookup.target, n) {
-		o.lookup.widen(t, subWidth, c.seeds(now, t))
+		o.lookup.widen(t, subWidth, c.seeds(now, t, nil))
 	}
 }
 
