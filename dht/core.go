@@ -321,22 +321,22 @@ func (c *core) advance(now time.Time, o *op, out []*call) []*call {
 		o.choose(c.holders(o.lookup))
 	}
 	var space [alpha * pathsGet]query
-	for {
+	for again := true; again; { // what was not begun after all makes room for others
+		again = false
 		room := c.room()
 		if !o.byUser() && !c.own.gone {
 			room = c.ownRoom()
 		}
 		qs := o.lookup.next(now, room, space[:0])
-		qs = o.nextPuts(room-len(qs), qs)
-		if len(qs) == 0 {
-			return out
-		}
-		for _, q := range qs {
+		for _, q := range o.nextPuts(room-len(qs), qs) {
 			if cl := (&call{query: q, op: o}); c.emit(now, cl) {
 				out = append(out, cl)
+			} else {
+				again = true
 			}
 		}
 	}
+	return out
 }
 
 // room is how many calls may be begun.

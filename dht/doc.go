@@ -18,7 +18,7 @@
 //	groups.go      how many contacts of one network are taken
 //	store.go       records kept for others, sequence floors, the conflict rule; origin.go: who brought them
 //	entry.go       public entries kept for others
-//	lookup.go      one iterative lookup over disjoint paths; path.go: one path; flight.go: calls under way, and whether they are enough
+//	lookup.go      one iterative lookup over disjoint paths; nodes.go: whom it knows; path.go: one path; flight.go: calls under way, and whether they are enough
 //	named.go       what a lookup takes of those whom an answer names
 //	region.go      where a record belongs, and what is odd around a target
 //	op.go          operations made of lookups and calls: find, publish, read back

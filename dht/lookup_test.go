@@ -264,3 +264,31 @@ func TestLookupKnownContact(t *testing.T) {
 		t.Errorf("%+v", qs)
 	}
 }
+
+// Whose record is forged was never asked: it is asked when another names it, and nobody waits for it.
+func TestLookupForged(t *testing.T) {
+	t.Parallel()
+	l, seeds := testLookup(false, 1, 2, NodeID(Key{1}))
+	named := &Response{Contacts: []Contact{at(Key{7}, "203.0.113.5:1")}}
+	l.next(epoch, 2, nil)
+	for i, s := range seeds {
+		l.answered(epoch, s.Key, named)
+		qs := l.next(epoch, 2, nil)
+		if len(qs) != 1 || qs[0].to.Key != named.Contacts[0].Key {
+			t.Fatalf("%d: %+v are asked, want who was named", i, qs)
+		}
+		l.forged(qs[0].to.Key)
+		l.answered(epoch, qs[0].to.Key, &Response{})
+		if l.replies != i+1 || len(l.flying) != len(seeds)-1-i || l.nobody() {
+			t.Errorf("%d: %d replies, %d in flight", i, l.replies, len(l.flying))
+		}
+	}
+	if !l.done() {
+		t.Error("it waits for who was not asked")
+	}
+	l, seeds = testLookup(false, 1, 1, NodeID(Key{1}))
+	l.next(epoch, 1, nil)
+	if l.forged(seeds[0].Key); !l.nobody() || !l.done() {
+		t.Error("it knows somebody")
+	}
+}
