@@ -3,7 +3,9 @@ package dht
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"math/bits"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -64,25 +66,45 @@ func (c *core) handOver(now time.Time, e *entry) {
 	if e.rec == nil || c.table.nearer(e.id()) >= c.table.near {
 		return
 	}
-	for _, id := range c.keptIDs(e.id(), 4*c.radius()) {
-		if h := c.store.records[id]; h != nil && !c.store.mayHandOn(h) {
-			continue
+	reach := 4 * c.radius()
+	should := func(id ID) bool {
+		if fraction(id, e.id()) > reach || c.rank(id, c.id, handers+1) > handers || c.rank(id, e.id(), bucketSize) >= bucketSize {
+			return false
 		}
-		if len(c.outbox) >= maxOutbox {
-			return // the next publications do it
+		h := c.store.records[id]
+		return h == nil || c.store.mayHandOn(h)
+	}
+	var ids []ID
+	for id := range c.store.records {
+		if should(id) {
+			ids = append(ids, id)
 		}
-		if c.rank(id, e.id()) < bucketSize && c.rank(id, c.id) <= handers {
-			c.deliver(e.contact(), c.putRequest(now, id))
+	}
+	c.nearestFirst(ids)
+	records := len(ids)
+	for id := range c.entries.kept {
+		if should(id) {
+			ids = append(ids, id)
 		}
+	}
+	c.nearestFirst(ids[records:])
+	for _, id := range ids {
+		c.deliver(e.contact(), c.putRequest(now, id)) // dropped where there is no room: the next publications do it
 	}
 }
 
-// rank is how many contacts are nearer to target than id: where they are k or more, any number from k on.
-func (c *core) rank(target, id ID) int {
+// nearestFirst sorts ids by their distance from this node.
+func (c *core) nearestFirst(ids []ID) {
+	slices.SortFunc(ids, func(a, b ID) int { return compare(c.id, a, b) })
+}
+
+// rank is how many contacts are nearer to target than id: where they are most or more, any number from most on.
+func (c *core) rank(target, id ID, most int) int {
 	n, top := 0, target.top()
 	far := top ^ id.top()
-	for _, b := range c.table.buckets {
-		if b == nil {
+	own, zeros := prefixLen(c.table.self, target), bits.LeadingZeros64(far)
+	for i, b := range c.table.buckets {
+		if b == nil || i < own && i < zeros { // there all are farther: they differ from target at bit i
 			continue
 		}
 		for i, t := range b.tops {
@@ -90,7 +112,7 @@ func (c *core) rank(target, id ID) int {
 				n++
 			}
 		}
-		if n >= bucketSize {
+		if n >= most {
 			break
 		}
 	}
@@ -108,7 +130,7 @@ func (c *core) sync(now time.Time) {
 	ids := c.store.recordIDs()
 	for i, from := 0, c.rnd.IntN(len(ids)+1); i < len(ids) && len(have) < MaxDigests*DigestSize; i++ {
 		id := ids[(from+i)%len(ids)]
-		if r := c.store.get(now, id); r != nil && c.store.mayHandOn(c.store.records[id]) && r.Key != e.key() && c.rank(id, e.id()) < bucketSize {
+		if r := c.store.get(now, id); r != nil && c.store.mayHandOn(c.store.records[id]) && r.Key != e.key() && c.rank(id, e.id(), bucketSize) < bucketSize {
 			have = r.appendDigest(have)
 		}
 	}
