@@ -77,7 +77,7 @@ type core struct {
 
 	verify func(*Record) error
 	signer func(Record) (*Record, error)
-	rnd    *rand.Rand
+	rnd    rand.Rand
 	sizes  sizes
 	lives  lifetimes
 	dials  dialTimes
@@ -134,7 +134,7 @@ func newCore(cfg *Config, now time.Time) *core {
 
 func (c *core) init(cfg *Config, now time.Time) {
 	self := Key(cfg.Key.Public().(ed25519.PublicKey))
-	*c = core{cfg: cfg, self: self, id: NodeID(self), verify: (*Record).Verify, rnd: rand.New(cfg.Rand)}
+	*c = core{cfg: cfg, self: self, id: NodeID(self), verify: (*Record).Verify, rnd: *rand.New(cfg.Rand)}
 	c.signer = func(r Record) (*Record, error) { return r.Sign(cfg.Key) }
 	c.pace.most = cfg.MaxCalls
 	c.table = *newTable(c.id, cfg.Group)
@@ -248,10 +248,10 @@ func (c *core) local(now time.Time, o *op) {
 func (c *core) seeds(now time.Time, target ID, out []Contact) []Contact {
 	var failed []Contact
 	for _, e := range c.table.closest(target, 2*bucketSize, nil) {
-		if c.isDead(now, e.ref(), e.by) {
-			failed = append(failed, e.contact())
+		if ct := e.contact(); c.isDead(now, &ct, e.by) {
+			failed = append(failed, ct)
 		} else {
-			out = append(out, e.contact())
+			out = append(out, ct)
 		}
 	}
 	if len(out) == 0 {

@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"math/bits"
@@ -126,7 +127,8 @@ func (c *core) sync(now time.Time) {
 		return
 	}
 	e := near[c.rnd.IntN(len(near))]
-	var have []byte
+	var space [MaxDigests * DigestSize]byte
+	have := space[:0]
 	ids := c.store.recordIDs()
 	for i, from := 0, c.rnd.IntN(len(ids)+1); i < len(ids) && len(have) < MaxDigests*DigestSize; i++ {
 		id := ids[(from+i)%len(ids)]
@@ -135,7 +137,7 @@ func (c *core) sync(now time.Time) {
 		}
 	}
 	if len(have) > 0 {
-		c.deliver(e.contact(), &Request{Op: OpSync, Have: have})
+		c.deliver(e.contact(), &Request{Op: OpSync, Have: slices.Clone(have)})
 	}
 }
 
@@ -148,15 +150,17 @@ func (r *Record) appendDigest(b []byte) []byte {
 
 // serveSync says of each digest which of the two records is newer.
 func (c *core) serveSync(have []byte, resp *Response) {
+	resp.Want = make([]byte, 0, len(have)/DigestSize)
 	for ; len(have) > 0; have = have[DigestSize:] {
 		verdict := byte(SyncSame)
 		var at ID
 		copy(at[:], have[:8])
 		if h := c.store.prefixes[[8]byte(have)]; h != nil {
-			switch theirs, ours := string(have[8:DigestSize]), string(h.rec.appendDigest(nil)[8:]); {
-			case theirs > ours:
+			var space [DigestSize]byte
+			switch bytes.Compare(have[8:DigestSize], h.rec.appendDigest(space[:0])[8:]) {
+			case 1:
 				verdict = SyncWant
-			case theirs < ours:
+			case -1:
 				verdict = SyncNewer
 			}
 		} else if c.inReach(at) {
