@@ -40,7 +40,7 @@ var (
 // makes the calls that poll returns, and hands their outcomes to answered.
 //
 // A simulation has so many nodes that none is in the processor's cache when its turn comes: what most
-// events read stands together and first, and nothing of it behind a pointer.
+// events read stands together and first, and its parts are values, not pointers.
 type core struct {
 	cfg   *Config  // static
 	off   Ablation // mitigations that are switched off; none but in a simulation
