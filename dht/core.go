@@ -40,7 +40,7 @@ var (
 // makes the calls that poll returns, and hands their outcomes to answered.
 //
 // A simulation has so many nodes that none is in the processor's cache when its turn comes: what most
-// events read stands together and first, and nothing of it behind a pointer.
+// events read stands together and first, and its parts are values, not pointers.
 type core struct {
 	cfg   *Config  // static
 	off   Ablation // mitigations that are switched off; none but in a simulation
@@ -77,7 +77,7 @@ type core struct {
 
 	verify func(*Record) error
 	signer func(Record) (*Record, error)
-	rnd    *rand.Rand
+	rnd    rand.Rand
 	sizes  sizes
 	lives  lifetimes
 	dials  dialTimes
@@ -134,7 +134,7 @@ func newCore(cfg *Config, now time.Time) *core {
 
 func (c *core) init(cfg *Config, now time.Time) {
 	self := Key(cfg.Key.Public().(ed25519.PublicKey))
-	*c = core{cfg: cfg, self: self, id: NodeID(self), verify: (*Record).Verify, rnd: rand.New(cfg.Rand)}
+	*c = core{cfg: cfg, self: self, id: NodeID(self), verify: (*Record).Verify, rnd: *rand.New(cfg.Rand)}
 	c.signer = func(r Record) (*Record, error) { return r.Sign(cfg.Key) }
 	c.pace.most = cfg.MaxCalls
 	c.table = *newTable(c.id, cfg.Group)
@@ -246,7 +246,7 @@ func (c *core) local(now time.Time, o *op) {
 func (c *core) seeds(now time.Time, target ID, out []seed) []seed {
 	var failed []seed
 	for _, e := range c.table.closest(target, 2*bucketSize, nil) {
-		if c.isDead(now, e.ref(), e.by) {
+		if ct := e.contact(); c.isDead(now, &ct, e.by) {
 			failed = append(failed, seed{e.who, true, e.called})
 		} else {
 			out = append(out, seed{e.who, true, e.called})

@@ -1,9 +1,11 @@
 package dht
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -64,24 +66,42 @@ func (c *core) handOver(now time.Time, e *entry) {
 	if e.record() == nil || !c.table.besides(e.id()) {
 		return
 	}
-	for _, id := range c.keptIDs(e.id(), 4*c.radius()) {
-		if h := c.store.records.at(id); h != nil && !c.store.mayHandOn(h) {
-			continue
+	reach := 4 * c.radius()
+	should := func(id ID) bool {
+		if fraction(id, e.id()) > reach || c.rank(id, c.id, handers+1) > handers || c.rank(id, e.id(), bucketSize) >= bucketSize {
+			return false
 		}
-		if len(c.outbox) >= maxOutbox {
-			return // the next publications do it
+		h := c.store.records.at(id)
+		return h == nil || c.store.mayHandOn(h)
+	}
+	var ids []ID
+	for id := range c.store.records.ids() {
+		if should(id) {
+			ids = append(ids, id)
 		}
-		if c.rank(id, e.id()) < bucketSize && c.rank(id, c.id) <= handers {
-			c.deliver(e.contact(), c.putRequest(now, id))
+	}
+	nearestFirst(c.id, ids)
+	records := len(ids)
+	for id := range c.entries.kept {
+		if should(id) {
+			ids = append(ids, id)
 		}
+	}
+	nearestFirst(c.id, ids[records:])
+	for _, id := range ids {
+		c.deliver(e.contact(), c.putRequest(now, id)) // dropped where there is no room: the next publications do it
 	}
 }
 
-// rank is how many contacts are nearer to target than id: where they are k or more, any number from k on.
-func (c *core) rank(target, id ID) int {
+// rank is how many contacts are nearer to target than id: where they are most or more, any number from most on.
+func (c *core) rank(target, id ID, most int) int {
 	n := 0
+	own, zeros := prefixLen(c.table.self, target), prefixLen(target, id)
 	for i := range c.table.buckets {
-		if n += c.table.buckets[i].nearer(target, id); n >= bucketSize {
+		if i < own && i < zeros { // there all are farther: they differ from target at bit i
+			continue
+		}
+		if n += c.table.buckets[i].nearer(target, id); n >= most {
 			break
 		}
 	}
@@ -95,16 +115,17 @@ func (c *core) sync(now time.Time) {
 		return
 	}
 	e := near[c.rnd.IntN(len(near))]
-	var have []byte
+	var space [MaxDigests * DigestSize]byte
+	have := space[:0]
 	ids := c.store.recordIDs()
 	for i, from := 0, c.rnd.IntN(len(ids)+1); i < len(ids) && len(have) < MaxDigests*DigestSize; i++ {
 		id := ids[(from+i)%len(ids)]
-		if r := c.store.get(now, id); r != nil && c.store.mayHandOn(c.store.records.at(id)) && r.Key != e.key() && c.rank(id, e.id()) < bucketSize {
+		if r := c.store.get(now, id); r != nil && c.store.mayHandOn(c.store.records.at(id)) && r.Key != e.key() && c.rank(id, e.id(), bucketSize) < bucketSize {
 			have = r.appendDigest(have)
 		}
 	}
 	if len(have) > 0 {
-		c.deliver(e.contact(), &Request{Op: OpSync, Have: have})
+		c.deliver(e.contact(), &Request{Op: OpSync, Have: slices.Clone(have)})
 	}
 }
 
@@ -117,15 +138,17 @@ func (r *Record) appendDigest(b []byte) []byte {
 
 // serveSync says of each digest which of the two records is newer.
 func (c *core) serveSync(have []byte, resp *Response) {
+	resp.Want = make([]byte, 0, len(have)/DigestSize)
 	for ; len(have) > 0; have = have[DigestSize:] {
 		verdict := byte(SyncSame)
 		var at ID
 		copy(at[:], have[:8])
 		if h := c.store.records.first(binary.BigEndian.Uint64(have)); h != nil {
-			switch theirs, ours := string(have[8:DigestSize]), string(h.rec.appendDigest(nil)[8:]); {
-			case theirs > ours:
+			var space [DigestSize]byte
+			switch bytes.Compare(have[8:DigestSize], h.rec.appendDigest(space[:0])[8:]) {
+			case 1:
 				verdict = SyncWant
-			case theirs < ours:
+			case -1:
 				verdict = SyncNewer
 			}
 		} else if c.inReach(at) {

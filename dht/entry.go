@@ -30,7 +30,7 @@ type keptEntry struct {
 
 func newEntries(self ID, cfg *Config) *entries {
 	return &entries{self: self, max: cfg.MaxEntries, maxBytes: cfg.MaxEntryBytes, ofAuthor: cfg.EntriesByAuthor,
-		check: cfg.CheckEntry, kept: map[ID]*keptEntry{}, authors: map[Key]int{}, sources: map[netip.Prefix]int{}}
+		check: cfg.CheckEntry}
 }
 
 func (s *entries) get(now time.Time, id ID) []byte {
@@ -81,6 +81,9 @@ func (s *entries) put(now time.Time, body []byte, age time.Duration, source neti
 			s.drop(s.farthest(b.of))
 		}
 	}
+	if s.kept == nil { // most nodes keep none
+		s.kept, s.authors, s.sources = map[ID]*keptEntry{}, map[Key]int{}, map[netip.Prefix]int{}
+	}
 	s.kept[id] = &keptEntry{slices.Clone(body), author, until, source}
 	s.authors[author]++
 	s.sources[source]++
@@ -121,27 +124,6 @@ func (s *entries) sweep(now time.Time) {
 			s.drop(id)
 		}
 	}
-}
-
-// keptIDs are the positions of all that is kept for others within a radius around at: the records,
-// then the entries, each the nearest to self first.
-func (c *core) keptIDs(at ID, radius float64) []ID {
-	var ids []ID
-	for id := range c.store.records.ids() {
-		if fraction(id, at) <= radius {
-			ids = append(ids, id)
-		}
-	}
-	records := len(ids)
-	for id := range c.entries.kept {
-		if fraction(id, at) <= radius {
-			ids = append(ids, id)
-		}
-	}
-	nearer := func(a, b ID) int { return compare(c.id, a, b) }
-	slices.SortFunc(ids[:records], nearer)
-	slices.SortFunc(ids[records:], nearer)
-	return ids
 }
 
 // putRequest asks another node to keep what is kept at id; nil if nothing is.

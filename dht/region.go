@@ -66,7 +66,9 @@ func (s *sizes) add(now time.Time, n float64) {
 }
 
 func (s *sizes) median() float64 {
-	sorted := slices.Sorted(slices.Values(s.samples))
+	var space [sizeSamples]float64
+	sorted := append(space[:0], s.samples...)
+	slices.Sort(sorted)
 	return sorted[len(sorted)/2]
 }
 

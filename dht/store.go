@@ -2,7 +2,6 @@ package dht
 
 import (
 	"cmp"
-	"iter"
 	"math"
 	"net/netip"
 	"slices"
@@ -201,10 +200,15 @@ func (s *store) drop(id ID) {
 }
 
 // recordIDs are the records' positions, the nearest to self first.
-func (s *store) recordIDs() []ID { return nearestFirst(s.self, s.records.ids()) }
+func (s *store) recordIDs() []ID {
+	ids := slices.AppendSeq(make([]ID, 0, s.records.len()), s.records.ids())
+	nearestFirst(s.self, ids)
+	return ids
+}
 
-func nearestFirst(self ID, ids iter.Seq[ID]) []ID {
-	return slices.SortedFunc(ids, func(a, b ID) int { return compare(self, a, b) })
+// nearestFirst sorts ids by their distance from self.
+func nearestFirst(self ID, ids []ID) {
+	slices.SortFunc(ids, func(a, b ID) int { return compare(self, a, b) })
 }
 
 // raise keeps the floor of id. When there are too many, those go that end first,
