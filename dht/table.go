@@ -78,7 +78,6 @@ type table struct {
 	freed   uint64    // times that a place, or a network's share, became free
 	off     Ablation
 	putOut  uint64      // live entries that gave way to others
-	own     bucket      // of self, always empty
 	crowd   [512]uint16 // entries by the hash of their groups: most networks have none, which needs no search
 }
 
@@ -96,10 +95,11 @@ func (t *table) resize(client bool) {
 	t.countSiblings()
 }
 
+// bucket is the one that id belongs to. Self has none: what is noted there is lost.
 func (t *table) bucket(id ID) *bucket {
 	i := prefixLen(t.self, id)
 	if i == 8*len(id) {
-		return &t.own
+		return new(bucket)
 	}
 	if i >= len(t.buckets) { // seldom, and every node has them: without room for more
 		more := make([]bucket, i+1)
@@ -285,8 +285,20 @@ func (t *table) trimSiblings() {
 	}
 }
 
+// grow makes room for up to four contacts more: append would double it.
+func (b *bucket) grow() {
+	n := len(b.tops)
+	n += min(max(n, 1), 4)
+	b.tops, b.named = append(make([]uint64, 0, n), b.tops...), append(make([]*Record, 0, n), b.named...)
+	b.entries, b.nets = append(make([]entry, 0, n), b.entries...), append(make([]uint64, 0, n), b.nets...)
+}
+
 func (t *table) insert(b *bucket, e entry) {
-	b.entries, b.tops, b.nets, b.named = append(b.entries, e), append(b.tops, e.top()), append(b.nets, t.count(e.ref(), 1)), append(b.named, nil)
+	if len(b.tops) == cap(b.tops) {
+		b.grow()
+	}
+	b.tops, b.named = append(b.tops, e.top()), append(b.named, nil)
+	b.entries, b.nets = append(b.entries, e), append(b.nets, t.count(e.ref(), 1))
 	b.mark(len(b.entries) - 1)
 	t.n++
 	t.countSiblings()
