@@ -100,10 +100,10 @@ func groupHash(g group) uint32 {
 // crowdOf is the place in table.crowd of a group with hash h, and groupBits are two bits of
 // other parts of h: of those who share a place few share both.
 func crowdOf(h uint32) uint32   { return h >> 23 }
-func groupBits(h uint32) uint64 { return 1<<(h>>9&63) | 1<<(h>>15&63) }
+func groupBits(h uint32) uint32 { return 1<<(h>>9&31) | 1<<(h>>14&31) }
 
 // count adds n to the crowd of each network of c, and returns the groupBits of all.
-func (t *table) count(c *Contact, n int) (bits uint64) {
+func (t *table) count(c *Contact, n int) (bits uint32) {
 	var space [maxGroups]group
 	for _, g := range groupsOf(space[:0], t.group, c) {
 		h := groupHash(g)
@@ -125,11 +125,8 @@ func (t *table) groupsFit(b *bucket, groups []group, own *entry) bool {
 		inBucket, inTable, bits := 0, 0, groupBits(h)
 		for p := range t.buckets {
 			o := &t.buckets[p]
-			for i, nets := range o.nets {
-				if nets&bits != bits {
-					continue
-				}
-				if e := &o.entries[i]; e != own && slices.Contains(groupsOf(space[:0], t.group, e.ref()), g) {
+			for i := range o.entries {
+				if e := &o.entries[i]; e.nets&bits == bits && e != own && slices.Contains(groupsOf(space[:0], t.group, e.ref()), g) {
 					inTable++
 					if o == b {
 						inBucket++

@@ -38,7 +38,6 @@ type bucket struct {
 	entries      []entry   // the longest-lived first
 	replacements []spare   // the latest first
 	next         stamp     // no entry is to be checked before it
-	nets         []uint64  // groupBits of the networks of each entry
 	touched      time.Time // last lookup in its range
 	asked        int       // candidates that were taken and have not answered yet
 	called       int       // entries that came by themselves
@@ -214,22 +213,20 @@ func (t *table) learn(e *entry, c Contact) {
 		t.forget(e.key())
 		return
 	}
-	if slices.Equal(c.Addresses(), e.ref().Addresses()) {
-		e.who = newWho(&c, e.id())
-		t.mark(e)
-		return
-	}
-	b := t.bucket(e.id())
-	var space [maxGroups]group
-	if groups := groupsOf(space[:0], t.group, &c); t.groupsFit(b, groups, e) {
+	nets := e.nets
+	if !slices.Equal(c.Addresses(), e.ref().Addresses()) {
+		var space [maxGroups]group
+		if !t.groupsFit(t.bucket(e.id()), groupsOf(space[:0], t.group, &c), e) {
+			return
+		}
 		t.count(e.ref(), -1)
-		e.who = newWho(&c, e.id())
+		nets = t.count(&c, 1)
 		e.moved = true
 		t.freed++
-		i := b.find(e.top(), e.key())
-		b.nets[i] = t.count(e.ref(), 1)
-		b.mark(i)
 	}
+	e.who = newWho(&c, e.id())
+	e.nets = nets
+	t.mark(e)
 }
 
 // room tells whether a contact fits in: as one of k, or as a sibling.
@@ -290,15 +287,15 @@ func (b *bucket) grow() {
 	n := len(b.tops)
 	n += min(max(n, 1), 4)
 	b.tops, b.named = append(make([]uint64, 0, n), b.tops...), append(make([]*Record, 0, n), b.named...)
-	b.entries, b.nets = append(make([]entry, 0, n), b.entries...), append(make([]uint64, 0, n), b.nets...)
+	b.entries = append(make([]entry, 0, n), b.entries...)
 }
 
 func (t *table) insert(b *bucket, e entry) {
 	if len(b.tops) == cap(b.tops) {
 		b.grow()
 	}
-	b.tops, b.named = append(b.tops, e.top()), append(b.named, nil)
-	b.entries, b.nets = append(b.entries, e), append(b.nets, t.count(e.ref(), 1))
+	e.nets = t.count(e.ref(), 1)
+	b.entries, b.tops, b.named = append(b.entries, e), append(b.tops, e.top()), append(b.named, nil)
 	b.mark(len(b.entries) - 1)
 	t.n++
 	t.countSiblings()
@@ -308,8 +305,7 @@ func (t *table) remove(b *bucket, i int) {
 	t.count(b.entries[i].ref(), -1)
 	t.setCalled(&b.entries[i], false)
 	t.thinner(b)
-	b.entries, b.tops = slices.Delete(b.entries, i, i+1), slices.Delete(b.tops, i, i+1)
-	b.nets, b.named = slices.Delete(b.nets, i, i+1), slices.Delete(b.named, i, i+1)
+	b.entries, b.tops, b.named = slices.Delete(b.entries, i, i+1), slices.Delete(b.tops, i, i+1), slices.Delete(b.named, i, i+1)
 	t.n--
 	t.freed++
 	t.countSiblings()

@@ -49,6 +49,9 @@ func checkTable(t *testing.T, tb *table) {
 			}
 			for _, g := range groupsOf(nil, tb.group, e.ref()) {
 				groups[g]++
+				if bits := groupBits(groupHash(g)); e.nets&bits != bits {
+					t.Errorf("bucket %d: entry %d is not marked with %s", i, j, g)
+				}
 				if perBucket[g]++; perBucket[g] > g.limit(groupPerBucket, widePerBucket) {
 					t.Errorf("bucket %d: %d of %s", i, perBucket[g], g)
 				}
