@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"math"
 	"net/netip"
 	"slices"
 )
@@ -102,12 +103,15 @@ func groupHash(g group) uint32 {
 func crowdOf(h uint32) uint32   { return h >> 23 }
 func groupBits(h uint32) uint32 { return 1<<(h>>9&31) | 1<<(h>>14&31) }
 
-// count adds n to the crowd of each network of c, and returns the groupBits of all.
+// count adds n, 1 or -1, to the crowd of each network of c, and returns the groupBits of all.
+// A crowd that was too large to count stays so: that costs searches, and nothing is missed.
 func (t *table) count(c *Contact, n int) (bits uint32) {
 	var space [maxGroups]group
 	for _, g := range groupsOf(space[:0], t.group, c) {
 		h := groupHash(g)
-		t.crowd[crowdOf(h)] += uint16(n)
+		if crowd := &t.crowd[crowdOf(h)]; *crowd < math.MaxUint8 {
+			*crowd += uint8(n)
+		}
 		bits |= groupBits(h)
 	}
 	return bits

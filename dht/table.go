@@ -76,8 +76,8 @@ type table struct {
 	idle    time.Time // no bucket was touched last before it
 	freed   uint64    // times that a place, or a network's share, became free
 	off     Ablation
-	putOut  uint64      // live entries that gave way to others
-	crowd   [512]uint16 // entries by the hash of their groups: most networks have none, which needs no search
+	putOut  uint64     // live entries that gave way to others
+	crowd   [512]uint8 // entries by the hash of their groups: most networks have none, which needs no search
 }
 
 func newTable(self ID, f GroupFunc) *table {

@@ -169,6 +169,35 @@ func TestTableGroups(t *testing.T) {
 	}
 }
 
+// More of one network than can be counted, and all gone again, are not taken for few.
+func TestTableCrowdTooLarge(t *testing.T) {
+	t.Parallel()
+	tb := newTable(ID{}, DefaultGroup)
+	c := at(Key{1}, "203.0.113.1:1")
+	most := func() (n int) {
+		for _, crowd := range tb.crowd {
+			n = max(n, int(crowd))
+		}
+		return n
+	}
+	for range 3 {
+		tb.count(&c, 1)
+	}
+	tb.count(&c, -1)
+	if n := most(); n != 2 {
+		t.Errorf("%d are left of 3 and one gone", n)
+	}
+	for range 300 {
+		tb.count(&c, 1)
+	}
+	for range 299 {
+		tb.count(&c, -1)
+	}
+	if n := most(); n < 3 {
+		t.Errorf("%d are left of 302 and 299 gone", n)
+	}
+}
+
 // closest agrees with a search of everything.
 func TestTableClosest(t *testing.T) {
 	t.Parallel()
