@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"math"
 	"net/netip"
 	"slices"
 )
@@ -100,14 +101,17 @@ func groupHash(g group) uint32 {
 // crowdOf is the place in table.crowd of a group with hash h, and groupBits are two bits of
 // other parts of h: of those who share a place few share both.
 func crowdOf(h uint32) uint32   { return h >> 23 }
-func groupBits(h uint32) uint64 { return 1<<(h>>9&63) | 1<<(h>>15&63) }
+func groupBits(h uint32) uint32 { return 1<<(h>>9&31) | 1<<(h>>14&31) }
 
-// count adds n to the crowd of each network of c, and returns the groupBits of all.
-func (t *table) count(c *Contact, n int) (bits uint64) {
+// count adds n, 1 or -1, to the crowd of each network of c, and returns the groupBits of all.
+// A crowd that was too large to count stays so: that costs searches, and nothing is missed.
+func (t *table) count(c *Contact, n int) (bits uint32) {
 	var space [maxGroups]group
 	for _, g := range groupsOf(space[:0], t.group, c) {
 		h := groupHash(g)
-		t.crowd[crowdOf(h)] += uint16(n)
+		if crowd := &t.crowd[crowdOf(h)]; *crowd < math.MaxUint8 {
+			*crowd += uint8(n)
+		}
 		bits |= groupBits(h)
 	}
 	return bits
@@ -125,11 +129,8 @@ func (t *table) groupsFit(b *bucket, groups []group, own *entry) bool {
 		inBucket, inTable, bits := 0, 0, groupBits(h)
 		for p := range t.buckets {
 			o := &t.buckets[p]
-			for i, nets := range o.nets {
-				if nets&bits != bits {
-					continue
-				}
-				if e := &o.entries[i]; e != own && slices.Contains(groupsOf(space[:0], t.group, e.ref()), g) {
+			for i := range o.entries {
+				if e := &o.entries[i]; e.nets&bits == bits && e != own && slices.Contains(groupsOf(space[:0], t.group, e.ref()), g) {
 					inTable++
 					if o == b {
 						inBucket++

@@ -38,7 +38,6 @@ type bucket struct {
 	entries      []entry   // the longest-lived first
 	replacements []spare   // the latest first
 	next         stamp     // no entry is to be checked before it
-	nets         []uint64  // groupBits of the networks of each entry
 	touched      time.Time // last lookup in its range
 	asked        int       // candidates that were taken and have not answered yet
 	called       int       // entries that came by themselves
@@ -77,9 +76,8 @@ type table struct {
 	idle    time.Time // no bucket was touched last before it
 	freed   uint64    // times that a place, or a network's share, became free
 	off     Ablation
-	putOut  uint64      // live entries that gave way to others
-	own     bucket      // of self, always empty
-	crowd   [512]uint16 // entries by the hash of their groups: most networks have none, which needs no search
+	putOut  uint64     // live entries that gave way to others
+	crowd   [512]uint8 // entries by the hash of their groups: most networks have none, which needs no search
 }
 
 func newTable(self ID, f GroupFunc) *table {
@@ -96,10 +94,11 @@ func (t *table) resize(client bool) {
 	t.countSiblings()
 }
 
+// bucket is the one that id belongs to. Self has none: what is noted there is lost.
 func (t *table) bucket(id ID) *bucket {
 	i := prefixLen(t.self, id)
 	if i == 8*len(id) {
-		return &t.own
+		return new(bucket)
 	}
 	if i >= len(t.buckets) { // seldom, and every node has them: without room for more
 		more := make([]bucket, i+1)
@@ -214,22 +213,20 @@ func (t *table) learn(e *entry, c Contact) {
 		t.forget(e.key())
 		return
 	}
-	if slices.Equal(c.Addresses(), e.ref().Addresses()) {
-		e.who = newWho(&c, e.id())
-		t.mark(e)
-		return
-	}
-	b := t.bucket(e.id())
-	var space [maxGroups]group
-	if groups := groupsOf(space[:0], t.group, &c); t.groupsFit(b, groups, e) {
+	nets := e.nets
+	if !slices.Equal(c.Addresses(), e.ref().Addresses()) {
+		var space [maxGroups]group
+		if !t.groupsFit(t.bucket(e.id()), groupsOf(space[:0], t.group, &c), e) {
+			return
+		}
 		t.count(e.ref(), -1)
-		e.who = newWho(&c, e.id())
+		nets = t.count(&c, 1)
 		e.moved = true
 		t.freed++
-		i := b.find(e.top(), e.key())
-		b.nets[i] = t.count(e.ref(), 1)
-		b.mark(i)
 	}
+	e.who = newWho(&c, e.id())
+	e.nets = nets
+	t.mark(e)
 }
 
 // room tells whether a contact fits in: as one of k, or as a sibling.
@@ -285,8 +282,20 @@ func (t *table) trimSiblings() {
 	}
 }
 
+// grow makes room for up to four contacts more: append would double it.
+func (b *bucket) grow() {
+	n := len(b.tops)
+	n += min(max(n, 1), 4)
+	b.tops, b.named = append(make([]uint64, 0, n), b.tops...), append(make([]*Record, 0, n), b.named...)
+	b.entries = append(make([]entry, 0, n), b.entries...)
+}
+
 func (t *table) insert(b *bucket, e entry) {
-	b.entries, b.tops, b.nets, b.named = append(b.entries, e), append(b.tops, e.top()), append(b.nets, t.count(e.ref(), 1)), append(b.named, nil)
+	if len(b.tops) == cap(b.tops) {
+		b.grow()
+	}
+	e.nets = t.count(e.ref(), 1)
+	b.entries, b.tops, b.named = append(b.entries, e), append(b.tops, e.top()), append(b.named, nil)
 	b.mark(len(b.entries) - 1)
 	t.n++
 	t.countSiblings()
@@ -296,8 +305,7 @@ func (t *table) remove(b *bucket, i int) {
 	t.count(b.entries[i].ref(), -1)
 	t.setCalled(&b.entries[i], false)
 	t.thinner(b)
-	b.entries, b.tops = slices.Delete(b.entries, i, i+1), slices.Delete(b.tops, i, i+1)
-	b.nets, b.named = slices.Delete(b.nets, i, i+1), slices.Delete(b.named, i, i+1)
+	b.entries, b.tops, b.named = slices.Delete(b.entries, i, i+1), slices.Delete(b.tops, i, i+1), slices.Delete(b.named, i, i+1)
 	t.n--
 	t.freed++
 	t.countSiblings()

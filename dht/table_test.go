@@ -49,6 +49,9 @@ func checkTable(t *testing.T, tb *table) {
 			}
 			for _, g := range groupsOf(nil, tb.group, e.ref()) {
 				groups[g]++
+				if bits := groupBits(groupHash(g)); e.nets&bits != bits {
+					t.Errorf("bucket %d: entry %d is not marked with %s", i, j, g)
+				}
 				if perBucket[g]++; perBucket[g] > g.limit(groupPerBucket, widePerBucket) {
 					t.Errorf("bucket %d: %d of %s", i, perBucket[g], g)
 				}
@@ -163,6 +166,35 @@ func TestTableGroups(t *testing.T) {
 		if g, w := DefaultGroup(netip.MustParseAddr(loopback)); g.IsValid() || w.IsValid() {
 			t.Errorf("%s is in group %s", loopback, g)
 		}
+	}
+}
+
+// More of one network than can be counted, and all gone again, are not taken for few.
+func TestTableCrowdTooLarge(t *testing.T) {
+	t.Parallel()
+	tb := newTable(ID{}, DefaultGroup)
+	c := at(Key{1}, "203.0.113.1:1")
+	most := func() (n int) {
+		for _, crowd := range tb.crowd {
+			n = max(n, int(crowd))
+		}
+		return n
+	}
+	for range 3 {
+		tb.count(&c, 1)
+	}
+	tb.count(&c, -1)
+	if n := most(); n != 2 {
+		t.Errorf("%d are left of 3 and one gone", n)
+	}
+	for range 300 {
+		tb.count(&c, 1)
+	}
+	for range 299 {
+		tb.count(&c, -1)
+	}
+	if n := most(); n < 3 {
+		t.Errorf("%d are left of 302 and 299 gone", n)
 	}
 }
 

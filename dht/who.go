@@ -3,15 +3,16 @@ package dht
 // who is a Contact in 16 bytes: its key and id stand in its record as well, which a
 // simulation has once for all nodes.
 type who struct {
-	at *Record // of a contact without a record one that is not encoded: its key, addresses and id
-	by uint32  // Contact.by
+	at   *Record // of a contact without a record one that is not encoded: its key, addresses and id
+	by   uint32  // Contact.by
+	nets uint32  // groupBits of all its networks; of entries only
 }
 
 func newWho(c *Contact, id ID) who {
 	if c.Record != nil && c.Record.of(c.Key) {
-		return who{c.Record, c.by}
+		return who{at: c.Record, by: c.by}
 	}
-	return who{&Record{Key: c.Key, Addrs: c.Addresses(), id: id}, c.by}
+	return who{at: &Record{Key: c.Key, Addrs: c.Addresses(), id: id}, by: c.by}
 }
 
 // record is the contact's, nil if it has none.
