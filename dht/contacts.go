@@ -202,8 +202,8 @@ func referrer(ct *Contact, by uint32) uint32 {
 // familiar are the contacts that this node's operator, or its last run, has named:
 // they are tried again and again.
 func (c *core) familiar(k Key) bool {
-	return c.cfg.linked(k) || slices.ContainsFunc(c.cfg.Bootstrap, func(o Contact) bool { return o.Key == k }) ||
-		slices.ContainsFunc(c.sched.restored, func(o who) bool { return o.key() == k })
+	return c.cfg.linked(k) || c.sched.former(k) >= 0 ||
+		slices.ContainsFunc(c.cfg.Bootstrap, func(o Contact) bool { return o.Key == k })
 }
 
 // isDead tells whether a contact, as by names it, is not worth a try now.

@@ -260,7 +260,10 @@ func (c *core) seeds(now time.Time, target ID, out []seed) []seed {
 		for _, b := range c.cfg.Bootstrap {
 			more = append(more, newWho(&b, b.id()))
 		}
-		for _, w := range append(more, c.sched.restored...) {
+		for _, f := range c.sched.restored {
+			more = append(more, f.who)
+		}
+		for _, w := range more {
 			if k := w.key(); k != c.self && c.table.get(k) == nil {
 				out = append(out, seed{who: w})
 			}

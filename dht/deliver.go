@@ -178,7 +178,7 @@ func (c *core) synced(now time.Time, cl *call, resp *Response) {
 
 // fetched takes a record that a neighbour has newer.
 func (c *core) fetched(now time.Time, cl *call, resp *Response) {
-	if r := resp.Record; r != nil && resp.Status == StatusOK && NodeID(r.Key) == cl.req.Target && r.Key != c.self {
+	if r := resp.Record; r != nil && resp.Status == StatusOK && r.position() == cl.req.Target && r.Key != c.self {
 		c.store.put(now, r, netip.Prefix{}) // refused, where it is no newer after all
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"math"
+	"math/bits"
 	"net/netip"
 	"slices"
 	"time"
@@ -263,8 +264,12 @@ func (m *Machine) Table(f func(TableEntry)) {
 	}
 }
 
-// Knows tells whether the agent whose NodeID is id is a contact of the routing table.
-func (m *Machine) Knows(id ID) bool { return m.core.table.getID(id) != nil }
+// Knows tells whether an agent whose NodeID begins with the 64 bits top is a contact of the routing table.
+func (m *Machine) Knows(top uint64) bool {
+	t := &m.core.table
+	p := bits.LeadingZeros64(t.self.top() ^ top)
+	return p < len(t.buckets) && slices.Contains(t.buckets[p].tops, top)
+}
 
 // PutOut is how many live contacts have given way to others: none, unless that is what
 // Ablation.KeepLive switches off.

@@ -49,7 +49,7 @@ type schedule struct {
 	joined     bool      // the first search of our own is over
 	bootstrap  time.Time // next try while the table is empty
 	backoff    time.Duration
-	restored   []who // of the last run, or dropped: asked when the table is empty
+	restored   []former // of the last run, or dropped: asked when the table is empty
 
 	started   time.Time
 	self      time.Time // next search for our own neighbourhood
@@ -76,8 +76,27 @@ func (s *schedule) init(now time.Time) {
 // remember keeps a contact that was dropped: if all are, it was perhaps our own
 // uplink that failed.
 func (s *schedule) remember(ct Contact) {
-	s.restored = slices.DeleteFunc(s.restored, func(o who) bool { return o.key() == ct.Key })
-	s.restored = append(slices.Delete(s.restored, 0, max(0, len(s.restored)-restoreSeeds+1)), newWho(&ct, ct.id()))
+	if i := s.former(ct.Key); i >= 0 {
+		s.restored = slices.Delete(s.restored, i, i+1)
+	}
+	s.restored = append(slices.Delete(s.restored, 0, max(0, len(s.restored)-restoreSeeds+1)), former{newWho(&ct, ct.id()), ct.Key.hash()})
+}
+
+// former is one of schedule.restored.
+type former struct {
+	who
+	hash uint64 // of its key: every dial asks whether it is one of them
+}
+
+// former returns the place of k in restored, -1 if it is not there.
+func (s *schedule) former(k Key) int {
+	hash := k.hash()
+	for i := range s.restored {
+		if f := &s.restored[i]; f.hash == hash && f.key() == k {
+			return i
+		}
+	}
+	return -1
 }
 
 // schedule begins what is due.

@@ -109,7 +109,7 @@ func (c *core) inReach(id ID) bool {
 
 func (c *core) servePut(now time.Time, from Key, addr netip.Addr, req *Request, resp *Response) {
 	rec := req.Record
-	if rec != nil && (rec.Key == c.self || !c.inReach(NodeID(rec.Key))) {
+	if rec != nil && (rec.Key == c.self || !c.inReach(rec.position())) {
 		resp.Status = StatusNotClose // its own record a node keeps itself
 		return
 	}

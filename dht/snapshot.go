@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -183,8 +182,8 @@ func (c *core) resume(now time.Time, s *snapshot) {
 	}
 	c.rnd.Shuffle(len(s.contacts), func(i, j int) { s.contacts[i], s.contacts[j] = s.contacts[j], s.contacts[i] })
 	for _, r := range s.contacts[:min(restoreSeeds, len(s.contacts))] {
-		if r.Key != c.self && c.verify(r) == nil && !slices.ContainsFunc(c.sched.restored, func(o who) bool { return o.key() == r.Key }) {
-			c.sched.restored = append(c.sched.restored, who{at: r})
+		if r.Key != c.self && c.verify(r) == nil && c.sched.former(r.Key) < 0 {
+			c.sched.restored = append(c.sched.restored, former{who{at: r}, r.Key.hash()})
 		}
 	}
 }

@@ -91,7 +91,7 @@ func (s *store) take(now time.Time, rec *Record, o origin, may func() bool) (Sta
 		}
 		return StatusExpired, nil
 	}
-	id := NodeID(rec.Key)
+	id := rec.position()
 	old := s.records.at(id)
 	if f, ok := s.floors[id]; ok && rec.Seq < f.seq && !s.off.Floors {
 		return StatusNewer, s.get(now, id)

@@ -95,5 +95,5 @@ func (p *partition) tend(n *node, at int64) {
 
 // contact tells who is one of n's.
 func (p *partition) contact(n *node) func(peer int32) bool {
-	return func(peer int32) bool { return n.m != nil && n.m.Knows(p.sim.nodes[peer].nid) }
+	return func(peer int32) bool { return n.m != nil && n.m.Knows(p.sim.world.tops[peer]) }
 }

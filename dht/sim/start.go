@@ -33,7 +33,8 @@ type world struct {
 	victims  map[netip.AddrPort]*atomic.Int64
 	byKey    map[dht.Key]int32 // with Crypto
 	private  []ed25519.PrivateKey
-	nats     []bool // the nodes that can't be dialled: every use of a session asks, and this fits into a cache
+	nats     []bool   // the nodes that can't be dialled: every use of a session asks, and this fits into a cache
+	tops     []uint64 // the beginning of each node's id, for the same reason
 }
 
 // newSim makes a network in the middle of its life.
@@ -73,9 +74,9 @@ func newSim(cfg Config) *sim {
 		s.cfg.events = slices.Clone(cfg.events)
 		cfg.attack.prepare(s, rnd)
 	}
-	s.public, s.world.nats = make([]public, len(s.nodes)), make([]bool, len(s.nodes))
+	s.public, s.world.nats, s.world.tops = make([]public, len(s.nodes)), make([]bool, len(s.nodes)), make([]uint64, len(s.nodes))
 	for i := range s.nodes {
-		s.public[i].addr, s.world.nats[i] = s.nodes[i].addr, s.nodes[i].nat
+		s.public[i].addr, s.world.nats[i], s.world.tops[i] = s.nodes[i].addr, s.nodes[i].nat, top(s.nodes[i].nid)
 	}
 	s.globals = slices.Clone(s.cfg.events)
 	for at := liarsRenew; int64(at) < s.end; at += liarsRenew {
