@@ -16,7 +16,8 @@
 //	closest.go     its entries by nearness
 //	pinned.go      those whose sessions are worth keeping open
 //	groups.go      how many contacts of one network are taken
-//	store.go       records kept for others, sequence floors, the conflict rule; origin.go: who brought them
+//	who.go         a contact in 16 bytes; few.go: sets that hardly have a member
+//	store.go       records kept for others, sequence floors, the conflict rule; shelf.go: their order; origin.go: who brought them
 //	entry.go       public entries kept for others
 //	lookup.go      one iterative lookup over disjoint paths; nodes.go: whom it knows; path.go: one path; flight.go: calls under way, and whether they are enough
 //	named.go       what a lookup takes of those whom an answer names
