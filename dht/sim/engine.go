@@ -331,12 +331,14 @@ func (c *crew) stop() {
 	c.wg.Wait()
 }
 
-// relax waits a little: steps last microseconds, less than it takes to wake a
-// goroutine that blocks.
+// relax waits a little: steps last microseconds, less than it takes to wake a goroutine that
+// blocks. Where other processes want the processor, the one that this worker waits for may be without.
 func relax(spin int) {
 	switch {
-	case spin > 1<<20: // some milliseconds: the others are not even running
+	case spin > 1<<20: // some milliseconds
 		time.Sleep(50 * time.Microsecond)
+	case spin%500 == 499:
+		yield()
 	case spin%100 == 99: // not each time: it takes a lock that all share
 		runtime.Gosched()
 	}
