@@ -187,14 +187,19 @@ func TestTableCrowdTooLarge(t *testing.T) {
 	if n := most(); n != 2 {
 		t.Errorf("%d are left of 3 and one gone", n)
 	}
-	for range 300 {
+	check := func(have int) {
+		t.Helper()
+		if n := most(); n < min(have, groupPerTable) {
+			t.Fatalf("%d are taken for %d", have, n)
+		}
+	}
+	for have := 2; have < 300; have++ {
 		tb.count(&c, 1)
+		check(have + 1)
 	}
-	for range 299 {
+	for have := 300; have > 0; have-- {
 		tb.count(&c, -1)
-	}
-	if n := most(); n < 3 {
-		t.Errorf("%d are left of 302 and 299 gone", n)
+		check(have - 1)
 	}
 }
 
