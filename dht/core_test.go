@@ -215,3 +215,47 @@ func TestCoreNames(t *testing.T) {
 		t.Errorf("%d contacts, the asker among them", len(resp.Contacts))
 	}
 }
+
+// What a contact gives as its own record, and what others give as a contact's, is verified unless it is
+// the very record that the table has.
+func TestForgedRecordOfAContact(t *testing.T) {
+	t.Parallel()
+	c := testCore(t)
+	c.sched.joined = true
+	known, newer := testRecord(t, 7, 5, epoch), testRecord(t, 7, 6, epoch)
+	parsed := func(r *Record, flip byte) *Record {
+		p, err := ParseRecord(r.Bytes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.raw[len(p.raw)-1] ^= flip
+		return p
+	}
+	verified := 0
+	c.verify = func(r *Record) error { verified++; return r.Verify() }
+	c.table.succeeded(epoch, Contact{Key: known.Key, Record: known}, time.Millisecond, checkFirst)
+	for _, x := range []struct {
+		name  string
+		rec   *Record
+		taken bool
+		cost  int
+	}{{"the same", parsed(known, 0), true, 0}, {"the same, forged", parsed(known, 1), false, 1}, {"a newer one, forged", parsed(newer, 1), false, 1}} {
+		verified = 0
+		if cl := c.begin(epoch, query{to: Contact{Key: known.Key, Record: x.rec}, req: &Request{Op: OpPing}}); (cl != nil) != x.taken || verified != x.cost {
+			t.Errorf("%s: called %t, %d verified", x.name, cl != nil, verified)
+		}
+		cl := c.begin(epoch, query{to: Contact{Key: known.Key, Record: known}, req: &Request{Op: OpPing}})
+		verified = 0
+		c.answered(epoch, cl.id, &Response{Record: x.rec}, nil)
+		if e := c.table.get(known.Key); e == nil || e.record() != known || (e.fails == 0) != x.taken || verified != x.cost {
+			t.Fatalf("%s: the entry is %+v, %d verified", x.name, e, verified)
+		} else {
+			c.table.fail(e, 0)
+		}
+	}
+	cl := c.begin(epoch, query{to: Contact{Key: known.Key, Record: known}, req: &Request{Op: OpPing}})
+	c.answered(epoch, cl.id, &Response{Record: newer}, nil)
+	if e := c.table.get(known.Key); e.record() != newer {
+		t.Errorf("the newer record is not taken: %+v", e.record())
+	}
+}

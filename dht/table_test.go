@@ -131,6 +131,44 @@ func TestTableHearsay(t *testing.T) {
 	checkTable(t, tb)
 }
 
+// Whom there was no room for is asked when there is, and another one at once.
+func TestTableBarren(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(8, 1))
+	tb := newTable(ID{}, DefaultGroup)
+	hear := func(addr string) Key {
+		named := at(keyAt(rnd, tb.self, 0), addr)
+		tb.heard(&hearing{dead: allAlive}, &named)
+		return named.Key
+	}
+	taken := func() (keys []Key) {
+		for _, c := range tb.takeCandidates(100) {
+			tb.bucket(NodeID(c.Key)).asked--
+			keys = append(keys, c.Key)
+		}
+		return keys
+	}
+	var in []Key
+	for range groupPerBucket {
+		in = append(in, keyAt(rnd, tb.self, 0))
+		tb.succeeded(epoch, at(in[len(in)-1], "203.0.113.1:1"), time.Millisecond, time.Minute)
+	}
+	late := hear("203.0.113.2:1")
+	for range 2 {
+		if got := taken(); len(got) != 0 {
+			t.Fatalf("%d candidates of a network that is full", len(got))
+		}
+	}
+	other := hear("198.51.100.1:1")
+	if got := taken(); len(got) != 1 || got[0] != other {
+		t.Errorf("%v are asked, want %s", got, other)
+	}
+	tb.forget(in[0])
+	if got := taken(); len(got) != 1 || got[0] != late {
+		t.Errorf("%v are asked, want %s", got, late)
+	}
+}
+
 // 10,000 ids in one /24 get at most their share, and push nobody out.
 func TestTableGroups(t *testing.T) {
 	t.Parallel()
