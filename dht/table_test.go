@@ -131,6 +131,51 @@ func TestTableHearsay(t *testing.T) {
 	checkTable(t, tb)
 }
 
+// A contact counts for its networks also when it has renewed its record, and for new ones when it has moved.
+func TestTableGroupsOfRenewed(t *testing.T) {
+	t.Parallel()
+	tb := newTable(ID{}, DefaultGroup)
+	record := func(n int, seq uint64, addrs ...string) Contact {
+		r := Record{Key: pub(testKey(n)), Flags: FlagServer, Seq: seq, IssuedAt: epoch, TTL: time.Hour}
+		for _, a := range addrs {
+			r.Addrs = append(r.Addrs, netip.MustParseAddrPort(a))
+		}
+		signed, err := r.Sign(testKey(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return Contact{Key: r.Key, Record: signed}
+	}
+	var same []int // agents whose ids are in bucket 0
+	for i := 100; len(same) < 6; i++ {
+		if id := NodeID(pub(testKey(i))); prefixLen(tb.self, id) == 0 {
+			same = append(same, i)
+		}
+	}
+	meet := func(c Contact, want bool) {
+		t.Helper()
+		tb.succeeded(epoch, c, time.Millisecond, time.Minute)
+		e := tb.get(c.Key)
+		if in := e != nil && e.record() == c.Record; in != want {
+			t.Errorf("%v is in: %t", c.Addresses(), in)
+		}
+		checkTable(t, tb)
+	}
+	a, b, c, d := same[0], same[1], same[2], same[3]
+	meet(record(a, 1, "203.0.113.1:1"), true)
+	meet(record(b, 1, "203.0.113.2:1", "[2001:db8::1]:1"), true)
+	meet(record(a, 2, "203.0.113.1:1"), true)
+	meet(record(b, 2, "203.0.113.2:1", "[2001:db8::1]:1"), true)
+	meet(record(c, 1, "203.0.113.3:1"), false)
+	meet(record(c, 2, "[2001:db8::2]:1"), true)
+	meet(record(d, 1, "198.51.100.1:1", "[2001:db8::3]:1"), false)
+	meet(record(b, 3, "198.51.100.2:1"), true) // it moves: there is room in both networks that it was in
+	meet(record(c, 3, "[2001:db8::2]:1", "203.0.113.3:1"), true)
+	meet(record(d, 2, "203.0.113.4:1"), false)
+	meet(record(d, 3, "198.51.100.1:1", "[2001:db8::3]:1"), true)
+	meet(record(a, 3, "198.51.100.3:1"), false) // the old addresses stay where the new ones find no room
+}
+
 // Whom there was no room for is asked when there is, and another one at once.
 func TestTableBarren(t *testing.T) {
 	t.Parallel()
