@@ -95,6 +95,13 @@ func TestNearestKnown(t *testing.T) {
 	if got := l.nearestKnown(&target); len(got) != 2*KnownSize {
 		t.Errorf("known: %x, want a contact of the table too", got)
 	}
+	l.widen(target, subWidth, nil)
+	for _, n := range l.paths[0].list {
+		l.add(&l.paths[1], n)
+	}
+	if again := l.nearestKnown(&target); len(again) != 2*KnownSize {
+		t.Errorf("known to both of two paths: %x", again)
+	}
 }
 
 // What an earlier run learned of the network's size does not count where the table says

@@ -259,3 +259,30 @@ func TestForgedRecordOfAContact(t *testing.T) {
 		t.Errorf("the newer record is not taken: %+v", e.record())
 	}
 }
+
+// Who was picked and can't be called after all gives his place to another at once.
+func TestForgedGivesPlace(t *testing.T) {
+	t.Parallel()
+	c := joinedCore(t)
+	c.meet(t, 10)
+	forged := testRecord(t, 100, 1, epoch)
+	forged.raw[len(forged.raw)-1] ^= 1
+	named := []Contact{{Key: forged.Key, Record: forged}}
+	for i := range alpha {
+		r := testRecord(t, 101+i, 1, epoch)
+		named = append(named, Contact{Key: r.Key, Record: r})
+	}
+	c.start(epoch, opGet, forged.id) // which it is the nearest to
+	calls := c.poll(epoch)
+	if len(calls) != 1 {
+		t.Fatalf("%d are asked first", len(calls))
+	}
+	c.answered(epoch, calls[0].id, &Response{Status: StatusNone, Contacts: named}, nil)
+	gets := 0
+	for _, cl := range c.poll(epoch) {
+		gets += btoi(cl.req.Op == OpGet && cl.to.Key != forged.Key)
+	}
+	if gets != alpha {
+		t.Errorf("%d are asked, want %d", gets, alpha)
+	}
+}

@@ -94,6 +94,7 @@ func TestHandOver(t *testing.T) {
 		if st := bring(&c.store, testRecord(t, 100+i, 1, epoch), netip.Prefix{}); st != StatusOK {
 			t.Fatal(st)
 		}
+		c.store.put(epoch, testRecord(t, 200+i, 1, epoch), netip.Prefix{}) // what was handed on goes no further
 	}
 	newcomer := testRecord(t, 2, 1, epoch)
 	c.probe(Contact{Key: newcomer.Key, Record: newcomer}, probeCheck)
@@ -106,8 +107,8 @@ func TestHandOver(t *testing.T) {
 			c.answered(epoch, cl.id, &Response{Record: map[bool]*Record{true: newcomer}[cl.req.Op == OpPing]}, nil)
 		}
 	}
-	if len(handed) != 20 {
-		t.Errorf("%d of 20 records were handed over", len(handed))
+	if len(handed) != 20 || handed[pub(testKey(200))] || c.store.records.len() != 40 {
+		t.Errorf("%d records of %d were handed over, not 20", len(handed), c.store.records.len())
 	}
 }
 
