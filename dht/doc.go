@@ -16,7 +16,7 @@
 //	closest.go     its entries by nearness
 //	pinned.go      those whose sessions are worth keeping open
 //	groups.go      how many contacts of one network are taken
-//	store.go       records kept for others, sequence floors, the conflict rule; origin.go: who brought them
+//	store.go       records kept for others, sequence floors, the conflict rule; shelf.go: their order; origin.go: who brought them
 //	entry.go       public entries kept for others
 //	lookup.go      one iterative lookup over disjoint paths; nodes.go: whom it knows; path.go: one path; flight.go: calls under way, and whether they are enough
 //	named.go       what a lookup takes of those whom an answer names
@@ -24,7 +24,7 @@
 //	op.go          operations made of lookups and calls: find, publish, read back
 //	core.go        the state machine of one node: calls out and their answers
 //	contacts.go    what a call's outcome says of the contact
-//	probe.go       contacts, candidates and strangers to be asked for their record
+//	probe.go       contacts, candidates and strangers to be asked for their record; few.go: a map that has next to nothing in it
 //	deliver.go     requests in the background: repair, hand-over, SYNC
 //	serve.go       requests of others; budget.go: what each of them may have
 //	early.go       reads that came before their session
