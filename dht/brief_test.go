@@ -195,3 +195,24 @@ func TestHearNoFarther(t *testing.T) {
 		t.Error("when the table is filled somebody was not heard")
 	}
 }
+
+// Who came by himself is a seed as any other, but not said to be known.
+func TestSeedsThatCame(t *testing.T) {
+	t.Parallel()
+	c := joinedCore(t)
+	for i := range 3 {
+		c.meet(t, 10+i)
+	}
+	came := c.table.get(pub(testKey(10)))
+	c.table.setCalled(came, true)
+	o := c.start(epoch, opRefresh, came.id())
+	if len(o.lookup.nodes) != 3 || !o.lookup.of(came.key()).vouch {
+		t.Fatalf("%d nodes", len(o.lookup.nodes))
+	}
+	top := came.id()
+	for _, cl := range c.poll(epoch) {
+		if cl.op == o && (len(cl.req.Known) != 2*KnownSize || slices.Equal(cl.req.Known[:KnownSize], top[:KnownSize])) {
+			t.Errorf("known: %x", cl.req.Known)
+		}
+	}
+}

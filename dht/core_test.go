@@ -286,3 +286,26 @@ func TestForgedGivesPlace(t *testing.T) {
 		t.Errorf("%d are asked, want %d", gets, alpha)
 	}
 }
+
+// Who did not answer the last call is named to nobody before he answers one again.
+func TestSilentContactsAreNotNamed(t *testing.T) {
+	t.Parallel()
+	c := joinedCore(t)
+	r := c.meet(t, 10)
+	c.meet(t, 11)
+	named := func() bool {
+		checkTable(t, &c.table)
+		resp := c.serve(epoch, Key{9}, netip.Addr{}, &Request{Op: OpFind, Target: r.id})
+		return slices.ContainsFunc(resp.Contacts, func(ct Contact) bool { return ct.Key == r.Key })
+	}
+	for _, want := range []bool{true, false, true} {
+		if !want {
+			c.table.failed(epoch, r.Key)
+		} else {
+			c.meet(t, 10)
+		}
+		if named() != want {
+			t.Errorf("named: %t", !want)
+		}
+	}
+}
