@@ -95,6 +95,13 @@ func TestNearestKnown(t *testing.T) {
 	if got := l.nearestKnown(&target); len(got) != 2*KnownSize {
 		t.Errorf("known: %x, want a contact of the table too", got)
 	}
+	l.widen(target, subWidth, nil)
+	for _, n := range l.paths[0].list {
+		l.add(&l.paths[1], n)
+	}
+	if again := l.nearestKnown(&target); len(again) != 2*KnownSize {
+		t.Errorf("known to both of two paths: %x", again)
+	}
 }
 
 // What an earlier run learned of the network's size does not count where the table says
@@ -186,5 +193,26 @@ func TestHearNoFarther(t *testing.T) {
 	c.sched.filled = true
 	if answer(c.id, again); !heard(again) {
 		t.Error("when the table is filled somebody was not heard")
+	}
+}
+
+// Who came by himself is a seed as any other, but not said to be known.
+func TestSeedsThatCame(t *testing.T) {
+	t.Parallel()
+	c := joinedCore(t)
+	for i := range 3 {
+		c.meet(t, 10+i)
+	}
+	came := c.table.get(pub(testKey(10)))
+	c.table.setCalled(came, true)
+	o := c.start(epoch, opRefresh, came.id())
+	if len(o.lookup.nodes) != 3 || !o.lookup.of(came.key()).vouch {
+		t.Fatalf("%d nodes", len(o.lookup.nodes))
+	}
+	top := came.id()
+	for _, cl := range c.poll(epoch) {
+		if cl.op == o && (len(cl.req.Known) != 2*KnownSize || slices.Equal(cl.req.Known[:KnownSize], top[:KnownSize])) {
+			t.Errorf("known: %x", cl.req.Known)
+		}
 	}
 }

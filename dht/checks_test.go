@@ -2,6 +2,7 @@ package dht
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
@@ -83,6 +84,32 @@ func TestUntouchedAfterLoss(t *testing.T) {
 	for _, m := range []struct{ minute, want int }{{14, -1}, {16, 0}} {
 		if i := c.table.untouched(now.Add(time.Duration(m.minute)*time.Minute), refreshAfter); i != m.want {
 			t.Errorf("after %d min bucket %d is explored, want %d", m.minute, i, m.want)
+		}
+	}
+}
+
+// Of a bucket's nearest those with a session are asked first, each once, and no more than enough.
+func TestExploreOverSessions(t *testing.T) {
+	t.Parallel()
+	c := fullCore(t, 2*explorers+8, 0)
+	var all []Key
+	for _, e := range c.table.closest(c.randomIn(0), c.table.n, nil) {
+		if e.id()[0]&0x80 != c.id[0]&0x80 { // in bucket 0: among the nearest for any target there
+			all = append(all, e.key())
+		}
+	}
+	for linked := range explorers + 2 {
+		c.cfg.linked = func(k Key) bool { return slices.Contains(all[:linked], k) }
+		c.outbox = nil
+		c.explore(0)
+		asked := map[Key]bool{}
+		for i, q := range c.outbox {
+			if asked[q.to.Key] = true; c.cfg.linked(q.to.Key) != (i < linked) {
+				t.Errorf("%d have a session: the %dth that is asked has one: %t", linked, i, c.cfg.linked(q.to.Key))
+			}
+		}
+		if len(asked) != explorers || len(c.outbox) != explorers {
+			t.Errorf("%d have a session: %d are asked, %d questions", linked, len(asked), len(c.outbox))
 		}
 	}
 }

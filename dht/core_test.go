@@ -215,3 +215,97 @@ func TestCoreNames(t *testing.T) {
 		t.Errorf("%d contacts, the asker among them", len(resp.Contacts))
 	}
 }
+
+// What a contact gives as its own record, and what others give as a contact's, is verified unless it is
+// the very record that the table has.
+func TestForgedRecordOfAContact(t *testing.T) {
+	t.Parallel()
+	c := testCore(t)
+	c.sched.joined = true
+	known, newer := testRecord(t, 7, 5, epoch), testRecord(t, 7, 6, epoch)
+	parsed := func(r *Record, flip byte) *Record {
+		p, err := ParseRecord(r.Bytes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.raw[len(p.raw)-1] ^= flip
+		return p
+	}
+	verified := 0
+	c.verify = func(r *Record) error { verified++; return r.Verify() }
+	c.table.succeeded(epoch, Contact{Key: known.Key, Record: known}, time.Millisecond, checkFirst)
+	for _, x := range []struct {
+		name  string
+		rec   *Record
+		taken bool
+		cost  int
+	}{{"the same", parsed(known, 0), true, 0}, {"the same, forged", parsed(known, 1), false, 1}, {"a newer one, forged", parsed(newer, 1), false, 1}} {
+		verified = 0
+		if cl := c.begin(epoch, query{to: Contact{Key: known.Key, Record: x.rec}, req: &Request{Op: OpPing}}); (cl != nil) != x.taken || verified != x.cost {
+			t.Errorf("%s: called %t, %d verified", x.name, cl != nil, verified)
+		}
+		cl := c.begin(epoch, query{to: Contact{Key: known.Key, Record: known}, req: &Request{Op: OpPing}})
+		verified = 0
+		c.answered(epoch, cl.id, &Response{Record: x.rec}, nil)
+		if e := c.table.get(known.Key); e == nil || e.record() != known || (e.fails == 0) != x.taken || verified != x.cost {
+			t.Fatalf("%s: the entry is %+v, %d verified", x.name, e, verified)
+		} else {
+			c.table.fail(e, 0)
+		}
+	}
+	cl := c.begin(epoch, query{to: Contact{Key: known.Key, Record: known}, req: &Request{Op: OpPing}})
+	c.answered(epoch, cl.id, &Response{Record: newer}, nil)
+	if e := c.table.get(known.Key); e.record() != newer {
+		t.Errorf("the newer record is not taken: %+v", e.record())
+	}
+}
+
+// Who was picked and can't be called after all gives his place to another at once.
+func TestForgedGivesPlace(t *testing.T) {
+	t.Parallel()
+	c := joinedCore(t)
+	c.meet(t, 10)
+	forged := testRecord(t, 100, 1, epoch)
+	forged.raw[len(forged.raw)-1] ^= 1
+	named := []Contact{{Key: forged.Key, Record: forged}}
+	for i := range alpha {
+		r := testRecord(t, 101+i, 1, epoch)
+		named = append(named, Contact{Key: r.Key, Record: r})
+	}
+	c.start(epoch, opGet, forged.id) // which it is the nearest to
+	calls := c.poll(epoch)
+	if len(calls) != 1 {
+		t.Fatalf("%d are asked first", len(calls))
+	}
+	c.answered(epoch, calls[0].id, &Response{Status: StatusNone, Contacts: named}, nil)
+	gets := 0
+	for _, cl := range c.poll(epoch) {
+		gets += btoi(cl.req.Op == OpGet && cl.to.Key != forged.Key)
+	}
+	if gets != alpha {
+		t.Errorf("%d are asked, want %d", gets, alpha)
+	}
+}
+
+// Who did not answer the last call is named to nobody before he answers one again.
+func TestSilentContactsAreNotNamed(t *testing.T) {
+	t.Parallel()
+	c := joinedCore(t)
+	r := c.meet(t, 10)
+	c.meet(t, 11)
+	named := func() bool {
+		checkTable(t, &c.table)
+		resp := c.serve(epoch, Key{9}, netip.Addr{}, &Request{Op: OpFind, Target: r.id})
+		return slices.ContainsFunc(resp.Contacts, func(ct Contact) bool { return ct.Key == r.Key })
+	}
+	for _, want := range []bool{true, false, true} {
+		if !want {
+			c.table.failed(epoch, r.Key)
+		} else {
+			c.meet(t, 10)
+		}
+		if named() != want {
+			t.Errorf("named: %t", !want)
+		}
+	}
+}

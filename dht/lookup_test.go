@@ -265,6 +265,55 @@ func TestLookupKnownContact(t *testing.T) {
 	}
 }
 
+// What a node is known by gives way to a newer record that is verified and to nothing else, also where
+// it was asked in vain: then it is asked once more.
+func TestLookupNewerRecord(t *testing.T) {
+	t.Parallel()
+	first, newer := testRecord(t, 7, 5, epoch), testRecord(t, 7, 6, epoch)
+	forged, err := ParseRecord(newer.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged.raw[len(forged.raw)-1] ^= 1
+	for _, x := range []struct {
+		name   string
+		named  Contact
+		failed bool    // it was asked before
+		want   *Record // that it is asked by then; nil: it is not
+	}{
+		{"forged", Contact{Key: first.Key, Record: forged}, false, first},
+		{"unsigned", at(first.Key, "203.0.113.5:1"), false, first},
+		{"older", Contact{Key: first.Key, Record: testRecord(t, 7, 4, epoch)}, false, first},
+		{"newer", Contact{Key: first.Key, Record: newer}, false, newer},
+		{"forged, after it failed", Contact{Key: first.Key, Record: forged}, true, nil},
+		{"the same, after it failed", Contact{Key: first.Key, Record: first}, true, nil},
+		{"newer, after it failed", Contact{Key: first.Key, Record: newer}, true, newer},
+	} {
+		l, seeds := testLookup(false, 1, 1, NodeID(Key{1}))
+		l.next(epoch, 1, nil)
+		l.add(&l.paths[0], l.seed(&strangers(Contact{Key: first.Key, Record: first})[0]))
+		if x.failed {
+			l.next(epoch, 1, nil)
+			l.failed(epoch, first.Key, errRefused)
+		}
+		l.answered(epoch, seeds[0].Key, &Response{Contacts: []Contact{x.named}})
+		qs := l.next(epoch, 1, nil)
+		switch {
+		case x.want == nil && len(qs) != 0:
+			t.Errorf("%s: it is asked again", x.name)
+		case x.want != nil && (len(qs) != 1 || qs[0].to.Record != x.want):
+			t.Errorf("%s: asked are %+v", x.name, qs)
+		}
+		if x.failed && x.want != nil { // but not a third time
+			l.failed(epoch, first.Key, errRefused)
+			i, c, id := l.find(first.id.top(), &first.Key), Contact{Key: first.Key, Record: testRecord(t, 7, 8, epoch)}, first.id
+			if l.named(i, &c, &id, 0, 2); len(l.next(epoch, 1, nil)) > 0 {
+				t.Errorf("%s: it is asked a third time", x.name)
+			}
+		}
+	}
+}
+
 // Whose record is forged was never asked: it is asked when another names it, and nobody waits for it.
 func TestLookupForged(t *testing.T) {
 	t.Parallel()

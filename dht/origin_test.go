@@ -256,6 +256,28 @@ func brought(s *store) map[netip.Prefix]int {
 	return all
 }
 
+// Whose agent comes from where there is no room counts as it did.
+func TestPromotionThatFails(t *testing.T) {
+	t.Parallel()
+	s := testStore(64, 1<<20, 1<<10)
+	r := recordAt(t, 1, 1, wideNet(2))
+	if st, _ := s.put(epoch, r, wideNet(1)); st != StatusOK {
+		t.Fatal(st)
+	}
+	for i := 2; s.nets[wideNet(3)] == nil || s.nets[wideNet(3)].brought < 8; i++ { // all are nearer
+		if n := recordAt(t, i, 1, wideNet(3)); compare(s.self, n.id, r.id) < 0 {
+			bring(s, n, wideNet(3))
+		}
+	}
+	before := fmt.Sprint(s.records.at(r.id).nets(), counts(s))
+	if st := bring(s, r, wideNet(3)); st != StatusOK {
+		t.Fatal(st)
+	}
+	if h := s.records.at(r.id); h.agent || fmt.Sprint(h.nets(), counts(s)) != before {
+		t.Errorf("promoted: %t; it counts for %v, before %v", h.agent, fmt.Sprint(h.nets(), counts(s)), before)
+	}
+}
+
 // What farthest remembers is what it would find.
 func TestFarthestRemembers(t *testing.T) {
 	t.Parallel()

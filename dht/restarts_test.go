@@ -1,6 +1,8 @@
 package dht
 
 import (
+	"fmt"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,4 +63,51 @@ func TestHalfRestarts(t *testing.T) {
 		}
 		stopAll(nodes)
 	})
+}
+
+// What a machine takes over as it is, is what a node takes over of its file. It lends nothing.
+func TestRestIsASnapshot(t *testing.T) {
+	t.Parallel()
+	old := testCore(t)
+	for i := range 60 {
+		r := testRecord(t, 100+i, 1, epoch)
+		old.table.succeeded(epoch, Contact{Key: r.Key, Record: r}, time.Millisecond, checkFirst)
+		old.sizes.add(epoch, float64(100+i))
+		if st := bring(&old.store, testRecord(t, 200+i, uint64(1+i), epoch), netip.Prefix{}); st != StatusOK {
+			t.Fatal(st)
+		}
+	}
+	old.table.succeeded(epoch, at(pub(testKey(99)), "127.0.0.1:1"), time.Millisecond, checkFirst)
+	file, rest := old.snapshot(), old.rest()
+	takenOver := func(take func(*core)) string {
+		c := testCore(t)
+		take(c)
+		var keys []Key
+		for _, w := range c.sched.restored {
+			if w.record() == nil || w.id() != NodeID(w.key()) {
+				t.Errorf("%s is restored without its record, or at %s", w.key(), w.id())
+			}
+			keys = append(keys, w.key())
+		}
+		if len(keys) != restoreSeeds || len(c.store.floors) != 60 || c.sizes.restored == 0 {
+			t.Errorf("%d contacts, %d floors, %d sizes", len(keys), len(c.store.floors), c.sizes.restored)
+		}
+		return fmt.Sprint(c.own.seq, c.sizes, c.sched.resample, keys, c.store.floors)
+	}
+	a := takenOver(func(c *core) {
+		if err := c.restore(epoch, file); err != nil {
+			t.Fatal(err)
+		}
+	})
+	b := takenOver(func(c *core) {
+		c.resume(epoch, &rest)
+		c.store.raise(NodeID(Key{1}), floor{1, toMillis(epoch.Add(time.Hour))})
+		delete(c.store.floors, NodeID(Key{1}))
+	})
+	if a != b {
+		t.Errorf("of a file:\n%s\nas it is:\n%s", a, b)
+	}
+	if len(rest.floors) != 60 {
+		t.Errorf("%d floors are left", len(rest.floors))
+	}
 }

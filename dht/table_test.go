@@ -131,6 +131,89 @@ func TestTableHearsay(t *testing.T) {
 	checkTable(t, tb)
 }
 
+// A contact counts for its networks also when it has renewed its record, and for new ones when it has moved.
+func TestTableGroupsOfRenewed(t *testing.T) {
+	t.Parallel()
+	tb := newTable(ID{}, DefaultGroup)
+	record := func(n int, seq uint64, addrs ...string) Contact {
+		r := Record{Key: pub(testKey(n)), Flags: FlagServer, Seq: seq, IssuedAt: epoch, TTL: time.Hour}
+		for _, a := range addrs {
+			r.Addrs = append(r.Addrs, netip.MustParseAddrPort(a))
+		}
+		signed, err := r.Sign(testKey(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return Contact{Key: r.Key, Record: signed}
+	}
+	var same []int // agents whose ids are in bucket 0
+	for i := 100; len(same) < 6; i++ {
+		if id := NodeID(pub(testKey(i))); prefixLen(tb.self, id) == 0 {
+			same = append(same, i)
+		}
+	}
+	meet := func(c Contact, want bool) {
+		t.Helper()
+		tb.succeeded(epoch, c, time.Millisecond, time.Minute)
+		e := tb.get(c.Key)
+		if in := e != nil && e.record() == c.Record; in != want {
+			t.Errorf("%v is in: %t", c.Addresses(), in)
+		}
+		checkTable(t, tb)
+	}
+	a, b, c, d := same[0], same[1], same[2], same[3]
+	meet(record(a, 1, "203.0.113.1:1"), true)
+	meet(record(b, 1, "203.0.113.2:1", "[2001:db8::1]:1"), true)
+	meet(record(a, 2, "203.0.113.1:1"), true)
+	meet(record(b, 2, "203.0.113.2:1", "[2001:db8::1]:1"), true)
+	meet(record(c, 1, "203.0.113.3:1"), false)
+	meet(record(c, 2, "[2001:db8::2]:1"), true)
+	meet(record(d, 1, "198.51.100.1:1", "[2001:db8::3]:1"), false)
+	meet(record(b, 3, "198.51.100.2:1"), true) // it moves: there is room in both networks that it was in
+	meet(record(c, 3, "[2001:db8::2]:1", "203.0.113.3:1"), true)
+	meet(record(d, 2, "203.0.113.4:1"), false)
+	meet(record(d, 3, "198.51.100.1:1", "[2001:db8::3]:1"), true)
+	meet(record(a, 3, "198.51.100.3:1"), false) // the old addresses stay where the new ones find no room
+}
+
+// Whom there was no room for is asked when there is, and another one at once.
+func TestTableBarren(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(8, 1))
+	tb := newTable(ID{}, DefaultGroup)
+	hear := func(addr string) Key {
+		named := at(keyAt(rnd, tb.self, 0), addr)
+		tb.heard(&hearing{dead: allAlive}, &named)
+		return named.Key
+	}
+	taken := func() (keys []Key) {
+		for _, c := range tb.takeCandidates(100) {
+			tb.bucket(NodeID(c.Key)).asked--
+			keys = append(keys, c.Key)
+		}
+		return keys
+	}
+	var in []Key
+	for range groupPerBucket {
+		in = append(in, keyAt(rnd, tb.self, 0))
+		tb.succeeded(epoch, at(in[len(in)-1], "203.0.113.1:1"), time.Millisecond, time.Minute)
+	}
+	late := hear("203.0.113.2:1")
+	for range 2 {
+		if got := taken(); len(got) != 0 {
+			t.Fatalf("%d candidates of a network that is full", len(got))
+		}
+	}
+	other := hear("198.51.100.1:1")
+	if got := taken(); len(got) != 1 || got[0] != other {
+		t.Errorf("%v are asked, want %s", got, other)
+	}
+	tb.forget(in[0])
+	if got := taken(); len(got) != 1 || got[0] != late {
+		t.Errorf("%v are asked, want %s", got, late)
+	}
+}
+
 // 10,000 ids in one /24 get at most their share, and push nobody out.
 func TestTableGroups(t *testing.T) {
 	t.Parallel()
@@ -187,14 +270,19 @@ func TestTableCrowdTooLarge(t *testing.T) {
 	if n := most(); n != 2 {
 		t.Errorf("%d are left of 3 and one gone", n)
 	}
-	for range 300 {
+	check := func(have int) {
+		t.Helper()
+		if n := most(); n < min(have, groupPerTable) {
+			t.Fatalf("%d are taken for %d", have, n)
+		}
+	}
+	for have := 2; have < 300; have++ {
 		tb.count(&c, 1)
+		check(have + 1)
 	}
-	for range 299 {
+	for have := 300; have > 0; have-- {
 		tb.count(&c, -1)
-	}
-	if n := most(); n < 3 {
-		t.Errorf("%d are left of 302 and 299 gone", n)
+		check(have - 1)
 	}
 }
 

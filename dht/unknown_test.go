@@ -1,7 +1,9 @@
 package dht
 
 import (
+	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,4 +45,27 @@ func TestUnknownAgent(t *testing.T) {
 			ask("a third has died", 2000, 13)
 		})
 	}
+}
+
+// A lookup that is given up says whom it has asked until then.
+func TestTraceOfWhatIsGivenUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet()
+		a := m.node(t, 1, nil, nil)
+		boot := []Contact{a.contact()}
+		b, c := m.node(t, 2, boot, nil), m.node(t, 3, boot, nil)
+		time.Sleep(time.Minute)
+		m.mu.Lock()
+		m.silent[c.key] = true
+		m.mu.Unlock()
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		r, err := a.Lookup(ctx, pub(testKey(99)))
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "1 nodes asked") || r.Record != nil ||
+			len(r.Trace) != 1 || r.Trace[0].Key != b.key || r.Trace[0].Took == 0 {
+			t.Errorf("%v, %+v", err, r)
+		}
+		stopAll([]*memNode{a, b, c})
+	})
 }
